@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The catalog: what the broker tells everyone. One per broker, written by the broker alone; workers and
+ * tools get a descriptor that cannot be mapped writable (F_SEAL_FUTURE_WRITE, memfd_create(2)).
+ *
+ *   struct catalog_header
+ *   struct catalog_pool[pool_max]
+ *   struct catalog_worker[worker_max]   index = worker index, the same in every pool segment
+ *   config text                         what --print-config prints, secrets masked
+ *
+ * `broker` is how a worker sees that the broker died, without a system call: the broker's thread id in a
+ * robust futex list (set_robust_list(2)), so the kernel sets FUTEX_OWNER_DIED in it at the broker's death,
+ * however it comes. It is a notice, not a lock: nobody waits for it.
+ *
+ * Readers do not stall the broker: fields that change together are guarded by `version` (odd while the
+ * broker writes; read again if it changed).
+ */
+#ifndef LENDIS_CATALOG_H
+#define LENDIS_CATALOG_H
+
+#include <stddef.h>
+#include "lendis/counters.h"
+#include "lendis/segment.h"
+
+#define LENDIS_CATALOG_MAGIC UINT64_C(0x31474c5441434c44) /* "DLCATLG1" */
+#define CATALOG_MAX_POOLS 64u
+#define CATALOG_CONFIG_SIZE 32768u
+#define CATALOG_NAME_SIZE 64u
+/* The name under which the memfds show in /proc/PID/fd; tools find the broker's by it. */
+#define CATALOG_MEMFD_NAME "lendis-catalog"
+#define SEGMENT_MEMFD_NAME "lendis-pool"
+
+/* Same as FUTEX_OWNER_DIED in <linux/futex.h>. */
+#define CATALOG_OWNER_DIED 0x40000000u
+
+struct catalog_header {
+    uint64_t magic;
+    uint32_t abi_major;
+    uint32_t abi_minor;
+    uint64_t size;     /* bytes, whole catalog */
+    uint64_t instance; /* as in the segments */
+    uint32_t pool_max;
+    uint32_t worker_max;
+    shm_u32 broker;   /* the broker's thread id, | CATALOG_OWNER_DIED once it is dead */
+    shm_u32 draining; /* 1: the broker was told to stop; attach again */
+    uint32_t broker_pid;
+    uint32_t config_size; /* bytes of the config text */
+    uint64_t started_ms;  /* CLOCK_REALTIME */
+    char socket_path[128];
+    uint64_t reserved[8];
+};
+_Static_assert(sizeof(struct catalog_header) == 256, "layout");
+
+enum backend_state { BACKEND_UNKNOWN = 0, BACKEND_UP = 1, BACKEND_DOWN = 2 };
+
+struct catalog_pool {
+    _Alignas(64) shm_u32 version; /* odd: being written */
+    shm_u32 backend;              /* enum backend_state */
+    char name[CATALOG_NAME_SIZE]; /* empty: no pool here */
+    char address[192];            /* as configured, without secrets */
+    char username[64];
+    char last_error[128]; /* of the last failed dial */
+    uint32_t size;        /* connections at most = segment's connection_max */
+    uint32_t min_idle;
+    uint32_t db;
+    uint32_t connect_timeout_ms;
+    uint32_t wait_timeout_ms;
+    uint32_t command_timeout_ms; /* 0: none */
+    uint32_t segment_pool;       /* index of this entry, as in the segment header */
+    uint32_t reserved32;
+    /* Counted by the broker. */
+    shm_u64 opened;            /* connections made ready */
+    shm_u64 closed;            /* connections closed, for whatever reason */
+    shm_u64 dial_failures;     /* dials that failed */
+    shm_u64 reclaimed;         /* leases taken from workers that died */
+    shm_u64 returned;          /* connections given back for replacement */
+    shm_u64 lost;              /* connections that Redis or the network closed */
+    shm_u64 attached;          /* workers attached so far */
+    shm_u64 deaths;            /* workers that went without detaching */
+    shm_u64 denied;            /* attach requests refused */
+    shm_u64 departed[COUNTER_COUNT]; /* what departed workers had counted */
+};
+_Static_assert(sizeof(struct catalog_pool) % 64 == 0, "layout");
+
+/* What the broker knows of a worker; index = worker index. */
+struct catalog_worker {
+    shm_u32 pool; /* 1 + pool index; 0: free */
+    uint32_t pid; /* as the broker sees it; 0: not visible from its PID namespace */
+    uint32_t uid;
+    uint32_t gid;
+    uint64_t since_ms; /* CLOCK_REALTIME */
+    uint64_t reserved;
+};
+_Static_assert(sizeof(struct catalog_worker) == 32, "layout");
+
+/* A process' view of a mapped catalog. */
+struct catalog {
+    struct catalog_header *header;
+    size_t size;
+    uint32_t pool_max;
+    uint32_t worker_max;
+    uint64_t instance;
+    struct catalog_pool *pools;
+    struct catalog_worker *workers;
+    char *config;
+};
+
+/*
+ * Makes and maps a catalog for worker_max workers. Results: 0, *fd (sealed, closed on exec) and *catalog
+ * belong to the caller; -errno.
+ */
+int catalog_new(uint64_t instance, uint32_t worker_max, int *fd, struct catalog *catalog);
+
+/* Maps what `fd` is, read-only. Results as segment_map(). */
+int catalog_map(int fd, struct catalog *catalog);
+
+void catalog_unmap(struct catalog *catalog);
+
+/* Brackets of a change to a pool entry; the broker's. */
+void catalog_write_begin(struct catalog_pool *pool);
+void catalog_write_end(struct catalog_pool *pool);
+
+/*
+ * A consistent copy of pool entry `index`. Results: 0; -ENOENT, no pool there; -EAGAIN, the broker was
+ * writing all the time (it died in the middle): *pool is the last look.
+ */
+int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct catalog_pool *pool);
+
+/* The index of the pool with this name, or -ENOENT. */
+int catalog_find_pool(const struct catalog *catalog, const char *name);
+
+static inline bool catalog_broker_gone(const struct catalog *catalog)
+{
+    return (atomic_load_explicit(&catalog->header->broker, memory_order_relaxed) & CATALOG_OWNER_DIED) ||
+           atomic_load_explicit(&catalog->header->draining, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The counters of a worker, declared once: COUNTER(name, unit, text). The text says what is counted and
+ * whether to worry. Each worker adds to its own block; readers sum over workers, and the broker keeps
+ * what departed workers had counted.
+ */
+#ifndef LENDIS_COUNTERS_H
+#define LENDIS_COUNTERS_H
+
+/* clang-format off */
+#define COUNTERS(COUNTER) \
+    COUNTER(leases,      "leases",       "Connections leased, at once or after waiting.") \
+    COUNTER(waits,       "waits",        "Leases that had to wait because all connections were busy.") \
+    COUNTER(wait_ns,     "nanoseconds",  "Time spent waiting for a lease.") \
+    COUNTER(timeouts,    "calls",        "Waits that ended without a connection. Above 0: the pool is too small or Redis too slow.") \
+    COUNTER(commands,    "commands",     "Commands sent by lendis_command() and lendis_exec().") \
+    COUNTER(fetches,     "descriptors",  "Descriptors fetched from the broker: one per worker, connection and generation.") \
+    COUNTER(returned,    "connections",  "Connections given back unclean and replaced. Growing: a program leaves replies unread or sessions open.") \
+    COUNTER(revoked,     "leases",       "Leases that the broker took back while they were held.") \
+    COUNTER(uncertain,   "commands",     "Commands that were sent and whose outcome is unknown.") \
+    COUNTER(lost,        "connections",  "Connections found dead by the worker that used them.")
+/* clang-format on */
+
+enum counter {
+#define COUNTER_ENUM(name, unit, text) COUNTER_##name,
+    COUNTERS(COUNTER_ENUM)
+#undef COUNTER_ENUM
+        COUNTER_COUNT
+};
+
+_Static_assert(COUNTER_COUNT <= 16, "a worker's block has room for 16 counters");
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pool segment: shared memory that the broker and all workers of one pool read and write.
+ *
+ * A sealed memfd (F_SEAL_SHRINK, GROW, SEAL), made by the broker, one per pool:
+ *
+ *   struct segment_header           written once, before anyone else maps it
+ *   struct segment_queue            head and tail of the wait queue
+ *   struct connection[]             one per connection, 128 bytes
+ *   cells[]                         the ring of the wait queue, 8 bytes each
+ *   struct wait_slot[]              64 bytes each; slot i < workers belongs to worker i for good
+ *   struct worker_block[]           128 bytes each: the worker's own counters
+ *
+ * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
+ * indices; every size comes from the header, which is checked once when mapping and kept in private
+ * memory (struct segment), so that a worker that scribbles over the segment cannot move a bound (I5).
+ */
+#ifndef LENDIS_SEGMENT_H
+#define LENDIS_SEGMENT_H
+
+#include <stddef.h>
+#include "lendis/counters.h"
+#include "lendis/shm.h"
+#include "lendis/word.h"
+
+#define LENDIS_SEGMENT_MAGIC UINT64_C(0x314d47455344454c) /* "LEDSEGM1" */
+/* Major: another layout or protocol; both sides refuse the other's. Minor: additions at the end. */
+#define LENDIS_ABI_MAJOR 1u
+#define LENDIS_ABI_MINOR 0u
+
+/* Worker index that means the broker itself, where a worker index is expected. */
+#define LENDIS_BROKER WORD_OWNER_MAX
+
+#define LENDIS_MAX_CONNECTIONS 1024u
+#define LENDIS_MAX_WORKERS 16384u
+#define LENDIS_MAX_SLOTS (2u * LENDIS_MAX_WORKERS)
+
+struct segment_header {
+    uint64_t magic;
+    uint32_t abi_major;
+    uint32_t abi_minor;
+    uint64_t size;           /* bytes, whole segment */
+    uint64_t instance;       /* random id of the broker process that made it */
+    uint32_t pool;           /* index in the catalog */
+    uint32_t connection_max; /* length of the tables below */
+    uint32_t worker_max;
+    uint32_t slot_max;
+    uint32_t cell_count; /* power of two, >= slot_max */
+    uint32_t reserved[3];
+};
+_Static_assert(sizeof(struct segment_header) == 64, "layout");
+
+struct segment_queue {
+    shm_u64 head; /* a ticket at or before the oldest waiter's */
+    shm_u64 tail; /* a ticket at or before the next one */
+    uint64_t reserved[6];
+};
+_Static_assert(sizeof(struct segment_queue) == 64, "layout");
+
+struct connection {
+    _Alignas(64) shm_u64 word; /* word.h */
+    shm_u64 uses;              /* leases so far in this generation; written by the holder */
+    shm_u64 leased_ms;         /* CLOCK_MONOTONIC_COARSE of the last lease; written by the holder */
+    uint64_t reserved[13];
+};
+_Static_assert(sizeof(struct connection) == 128, "layout");
+
+struct wait_slot {
+    _Alignas(64) shm_u32 wake; /* futex: WAKE_NONE, WAKE_ASLEEP, or 1 + connection index (a hint) */
+    shm_u32 owner;             /* 1 + worker index; 0 free; fixed for slots below worker_max */
+    uint32_t reserved[14];
+};
+_Static_assert(sizeof(struct wait_slot) == 64, "layout");
+
+struct worker_block {
+    _Alignas(128) shm_u64 counters[COUNTER_COUNT]; /* one writer: the worker; summed by readers */
+};
+_Static_assert(sizeof(struct worker_block) == 128, "layout");
+
+/* A process' view of a mapped segment: checked bounds and pointers, in private memory. */
+struct segment {
+    void *base;
+    size_t size;
+    uint64_t instance;
+    uint32_t connection_max;
+    uint32_t worker_max;
+    uint32_t slot_max;
+    uint32_t cell_count;
+    uint32_t cell_shift; /* log2(cell_count) */
+    struct segment_queue *queue;
+    struct connection *connections;
+    shm_u64 *cells;
+    struct wait_slot *slots;
+    struct worker_block *workers;
+};
+
+/*
+ * Makes the segment of pool `pool` and maps it: a sealed memfd that is closed on exec. worker_max gets
+ * worker_max / 4 + 64 wait slots on top, for further threads. Results: 0, *fd and *segment belong to the
+ * caller; -errno.
+ */
+int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint32_t worker_max, int *fd,
+                struct segment *segment);
+
+/*
+ * Maps what `fd` is. `writable` false maps read-only, for tools. The descriptor stays the caller's.
+ * Results: 0; -EPROTO, not a segment, or sizes that do not fit; -EPROTONOSUPPORT, another ABI; -errno.
+ */
+int segment_map(int fd, bool writable, struct segment *segment);
+
+void segment_unmap(struct segment *segment);
+
+/* Size in bytes of a segment with these tables; what segment_new() makes. */
+uint64_t segment_size(uint32_t connection_max, uint32_t worker_max);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Access to shared memory, one step at a time.
+ *
+ * Every load, store and compare-and-swap on a segment goes through this file, so that one macro,
+ * LENDIS_STEP(), stands before each of them. It is empty in a normal build. In the crash flavour it is
+ * the kill point between every two shared-memory steps; in the model checker it is where another
+ * process may run. What comes back is one read: check it, then use it, never read it twice.
+ *
+ * All accesses are sequentially consistent unless the name says "relaxed". On x86-64 that costs nothing
+ * for loads and compare-and-swaps; the wake-up protocol in queue.h needs the store-then-load order that
+ * only seq_cst gives.
+ */
+#ifndef LENDIS_SHM_H
+#define LENDIS_SHM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef LENDIS_STEPS
+void lendis_step(const char *where);
+#define LENDIS_STEP(where) lendis_step(where)
+#else
+#define LENDIS_STEP(where) ((void)0)
+#endif
+
+typedef _Atomic uint64_t shm_u64;
+typedef _Atomic uint32_t shm_u32;
+
+_Static_assert(sizeof(shm_u64) == 8 && sizeof(shm_u32) == 4, "atomics must have their plain size");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
+               "shared memory needs lock-free 64-bit atomics");
+
+static inline uint64_t shm_load(const shm_u64 *at)
+{
+    LENDIS_STEP("load");
+    return atomic_load_explicit(at, memory_order_seq_cst);
+}
+
+static inline void shm_store(shm_u64 *at, uint64_t value)
+{
+    LENDIS_STEP("store");
+    atomic_store_explicit(at, value, memory_order_seq_cst);
+}
+
+/* True if *at held `expected` and now holds `desired`. */
+static inline bool shm_cas(shm_u64 *at, uint64_t expected, uint64_t desired)
+{
+    LENDIS_STEP("cas");
+    return atomic_compare_exchange_strong_explicit(at, &expected, desired, memory_order_seq_cst,
+                                                   memory_order_seq_cst);
+}
+
+static inline uint32_t shm_load32(const shm_u32 *at)
+{
+    LENDIS_STEP("load32");
+    return atomic_load_explicit(at, memory_order_seq_cst);
+}
+
+static inline void shm_store32(shm_u32 *at, uint32_t value)
+{
+    LENDIS_STEP("store32");
+    atomic_store_explicit(at, value, memory_order_seq_cst);
+}
+
+static inline bool shm_cas32(shm_u32 *at, uint32_t expected, uint32_t desired)
+{
+    LENDIS_STEP("cas32");
+    return atomic_compare_exchange_strong_explicit(at, &expected, desired, memory_order_seq_cst,
+                                                   memory_order_seq_cst);
+}
+
+static inline uint32_t shm_exchange32(shm_u32 *at, uint32_t value)
+{
+    LENDIS_STEP("exchange32");
+    return atomic_exchange_explicit(at, value, memory_order_seq_cst);
+}
+
+/* For statistics: no order with anything else, no step of the protocol. */
+static inline uint64_t shm_load_relaxed(const shm_u64 *at)
+{
+    return atomic_load_explicit(at, memory_order_relaxed);
+}
+
+static inline void shm_store_relaxed(shm_u64 *at, uint64_t value)
+{
+    atomic_store_explicit(at, value, memory_order_relaxed);
+}
+
+static inline void shm_add_relaxed(shm_u64 *at, uint64_t amount)
+{
+    atomic_fetch_add_explicit(at, amount, memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* Making, mapping and reading the catalog: see lendis/catalog.h. */
+#include "lendis/catalog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010 /* <linux/fcntl.h>, Linux 5.1 */
+#endif
+
+/* Places the tables of `catalog` from its bounds; returns the size that they need together. */
+static size_t place_tables(struct catalog *catalog)
+{
+    char *base = (char *)catalog->header;
+    size_t at = sizeof(struct catalog_header);
+
+    catalog->pools = (void *)(base + at);
+    at += sizeof(struct catalog_pool) * catalog->pool_max;
+    catalog->workers = (void *)(base + at);
+    at += sizeof(struct catalog_worker) * catalog->worker_max;
+    catalog->config = base + at;
+    at += CATALOG_CONFIG_SIZE;
+    return at;
+}
+
+/* Maps `fd`, whose header is `header`. Results as catalog_map(). */
+static int map_checked(int fd, int protection, const struct catalog_header *header, struct catalog *catalog)
+{
+    struct catalog mapped = {.pool_max = header->pool_max, .worker_max = header->worker_max};
+    struct stat stat;
+    void *base;
+
+    if (mapped.pool_max != CATALOG_MAX_POOLS || mapped.worker_max < 1 ||
+        mapped.worker_max > LENDIS_MAX_WORKERS)
+        return -EPROTO;
+    if (fstat(fd, &stat) < 0)
+        return -errno;
+    mapped.size = place_tables(&mapped);
+    if (header->size != mapped.size || (uint64_t)stat.st_size != mapped.size)
+        return -EPROTO;
+    base = mmap(NULL, mapped.size, protection, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        return -errno;
+    mapped.header = base;
+    mapped.instance = header->instance;
+    place_tables(&mapped);
+    *catalog = mapped;
+    return 0;
+}
+
+int catalog_new(uint64_t instance, uint32_t worker_max, int *fd, struct catalog *catalog)
+{
+    struct catalog_header header = {
+        .magic = LENDIS_CATALOG_MAGIC,
+        .abi_major = LENDIS_ABI_MAJOR,
+        .abi_minor = LENDIS_ABI_MINOR,
+        .instance = instance,
+        .pool_max = CATALOG_MAX_POOLS,
+        .worker_max = worker_max,
+        .broker_pid = (uint32_t)getpid(),
+    };
+    struct catalog sizes = {.pool_max = header.pool_max, .worker_max = worker_max};
+    int made, result = 0;
+
+    header.size = place_tables(&sizes);
+    made = memfd_create(CATALOG_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (made < 0)
+        return -errno;
+    if (ftruncate(made, (off_t)header.size) < 0)
+        result = -errno;
+    else if (pwrite(made, &header, sizeof header, 0) != sizeof header)
+        result = -ENOSPC;
+    if (result == 0)
+        result = map_checked(made, PROT_READ | PROT_WRITE, &header, catalog);
+    /* Our own mapping stays writable; nobody, not we either, can make another. */
+    if (result == 0 &&
+        fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
+        result = -errno;
+        catalog_unmap(catalog);
+    }
+    if (result != 0) {
+        close(made);
+        return result;
+    }
+    *fd = made;
+    return 0;
+}
+
+int catalog_map(int fd, struct catalog *catalog)
+{
+    struct catalog_header header;
+    ssize_t got;
+
+    got = pread(fd, &header, sizeof header, 0);
+    if (got < 0)
+        return -errno;
+    if (got != sizeof header || header.magic != LENDIS_CATALOG_MAGIC)
+        return -EPROTO;
+    if (header.abi_major != LENDIS_ABI_MAJOR)
+        return -EPROTONOSUPPORT;
+    return map_checked(fd, PROT_READ, &header, catalog);
+}
+
+void catalog_unmap(struct catalog *catalog)
+{
+    if (catalog->header)
+        munmap(catalog->header, catalog->size);
+    *catalog = (struct catalog){0};
+}
+
+void catalog_write_begin(struct catalog_pool *pool)
+{
+    /* Odd before any field changes: the fence keeps the fields' plain stores behind it. */
+    atomic_fetch_add_explicit(&pool->version, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+}
+
+void catalog_write_end(struct catalog_pool *pool)
+{
+    /* Pairs with the acquire load in catalog_read_pool(). */
+    atomic_fetch_add_explicit(&pool->version, 1, memory_order_release);
+}
+
+int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct catalog_pool *pool)
+{
+    const struct catalog_pool *shared;
+
+    if (index >= catalog->pool_max)
+        return -ENOENT;
+    shared = &catalog->pools[index];
+    /* The broker writes an entry in well under a microsecond; 1000 looks outlast any live writer. */
+    for (int looks = 0; looks < 1000; looks++) {
+        uint32_t before = atomic_load_explicit(&shared->version, memory_order_acquire);
+
+        memcpy(pool, shared, sizeof *pool);
+        atomic_thread_fence(memory_order_acquire);
+        if ((before & 1) == 0 &&
+            before == atomic_load_explicit(&shared->version, memory_order_relaxed))
+            return pool->name[0] ? 0 : -ENOENT;
+    }
+    return -EAGAIN;
+}
+
+int catalog_find_pool(const struct catalog *catalog, const char *name)
+{
+    for (uint32_t i = 0; i < catalog->pool_max; i++)
+        if (catalog->pools[i].name[0] && strncmp(catalog->pools[i].name, name, CATALOG_NAME_SIZE) == 0)
+            return (int)i;
+    return -ENOENT;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* The wait queue: see lendis/queue.h for the protocol. Used by workers and by the broker alike. */
+#include "lendis/queue.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifdef LENDIS_MODEL
+void lendis_model_wake(shm_u32 *at); /* the explorer's scheduler stands in for the kernel's */
+#define futex_wake_one(at) lendis_model_wake(at)
+#else
+static void futex_wake_one(shm_u32 *at)
+{
+    LENDIS_STEP("futex wake");
+    /* Shared between processes, so without FUTEX_PRIVATE_FLAG: futex(2). */
+    syscall(SYS_futex, at, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+#endif
+
+/* a is a later lap than b; laps have 40 bits and wrap. */
+static bool lap_after(uint64_t a, uint64_t b)
+{
+    uint64_t distance = (a - b) & WORD_GENERATION_MAX;
+
+    return distance != 0 && distance < (WORD_GENERATION_MAX + 1) / 2;
+}
+
+int queue_push(const struct segment *segment, uint32_t slot, uint64_t *ticket)
+{
+    /* Each failed round means that another waiter got a place or that tail lagged by one. */
+    for (uint64_t rounds = 0; rounds < UINT64_C(64) * segment->cell_count; rounds++) {
+        uint64_t tail = shm_load(&segment->queue->tail);
+        uint64_t lap = queue_lap(segment, tail);
+        uint64_t cell = shm_load(queue_cell(segment, tail));
+
+        if (cell == cell_make(CELL_FREE, 0, lap)) {
+            if (!shm_cas(queue_cell(segment, tail), cell, cell_make(CELL_WAITING, slot, lap)))
+                continue;
+            shm_cas(&segment->queue->tail, tail, tail + 1);
+            *ticket = tail;
+            return 0;
+        }
+        if (cell_lap(cell) != lap && !lap_after(cell_lap(cell), lap)) {
+            /* Still in use since the lap before: full, unless we looked at an old tail. */
+            if (shm_load(&segment->queue->tail) == tail)
+                return -ENOBUFS;
+            continue;
+        }
+        /* Taken by one who has not moved tail on, or done already: help. */
+        shm_cas(&segment->queue->tail, tail, tail + 1);
+    }
+    return -ENOBUFS;
+}
+
+bool queue_waits(const struct segment *segment, uint32_t slot, uint64_t ticket)
+{
+    return shm_load(queue_cell(segment, ticket)) ==
+           cell_make(CELL_WAITING, slot, queue_lap(segment, ticket));
+}
+
+bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket)
+{
+    uint64_t lap = queue_lap(segment, ticket);
+
+    return shm_cas(queue_cell(segment, ticket), cell_make(CELL_WAITING, slot, lap),
+                   cell_make(CELL_FREE, 0, (lap + 1) & WORD_GENERATION_MAX));
+}
+
+bool queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot)
+{
+    /* A look moves head by one or finds the end; others may move it meanwhile. */
+    for (uint64_t rounds = 0; rounds < UINT64_C(2) * segment->cell_count; rounds++) {
+        uint64_t head = shm_load(&segment->queue->head);
+        uint64_t lap = queue_lap(segment, head);
+        uint64_t cell = shm_load(queue_cell(segment, head));
+
+        if (cell_lap(cell) == lap) {
+            if (cell_state(cell) != CELL_WAITING)
+                return false;
+            *ticket = head;
+            *slot = cell_slot(cell);
+            return *slot < segment->slot_max;
+        }
+        if (!lap_after(cell_lap(cell), lap) && shm_load(&segment->queue->head) == head)
+            return false; /* scribbled: head is a lap ahead of its cell */
+        shm_cas(&segment->queue->head, head, head + 1);
+    }
+    return false;
+}
+
+uint32_t queue_length(const struct segment *segment)
+{
+    uint64_t head = shm_load_relaxed(&segment->queue->head);
+    uint64_t tail = shm_load_relaxed(&segment->queue->tail);
+
+    if (tail - head > segment->cell_count)
+        return 0;
+    return (uint32_t)(tail - head);
+}
+
+/* Tells the owner of `slot` that connection `index` was handed to it for `ticket`. */
+static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
+{
+    shm_u32 *wake = &segment->slots[slot].wake;
+
+    if (shm_exchange32(wake, wake_make(index, ticket)) == WAKE_ASLEEP)
+        futex_wake_one(wake);
+}
+
+bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
+{
+    shm_u64 *word = &segment->connections[index].word;
+    uint64_t idle = word_with(held, WORD_IDLE, 0);
+
+    /* A further round means that a waiter came or left meanwhile; past the bound (a scribbled segment, or
+     * all workers giving up at once) IDLE is still right: waiters look for themselves. */
+    for (uint32_t rounds = 0; rounds < 2 * segment->cell_count; rounds++) {
+        uint64_t ticket;
+        uint32_t slot;
+
+        if (!queue_head(segment, &ticket, &slot)) {
+            if (!shm_cas(word, held, idle))
+                return false;
+            /* Pairs with push-then-match in the waiter: one of us sees the other. */
+            if (!queue_head(segment, &ticket, &slot))
+                return true;
+            if (!shm_cas(word, idle, held))
+                return true; /* whoever has it now passes it on */
+            continue;
+        }
+        if (!shm_cas(word, held, word_with(held, WORD_HANDED, slot)))
+            return false;
+        if (queue_leave(segment, slot, ticket)) {
+            slot_tell(segment, slot, ticket, index);
+            return true;
+        }
+        /* The waiter gave up, or another connection reached it first. */
+        if (!shm_cas(word, word_with(held, WORD_HANDED, slot), held))
+            return true; /* it helped itself */
+    }
+    return shm_cas(word, held, idle);
+}
+
+void queue_match(const struct segment *segment, uint32_t worker)
+{
+    for (uint32_t index = 0; index < segment->connection_max; index++) {
+        shm_u64 *word = &segment->connections[index].word;
+        uint64_t ticket, held;
+        uint32_t slot;
+
+        if (!queue_head(segment, &ticket, &slot))
+            return;
+        if (worker == LENDIS_BROKER ? word_check(word, &held) : word_lease(word, worker, &held))
+            queue_pass_on(segment, index, held);
+    }
+}
+
+void queue_evict(const struct segment *segment, bool (*owned)(uint32_t slot, void *context), void *context)
+{
+    for (uint32_t i = 0; i < segment->cell_count; i++) {
+        uint64_t cell = shm_load(&segment->cells[i]);
+
+        if (cell_state(cell) == CELL_WAITING && owned(cell_slot(cell), context))
+            shm_cas(&segment->cells[i], cell,
+                    cell_make(CELL_FREE, 0, (cell_lap(cell) + 1) & WORD_GENERATION_MAX));
+    }
+}

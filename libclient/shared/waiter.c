@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* A waiting thread: see lendis/waiter.h. */
+#include "lendis/waiter.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static shm_u32 *wake_word(const struct waiter *waiter)
+{
+    return &waiter->segment->slots[waiter->slot].wake;
+}
+
+int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker, uint32_t slot)
+{
+    int result;
+
+    *waiter = (struct waiter){.segment = segment, .worker = worker, .slot = slot};
+    shm_store32(wake_word(waiter), WAKE_NONE);
+    result = queue_push(segment, slot, &waiter->ticket);
+    if (result != 0)
+        return result;
+    /* Pairs with queue_pass_on(): a connection that became idle before it could see us. */
+    queue_match(segment, worker);
+    return 0;
+}
+
+/* The first connection at or after *index whose word says that it was handed to this waiter. */
+static bool find_handed(struct waiter *waiter, uint32_t *index, uint64_t *word)
+{
+    for (; *index < waiter->segment->connection_max; ++*index)
+        if (word_pick_up(&waiter->segment->connections[*index].word, waiter->slot, waiter->worker, word))
+            return true;
+    return false;
+}
+
+/*
+ * With the queue left, passes on what was handed to us beyond the one we keep: two who hand over can both
+ * have moved their word before either frees our cell. (The second takes its word back by itself unless it died.)
+ */
+static void pass_on_others(struct waiter *waiter)
+{
+    uint64_t word;
+
+    for (uint32_t index = 0; find_handed(waiter, &index, &word); index++)
+        queue_pass_on(waiter->segment, index, word);
+}
+
+static bool take_any(struct waiter *waiter, uint32_t *index, uint64_t *word)
+{
+    *index = 0;
+    if (!find_handed(waiter, index, word))
+        return false;
+    queue_leave(waiter->segment, waiter->slot, waiter->ticket);
+    pass_on_others(waiter);
+    return true;
+}
+
+int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t *word)
+{
+    const struct segment *segment = waiter->segment;
+    uint32_t wake = shm_load32(wake_word(waiter));
+
+    if (wake != WAKE_NONE && wake != WAKE_ASLEEP) {
+        *index = (wake & 2047) - 1;
+        if (*index < segment->connection_max && wake == wake_make(*index, waiter->ticket) &&
+            word_pick_up(&segment->connections[*index].word, waiter->slot, waiter->worker, word))
+            return 1; /* whoever told us had freed our cell before */
+        /* A stale hint, or what was handed to us was revoked. */
+        shm_cas32(wake_word(waiter), wake, WAKE_NONE);
+        thorough = true;
+    }
+    if (!thorough)
+        return 0;
+    /* The cell before the words: once it is gone, what we were handed is in a word already. */
+    if (queue_waits(segment, waiter->slot, waiter->ticket)) {
+        if (take_any(waiter, index, word))
+            return 1;
+        queue_match(segment, waiter->worker);
+        return 0;
+    }
+    if (take_any(waiter, index, word))
+        return 1;
+    return waiter_join(waiter, segment, waiter->worker, waiter->slot);
+}
+
+int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word)
+{
+    if (queue_leave(waiter->segment, waiter->slot, waiter->ticket))
+        return 0;
+    return take_any(waiter, index, word) ? 1 : 0;
+}
+
+#ifdef LENDIS_MODEL
+/* The explorer's scheduler: returns when the word is no longer `expected`, or when time passed instead. */
+void lendis_model_sleep(shm_u32 *at, uint32_t expected);
+#define sleep_on(at, expected, until_ns) lendis_model_sleep(at, expected)
+#else
+static int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static void sleep_on(shm_u32 *at, uint32_t expected, int64_t until_ns)
+{
+    struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
+
+    LENDIS_STEP("futex wait");
+    /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time: futex(2). Shared, so not PRIVATE. */
+    syscall(SYS_futex, at, FUTEX_WAIT_BITSET, expected, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+}
+#endif
+
+bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns)
+{
+    shm_u32 *wake = wake_word(waiter);
+
+    if (!shm_cas32(wake, WAKE_NONE, WAKE_ASLEEP) && shm_load32(wake) != WAKE_ASLEEP)
+        return false;
+#ifdef LENDIS_MODEL
+    (void)deadline_ns;
+    sleep_on(wake, WAKE_ASLEEP, 0);
+#else
+    {
+        uint64_t before_us = waiter->ticket - shm_load(&waiter->segment->queue->head);
+        int64_t until_ns;
+
+        if (before_us > waiter->segment->cell_count)
+            before_us = 0;
+        until_ns = now_ns() + WAITER_PATIENCE_NS * (1 + (int64_t)before_us);
+        sleep_on(wake, WAKE_ASLEEP, until_ns < deadline_ns ? until_ns : deadline_ns);
+    }
+#endif
+    return shm_cas32(wake, WAKE_ASLEEP, WAKE_NONE);
+}
