@@ -12,6 +12,8 @@ SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/lendis
+INSTALL ?= install
 
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
@@ -22,12 +24,13 @@ say = $(if $(V),,@echo "  $(1)	$(2)")
 
 # What a flavour adds. Steps: kill points before every shared-memory step (include/lendis/shm.h).
 FLAVOUR_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FLAVOUR_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
 FLAVOUR_tsan := -fsanitize=thread
 FLAVOUR_crash := -DLENDIS_STEPS
 FLAVOUR_coverage := --coverage -O0
 ifneq ($(FLAVOUR),)
 ifeq ($(FLAVOUR_$(FLAVOUR)),)
-$(error FLAVOUR is one of asan, tsan, crash, coverage)
+$(error FLAVOUR is one of asan, ubsan, tsan, crash, coverage)
 endif
 endif
 
@@ -46,6 +49,7 @@ HIREDIS_CFLAGS = $(shell $(PKG_CONFIG) --cflags hiredis)
 HIREDIS_LIBS = $(shell $(PKG_CONFIG) --libs hiredis)
 SYSTEMD_LIBS = $(shell $(PKG_CONFIG) --libs libsystemd)
 INIH_LIBS = $(shell $(PKG_CONFIG) --libs inih)
+SMARTCOLS_CFLAGS = $(shell $(PKG_CONFIG) --cflags smartcols)
 SMARTCOLS_LIBS = $(shell $(PKG_CONFIG) --libs smartcols)
 CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
@@ -55,12 +59,12 @@ SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c segment.c catal
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c resp.c command.c session.c \
 	hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c dialler.c connection.c pool.c worker.c broker.c)
-CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c)
+CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire resp command session config
 SYSTEM_TESTS :=
-SUPPORT_SOURCES :=
+SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
@@ -69,18 +73,30 @@ BROKER_OBJECTS := $(call objects,$(BROKER_SOURCES)) $(SHARED_OBJECTS)
 CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 
-UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%)
-SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
+# Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
+SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh)
+
+UNIT_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard $(UNIT_TESTS:%=tests/unit/test_%.c)))
+SYSTEM_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard $(SYSTEM_TESTS:%=tests/system/test_%.c)))
 
 PROGRAMS := $(B)/lendisd $(B)/lendisctl
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
+MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
+
+# Debian packages, brought by deploy/deps.sh where they are missing. NO_DEPS=1: never.
+BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev
+MAN_DEPS := scdoc
+DEMO_DEPS := redis-server
+CHECK_DEPS := $(MAN_DEPS) redis-server libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
+LINT_DEPS := clang-format clang-tidy cppcheck
+BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
 .PHONY: all
 all: $(PROGRAMS) $(LIBRARIES) ## build everything that is installed (default)
 
 # ---- rules ----
 
-$(O)/%.o: %.c
+$(O)/%.o: %.c | deps-build
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
@@ -115,6 +131,139 @@ $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/lib
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(HIREDIS_LIBS)
 
+$(call objects,$(CTL_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
+$(call objects,$(wildcard tests/*/*.c)): | deps-check
+
+$(B)/man/%: deploy/man/%.scd | deps-man
+	@mkdir -p $(@D)
+	$(call say,MAN,$@)
+	$(Q)scdoc <$< >$@
+
+# ---- packages ----
+
+deps_rule = $(if $(NO_DEPS),@:,@sh deploy/deps.sh $(1))
+
+.PHONY: deps deps-build deps-man deps-check deps-lint deps-bench
+deps: ## install the Debian packages that make and make check need and that are missing
+	$(call deps_rule,$(BUILD_DEPS) $(CHECK_DEPS))
+deps-build:
+	$(call deps_rule,$(BUILD_DEPS))
+deps-man:
+	$(call deps_rule,$(MAN_DEPS))
+# One apt-get at a time.
+deps-check: | deps-build
+	$(call deps_rule,$(CHECK_DEPS))
+deps-lint: | deps-check
+	$(call deps_rule,$(LINT_DEPS))
+deps-bench: | deps-build
+	$(call deps_rule,$(BENCH_DEPS))
+
+# ---- test ----
+
+# What tests find in their environment. LENDIS_BUILD: the folder of the programs that are to be tested.
+export LENDIS_BUILD := $(B)
+export CC PKG_CONFIG
+
+VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,possible --error-exitcode=99
+
+.PHONY: check unit system scripts
+check: all man $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) ## build and run all tests
+	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS)
+
+unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
+	@tests/run $(UNIT_PROGRAMS)
+
+system: $(PROGRAMS) $(SYSTEM_PROGRAMS) ## run the tests against a real redis-server; FLAVOUR likewise
+	@tests/run $(SYSTEM_PROGRAMS)
+
+scripts: all man ## run the tests of the installation and of the manual
+	@tests/run $(SCRIPT_TESTS)
+
+.PHONY: asan ubsan tsan
+asan: ## run the unit tests with AddressSanitizer and UndefinedBehaviorSanitizer
+ubsan: ## run the unit tests with UndefinedBehaviorSanitizer alone
+tsan: ## run the unit tests with ThreadSanitizer
+asan ubsan tsan:
+	@$(MAKE) --no-print-directory FLAVOUR=$@ unit
+
+.PHONY: valgrind
+valgrind: $(UNIT_PROGRAMS) ## run the unit tests under valgrind
+	@tests/run -w '$(VALGRIND)' $(UNIT_PROGRAMS)
+
+.PHONY: coverage
+coverage: ## run unit and system tests and print which share of the lines they reach
+	@rm -rf build/coverage
+	@$(MAKE) --no-print-directory FLAVOUR=coverage unit system
+	@find build/coverage/obj/broker build/coverage/obj/libclient -name '*.gcda' -exec gcov -n -r {} + | \
+		tests/coverage.awk
+
+.PHONY: lint format compile_commands.json
+C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
+lint: compile_commands.json | deps-lint ## check the layout (clang-format) and look for mistakes (cppcheck, clang-tidy)
+	clang-format --dry-run -Werror $(C_FILES)
+	cppcheck -q --std=c11 --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
+		--suppressions-list=tests/cppcheck.txt -D_GNU_SOURCE -DLENDIS_BUILD_VERSION='"$(VERSION)"' \
+		-Iinclude -Ilibclient -I. libclient broker
+	clang-tidy --quiet --warnings-as-errors='*' -p . $(filter libclient/%.c broker/%.c,$(C_FILES))
+
+format: | deps-lint ## lay out all C files
+	clang-format -i $(C_FILES)
+
+compile_commands.json: | deps-build ## for editors and clang-tidy
+	@$(MAKE) --no-print-directory -nB V=1 NO_DEPS=1 all $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) | \
+		awk -v directory="$(CURDIR)" 'BEGIN { print "[" } / -c -o / { file = $$NF; gsub(/["\\]/, "\\\\&"); \
+		printf "%s{\"directory\": \"%s\", \"file\": \"%s\", \"command\": \"%s\"}", comma, directory, \
+		file, $$0; comma = ",\n" } END { print "\n]" }' >$@
+
+# ---- the demonstration ----
+
+$(B)/examples/prefork-http: $(O)/deploy/examples/prefork-http.o $(B)/liblendis.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
+
+$(B)/examples/http-load: $(O)/deploy/examples/http-load.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+.PHONY: demo deps-demo
+demo: $(B)/lendisd $(B)/examples/prefork-http $(B)/examples/http-load | deps-demo ## see 200 workers on 8 connections, next to 200 connections
+	@deploy/examples/demo.sh
+deps-demo: | deps-build
+	$(call deps_rule,$(DEMO_DEPS))
+
+# ---- install ----
+
+.PHONY: man install uninstall
+man: $(MAN_PAGES) ## build the manual pages
+
+PUBLIC_HEADERS := include/lendis.h include/lendis_hiredis.h
+
+install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can be given
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(DOCDIR))
+	$(INSTALL) -m 755 $(B)/lendisctl $(DESTDIR)$(BINDIR)/
+	$(INSTALL) -m 755 $(B)/lendisd $(DESTDIR)$(SBINDIR)/
+	$(INSTALL) -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(INCLUDEDIR)/
+	$(INSTALL) -m 644 $(B)/liblendis.a $(DESTDIR)$(LIBDIR)/
+	$(INSTALL) -m 755 $(B)/liblendis.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
+	ln -sf liblendis.so.$(VERSION) $(DESTDIR)$(LIBDIR)/liblendis.so.$(SOVERSION)
+	ln -sf liblendis.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblendis.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' deploy/lendis.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
+	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
+	for page in $(MAN_PAGES); do $(INSTALL) -D -m 644 $$page \
+		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
+	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c $(DESTDIR)$(DOCDIR)/
+
+uninstall: ## remove what install installed
+	rm -f $(DESTDIR)$(BINDIR)/lendisctl $(DESTDIR)$(SBINDIR)/lendisd
+	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(PUBLIC_HEADERS)))
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) \
+		liblendis.so pkgconfig/lendis.pc)
+	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
+	rm -rf $(DESTDIR)$(DOCDIR)
+
 # ---- for people ----
 
 .PHONY: clean
@@ -123,7 +272,7 @@ clean: ## remove build/
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 26
+	@sed -n 's/^\([a-z_.-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 30
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:

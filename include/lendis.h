@@ -2,12 +2,14 @@
 /*
  * liblendis: borrow Redis connections that one broker per host, lendisd, keeps for all processes.
  *
- * This header needs no hiredis. A pool handle works in every thread and after fork: a child that uses it becomes
- * a worker of its own on its first call and keeps the inherited descriptors. The library starts no threads,
- * installs no signal handlers, prints nothing and never ends the process.
+ * This header needs no hiredis. A pool handle works in every thread and after fork: a child that
+ * uses it becomes a worker of its own on its first call and keeps the inherited descriptors. The
+ * library starts no threads, installs no signal handlers, prints nothing and never ends the
+ * process.
  *
- * Functions that return int give 0 for success; a negative -errno when something failed; a positive LENDIS_E_*
- * for an outcome that a caller should expect and handle. lendis_strerror() has a sentence for each.
+ * Functions that return int give 0 for success; a negative -errno when something failed; a positive
+ * LENDIS_E_* for an outcome that a caller should expect and handle. lendis_strerror() has a
+ * sentence for each.
  */
 #ifndef LENDIS_H
 #define LENDIS_H
@@ -22,7 +24,7 @@ extern "C" {
 #define LENDIS_VERSION_MAJOR 0
 #define LENDIS_VERSION_MINOR 1
 #define LENDIS_VERSION_PATCH 0
-#define LENDIS_VERSION "0.1.0"
+#define LENDIS_VERSION       "0.1.0"
 
 enum lendis_result {
     LENDIS_OK = 0,
@@ -39,45 +41,50 @@ enum lendis_result {
 struct lendis_pool;
 struct lendis_lease;
 
-/* Options of lendis_attach(). Zero-fill it, set `size` to sizeof(struct lendis_options), then what you need. */
+/* Options of lendis_attach(). Zero-fill it, set `size` to sizeof(struct lendis_options), then what
+ * you need. */
 struct lendis_options {
-    size_t size;            /* of this struct, as the caller was compiled */
-    unsigned flags;         /* LENDIS_LAZY or 0 */
-    int attach_timeout_ms;  /* limit for one attempt to attach; 0 means 1000 */
+    size_t size;           /* of this struct, as the caller was compiled */
+    unsigned flags;        /* LENDIS_LAZY or 0 */
+    int attach_timeout_ms; /* limit for one attempt to attach; 0 means 1000 */
 };
 
 /* lendis_attach() succeeds without a broker; the first use attaches. */
 #define LENDIS_LAZY 1u
 
 /*
- * Attaches this process to pool `pool_name` of the broker at `socket_path` (NULL: $LENDIS_SOCKET, else
- * /run/lendis/lendis.sock). `options` NULL means the defaults. Results: 0, and *pool is the caller's until
- * lendis_detach(); -ENOENT, -ECONNREFUSED or -EACCES from connect(2): no broker there, or one that this user may
- * not reach; -ESRCH, the broker has no pool of that name; LENDIS_E_DENIED; LENDIS_E_BUSY, the broker's worker
- * table is full; LENDIS_E_ABI; LENDIS_E_TIMEOUT, the broker did not answer; -errno. Thread-safe.
+ * Attaches this process to pool `pool_name` of the broker at `socket_path` (NULL: $LENDIS_SOCKET,
+ * else /run/lendis/lendis.sock). `options` NULL means the defaults. Results: 0, and *pool is the
+ * caller's until lendis_detach(); -ENOENT, -ECONNREFUSED or -EACCES from connect(2): no broker
+ * there, or one that this user may not reach; -ESRCH, the broker has no pool of that name;
+ * LENDIS_E_DENIED; LENDIS_E_BUSY, the broker's worker table is full; LENDIS_E_ABI;
+ * LENDIS_E_TIMEOUT, the broker did not answer; -errno. Thread-safe.
  */
-int lendis_attach(const char *socket_path, const char *pool_name, const struct lendis_options *options,
-                  struct lendis_pool **pool);
+int lendis_attach(const char *socket_path, const char *pool_name,
+                  const struct lendis_options *options, struct lendis_pool **pool);
 
 /*
- * Leaves the pool and frees the handle. Leases still held are given back as broken. No other thread may use the
- * handle or its leases any more. NULL is allowed. In a forked child it leaves the parent's membership alone.
+ * Leaves the pool and frees the handle. Leases still held are given back as broken. No other thread
+ * may use the handle or its leases any more. NULL is allowed. In a forked child it leaves the
+ * parent's membership alone.
  */
 void lendis_detach(struct lendis_pool *pool);
 
 /*
- * Leases a connection for the caller alone. When all are busy the call waits, first come, first served, for at
- * most timeout_ms (-1: the pool's wait_timeout; 0: not at all). Results: 0, and *lease is the caller's until
- * lendis_release() or lendis_discard(); LENDIS_E_TIMEOUT; LENDIS_E_BUSY; LENDIS_E_DOWN; -errno. A lease belongs to
- * one thread at a time and to the process that took it, not to its children.
+ * Leases a connection for the caller alone. When all are busy the call waits, first come, first
+ * served, for at most timeout_ms (-1: the pool's wait_timeout; 0: not at all). Results: 0, and
+ * *lease is the caller's until lendis_release() or lendis_discard(); LENDIS_E_TIMEOUT;
+ * LENDIS_E_BUSY; LENDIS_E_DOWN; -errno. A lease belongs to one thread at a time and to the process
+ * that took it, not to its children.
  */
 int lendis_acquire(struct lendis_pool *pool, int timeout_ms, struct lendis_lease **lease);
 
 /*
- * Gives the connection back; the lease is gone, whatever the result. A connection that is not proven clean
- * (unread or partial replies, unsent output, an open MULTI or WATCH, another db, or a descriptor or context that the
- * caller got hold of) goes to the broker for replacement, else to the oldest waiter or to the idle ones.
- * Results: 0; LENDIS_E_REVOKED, the broker had taken it back; -EINVAL, not a lease of this process. Never waits.
+ * Gives the connection back; the lease is gone, whatever the result. A connection that is not
+ * proven clean (unread or partial replies, unsent output, an open MULTI or WATCH, another db, or a
+ * descriptor or context that the caller got hold of) goes to the broker for replacement, else to
+ * the oldest waiter or to the idle ones. Results: 0; LENDIS_E_REVOKED, the broker had taken it
+ * back; -EINVAL, not a lease of this process. Never waits.
  */
 int lendis_release(struct lendis_lease *lease);
 
@@ -85,21 +92,22 @@ int lendis_release(struct lendis_lease *lease);
 int lendis_discard(struct lendis_lease *lease);
 
 /*
- * The connection's descriptor, for reading and writing RESP. It stays lendis' own: do not close it, shut it down or
- * change its flags. After this call the connection is returned as unknown and replaced. Results: the
- * descriptor; -EINVAL, not a lease of this process.
+ * The connection's descriptor, for reading and writing RESP. It stays lendis' own: do not close it,
+ * shut it down or change its flags. After this call the connection is returned as unknown and
+ * replaced. Results: the descriptor; -EINVAL, not a lease of this process.
  */
 int lendis_lease_fd(const struct lendis_lease *lease);
 
 /*
- * Sends one command, `request_size` bytes of RESP (an array of bulk strings), and waits for its reply, for at
- * most timeout_ms in all (-1: the pool's limits). Results: 0, and *reply is the reply's RESP bytes, reply_size of them, to
- * be freed with lendis_free(); LENDIS_E_TIMEOUT; LENDIS_E_BUSY; LENDIS_E_DOWN; LENDIS_E_UNCERTAIN, it was sent and no
- * reply came; -EINVAL, not one whole RESP command; -errno. An error reply of Redis is a reply: 0. A read-only command
- * whose connection turned out dead before the first byte of its reply is sent again by itself.
+ * Sends one command, `request_size` bytes of RESP (an array of bulk strings), and waits for its
+ * reply, for at most timeout_ms in all (-1: the pool's limits). Results: 0, and *reply is the
+ * reply's RESP bytes, reply_size of them, to be freed with lendis_free(); LENDIS_E_TIMEOUT;
+ * LENDIS_E_BUSY; LENDIS_E_DOWN; LENDIS_E_UNCERTAIN, it was sent and no reply came; -EINVAL, not one
+ * whole RESP command; -errno. An error reply of Redis is a reply: 0. A read-only command whose
+ * connection turned out dead before the first byte of its reply is sent again by itself.
  */
-int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size, int timeout_ms, void **reply,
-                size_t *reply_size);
+int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size, int timeout_ms,
+                void **reply, size_t *reply_size);
 
 /* Frees what lendis_exec() returned. NULL is allowed. */
 void lendis_free(void *reply);

@@ -13,26 +13,30 @@ extern "C" {
 #endif
 
 /*
- * redisCommand() on a connection of the pool. Results: the reply, freed with freeReplyObject(); NULL, it failed:
- * see lendis_pool_error(). Waits as long as the pool's wait_timeout and command_timeout allow. Thread-safe.
+ * redisCommand() on a connection of the pool. Results: the reply, freed with freeReplyObject();
+ * NULL, it failed: see lendis_pool_error(). Waits as long as the pool's wait_timeout and
+ * command_timeout allow. Thread-safe.
  */
 redisReply *lendis_command(struct lendis_pool *pool, const char *format, ...);
-redisReply *lendis_command_argv(struct lendis_pool *pool, int argc, const char **argv, const size_t *argvlen);
+redisReply *lendis_command_argv(struct lendis_pool *pool, int argc, const char **argv,
+                                const size_t *argvlen);
 
-/* Why the calling thread's last call returned NULL: a result as of lendis.h, and its sentence in *text (may be NULL;
- * constant). 0 after success. */
+/* Why the calling thread's last call returned NULL: a result as of lendis.h, and its sentence in
+ * *text (may be NULL; constant). 0 after success. */
 int lendis_pool_error(const struct lendis_pool *pool, const char **text);
 
 /*
- * redisCommand() on a leased connection: for transactions and whatever needs one connection. lendis sees what is sent, so
- * a connection that the caller leaves clean needs no replacement. Results as lendis_command().
+ * redisCommand() on a leased connection: for transactions and whatever needs one connection. lendis
+ * sees what is sent, so a connection that the caller leaves clean needs no replacement. Results as
+ * lendis_command().
  */
 redisReply *lendis_lease_command(struct lendis_lease *lease, const char *format, ...);
 
 /*
- * A hiredis context on the leased connection. It is lendis' own: never redisFree() or redisReconnect() it; it is gone
- * with the lease. What goes through it lendis does not see, so the connection is returned as unknown and replaced.
- * Results: the context; NULL, no memory or not a lease of this process.
+ * A hiredis context on the leased connection. It is lendis' own: never redisFree() or
+ * redisReconnect() it; it is gone with the lease. What goes through it lendis does not see, so the
+ * connection is returned as unknown and replaced. Results: the context; NULL, no memory or not a
+ * lease of this process.
  */
 redisContext *lendis_lease_context(struct lendis_lease *lease);
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The catalog: what the broker tells everyone. One per broker, written by the broker alone; workers and
- * tools get a descriptor that cannot be mapped writable (F_SEAL_FUTURE_WRITE, memfd_create(2)).
+ * The catalog: what the broker tells everyone. One per broker, written by the broker alone; workers
+ * and tools get a descriptor that cannot be mapped writable (F_SEAL_FUTURE_WRITE, memfd_create(2)).
  *
  *   struct catalog_header
  *   struct catalog_pool[pool_max]
  *   struct catalog_worker[worker_max]   index = worker index, the same in every pool segment
  *   config text                         what --print-config prints, secrets masked
  *
- * `broker` is how a worker sees that the broker died, without a system call: the broker's thread id in a
- * robust futex list (set_robust_list(2)), so the kernel sets FUTEX_OWNER_DIED in it at the broker's death,
- * however it comes. It is a notice, not a lock: nobody waits for it.
+ * `broker` is how a worker sees that the broker died, without a system call: the broker's thread id
+ * in a robust futex list (set_robust_list(2)), so the kernel sets FUTEX_OWNER_DIED in it at the
+ * broker's death, however it comes. It is a notice, not a lock: nobody waits for it.
  *
- * Readers do not stall the broker: fields that change together are guarded by `version` (odd while the
- * broker writes; read again if it changed).
+ * Readers do not stall the broker: fields that change together are guarded by `version` (odd while
+ * the broker writes; read again if it changed).
  */
 #ifndef LENDIS_CATALOG_H
 #define LENDIS_CATALOG_H
@@ -23,9 +23,9 @@
 #include "lendis/segment.h"
 
 #define LENDIS_CATALOG_MAGIC UINT64_C(0x31474c5441434c44) /* "DLCATLG1" */
-#define CATALOG_MAX_POOLS 64u
-#define CATALOG_CONFIG_SIZE 32768u
-#define CATALOG_NAME_SIZE 64u
+#define CATALOG_MAX_POOLS    64u
+#define CATALOG_CONFIG_SIZE  32768u
+#define CATALOG_NAME_SIZE    64u
 /* The name under which the memfds show in /proc/PID/fd; tools find the broker's by it. */
 #define CATALOG_MEMFD_NAME "lendis-catalog"
 #define SEGMENT_MEMFD_NAME "lendis-pool"
@@ -69,15 +69,15 @@ struct catalog_pool {
     uint32_t segment_pool;       /* index of this entry, as in the segment header */
     uint32_t reserved32;
     /* Counted by the broker. */
-    shm_u64 opened;            /* connections made ready */
-    shm_u64 closed;            /* connections closed, for whatever reason */
-    shm_u64 dial_failures;     /* dials that failed */
-    shm_u64 reclaimed;         /* leases taken from workers that died */
-    shm_u64 returned;          /* connections given back for replacement */
-    shm_u64 lost;              /* connections that Redis or the network closed */
-    shm_u64 attached;          /* workers attached so far */
-    shm_u64 deaths;            /* workers that went without detaching */
-    shm_u64 denied;            /* attach requests refused */
+    shm_u64 opened;                  /* connections made ready */
+    shm_u64 closed;                  /* connections closed, for whatever reason */
+    shm_u64 dial_failures;           /* dials that failed */
+    shm_u64 reclaimed;               /* leases taken from workers that died */
+    shm_u64 returned;                /* connections given back for replacement */
+    shm_u64 lost;                    /* connections that Redis or the network closed */
+    shm_u64 attached;                /* workers attached so far */
+    shm_u64 deaths;                  /* workers that went without detaching */
+    shm_u64 denied;                  /* attach requests refused */
     shm_u64 departed[COUNTER_COUNT]; /* what departed workers had counted */
 };
 _Static_assert(sizeof(struct catalog_pool) % 64 == 0, "layout");
@@ -106,8 +106,8 @@ struct catalog {
 };
 
 /*
- * Makes and maps a catalog for worker_max workers. Results: 0, *fd (sealed, closed on exec) and *catalog
- * belong to the caller; -errno.
+ * Makes and maps a catalog for worker_max workers. Results: 0, *fd (sealed, closed on exec) and
+ * *catalog belong to the caller; -errno.
  */
 int catalog_new(uint64_t instance, uint32_t worker_max, int *fd, struct catalog *catalog);
 
@@ -121,8 +121,8 @@ void catalog_write_begin(struct catalog_pool *pool);
 void catalog_write_end(struct catalog_pool *pool);
 
 /*
- * A consistent copy of pool entry `index`. Results: 0; -ENOENT, no pool there; -EAGAIN, the broker was
- * writing all the time (it died in the middle): *pool is the last look.
+ * A consistent copy of pool entry `index`. Results: 0; -ENOENT, no pool there; -EAGAIN, the broker
+ * was writing all the time (it died in the middle): *pool is the last look.
  */
 int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct catalog_pool *pool);
 
@@ -131,7 +131,8 @@ int catalog_find_pool(const struct catalog *catalog, const char *name);
 
 static inline bool catalog_broker_gone(const struct catalog *catalog)
 {
-    return (atomic_load_explicit(&catalog->header->broker, memory_order_relaxed) & CATALOG_OWNER_DIED) ||
+    return (atomic_load_explicit(&catalog->header->broker, memory_order_relaxed) &
+            CATALOG_OWNER_DIED) ||
            atomic_load_explicit(&catalog->header->draining, memory_order_relaxed);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The counters of a worker, declared once: COUNTER(name, unit, text). The text says what is counted and
- * whether to worry. Each worker adds to its own block; readers sum over workers, and the broker keeps
- * what departed workers had counted.
+ * The counters of a worker, declared once: COUNTER(name, unit, text). The text says what is counted
+ * and whether to worry. Each worker adds to its own block; readers sum over workers, and the broker
+ * keeps what departed workers had counted.
  */
 #ifndef LENDIS_COUNTERS_H
 #define LENDIS_COUNTERS_H

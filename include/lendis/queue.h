@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The wait queue of a pool: first come, first served, without a lock, across processes that may die or
- * stop between any two steps.
+ * The wait queue of a pool: first come, first served, without a lock, across processes that may die
+ * or stop between any two steps.
  *
  * A ring of 64-bit cells: state (4 bits) | wait slot (20 bits) | lap (40 bits). Ticket t uses cell
- * t mod capacity on lap t / capacity. A waiter's place is the one compare-and-swap that puts its slot
- * into a free cell; leaving, by either side, is the one that frees the cell for the next lap. `head` and
- * `tail` only say where to look; who finds them behind moves them on, so a process that dies between
- * two steps leaves nothing to repair. A slot waits at most once at a time and there are at least as many
- * cells as slots, so the ring is never full.
+ * t mod capacity on lap t / capacity. A waiter's place is the one compare-and-swap that puts its
+ * slot into a free cell; leaving, by either side, is the one that frees the cell for the next lap.
+ * `head` and `tail` only say where to look; who finds them behind moves them on, so a process that
+ * dies between two steps leaves nothing to repair. A slot waits at most once at a time and there
+ * are at least as many cells as slots, so the ring is never full.
  *
- * queue_pass_on() and queue_match() bring connections and waiters together (I7). The connection word is
- * moved first, the waiter told afterwards: ownership never depends on the ring, which can at worst cost
- * a place in the order. What a killed or stopped process left undone is finished by the waiter's own
- * timed look (waiter.c) or by the broker.
+ * queue_pass_on() and queue_match() bring connections and waiters together (I7). The connection
+ * word is moved first, the waiter told afterwards: ownership never depends on the ring, which can
+ * at worst cost a place in the order. What a killed or stopped process left undone is finished by
+ * the waiter's own timed look (waiter.c) or by the broker.
  *
- * Memory order: everything here is seq_cst. The pairs that need it: "word becomes IDLE, then look for
- * waiters" in queue_pass_on() against "cell becomes WAITING, then look for idle words" in the waiter, which
- * calls queue_push() and then queue_match().
+ * Memory order: everything here is seq_cst. The pairs that need it: "word becomes IDLE, then look
+ * for waiters" in queue_pass_on() against "cell becomes WAITING, then look for idle words" in the
+ * waiter, which calls queue_push() and then queue_match().
  *
  * The loops are bounded by the capacity, whatever the cells contain (I5).
  */
@@ -32,11 +32,12 @@ enum cell_state {
 };
 
 /*
- * What wait_slot.wake holds: nothing, that its owner sleeps, or a hint that a connection was handed to it: 1 +
- * the connection's index in the low 11 bits, the low bits of the ticket it was handed for above. The
- * ticket tells a fresh hint from one that a stopped process left for an earlier wait.
+ * What wait_slot.wake holds: nothing, that its owner sleeps, or a hint that a connection was handed
+ * to it: 1 + the connection's index in the low 11 bits, the low bits of the ticket it was handed
+ * for above. The ticket tells a fresh hint from one that a stopped process left for an earlier
+ * wait.
  */
-#define WAKE_NONE 0u
+#define WAKE_NONE   0u
 #define WAKE_ASLEEP UINT32_MAX
 _Static_assert(LENDIS_MAX_CONNECTIONS < 2047, "an index must fit and differ from WAKE_ASLEEP");
 
@@ -76,8 +77,8 @@ static inline uint64_t queue_lap(const struct segment *segment, uint64_t ticket)
 }
 
 /*
- * Puts `slot` at the end. Results: 0 and the ticket; -ENOBUFS, no free cell (only a scribbled segment has
- * none).
+ * Puts `slot` at the end. Results: 0 and the ticket; -ENOBUFS, no free cell (only a scribbled
+ * segment has none).
  */
 int queue_push(const struct segment *segment, uint32_t slot, uint64_t *ticket);
 
@@ -96,19 +97,20 @@ static inline bool queue_maybe_waiting(const struct segment *segment)
     return shm_load(&segment->queue->head) != shm_load(&segment->queue->tail);
 }
 
-/* How many tickets are between head and tail, at most the capacity: a figure for people and heuristics. */
+/* How many tickets are between head and tail, at most the capacity: a figure for people and
+ * heuristics. */
 uint32_t queue_length(const struct segment *segment);
 
 /*
- * Passes connection `index`, which the caller holds as `held` (LEASED by it, or CHECKING), on: to the oldest
- * waiter, or to IDLE when nobody waits. The caller proved it clean. Results: true; false, it was taken from
- * the caller before (revoked).
+ * Passes connection `index`, which the caller holds as `held` (LEASED by it, or CHECKING), on: to
+ * the oldest waiter, or to IDLE when nobody waits. The caller proved it clean. Results: true;
+ * false, it was taken from the caller before (revoked).
  */
 bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held);
 
 /*
- * Serves waiters from idle connections until one of the two runs out. `worker` is the caller's worker
- * index, or LENDIS_BROKER.
+ * Serves waiters from idle connections until one of the two runs out. `worker` is the caller's
+ * worker index, or LENDIS_BROKER.
  */
 void queue_match(const struct segment *segment, uint32_t worker);
 
@@ -116,6 +118,7 @@ void queue_match(const struct segment *segment, uint32_t worker);
  * Takes the slots for which `owned` says true out of the queue (their owner died). `owned` gets the
  * slot and `context`.
  */
-void queue_evict(const struct segment *segment, bool (*owned)(uint32_t slot, void *context), void *context);
+void queue_evict(const struct segment *segment, bool (*owned)(uint32_t slot, void *context),
+                 void *context);
 
 #endif

@@ -13,7 +13,8 @@
  *
  * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
  * indices; every size comes from the header, which is checked once when mapping and kept in private
- * memory (struct segment), so that a worker that scribbles over the segment cannot move a bound (I5).
+ * memory (struct segment), so that a worker that scribbles over the segment cannot move a bound
+ * (I5).
  */
 #ifndef LENDIS_SEGMENT_H
 #define LENDIS_SEGMENT_H
@@ -32,8 +33,8 @@
 #define LENDIS_BROKER WORD_OWNER_MAX
 
 #define LENDIS_MAX_CONNECTIONS 1024u
-#define LENDIS_MAX_WORKERS 16384u
-#define LENDIS_MAX_SLOTS (2u * LENDIS_MAX_WORKERS)
+#define LENDIS_MAX_WORKERS     16384u
+#define LENDIS_MAX_SLOTS       (2u * LENDIS_MAX_WORKERS)
 
 struct segment_header {
     uint64_t magic;
@@ -95,16 +96,17 @@ struct segment {
 };
 
 /*
- * Makes the segment of pool `pool` and maps it: a sealed memfd that is closed on exec. worker_max gets
- * worker_max / 4 + 64 wait slots on top, for further threads. Results: 0, *fd and *segment belong to the
- * caller; -errno.
+ * Makes the segment of pool `pool` and maps it: a sealed memfd that is closed on exec. worker_max
+ * gets worker_max / 4 + 64 wait slots on top, for further threads. Results: 0, *fd and *segment
+ * belong to the caller; -errno.
  */
-int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint32_t worker_max, int *fd,
-                struct segment *segment);
+int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint32_t worker_max,
+                int *fd, struct segment *segment);
 
 /*
  * Maps what `fd` is. `writable` false maps read-only, for tools. The descriptor stays the caller's.
- * Results: 0; -EPROTO, not a segment, or sizes that do not fit; -EPROTONOSUPPORT, another ABI; -errno.
+ * Results: 0; -EPROTO, not a segment, or sizes that do not fit; -EPROTONOSUPPORT, another ABI;
+ * -errno.
  */
 int segment_map(int fd, bool writable, struct segment *segment);
 

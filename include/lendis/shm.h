@@ -3,13 +3,13 @@
  * Access to shared memory, one step at a time.
  *
  * Every load, store and compare-and-swap on a segment goes through this file, so that one macro,
- * LENDIS_STEP(), stands before each of them. It is empty in a normal build. In the crash flavour it is
- * the kill point between every two shared-memory steps; in the model checker it is where another
+ * LENDIS_STEP(), stands before each of them. It is empty in a normal build. In the crash flavour it
+ * is the kill point between every two shared-memory steps; in the model checker it is where another
  * process may run. What comes back is one read: check it, then use it, never read it twice.
  *
- * All accesses are sequentially consistent unless the name says "relaxed". On x86-64 that costs nothing
- * for loads and compare-and-swaps; the wake-up protocol in queue.h needs the store-then-load order that
- * only seq_cst gives.
+ * All accesses are sequentially consistent unless the name says "relaxed". On x86-64 that costs
+ * nothing for loads and compare-and-swaps; the wake-up protocol in queue.h needs the
+ * store-then-load order that only seq_cst gives.
  */
 #ifndef LENDIS_SHM_H
 #define LENDIS_SHM_H

@@ -3,10 +3,11 @@
  * One waiting thread: its place in the queue and how it gets the connection that is handed to it.
  *
  * The usual course: waiter_join(), waiter_sleep(), waiter_take() succeeds. The hint in the slot's
- * wake word can be missing (whoever handed over died or was stopped first) or stale (left for an earlier
- * wait), so it is only a hint: what counts is a word that says HANDED(slot). A sleep is therefore timed: after
- * WAITER_PATIENCE_NS for the oldest waiter, longer for those behind it, the waiter looks through all words
- * itself and serves waiters from idle connections that nobody passed on. That bounds I7 without a broker.
+ * wake word can be missing (whoever handed over died or was stopped first) or stale (left for an
+ * earlier wait), so it is only a hint: what counts is a word that says HANDED(slot). A sleep is
+ * therefore timed: after WAITER_PATIENCE_NS for the oldest waiter, longer for those behind it, the
+ * waiter looks through all words itself and serves waiters from idle connections that nobody passed
+ * on. That bounds I7 without a broker.
  *
  * A slot is used by one thread at a time. Nothing here allocates; only waiter_sleep() blocks.
  */
@@ -15,7 +16,8 @@
 
 #include "lendis/queue.h"
 
-/* Half of I7's 10 ms. The n-th waiter sleeps n times as long, so 200 sleepers make ~1,200 looks a second. */
+/* Half of I7's 10 ms. The n-th waiter sleeps n times as long, so 200 sleepers make ~1,200 looks a
+ * second. */
 #define WAITER_PATIENCE_NS INT64_C(5000000)
 
 struct waiter {
@@ -25,23 +27,26 @@ struct waiter {
     uint64_t ticket;
 };
 
-/* Queues up. Results: 0; -ENOBUFS as queue_push(). On success waiter_take() or waiter_leave() must follow. */
-int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker, uint32_t slot);
+/* Queues up. Results: 0; -ENOBUFS as queue_push(). On success waiter_take() or waiter_leave() must
+ * follow. */
+int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker,
+                uint32_t slot);
 
 /*
- * Takes the connection that was handed to this waiter, if one was. `thorough` looks through all words and
- * serves idle ones, instead of at the hint alone. Results: 1, and *index and *word are the caller's lease, the
- * waiter has left the queue; 0, not yet: sleep; -ENOBUFS as waiter_join() (it queues up again when what it
- * was handed was revoked before it came for it).
+ * Takes the connection that was handed to this waiter, if one was. `thorough` looks through all
+ * words and serves idle ones, instead of at the hint alone. Results: 1, and *index and *word are
+ * the caller's lease, the waiter has left the queue; 0, not yet: sleep; -ENOBUFS as waiter_join()
+ * (it queues up again when what it was handed was revoked before it came for it).
  */
 int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t *word);
 
-/* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: look thoroughly. */
+/* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: look
+ * thoroughly. */
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
- * Gives up. Results: 0, it has left; 1, a connection had been handed over before, *index and *word are the
- * caller's lease.
+ * Gives up. Results: 0, it has left; 1, a connection had been handed over before, *index and *word
+ * are the caller's lease.
  */
 int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word);
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The messages between a worker and the broker, on a SOCK_SEQPACKET Unix socket: one struct per message,
- * in host byte order (both ends are on one host), and at most one descriptor with it.
+ * The messages between a worker and the broker, on a SOCK_SEQPACKET Unix socket: one struct per
+ * message, in host byte order (both ends are on one host), and at most one descriptor with it.
  *
  *   worker                          broker
  *   HELLO(pool)                  -> WELCOME(result, worker index, instance)
  *   FETCH(what, index, gen)      -> DESCRIPTOR(result, what, index, gen) + descriptor
  *
- * A worker asks one thing at a time. The broker checks every field, answers a request that it refuses with
- * a result, and hangs up on what is not a message. It never waits: a worker that asks again
- * while an answer is still unread (SIOCOUTQ, unix(7)) is disconnected, so at most one descriptor is in
- * flight per worker. Descriptors that a worker sends are closed unseen. Closing the socket detaches.
+ * A worker asks one thing at a time. The broker checks every field, answers a request that it
+ * refuses with a result, and hangs up on what is not a message. It never waits: a worker that asks
+ * again while an answer is still unread (SIOCOUTQ, unix(7)) is disconnected, so at most one
+ * descriptor is in flight per worker. Descriptors that a worker sends are closed unseen. Closing
+ * the socket detaches.
  */
 #ifndef LENDIS_WIRE_H
 #define LENDIS_WIRE_H
@@ -18,7 +19,7 @@
 #include <stdint.h>
 #include "lendis/catalog.h"
 
-#define WIRE_MAGIC 0x4c4e4453u /* "LNDS" */
+#define WIRE_MAGIC            0x4c4e4453u /* "LNDS" */
 #define LENDIS_DEFAULT_SOCKET "/run/lendis/lendis.sock"
 
 enum wire_type { WIRE_HELLO = 1, WIRE_WELCOME = 2, WIRE_FETCH = 3, WIRE_DESCRIPTOR = 4 };
@@ -80,23 +81,26 @@ _Static_assert(sizeof(struct wire_descriptor) == 40, "layout");
 
 /*
  * Sends `message` (its header tells the size), with descriptor `fd` unless that is -1 (it stays the
- * caller's). Never blocks, never raises SIGPIPE. Results: 0; -EAGAIN, the peer does not read; -errno.
+ * caller's). Never blocks, never raises SIGPIPE. Results: 0; -EAGAIN, the peer does not read;
+ * -errno.
  */
 int wire_send(int socket, const void *message, int fd);
 
 /*
- * Receives one message into `message`, at most `size` bytes, and its descriptor into *fd (-1 without one; the
- * caller's). With `fd` NULL, descriptors are closed unseen. Waits for at most timeout_ms (0 not at all,
- * -1 for ever). Results: bytes received; 0, the peer hung up; -EAGAIN or -ETIMEDOUT, nothing came; -EMFILE, a
- * descriptor came and could not be taken (RLIMIT_NOFILE; MSG_CTRUNC): everything received was closed;
- * -EMSGSIZE, longer than `size`; -EBADMSG, more than one descriptor; -errno.
+ * Receives one message into `message`, at most `size` bytes, and its descriptor into *fd (-1
+ * without one; the caller's). With `fd` NULL, descriptors are closed unseen. Waits for at most
+ * timeout_ms (0 not at all, -1 for ever). Results: bytes received; 0, the peer hung up; -EAGAIN or
+ * -ETIMEDOUT, nothing came; -EMFILE, a descriptor came and could not be taken (RLIMIT_NOFILE;
+ * MSG_CTRUNC): everything received was closed; -EMSGSIZE, longer than `size`; -EBADMSG, more than
+ * one descriptor; -errno.
  */
 int wire_receive(int socket, void *message, size_t size, int *fd, int timeout_ms);
 
 /* Fills in a header. */
 void wire_header(struct wire_header *header, enum wire_type type, size_t size);
 
-/* True if `message` of `size` bytes starts with a header of this type and size, of our ABI major. */
+/* True if `message` of `size` bytes starts with a header of this type and size, of our ABI major.
+ */
 bool wire_is(const void *message, size_t size, enum wire_type type, size_t expected);
 
 #endif

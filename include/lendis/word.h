@@ -2,10 +2,11 @@
 /*
  * The connection word: the only truth about who has a connection.
  *
- * One 64-bit atomic: state (4 bits) | owner (20 bits) | generation (40 bits). Every other structure of a
- * pool is a hint that can be rebuilt from these words. All moves of a word are here and are compiled alike
- * into broker, client, tests and model checker. Upholds I1 (one state at a time) and I2 (one lease per
- * connection and generation): a lease *is* the success of one compare-and-swap below.
+ * One 64-bit atomic: state (4 bits) | owner (20 bits) | generation (40 bits). Every other structure
+ * of a pool is a hint that can be rebuilt from these words. All moves of a word are here and are
+ * compiled alike into broker, client, tests and model checker. Upholds I1 (one state at a time) and
+ * I2 (one lease per connection and generation): a lease *is* the success of one compare-and-swap
+ * below.
  *
  *   from                to               who
  *   EMPTY(g)            OPENING(g)       broker
@@ -39,7 +40,7 @@ enum word_state {
     WORD_STATES = 8
 };
 
-#define WORD_OWNER_MAX ((1u << 20) - 1)
+#define WORD_OWNER_MAX      ((1u << 20) - 1)
 #define WORD_GENERATION_MAX ((UINT64_C(1) << 40) - 1)
 
 static inline uint64_t word_make(enum word_state state, uint32_t owner, uint64_t generation)
@@ -102,8 +103,8 @@ static inline bool word_check(shm_u64 *at, uint64_t *word)
 }
 
 /*
- * The owner of wait slot `slot`, worker `worker`, picks up what was handed to it. Results: true, and *word
- * is the lease; false, this connection was not handed to the slot.
+ * The owner of wait slot `slot`, worker `worker`, picks up what was handed to it. Results: true,
+ * and *word is the lease; false, this connection was not handed to the slot.
  */
 static inline bool word_pick_up(shm_u64 *at, uint32_t slot, uint32_t worker, uint64_t *word)
 {
@@ -121,7 +122,8 @@ static inline bool word_return(shm_u64 *at, uint64_t held)
     return shm_cas(at, held, word_with(held, WORD_RETURNED, word_owner(held)));
 }
 
-/* The broker takes `seen`, a lease or a hand-over, from an owner that lost it. False: it moved on. */
+/* The broker takes `seen`, a lease or a hand-over, from an owner that lost it. False: it moved on.
+ */
 static inline bool word_reclaim(shm_u64 *at, uint64_t seen)
 {
     return shm_cas(at, seen, word_with(seen, WORD_RECLAIMED, 0));

@@ -29,7 +29,8 @@ static size_t place_tables(struct catalog *catalog)
 }
 
 /* Maps `fd`, whose header is `header`. Results as catalog_map(). */
-static int map_checked(int fd, int protection, const struct catalog_header *header, struct catalog *catalog)
+static int map_checked(int fd, int protection, const struct catalog_header *header,
+                       struct catalog *catalog)
 {
     struct catalog mapped = {.pool_max = header->pool_max, .worker_max = header->worker_max};
     struct stat stat;
@@ -78,8 +79,8 @@ int catalog_new(uint64_t instance, uint32_t worker_max, int *fd, struct catalog 
     if (result == 0)
         result = map_checked(made, PROT_READ | PROT_WRITE, &header, catalog);
     /* Our own mapping stays writable; nobody, not we either, can make another. */
-    if (result == 0 &&
-        fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
+    if (result == 0 && fcntl(made, F_ADD_SEALS,
+                             F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0) {
         result = -errno;
         catalog_unmap(catalog);
     }
@@ -133,7 +134,8 @@ int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct cata
     if (index >= catalog->pool_max)
         return -ENOENT;
     shared = &catalog->pools[index];
-    /* The broker writes an entry in well under a microsecond; 1000 looks outlast any live writer. */
+    /* The broker writes an entry in well under a microsecond; 1000 looks outlast any live writer.
+     */
     for (int looks = 0; looks < 1000; looks++) {
         uint32_t before = atomic_load_explicit(&shared->version, memory_order_acquire);
 
@@ -149,7 +151,8 @@ int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct cata
 int catalog_find_pool(const struct catalog *catalog, const char *name)
 {
     for (uint32_t i = 0; i < catalog->pool_max; i++)
-        if (catalog->pools[i].name[0] && strncmp(catalog->pools[i].name, name, CATALOG_NAME_SIZE) == 0)
+        if (catalog->pools[i].name[0] &&
+            strncmp(catalog->pools[i].name, name, CATALOG_NAME_SIZE) == 0)
             return (int)i;
     return -ENOENT;
 }

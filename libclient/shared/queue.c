@@ -114,8 +114,9 @@ bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
     shm_u64 *word = &segment->connections[index].word;
     uint64_t idle = word_with(held, WORD_IDLE, 0);
 
-    /* A further round means that a waiter came or left meanwhile; past the bound (a scribbled segment, or
-     * all workers giving up at once) IDLE is still right: waiters look for themselves. */
+    /* A further round means that a waiter came or left meanwhile; past the bound (a scribbled
+     * segment, or all workers giving up at once) IDLE is still right: waiters look for themselves.
+     */
     for (uint32_t rounds = 0; rounds < 2 * segment->cell_count; rounds++) {
         uint64_t ticket;
         uint32_t slot;
@@ -157,7 +158,8 @@ void queue_match(const struct segment *segment, uint32_t worker)
     }
 }
 
-void queue_evict(const struct segment *segment, bool (*owned)(uint32_t slot, void *context), void *context)
+void queue_evict(const struct segment *segment, bool (*owned)(uint32_t slot, void *context),
+                 void *context)
 {
     for (uint32_t i = 0; i < segment->cell_count; i++) {
         uint64_t cell = shm_load(&segment->cells[i]);

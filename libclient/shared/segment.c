@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Making and mapping pool segments: see lendis/segment.h. All bounds are computed and checked here, once. */
+/* Making and mapping pool segments: see lendis/segment.h. All bounds are computed and checked here,
+ * once. */
 #include "lendis/segment.h"
 
 #include <errno.h>
@@ -57,8 +58,8 @@ uint64_t segment_size(uint32_t connection_max, uint32_t worker_max)
     return place_tables(&segment);
 }
 
-int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint32_t worker_max, int *fd,
-                struct segment *segment)
+int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint32_t worker_max,
+                int *fd, struct segment *segment)
 {
     uint64_t size = segment_size(connection_max, worker_max);
     struct segment_header header = {
@@ -78,7 +79,8 @@ int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint3
     made = memfd_create(SEGMENT_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (made < 0)
         return -errno;
-    if (ftruncate(made, (off_t)size) < 0 || pwrite(made, &header, sizeof header, 0) != sizeof header ||
+    if (ftruncate(made, (off_t)size) < 0 ||
+        pwrite(made, &header, sizeof header, 0) != sizeof header ||
         fcntl(made, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         result = errno ? -errno : -ENOSPC;
         close(made);
@@ -126,7 +128,8 @@ int segment_map(int fd, bool writable, struct segment *segment)
     if (header.size != mapped.size || (uint64_t)stat.st_size != mapped.size)
         return -EPROTO;
 
-    mapped.base = mmap(NULL, mapped.size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+    mapped.base =
+        mmap(NULL, mapped.size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
     if (mapped.base == MAP_FAILED)
         return -errno;
     place_tables(&mapped);

@@ -13,7 +13,8 @@ static shm_u32 *wake_word(const struct waiter *waiter)
     return &waiter->segment->slots[waiter->slot].wake;
 }
 
-int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker, uint32_t slot)
+int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker,
+                uint32_t slot)
 {
     int result;
 
@@ -31,14 +32,16 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
 static bool find_handed(struct waiter *waiter, uint32_t *index, uint64_t *word)
 {
     for (; *index < waiter->segment->connection_max; ++*index)
-        if (word_pick_up(&waiter->segment->connections[*index].word, waiter->slot, waiter->worker, word))
+        if (word_pick_up(&waiter->segment->connections[*index].word, waiter->slot, waiter->worker,
+                         word))
             return true;
     return false;
 }
 
 /*
- * With the queue left, passes on what was handed to us beyond the one we keep: two who hand over can both
- * have moved their word before either frees our cell. (The second takes its word back by itself unless it died.)
+ * With the queue left, passes on what was handed to us beyond the one we keep: two who hand over
+ * can both have moved their word before either frees our cell. (The second takes its word back by
+ * itself unless it died.)
  */
 static void pass_on_others(struct waiter *waiter)
 {
@@ -94,7 +97,8 @@ int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word)
 }
 
 #ifdef LENDIS_MODEL
-/* The explorer's scheduler: returns when the word is no longer `expected`, or when time passed instead. */
+/* The explorer's scheduler: returns when the word is no longer `expected`, or when time passed
+ * instead. */
 void lendis_model_sleep(shm_u32 *at, uint32_t expected);
 #define sleep_on(at, expected, until_ns) lendis_model_sleep(at, expected)
 #else
@@ -111,7 +115,8 @@ static void sleep_on(shm_u32 *at, uint32_t expected, int64_t until_ns)
     struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
 
     LENDIS_STEP("futex wait");
-    /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time: futex(2). Shared, so not PRIVATE. */
+    /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time: futex(2). Shared, so not PRIVATE.
+     */
     syscall(SYS_futex, at, FUTEX_WAIT_BITSET, expected, &until, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 #endif

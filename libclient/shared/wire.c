@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sending and receiving the messages of lendis/wire.h. The rules for descriptors are here alone: CLOEXEC
- * at birth (MSG_CMSG_CLOEXEC), nothing leaks on MSG_CTRUNC, more than one is refused (unix(7)).
+ * Sending and receiving the messages of lendis/wire.h. The rules for descriptors are here alone:
+ * CLOEXEC at birth (MSG_CMSG_CLOEXEC), nothing leaks on MSG_CTRUNC, more than one is refused
+ * (unix(7)).
  */
 #include "lendis/wire.h"
 
@@ -43,7 +44,8 @@ int wire_send(int socket, const void *message, int fd)
     return sent < 0 ? -errno : 0;
 }
 
-/* Takes the descriptors out of `packet`: the only one goes to *fd, any others are closed. Returns how many. */
+/* Takes the descriptors out of `packet`: the only one goes to *fd, any others are closed. Returns
+ * how many. */
 static int take_descriptors(struct msghdr *packet, int *fd)
 {
     int count = 0;
@@ -138,6 +140,6 @@ bool wire_is(const void *message, size_t size, enum wire_type type, size_t expec
     if (size < sizeof header)
         return false;
     memcpy(&header, message, sizeof header);
-    return header.magic == WIRE_MAGIC && header.type == type && header.size == size && size == expected &&
-           header.abi_major == LENDIS_ABI_MAJOR;
+    return header.magic == WIRE_MAGIC && header.type == type && header.size == size &&
+           size == expected && header.abi_major == LENDIS_ABI_MAJOR;
 }

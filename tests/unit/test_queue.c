@@ -44,7 +44,8 @@ static void oldest_is_served_first(void **state)
     assert_true(word_lease(&segment->connections[2].word, 7, &word));
     for (uint32_t i = 0; i < 3; i++) {
         assert_true(queue_pass_on(segment, 2, word));
-        assert_int_equal(shm_load(&segment->connections[2].word), word_make(WORD_HANDED, 10 + i, 1));
+        assert_int_equal(shm_load(&segment->connections[2].word),
+                         word_make(WORD_HANDED, 10 + i, 1));
         assert_int_equal(shm_load32(&segment->slots[10 + i].wake), wake_make(2, tickets[i]));
         assert_false(queue_waits(segment, 10 + i, tickets[i]));
         assert_true(word_pick_up(&segment->connections[2].word, 10 + i, 30 + i, &word));
@@ -182,10 +183,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(oldest_is_served_first),     TEST(one_who_left_is_passed_over),
-        TEST(tail_left_behind_is_helped), TEST(laps_go_round),
-        TEST(full_ring_is_an_error),      TEST(idle_connections_are_matched),
-        TEST(the_dead_are_evicted),       TEST(revoked_connection_is_not_passed_on),
+        TEST(oldest_is_served_first),        TEST(one_who_left_is_passed_over),
+        TEST(tail_left_behind_is_helped),    TEST(laps_go_round),
+        TEST(full_ring_is_an_error),         TEST(idle_connections_are_matched),
+        TEST(the_dead_are_evicted),          TEST(revoked_connection_is_not_passed_on),
         TEST(scribbled_segment_is_survived),
     };
 

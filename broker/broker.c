@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The broker's life: see broker.h.
+ *
+ * Its death is announced by the kernel: the word `broker` in the catalog is on this thread's robust
+ * futex list (set_robust_list(2)), so it gets FUTEX_OWNER_DIED however the process ends. It is no
+ * lock; nobody waits for it.
+ */
+#include "broker/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+#include "broker/worker.h"
+
+#define DRAIN_STEP_US 20000u
+/* Descriptors besides workers and connections: standard ones, epoll, timers, signals, catalog and
+ * so on. */
+#define DESCRIPTORS_OWN 64u
+
+_Static_assert(CATALOG_OWNER_DIED == FUTEX_OWNER_DIED, "the kernel's bit");
+
+struct broker {
+    const struct config *config;
+    sd_event *event;
+    int listener;
+    bool made_socket;
+    struct stat socket_stat; /* of the one we made */
+    char socket_path[sizeof((struct sockaddr_un *)0)->sun_path];
+
+    struct catalog catalog;
+    int catalog_fd;
+    struct dialler dialler;
+    struct resolver resolver;
+    struct pool_site site;
+    struct broker_pool *pools;
+    uint32_t pool_count; /* started ones */
+    struct workers workers;
+
+    sd_event_source *drain_timer;
+    uint64_t drain_until_ms;
+    bool draining;
+};
+
+/* ---- the listening socket ---- */
+
+/* The first stream of whole messages that systemd passes us. Results: 1, listener is set; 0, none;
+ * -errno. */
+static int take_passed_socket(struct broker *broker)
+{
+    struct sockaddr_un address = {0};
+    socklen_t size = sizeof address;
+    int count = sd_listen_fds(1);
+
+    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + count; fd++) {
+        if (broker->listener >= 0 || sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
+            close(fd);
+            continue;
+        }
+        if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+            return -errno;
+        broker->listener = fd;
+        if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 && address.sun_path[0] == '/')
+            snprintf(broker->socket_path, sizeof broker->socket_path, "%.*s",
+                     (int)sizeof address.sun_path - 1, address.sun_path);
+    }
+    if (count > 0 && broker->listener < 0) {
+        log_line(LOG_LEVEL_ERR,
+                 "none of the sockets that were passed is a listening SOCK_SEQPACKET one "
+                 "(ListenSequentialPacket= in the unit)");
+        return -EINVAL;
+    }
+    return count < 0 ? count : broker->listener >= 0;
+}
+
+/* Results: 0, nobody answers at `address` and nothing is there any more; -errno, which was logged.
+ */
+static int clear_way(const struct sockaddr_un *address)
+{
+    struct stat stat;
+    int probe, result;
+
+    if (lstat(address->sun_path, &stat) < 0) {
+        if (errno == ENOENT)
+            return 0; /* a missing directory shows at bind(2) */
+        result = -errno;
+        log_line(LOG_LEVEL_ERR, "socket %s: %s", address->sun_path, strerror(-result));
+        return result;
+    }
+    if (!S_ISSOCK(stat.st_mode)) {
+        log_line(LOG_LEVEL_ERR, "socket %s: there is something else of that name",
+                 address->sun_path);
+        return -EEXIST;
+    }
+    probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0)
+        return -errno;
+    result = connect(probe, (const struct sockaddr *)address, sizeof *address) < 0 ? -errno : 0;
+    close(probe);
+    /* EAGAIN: somebody listens whose backlog is full. EPROTOTYPE: on a socket of another kind. */
+    if (result == 0 || result == -EAGAIN || result == -EPROTOTYPE) {
+        log_line(LOG_LEVEL_ERR, "socket %s: another process listens there already",
+                 address->sun_path);
+        return -EADDRINUSE;
+    }
+    if (result != -ECONNREFUSED && result != -ENOENT) {
+        log_line(LOG_LEVEL_ERR, "socket %s: %s", address->sun_path, strerror(-result));
+        return result;
+    }
+    if (unlink(address->sun_path) < 0 && errno != ENOENT) {
+        result = -errno;
+        log_line(LOG_LEVEL_ERR, "cannot remove the stale socket %s: %s", address->sun_path,
+                 strerror(-result));
+        return result;
+    }
+    return 0;
+}
+
+static int bind_socket(struct broker *broker, const struct sockaddr_un *address)
+{
+    mode_t before;
+    int result;
+
+    broker->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (broker->listener < 0)
+        return -errno;
+    /* 0660 from its first moment: a mode that is set afterwards comes too late. */
+    before = umask(0117);
+    result =
+        bind(broker->listener, (const struct sockaddr *)address, sizeof *address) < 0 ? -errno : 0;
+    umask(before);
+    if (result == 0) {
+        broker->made_socket = stat(address->sun_path, &broker->socket_stat) == 0;
+        result = listen(broker->listener, SOMAXCONN) < 0 ? -errno : 0;
+    }
+    if (result == -ENOENT || result == -ENOTDIR)
+        log_line(LOG_LEVEL_ERR, "socket %s: its directory does not exist; make it first",
+                 broker->socket_path);
+    else if (result != 0)
+        log_line(LOG_LEVEL_ERR, "socket %s: %s", broker->socket_path, strerror(-result));
+    return result;
+}
+
+/*
+ * Locks the socket's directory, so that of two brokers that start at once only one takes a stale
+ * socket for dead. Somebody else may hold that lock for reasons of their own: after a second we go
+ * on without.
+ */
+static int lock_directory(const char *path)
+{
+    char copy[sizeof((struct sockaddr_un *)0)->sun_path];
+    int fd;
+
+    snprintf(copy, sizeof copy, "%s", path);
+    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int tries = 0; fd >= 0 && tries < 20; tries++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    }
+    return fd;
+}
+
+static int open_socket(struct broker *broker)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int result, lock;
+
+    snprintf(broker->socket_path, sizeof broker->socket_path, "%s", broker->config->broker.socket);
+    result = take_passed_socket(broker);
+    if (result != 0)
+        return result < 0 ? result : 0;
+    memcpy(address.sun_path, broker->socket_path, sizeof address.sun_path);
+    lock = lock_directory(address.sun_path);
+    result = clear_way(&address);
+    if (result == 0)
+        result = bind_socket(broker, &address);
+    if (lock >= 0)
+        close(lock);
+    return result;
+}
+
+/* Removes the socket if it is the one that we made. */
+static void remove_socket(struct broker *broker)
+{
+    struct stat stat;
+
+    if (broker->made_socket && lstat(broker->socket_path, &stat) == 0 &&
+        stat.st_dev == broker->socket_stat.st_dev && stat.st_ino == broker->socket_stat.st_ino)
+        unlink(broker->socket_path);
+    broker->made_socket = false;
+}
+
+/* ---- the catalog ---- */
+
+static void announce_death(const struct catalog *catalog)
+{
+    static struct robust_list node;
+    static struct robust_list_head head;
+
+    /* The kernel takes node + futex_offset for the futex; the two need not be near each other. */
+    head.list.next = &node;
+    head.futex_offset = (long)((uintptr_t)&catalog->header->broker - (uintptr_t)&node);
+    head.list_op_pending = NULL;
+    node.next = &head.list;
+    shm_store32(&catalog->header->broker, (uint32_t)syscall(SYS_gettid));
+    if (syscall(SYS_set_robust_list, &head, sizeof head) < 0)
+        log_line(LOG_LEVEL_WARNING,
+                 "set_robust_list: %s; workers will notice a crash of the broker later",
+                 strerror(errno));
+}
+
+static int publish_config(struct broker *broker)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+
+    if (!memory)
+        return -ENOMEM;
+    config_print(broker->config, memory);
+    if (fclose(memory) != 0) {
+        free(text);
+        return -ENOMEM;
+    }
+    if (size > CATALOG_CONFIG_SIZE)
+        size = CATALOG_CONFIG_SIZE;
+    memcpy(broker->catalog.config, text, size);
+    broker->catalog.header->config_size = (uint32_t)size;
+    free(text);
+    return 0;
+}
+
+static int make_catalog(struct broker *broker)
+{
+    struct catalog_header *header;
+    struct timespec now;
+    uint64_t instance;
+    int result;
+
+    if (getrandom(&instance, sizeof instance, 0) != (ssize_t)sizeof instance)
+        return -errno;
+    result = catalog_new(instance | 1, broker->config->broker.max_workers, &broker->catalog_fd,
+                         &broker->catalog);
+    if (result != 0)
+        return result;
+    clock_gettime(CLOCK_REALTIME, &now);
+    header = broker->catalog.header;
+    header->started_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    snprintf(header->socket_path, sizeof header->socket_path, "%s", broker->socket_path);
+    announce_death(&broker->catalog);
+    return publish_config(broker);
+}
+
+/* ---- status ---- */
+
+static void tell_status(void *context)
+{
+    const struct broker *broker = context;
+    uint32_t up = 0, down = 0;
+
+    for (uint32_t i = 0; i < broker->pool_count; i++) {
+        enum backend_state state = broker_pool_backend(&broker->pools[i]);
+
+        up += state == BACKEND_UP;
+        down += state == BACKEND_DOWN;
+    }
+    if (broker->draining)
+        return;
+    sd_notifyf(0, "STATUS=%u of %u pools up%s", up, broker->config->pool_count,
+               down ? "; Redis cannot be reached for the others" : "");
+}
+
+/* ---- the end ---- */
+
+static int on_drain(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker *broker = context;
+    uint32_t out = 0;
+
+    (void)usec;
+    for (uint32_t i = 0; i < broker->pool_count; i++)
+        out += broker_pool_drain_step(&broker->pools[i]);
+    if (out > 0 && clock_ms() < broker->drain_until_ms) {
+        sd_event_source_set_time_relative(source, DRAIN_STEP_US);
+        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        return 0;
+    }
+    if (out > 0)
+        log_line(LOG_LEVEL_WARNING,
+                 "%u leases did not come back within drain_timeout; they are revoked", out);
+    return sd_event_exit(broker->event, 0);
+}
+
+static int drain(struct broker *broker)
+{
+    int result;
+
+    broker->draining = true;
+    broker->drain_until_ms = clock_ms() + broker->config->broker.drain_timeout_ms;
+    sd_notify(0, "STOPPING=1\nSTATUS=waiting for leases to come back");
+    workers_stop(&broker->workers);
+    shm_store32(&broker->catalog.header->draining, 1);
+    for (uint32_t i = 0; i < broker->pool_count; i++)
+        broker_pool_drain(&broker->pools[i]);
+    result = sd_event_add_time_relative(broker->event, &broker->drain_timer, CLOCK_MONOTONIC, 0,
+                                        1000, on_drain, broker);
+    return result < 0 ? sd_event_exit(broker->event, 0) : 0;
+}
+
+static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+    struct broker *broker = context;
+
+    (void)source;
+    if (broker->draining) {
+        log_line(LOG_LEVEL_NOTICE, "told to stop again (%s): leases are revoked",
+                 strsignal((int)info->ssi_signo));
+        return sd_event_exit(broker->event, 0);
+    }
+    log_line(LOG_LEVEL_NOTICE, "told to stop (%s): waiting for leases to come back",
+             strsignal((int)info->ssi_signo));
+    return drain(broker);
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+    (void)source;
+    (void)info;
+    (void)context;
+    log_line(LOG_LEVEL_NOTICE, "SIGHUP is ignored: restart the broker for another configuration");
+    return 0;
+}
+
+static int watch_signals(struct broker *broker)
+{
+    sigset_t mask;
+    int result;
+
+    /* sd-event wants them blocked; threads that start later inherit that. */
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
+        return -errno;
+    signal(SIGPIPE, SIG_IGN);
+    result = sd_event_add_signal(broker->event, NULL, SIGTERM, on_stop, broker);
+    if (result >= 0)
+        result = sd_event_add_signal(broker->event, NULL, SIGINT, on_stop, broker);
+    if (result >= 0)
+        result = sd_event_add_signal(broker->event, NULL, SIGHUP, on_hangup, broker);
+    return result;
+}
+
+/* ---- the beginning ---- */
+
+/* Every connection, and two for each worker: its socket and its pidfd. */
+static void raise_descriptor_limit(const struct config *config)
+{
+    uint64_t needed = DESCRIPTORS_OWN + UINT64_C(2) * config->broker.max_workers;
+    struct rlimit limit;
+
+    for (uint32_t i = 0; i < config->pool_count; i++)
+        needed += config->pools[i].size + 2;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < needed)
+        log_line(LOG_LEVEL_WARNING,
+                 "the limit of open files is %ju; max_workers and the pools' sizes may need %ju "
+                 "(LimitNOFILE=)",
+                 (uintmax_t)limit.rlim_cur, (uintmax_t)needed);
+}
+
+static int start_pools(struct broker *broker)
+{
+    const struct config *config = broker->config;
+    int result;
+
+    broker->site = (struct pool_site){
+        .event = broker->event,
+        .dialler = &broker->dialler,
+        .resolver = &broker->resolver,
+        .catalog = &broker->catalog,
+        .worker_max = config->broker.max_workers,
+        .changed = tell_status,
+        .context = broker,
+    };
+    broker->pools = calloc(config->pool_count, sizeof *broker->pools);
+    if (!broker->pools)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < config->pool_count; i++) {
+        result = broker_pool_start(&broker->pools[i], &config->pools[i], i, &broker->site);
+        if (result != 0) {
+            log_line(LOG_LEVEL_ERR, "pool %s: cannot be made: %s", config->pools[i].name,
+                     strerror(-result));
+            return result;
+        }
+        broker->pool_count = i + 1;
+    }
+    return 0;
+}
+
+static int start(struct broker *broker)
+{
+    int result;
+
+    raise_descriptor_limit(broker->config);
+    result = sd_event_new(&broker->event);
+    if (result >= 0)
+        result = watch_signals(broker);
+    if (result >= 0)
+        result = sd_event_set_watchdog(broker->event, true);
+    if (result >= 0)
+        result = open_socket(broker);
+    if (result >= 0)
+        result = make_catalog(broker);
+    if (result >= 0)
+        result = resolver_start(&broker->resolver, broker->event);
+    if (result < 0)
+        return result;
+    dialler_init(&broker->dialler, broker->event, broker->config->broker.dial_concurrency);
+    result = start_pools(broker);
+    if (result == 0)
+        result = workers_init(&broker->workers, broker->event, &broker->catalog, broker->catalog_fd,
+                              broker->pools, broker->pool_count);
+    if (result == 0)
+        result = workers_listen(&broker->workers, broker->listener);
+    return result;
+}
+
+/* Undoes what start() did, however far it came. Connections first: that is what revokes leases. */
+static void stop(struct broker *broker)
+{
+    remove_socket(broker);
+    if (broker->catalog.header)
+        shm_store32(&broker->catalog.header->draining, 1);
+    for (uint32_t i = 0; i < broker->pool_count; i++)
+        broker_pool_stop(&broker->pools[i]);
+    workers_free(&broker->workers);
+    free(broker->pools);
+    resolver_stop(&broker->resolver);
+    sd_event_source_disable_unref(broker->drain_timer);
+    sd_event_unref(broker->event);
+    if (broker->listener >= 0)
+        close(broker->listener);
+    /* The catalog stays mapped: the notice of our death is in it, and the kernel posts it at our
+     * exit. */
+    if (broker->catalog_fd >= 0)
+        close(broker->catalog_fd);
+}
+
+int broker_run(const struct config *config)
+{
+    /* Static, for a lookup that is still under way at the end holds on to the resolver. */
+    static struct broker broker;
+    int result;
+
+    broker = (struct broker){.config = config, .listener = -1, .catalog_fd = -1};
+    broker.resolver.wake = -1;
+    log_set_level((enum log_level)config->broker.log_level);
+    result = start(&broker);
+    if (result < 0) {
+        log_line(LOG_LEVEL_ERR, "cannot start: %s", strerror(-result));
+        stop(&broker);
+        return result;
+    }
+    log_line(LOG_LEVEL_NOTICE, "lendisd %s lends at %s: %u pools, up to %u workers",
+             LENDIS_BUILD_VERSION, broker.socket_path, broker.pool_count,
+             config->broker.max_workers);
+    sd_notify(0, "READY=1");
+    result = sd_event_loop(broker.event);
+    if (result < 0)
+        log_line(LOG_LEVEL_ERR, "the event loop failed: %s", strerror(-result));
+    stop(&broker);
+    if (result >= 0)
+        log_line(LOG_LEVEL_NOTICE, "stopped");
+    return result;
+}

@@ -1,0 +1,1224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading the configuration: see config.h.
+ *
+ * inih splits lines into names and values. What it leaves open is done by the reader function that
+ * feeds it: counting lines, noticing each section (inih tells only of keys), refusing lines that
+ * are too long for inih's buffer or are no configuration at all. Indented lines are plain lines
+ * here, never continuations.
+ */
+#include "broker/config.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "lendis/wire.h"
+
+#define TEXT_SIZE     512
+#define PASSWORD_MAX  4096u
+#define USERNAME_MAX  63u
+#define ADDRESS_MAX   191u
+#define DB_MAX        65535u
+#define PATH_MAX_UNIX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
+
+enum key_type {
+    KEY_PATH,
+    KEY_SOCKET,
+    KEY_TEXT,
+    KEY_LEVEL,
+    KEY_COUNT,
+    KEY_DURATION,
+    KEY_REDIS,
+    KEY_IDS
+};
+
+static const char *const type_names[] = {"path",  "path",     "text",      "level",
+                                         "count", "duration", "redis-url", "id-list"};
+
+struct key {
+    const char *name;
+    enum key_type type;
+    size_t offset;        /* of the field in its struct */
+    const char *fallback; /* the default, as it would be written; NULL: none */
+    uint64_t min, max;    /* of counts, and of durations in milliseconds */
+    const char *help;
+};
+
+#define HOURS(n) (UINT64_C(3600000) * (n))
+
+static const struct key broker_keys[CONFIG_BROKER_KEYS] = {
+    {"socket", KEY_SOCKET, offsetof(struct broker_config, socket), LENDIS_DEFAULT_SOCKET, 0, 0,
+     "Socket that workers attach at; it is made with mode 0660. Its directory must exist."},
+    {"log_level", KEY_LEVEL, offsetof(struct broker_config, log_level), "notice", 0, 0,
+     "Least urgent messages that are logged: err, warning, notice, info or debug."},
+    {"max_workers", KEY_COUNT, offsetof(struct broker_config, max_workers), "1024", 1,
+     LENDIS_MAX_WORKERS, "Processes that can be attached at the same time, over all pools."},
+    {"dial_concurrency", KEY_COUNT, offsetof(struct broker_config, dial_concurrency), "8", 1, 256,
+     "Connections that are being opened at the same time at most, over all pools."},
+    {"drain_timeout", KEY_DURATION, offsetof(struct broker_config, drain_timeout_ms), "10s", 0,
+     HOURS(1), "How long a broker that was told to stop waits for leases to come back."},
+};
+
+static const struct key pool_keys[CONFIG_POOL_KEYS] = {
+    {"redis", KEY_REDIS, offsetof(struct pool_config, redis), NULL, 0, 0,
+     "Where Redis is: redis://HOST:PORT/DB (IPv6 addresses in brackets) or unix:///PATH?db=N. "
+     "Required."},
+    {"username", KEY_TEXT, offsetof(struct pool_config, username), NULL, 1, USERNAME_MAX,
+     "Redis user (ACL) to log in as; needs password_file."},
+    {"password_file", KEY_PATH, offsetof(struct pool_config, password_file), NULL, 0, 0,
+     "File that holds the password. A name without a leading slash is a systemd credential."},
+    {"size", KEY_COUNT, offsetof(struct pool_config, size), "16", 1, LENDIS_MAX_CONNECTIONS,
+     "Connections at most."},
+    {"min_idle", KEY_COUNT, offsetof(struct pool_config, min_idle), "1", 0, LENDIS_MAX_CONNECTIONS,
+     "Connections that are kept open for the next comer; at most size."},
+    {"connect_timeout", KEY_DURATION, offsetof(struct pool_config, connect_timeout_ms), "5s", 1,
+     600000, "Limit for connecting and logging in to Redis."},
+    {"wait_timeout", KEY_DURATION, offsetof(struct pool_config, wait_timeout_ms), "5s", 1,
+     HOURS(24), "How long a worker waits for a connection unless it says otherwise."},
+    {"command_timeout", KEY_DURATION, offsetof(struct pool_config, command_timeout_ms), "10s", 0,
+     HOURS(24), "Limit for one command and its reply; 0 means none."},
+    {"allow_uids", KEY_IDS, offsetof(struct pool_config, allow_uids), NULL, 0, 0,
+     "User ids that may use the pool, as in 33 1000-1999. With neither allow_uids nor allow_gids, "
+     "whoever can open the socket may; with both, one of the two is enough."},
+    {"allow_gids", KEY_IDS, offsetof(struct pool_config, allow_gids), NULL, 0, 0,
+     "Group ids that may use the pool; supplementary groups count."},
+};
+
+struct section {
+    const char *name; /* "broker" or "pool" */
+    const struct key *keys;
+    size_t count;
+};
+
+static const struct section sections[] = {{"broker", broker_keys, CONFIG_BROKER_KEYS},
+                                          {"pool", pool_keys, CONFIG_POOL_KEYS}};
+
+/* One run of config_load(). */
+struct loader {
+    struct config *config;
+    config_report *report;
+    void *context;
+    char *const *environment;
+    FILE *file;
+    char *buffer; /* getline(3)'s */
+    size_t buffer_size;
+    unsigned line;
+    bool in_broker;
+    struct pool_config *pool; /* the section we are in, unless in_broker */
+    bool skipping;            /* in a section that was refused */
+    unsigned errors;
+    bool no_memory;
+};
+
+/* The value that is being looked at: where it is from and whose it is. */
+struct place {
+    struct loader *loader;
+    const struct pool_config *pool; /* NULL: the [broker] section */
+    const struct key *key;
+    struct config_origin origin;
+};
+
+static const char *const level_names[] = {
+    [LOG_LEVEL_ERR] = "err",   [LOG_LEVEL_WARNING] = "warning", [LOG_LEVEL_NOTICE] = "notice",
+    [LOG_LEVEL_INFO] = "info", [LOG_LEVEL_DEBUG] = "debug",
+};
+
+/* ---- reports ---- */
+
+static void __attribute__((format(printf, 3, 4)))
+complain_line(struct loader *loader, unsigned line, const char *format, ...)
+{
+    char text[TEXT_SIZE];
+    va_list arguments;
+    int start;
+
+    start = snprintf(text, sizeof text, "%s:%u: ", loader->config->path, line);
+    if (start < 0 || (size_t)start >= sizeof text)
+        start = 0;
+    va_start(arguments, format);
+    vsnprintf(text + start, sizeof text - (size_t)start, format, arguments);
+    va_end(arguments);
+    loader->errors++;
+    loader->report(LOG_LEVEL_ERR, text, loader->context);
+}
+
+static void vcomplain(const struct place *place, enum log_level level, const char *format,
+                      va_list arguments) __attribute__((format(printf, 3, 0)));
+
+static void vcomplain(const struct place *place, enum log_level level, const char *format,
+                      va_list arguments)
+{
+    struct loader *loader = place->loader;
+    char text[TEXT_SIZE], what[TEXT_SIZE / 2], where[TEXT_SIZE / 3];
+    const char *variable = place->origin.variable;
+
+    vsnprintf(what, sizeof what, format, arguments);
+    if (variable)
+        snprintf(where, sizeof where, "%.*s", (int)strcspn(variable, "="), variable);
+    else
+        snprintf(where, sizeof where, "%s:%u", loader->config->path,
+                 place->origin.line ? place->origin.line
+                 : place->pool      ? place->pool->line
+                                    : loader->config->broker.line);
+    snprintf(text, sizeof text, "%s: [%s%s] %s: %s", where, place->pool ? "pool " : "broker",
+             place->pool ? place->pool->name : "", place->key->name, what);
+    if (level == LOG_LEVEL_ERR)
+        loader->errors++;
+    loader->report(level, text, loader->context);
+}
+
+static void __attribute__((format(printf, 2, 3)))
+complain(const struct place *place, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vcomplain(place, LOG_LEVEL_ERR, format, arguments);
+    va_end(arguments);
+}
+
+static void __attribute__((format(printf, 2, 3)))
+warn(const struct place *place, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vcomplain(place, LOG_LEVEL_WARNING, format, arguments);
+    va_end(arguments);
+}
+
+/* ---- values ---- */
+
+static char *keep(struct loader *loader, const char *text)
+{
+    char *copy = strdup(text);
+
+    if (!copy)
+        loader->no_memory = true;
+    return copy;
+}
+
+static void replace(struct loader *loader, char **field, const char *text)
+{
+    free(*field);
+    *field = keep(loader, text);
+}
+
+/* The whole of `text`, up to `end`, as digits. False: it is not a number that fits. */
+static bool parse_digits(const char *text, const char *end, uint64_t *number)
+{
+    uint64_t value = 0;
+
+    if (text == end)
+        return false;
+    for (; text < end; text++) {
+        if (*text < '0' || *text > '9' || value > (UINT64_MAX - 9) / 10)
+            return false;
+        value = value * 10 + (uint64_t)(*text - '0');
+    }
+    *number = value;
+    return true;
+}
+
+static void parse_count(const struct place *place, const char *text, uint32_t *field)
+{
+    uint64_t number;
+
+    if (!parse_digits(text, text + strlen(text), &number))
+        complain(place, "\"%s\" is not a number; %ju to %ju is allowed", text,
+                 (uintmax_t)place->key->min, (uintmax_t)place->key->max);
+    else if (number < place->key->min || number > place->key->max)
+        complain(place, "%s is out of range; %ju to %ju is allowed", text,
+                 (uintmax_t)place->key->min, (uintmax_t)place->key->max);
+    else
+        *field = (uint32_t)number;
+}
+
+struct unit {
+    const char *name;
+    uint64_t ms;
+};
+
+/* The largest first, so that format_duration() finds the best one. */
+static const struct unit units[] = {{"h", 3600000}, {"min", 60000}, {"s", 1000}, {"ms", 1}};
+#define UNIT_COUNT (sizeof units / sizeof units[0])
+
+static void format_duration(uint64_t ms, char *text, size_t size)
+{
+    size_t i = 0;
+
+    while (i < UNIT_COUNT - 1 && (ms == 0 || ms % units[i].ms != 0))
+        i++;
+    if (ms == 0)
+        snprintf(text, size, "0");
+    else
+        snprintf(text, size, "%ju%s", (uintmax_t)(ms / units[i].ms), units[i].name);
+}
+
+static void parse_duration(const struct place *place, const char *text, uint32_t *field)
+{
+    const char *unit = text + strspn(text, "0123456789");
+    char least[32], most[32];
+    uint64_t number, factor = 0;
+
+    if (!parse_digits(text, unit, &number)) {
+        complain(place,
+                 "\"%s\" is not a duration; write a whole number and ms, s, min or h, as in 250ms",
+                 text);
+        return;
+    }
+    if (*unit == '\0' && number == 0) {
+        factor = 1; /* nothing is nothing, whatever the unit */
+    } else if (*unit == '\0') {
+        complain(place, "%s has no unit; write ms, s, min or h behind it, as in %sms", text, text);
+        return;
+    }
+    for (size_t i = 0; i < UNIT_COUNT; i++)
+        if (strcmp(unit, units[i].name) == 0)
+            factor = units[i].ms;
+    if (factor == 0) {
+        complain(place, "\"%s\" is not a unit of time; ms, s, min and h are allowed", unit);
+        return;
+    }
+    if (number > UINT32_MAX || number * factor < place->key->min ||
+        number * factor > place->key->max) {
+        format_duration(place->key->min, least, sizeof least);
+        format_duration(place->key->max, most, sizeof most);
+        complain(place, "%s is out of range; %s to %s is allowed", text, least, most);
+        return;
+    }
+    *field = (uint32_t)(number * factor);
+}
+
+static void parse_level(const struct place *place, const char *text, uint32_t *field)
+{
+    for (uint32_t level = LOG_LEVEL_ERR; level <= LOG_LEVEL_DEBUG; level++)
+        if (strcmp(text, level_names[level]) == 0) {
+            *field = level;
+            return;
+        }
+    complain(place, "\"%s\" is not a level; err, warning, notice, info and debug are allowed",
+             text);
+}
+
+static void parse_text(const struct place *place, const char *text, char **field)
+{
+    if (strlen(text) > place->key->max)
+        complain(place, "%zu characters are too many; %ju are allowed", strlen(text),
+                 (uintmax_t)place->key->max);
+    else
+        replace(place->loader, field, text);
+}
+
+static void parse_socket(const struct place *place, const char *text, char **field)
+{
+    if (text[0] != '/')
+        complain(place, "\"%s\" is not an absolute path; write one that begins with /", text);
+    else if (strlen(text) > PATH_MAX_UNIX)
+        complain(place, "%zu characters are too many for a socket's path; %zu are allowed",
+                 strlen(text), PATH_MAX_UNIX);
+    else
+        replace(place->loader, field, text);
+}
+
+/* One number or range out of allow_uids or allow_gids. */
+static bool parse_range(const char *text, size_t size, struct id_range *range)
+{
+    const char *dash = memchr(text, '-', size);
+    uint64_t first, last;
+
+    if (!parse_digits(text, dash ? dash : text + size, &first))
+        return false;
+    last = first;
+    if (dash && !parse_digits(dash + 1, text + size, &last))
+        return false;
+    /* 2^32 - 1 means "no id" to the kernel. */
+    if (first > last || last >= UINT32_MAX)
+        return false;
+    *range = (struct id_range){.first = (uint32_t)first, .last = (uint32_t)last};
+    return true;
+}
+
+static void parse_ids(const struct place *place, const char *text, struct id_list *field)
+{
+    struct id_list list = {0};
+
+    for (const char *at = text + strspn(text, ", \t"); *at;) {
+        size_t size = strcspn(at, ", \t");
+        struct id_range *grown = realloc(list.ranges, (list.count + 1) * sizeof *grown);
+
+        if (!grown) {
+            place->loader->no_memory = true;
+            break;
+        }
+        list.ranges = grown;
+        if (!parse_range(at, size, &list.ranges[list.count])) {
+            complain(place,
+                     "\"%.*s\" is not an id; numbers and ranges such as 1000-1999 are allowed",
+                     (int)(size < 80 ? size : 80), at);
+            free(list.ranges);
+            return;
+        }
+        list.count++;
+        at += size;
+        at += strspn(at, ", \t");
+    }
+    free(field->ranges);
+    *field = list;
+}
+
+static bool parse_db(const struct place *place, const char *text, uint32_t *db)
+{
+    uint64_t number;
+
+    if (parse_digits(text, text + strlen(text), &number) && number <= DB_MAX) {
+        *db = (uint32_t)number;
+        return true;
+    }
+    complain(place, "\"%s\" is not a database number; 0 to %u is allowed", text, DB_MAX);
+    return false;
+}
+
+static bool parse_port(const struct place *place, const char *text, uint16_t *port)
+{
+    uint64_t number;
+
+    if (parse_digits(text, text + strlen(text), &number) && number >= 1 && number <= 65535) {
+        *port = (uint16_t)number;
+        return true;
+    }
+    complain(place, "\"%s\" is not a port; 1 to 65535 is allowed", text);
+    return false;
+}
+
+/* unix:///PATH?db=N without the "unix://"; `rest` is ours to cut up. */
+static bool parse_unix_address(const struct place *place, char *rest, struct redis_address *address)
+{
+    char *query = strchr(rest, '?');
+
+    if (query) {
+        *query++ = '\0';
+        if (strncmp(query, "db=", 3) != 0) {
+            complain(place, "\"?%s\" is not known; ?db=N is allowed", query);
+            return false;
+        }
+        if (!parse_db(place, query + 3, &address->db))
+            return false;
+    }
+    if (rest[0] != '/' || rest[1] == '\0') {
+        complain(place, "\"unix://%s\" has no absolute path; write unix:///PATH?db=N", rest);
+        return false;
+    }
+    if (strlen(rest) > PATH_MAX_UNIX) {
+        complain(place, "%zu characters are too many for a socket's path; %zu are allowed",
+                 strlen(rest), PATH_MAX_UNIX);
+        return false;
+    }
+    address->path = keep(place->loader, rest);
+    return true;
+}
+
+/* HOST, [HOST] and what follows it: cuts `rest` and points *port behind the colon, if there is one.
+ */
+static bool split_host(const struct place *place, char *rest, char **host, char **port)
+{
+    struct in6_addr unused;
+    char *end;
+
+    *port = NULL;
+    if (rest[0] == '[') {
+        end = strchr(rest, ']');
+        *host = rest + 1;
+        if (!end || (end[1] != '\0' && end[1] != ':')) {
+            complain(place, "\"%s\" is not [ADDRESS]:PORT", rest);
+            return false;
+        }
+        if (end[1] == ':')
+            *port = end + 2;
+        *end = '\0';
+        if (inet_pton(AF_INET6, *host, &unused) != 1) {
+            complain(place, "\"%s\" is not an IPv6 address", *host);
+            return false;
+        }
+        return true;
+    }
+    *host = rest;
+    end = strchr(rest, ':');
+    if (end && strchr(end + 1, ':')) {
+        complain(place, "\"%s\" has more than one colon; write an IPv6 address in brackets", rest);
+        return false;
+    }
+    if (end) {
+        *end = '\0';
+        *port = end + 1;
+    }
+    if (**host == '\0' || (*host)[strcspn(*host, " \t\"'[]\\%")] != '\0') {
+        complain(place, "\"%s\" is not a host; write redis://HOST:PORT/DB", *host);
+        return false;
+    }
+    return true;
+}
+
+/* redis://HOST:PORT/DB without the "redis://"; `rest` is ours to cut up. */
+static bool parse_tcp_address(const struct place *place, char *rest, struct redis_address *address)
+{
+    char *slash, *host, *port;
+
+    slash = strchr(rest, '/');
+    if (slash)
+        *slash++ = '\0';
+    if (slash && *slash && !parse_db(place, slash, &address->db))
+        return false;
+    if (!split_host(place, rest, &host, &port))
+        return false;
+    address->port = 6379;
+    if (port && !parse_port(place, port, &address->port))
+        return false;
+    address->host = keep(place->loader, host);
+    return true;
+}
+
+static void address_free(struct redis_address *address)
+{
+    free(address->text);
+    free(address->host);
+    free(address->path);
+    *address = (struct redis_address){0};
+}
+
+static void parse_redis(const struct place *place, const char *text, struct redis_address *field)
+{
+    struct redis_address address = {0};
+    char *copy, *at;
+    bool good = false;
+
+    at = strstr(text, "://");
+    /* A password must not get into a message either, so this comes before all that quotes the URL.
+     */
+    if (at && strchr(at, '@')) {
+        complain(place,
+                 "no user or password is allowed in the URL; use username and password_file");
+        return;
+    }
+    if (strlen(text) > ADDRESS_MAX) {
+        complain(place, "%zu characters are too many; %u are allowed", strlen(text), ADDRESS_MAX);
+        return;
+    }
+    copy = keep(place->loader, text);
+    if (!copy)
+        return;
+    if (strncmp(copy, "redis://", 8) == 0)
+        good = parse_tcp_address(place, copy + 8, &address);
+    else if (strncmp(copy, "unix://", 7) == 0)
+        good = parse_unix_address(place, copy + 7, &address);
+    else if (strncmp(copy, "rediss://", 9) == 0)
+        complain(place, "rediss:// (TLS) is not supported; redis:// and unix:// are allowed");
+    else
+        complain(place,
+                 "\"%s\" is not an address; redis://HOST:PORT/DB and unix:///PATH?db=N are allowed",
+                 text);
+    free(copy);
+    if (!good) {
+        address_free(&address);
+        return;
+    }
+    address.text = keep(place->loader, text);
+    address_free(field);
+    *field = address;
+}
+
+static void parse_value(const struct place *place, const char *text, void *target)
+{
+    void *field = (char *)target + place->key->offset;
+
+    if (*text == '\0') {
+        complain(place, "there is no value");
+        return;
+    }
+    switch (place->key->type) {
+    case KEY_PATH:
+        replace(place->loader, field, text);
+        break;
+    case KEY_SOCKET:
+        parse_socket(place, text, field);
+        break;
+    case KEY_TEXT:
+        parse_text(place, text, field);
+        break;
+    case KEY_LEVEL:
+        parse_level(place, text, field);
+        break;
+    case KEY_COUNT:
+        parse_count(place, text, field);
+        break;
+    case KEY_DURATION:
+        parse_duration(place, text, field);
+        break;
+    case KEY_REDIS:
+        parse_redis(place, text, field);
+        break;
+    case KEY_IDS:
+        parse_ids(place, text, field);
+        break;
+    }
+}
+
+static void set_defaults(struct loader *loader, const struct section *section, void *target)
+{
+    for (size_t i = 0; i < section->count; i++) {
+        struct place place = {.loader = loader, .key = &section->keys[i]};
+
+        if (section->keys[i].fallback)
+            parse_value(&place, section->keys[i].fallback, target);
+    }
+}
+
+static const struct key *find_key(const struct section *section, const char *name)
+{
+    for (size_t i = 0; i < section->count; i++)
+        if (strcmp(section->keys[i].name, name) == 0)
+            return &section->keys[i];
+    return NULL;
+}
+
+/* ---- the file ---- */
+
+static void list_keys(const struct section *section, char *text, size_t size)
+{
+    size_t at = 0;
+
+    for (size_t i = 0; i < section->count && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%s", i ? ", " : "", section->keys[i].name);
+}
+
+/* inih calls this for each name and value. Its own idea of the section is not used: it may be cut
+ * off. */
+#if INI_HANDLER_LINENO
+static int take_value(void *user, const char *section_name, const char *name, const char *value,
+                      int line)
+#else
+static int take_value(void *user, const char *section_name, const char *name, const char *value)
+#endif
+{
+    struct loader *loader = user;
+    const struct section *section = &sections[loader->pool ? 1 : 0];
+    void *target = loader->pool ? (void *)loader->pool : (void *)&loader->config->broker;
+    struct config_origin *origins =
+        loader->pool ? loader->pool->origins : loader->config->broker.origins;
+    struct place place = {.loader = loader, .pool = loader->pool, .origin.line = loader->line};
+    char known[TEXT_SIZE / 2];
+    size_t index;
+
+    (void)section_name;
+#if INI_HANDLER_LINENO
+    (void)line;
+#endif
+    if (loader->skipping)
+        return 1;
+    if (!loader->in_broker && !loader->pool) {
+        complain_line(loader, loader->line,
+                      "%s: stands before any section; write [broker] or [pool NAME] first", name);
+        return 1;
+    }
+    place.key = find_key(section, name);
+    if (!place.key) {
+        list_keys(section, known, sizeof known);
+        complain_line(loader, loader->line, "[%s%s] %s: is not a key of this section; %s are",
+                      loader->pool ? "pool " : "broker", loader->pool ? loader->pool->name : "",
+                      name, known);
+        return 1;
+    }
+    index = (size_t)(place.key - section->keys);
+    if (origins[index].line) {
+        complain(&place, "is set twice, first in line %u", origins[index].line);
+        return 1;
+    }
+    origins[index].line = loader->line;
+    parse_value(&place, value, target);
+    return 1;
+}
+
+static bool name_is_legal(const char *name)
+{
+    size_t size = strlen(name);
+
+    if (size == 0 || size >= CATALOG_NAME_SIZE)
+        return false;
+    for (size_t i = 0; i < size; i++)
+        if (!isalnum((unsigned char)name[i]) && !strchr("-_.", name[i]))
+            return false;
+    return true;
+}
+
+static struct pool_config *add_pool(struct loader *loader, const char *name)
+{
+    struct config *config = loader->config;
+    struct pool_config *pools, *pool;
+
+    pools = realloc(config->pools, (config->pool_count + 1) * sizeof *pools);
+    if (!pools) {
+        loader->no_memory = true;
+        return NULL;
+    }
+    config->pools = pools;
+    pool = &pools[config->pool_count++];
+    *pool = (struct pool_config){.line = loader->line};
+    snprintf(pool->name, sizeof pool->name, "%s", name);
+    set_defaults(loader, &sections[1], pool);
+    return pool;
+}
+
+static void begin_pool(struct loader *loader, const char *name)
+{
+    struct config *config = loader->config;
+
+    if (!name_is_legal(name)) {
+        complain_line(loader, loader->line,
+                      "[pool %.80s]: is not a pool's name; 1 to %u letters, digits, '-', '_' and "
+                      "'.' are allowed",
+                      name, CATALOG_NAME_SIZE - 1);
+        return;
+    }
+    for (uint32_t i = 0; i < config->pool_count; i++)
+        if (strcmp(config->pools[i].name, name) == 0) {
+            complain_line(loader, loader->line,
+                          "[pool %s]: this section was there before, in line %u", name,
+                          config->pools[i].line);
+            return;
+        }
+    if (config->pool_count == CATALOG_MAX_POOLS) {
+        complain_line(loader, loader->line, "[pool %s]: too many pools; %u are allowed", name,
+                      CATALOG_MAX_POOLS);
+        return;
+    }
+    loader->pool = add_pool(loader, name);
+    loader->skipping = !loader->pool;
+}
+
+/* `title` is what stands between the brackets. */
+static void begin_section(struct loader *loader, const char *title)
+{
+    loader->pool = NULL;
+    loader->in_broker = false;
+    loader->skipping =
+        true; /* unless it is a good section: its keys would only be complained of again */
+    if (strcmp(title, "broker") == 0) {
+        if (loader->config->broker.line) {
+            complain_line(loader, loader->line,
+                          "[broker]: this section was there before, in line %u",
+                          loader->config->broker.line);
+            return;
+        }
+        loader->config->broker.line = loader->line;
+        loader->in_broker = true;
+        loader->skipping = false;
+    } else if (strncmp(title, "pool", 4) == 0 && (title[4] == ' ' || title[4] == '\t')) {
+        begin_pool(loader, title + 4 + strspn(title + 4, " \t"));
+    } else {
+        complain_line(loader, loader->line,
+                      "[%.80s]: is not a section; [broker] and [pool NAME] are", title);
+    }
+}
+
+/* Looks at a line before inih does. `text` has no blanks around it. False: inih must not see it. */
+static bool check_line(struct loader *loader, char *text, size_t room)
+{
+    char *end;
+
+    if (*text == '\0' || *text == '#' || *text == ';')
+        return false;
+    if (strlen(text) + 2 > room) {
+        complain_line(loader, loader->line, "the line is too long; %zu characters are allowed",
+                      room - 2);
+        return false;
+    }
+    if (*text != '[') {
+        if (text[strcspn(text, "=:")] != '\0')
+            return true;
+        complain_line(loader, loader->line,
+                      "\"%.80s\" is neither a [section], a comment nor key = value", text);
+        return false;
+    }
+    end = strchr(text, ']');
+    if (!end || (end[1] != '\0' && end[1 + strspn(end + 1, " \t")] != ';' &&
+                 end[1 + strspn(end + 1, " \t")] != '#')) {
+        complain_line(loader, loader->line, "\"%.80s\" is not a section; write [NAME]", text);
+        loader->skipping = true;
+        return false;
+    }
+    *end = '\0';
+    begin_section(loader, text + 1);
+    return false;
+}
+
+/* inih's source of lines: fgets(3) with the checks above. Lines that it must not see it gets as
+ * empty. */
+static char *next_line(char *line, int room, void *stream)
+{
+    struct loader *loader = stream;
+    ssize_t got = getline(&loader->buffer, &loader->buffer_size, loader->file);
+    char *text = loader->buffer;
+
+    if (got < 0)
+        return NULL;
+    loader->line++;
+    if (strlen(text) != (size_t)got) {
+        complain_line(loader, loader->line, "the line contains a zero byte");
+        *text = '\0';
+    }
+    if (loader->line == 1 && strncmp(text, "\xef\xbb\xbf", 3) == 0)
+        text += 3; /* the mark that some editors begin a file with */
+    text += strspn(text, " \t\r\n\f\v");
+    for (size_t end = strlen(text); end > 0 && isspace((unsigned char)text[end - 1]); end--)
+        text[end - 1] = '\0';
+    snprintf(line, (size_t)room, "%s\n", check_line(loader, text, (size_t)room) ? text : "");
+    return line;
+}
+
+static int read_file(struct loader *loader)
+{
+    struct stat stat;
+    int result;
+
+    loader->file = fopen(loader->config->path, "re");
+    if (loader->file && fstat(fileno(loader->file), &stat) == 0 && S_ISDIR(stat.st_mode)) {
+        fclose(loader->file);
+        loader->file = NULL;
+        errno = EISDIR;
+    }
+    if (!loader->file) {
+        char text[TEXT_SIZE];
+
+        snprintf(text, sizeof text, "%s: %s", loader->config->path, strerror(errno));
+        loader->errors++;
+        loader->report(LOG_LEVEL_ERR, text, loader->context);
+        return -EINVAL;
+    }
+    result = ini_parse_stream(next_line, loader, take_value, loader);
+    if (result > 0)
+        complain_line(loader, (unsigned)result, "the line cannot be understood");
+    if (result < 0)
+        loader->no_memory = true;
+    if (ferror(loader->file))
+        complain_line(loader, loader->line + 1, "the file cannot be read");
+    fclose(loader->file);
+    loader->pool = NULL;
+    return 0;
+}
+
+/* ---- the environment ---- */
+
+/* `name` as it is written in a variable. Returns its length. */
+static size_t environment_name(const char *name, char *text)
+{
+    size_t size = strlen(name);
+
+    for (size_t i = 0; i <= size; i++)
+        text[i] = name[i] == '-' || name[i] == '.' ? '_' : (char)toupper((unsigned char)name[i]);
+    return size;
+}
+
+/* The key whose name is `text` up to the '='; the environment has them in capitals. */
+static const struct key *find_variable(const struct section *section, const char *text)
+{
+    for (size_t i = 0; i < section->count; i++) {
+        char name[64];
+        size_t size = environment_name(section->keys[i].name, name);
+
+        if (strncmp(text, name, size) == 0 && text[size] == '=')
+            return &section->keys[i];
+    }
+    return NULL;
+}
+
+static void unknown_variable(struct loader *loader, const char *variable,
+                             const struct section *section, const char *pool)
+{
+    char text[TEXT_SIZE], known[TEXT_SIZE / 2];
+
+    list_keys(section, known, sizeof known);
+    snprintf(text, sizeof text, "%.*s: is not a key of [%s%s%s]; %s are",
+             (int)strnlen(variable, strcspn(variable, "=")), variable, section->name,
+             pool ? " " : "", pool ? pool : "", known);
+    loader->errors++;
+    loader->report(LOG_LEVEL_ERR, text, loader->context);
+}
+
+static void take_broker_variable(struct loader *loader, const char *variable)
+{
+    const char *rest = variable + strlen("LENDIS_BROKER_");
+    struct place place = {.loader = loader, .origin.variable = variable};
+
+    place.key = find_variable(&sections[0], rest);
+    if (!place.key) {
+        unknown_variable(loader, variable, &sections[0], NULL);
+        return;
+    }
+    loader->config->broker.origins[place.key - broker_keys] = place.origin;
+    parse_value(&place, strchr(rest, '=') + 1, &loader->config->broker);
+}
+
+static void take_pool_variable(struct loader *loader, const char *variable)
+{
+    const char *rest = variable + strlen("LENDIS_POOL_");
+    const struct pool_config *nearest = NULL;
+
+    for (uint32_t i = 0; i < loader->config->pool_count; i++) {
+        struct pool_config *pool = &loader->config->pools[i];
+        struct place place = {.loader = loader, .pool = pool, .origin.variable = variable};
+        char name[CATALOG_NAME_SIZE];
+        size_t size = environment_name(pool->name, name);
+
+        if (strncmp(rest, name, size) != 0 || rest[size] != '_')
+            continue;
+        nearest = pool;
+        place.key = find_variable(&sections[1], rest + size + 1);
+        if (!place.key)
+            continue;
+        pool->origins[place.key - pool_keys] = place.origin;
+        parse_value(&place, strchr(rest, '=') + 1, pool);
+        return;
+    }
+    if (nearest)
+        unknown_variable(loader, variable, &sections[1], nearest->name);
+}
+
+static void read_environment(struct loader *loader)
+{
+    for (char *const *at = loader->environment; at && *at; at++) {
+        if (!strchr(*at, '='))
+            continue;
+        if (strncmp(*at, "LENDIS_BROKER_", strlen("LENDIS_BROKER_")) == 0)
+            take_broker_variable(loader, *at);
+        else if (strncmp(*at, "LENDIS_POOL_", strlen("LENDIS_POOL_")) == 0)
+            take_pool_variable(loader, *at);
+    }
+}
+
+static const char *look_up(char *const *environment, const char *name)
+{
+    size_t size = strlen(name);
+
+    for (char *const *at = environment; at && *at; at++)
+        if (strncmp(*at, name, size) == 0 && (*at)[size] == '=')
+            return *at + size + 1;
+    return NULL;
+}
+
+/* ---- what must hold for the whole ---- */
+
+static struct place place_of(struct loader *loader, const struct pool_config *pool,
+                             size_t field_offset)
+{
+    struct place place = {.loader = loader, .pool = pool};
+
+    for (size_t i = 0; i < CONFIG_POOL_KEYS; i++)
+        if (pool_keys[i].offset == field_offset) {
+            place.key = &pool_keys[i];
+            place.origin = pool->origins[i];
+        }
+    return place;
+}
+#define PLACE_OF(loader, pool, field) place_of(loader, pool, offsetof(struct pool_config, field))
+
+/* A name without a leading slash is a credential of the service: systemd.exec(5), LoadCredential=.
+ */
+static char *password_path(struct loader *loader, const char *name)
+{
+    const char *folder = look_up(loader->environment, "CREDENTIALS_DIRECTORY");
+    char *path;
+
+    if (name[0] == '/')
+        return keep(loader, name);
+    if (!folder)
+        return NULL;
+    if (asprintf(&path, "%s/%s", folder, name) < 0) {
+        loader->no_memory = true;
+        return NULL;
+    }
+    return path;
+}
+
+/* Takes the contents of `fd`, with one byte more than may be there. Results: bytes; -errno. */
+static ssize_t read_all(int fd, char *buffer, size_t size)
+{
+    size_t have = 0;
+
+    while (have < size) {
+        ssize_t got = read(fd, buffer + have, size - have);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return -errno;
+        if (got == 0)
+            break;
+        have += (size_t)got;
+    }
+    return (ssize_t)have;
+}
+
+static void take_password(const struct place *place, struct pool_config *pool, char *buffer,
+                          ssize_t size)
+{
+    if (size > 0 && buffer[size - 1] == '\n')
+        size--;
+    if (size > 0 && buffer[size - 1] == '\r')
+        size--;
+    if (size == 0) {
+        complain(place, "%s is empty; the password is expected there", pool->password_file);
+    } else if ((size_t)size > PASSWORD_MAX) {
+        complain(place, "%s is too long for a password; %u bytes are allowed", pool->password_file,
+                 PASSWORD_MAX);
+    } else {
+        pool->password = malloc((size_t)size);
+        if (!pool->password) {
+            place->loader->no_memory = true;
+            return;
+        }
+        memcpy(pool->password, buffer, (size_t)size);
+        pool->password_size = (size_t)size;
+    }
+}
+
+static void read_password(struct loader *loader, struct pool_config *pool)
+{
+    struct place place = PLACE_OF(loader, pool, password_file);
+    char buffer[PASSWORD_MAX + 3];
+    struct stat stat;
+    ssize_t got;
+    char *path;
+    int fd;
+
+    path = password_path(loader, pool->password_file);
+    if (!path) {
+        complain(&place,
+                 "\"%s\" is not an absolute path, and there is no systemd credential of that name",
+                 pool->password_file);
+        return;
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    free(path);
+    if (fd < 0) {
+        complain(&place, "cannot read %s: %s", pool->password_file, strerror(errno));
+        return;
+    }
+    if (fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode) && (stat.st_mode & S_IROTH))
+        warn(&place, "%s can be read by every user; take that right away (chmod o-r)",
+             pool->password_file);
+    got = read_all(fd, buffer, sizeof buffer);
+    close(fd);
+    if (got < 0)
+        complain(&place, "cannot read %s: %s", pool->password_file, strerror((int)-got));
+    else
+        take_password(&place, pool, buffer, got);
+    explicit_bzero(buffer, sizeof buffer);
+}
+
+static void check_pool(struct loader *loader, struct pool_config *pool)
+{
+    struct place place;
+
+    place = PLACE_OF(loader, pool, redis);
+    if (!pool->redis.text && !place.origin.line && !place.origin.variable)
+        complain(&place, "is missing; write redis = redis://HOST:PORT/DB or unix:///PATH?db=N");
+    place = PLACE_OF(loader, pool, min_idle);
+    if (pool->min_idle > pool->size) {
+        if (!place.origin.line && !place.origin.variable)
+            place = PLACE_OF(loader, pool, size);
+        complain(&place, "min_idle is %u and size is %u; min_idle may be at most size",
+                 pool->min_idle, pool->size);
+    }
+    place = PLACE_OF(loader, pool, username);
+    if (pool->username && !pool->password_file)
+        complain(&place, "needs password_file");
+    if (pool->password_file)
+        read_password(loader, pool);
+}
+
+/* Two pools whose variables have the same names could not be told apart. */
+static void check_names(struct loader *loader, uint32_t index)
+{
+    const struct pool_config *pools = loader->config->pools;
+    char name[CATALOG_NAME_SIZE], other[CATALOG_NAME_SIZE];
+
+    environment_name(pools[index].name, name);
+    for (uint32_t i = 0; i < index; i++) {
+        environment_name(pools[i].name, other);
+        if (strcmp(name, other) == 0)
+            complain_line(
+                loader, pools[index].line,
+                "[pool %s]: has the same environment variables as [pool %s], LENDIS_POOL_%s_...",
+                pools[index].name, pools[i].name, name);
+    }
+}
+
+static void check_all(struct loader *loader)
+{
+    struct config *config = loader->config;
+
+    for (uint32_t i = 0; i < config->pool_count; i++) {
+        check_pool(loader, &config->pools[i]);
+        check_names(loader, i);
+    }
+    if (config->pool_count == 0 && loader->errors == 0)
+        complain_line(
+            loader, loader->line ? loader->line : 1,
+            "there is no pool; write a [pool NAME] section with redis = redis://HOST:PORT/DB");
+}
+
+/* ---- whole configurations ---- */
+
+int config_load(const char *path, char *const *environment, config_report *report, void *context,
+                struct config *config)
+{
+    struct loader loader = {
+        .config = config, .report = report, .context = context, .environment = environment};
+
+    *config = (struct config){0};
+    config->path = keep(&loader, path);
+    if (!config->path)
+        return -ENOMEM;
+    set_defaults(&loader, &sections[0], &config->broker);
+    if (read_file(&loader) == 0) {
+        read_environment(&loader);
+        if (!loader.no_memory)
+            check_all(&loader);
+    }
+    free(loader.buffer);
+    if (loader.errors == 0 && !loader.no_memory)
+        return 0;
+    config_free(config);
+    return loader.no_memory ? -ENOMEM : -EINVAL;
+}
+
+static void pool_config_free(struct pool_config *pool)
+{
+    if (pool->password)
+        explicit_bzero(pool->password, pool->password_size);
+    free(pool->password);
+    free(pool->password_file);
+    free(pool->username);
+    free(pool->allow_uids.ranges);
+    free(pool->allow_gids.ranges);
+    address_free(&pool->redis);
+}
+
+void config_free(struct config *config)
+{
+    for (uint32_t i = 0; i < config->pool_count; i++)
+        pool_config_free(&config->pools[i]);
+    free(config->pools);
+    free(config->broker.socket);
+    free(config->path);
+    *config = (struct config){0};
+}
+
+bool id_list_contains(const struct id_list *list, uint32_t id)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (id >= list->ranges[i].first && id <= list->ranges[i].last)
+            return true;
+    return false;
+}
+
+/* ---- printing ---- */
+
+static void print_ids(const struct id_list *list, FILE *out)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        fprintf(out, "%s%u", i ? " " : "", list->ranges[i].first);
+        if (list->ranges[i].last != list->ranges[i].first)
+            fprintf(out, "-%u", list->ranges[i].last);
+    }
+}
+
+static bool is_set(const struct key *key, const void *field)
+{
+    switch (key->type) {
+    case KEY_PATH:
+    case KEY_SOCKET:
+    case KEY_TEXT:
+        return *(char *const *)field != NULL;
+    case KEY_REDIS:
+        return ((const struct redis_address *)field)->text != NULL;
+    case KEY_IDS:
+        return ((const struct id_list *)field)->count != 0;
+    default:
+        return true;
+    }
+}
+
+static void print_value(const struct key *key, const void *field, FILE *out)
+{
+    char text[32];
+
+    switch (key->type) {
+    case KEY_PATH:
+    case KEY_SOCKET:
+    case KEY_TEXT:
+        fputs(*(char *const *)field, out);
+        break;
+    case KEY_LEVEL:
+        fputs(level_names[*(const uint32_t *)field], out);
+        break;
+    case KEY_COUNT:
+        fprintf(out, "%u", *(const uint32_t *)field);
+        break;
+    case KEY_DURATION:
+        format_duration(*(const uint32_t *)field, text, sizeof text);
+        fputs(text, out);
+        break;
+    case KEY_REDIS:
+        fputs(((const struct redis_address *)field)->text, out);
+        break;
+    case KEY_IDS:
+        print_ids(field, out);
+        break;
+    }
+}
+
+static void print_keys(const struct section *section, const void *target, FILE *out)
+{
+    for (size_t i = 0; i < section->count; i++) {
+        const struct key *key = &section->keys[i];
+        const void *field = (const char *)target + key->offset;
+
+        if (!is_set(key, field)) {
+            fprintf(out, "# %s =\n", key->name);
+            continue;
+        }
+        fprintf(out, "%s = ", key->name);
+        print_value(key, field, out);
+        fputc('\n', out);
+    }
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+    fprintf(out, "[broker]\n");
+    print_keys(&sections[0], &config->broker, out);
+    for (uint32_t i = 0; i < config->pool_count; i++) {
+        fprintf(out, "\n[pool %s]\n", config->pools[i].name);
+        print_keys(&sections[1], &config->pools[i], out);
+    }
+}
+
+void config_list_keys(FILE *out)
+{
+    for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++)
+        for (size_t j = 0; j < sections[i].count; j++) {
+            const struct key *key = &sections[i].keys[j];
+
+            fprintf(out, "%s\t%s\t%s\t%s\t%s\n", sections[i].name, key->name, type_names[key->type],
+                    key->fallback ? key->fallback : "", key->help);
+        }
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The configuration: lendis.conf and the environment, checked and in private memory. One table of
+ * keys (config.c) drives parsing, the environment, the defaults, --print-config and --list-keys.
+ *
+ * Everything wrong is reported, not only the first thing, each with its place and with what is
+ * allowed. Secrets come from files alone; they are never printed and are wiped when the
+ * configuration is freed.
+ */
+#ifndef LENDIS_BROKER_CONFIG_H
+#define LENDIS_BROKER_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include "broker/log.h"
+#include "lendis/catalog.h"
+
+#define CONFIG_DEFAULT_PATH "/etc/lendis/lendis.conf"
+
+struct id_range {
+    uint32_t first;
+    uint32_t last;
+};
+
+struct id_list {
+    struct id_range *ranges;
+    size_t count;
+};
+
+/* Where a pool's Redis is: `host` and `port`, or `path`. */
+struct redis_address {
+    char *text; /* as configured; holds no secret */
+    char *host;
+    char *path;
+    uint16_t port;
+    uint32_t db;
+};
+
+/* Where a key was set: a line of the file, a variable of the environment, or (both 0) its default.
+ */
+struct config_origin {
+    unsigned line;
+    const char *variable; /* points into the environment: "NAME=value" */
+};
+
+#define CONFIG_BROKER_KEYS 5u
+#define CONFIG_POOL_KEYS   10u
+
+struct broker_config {
+    struct config_origin origins[CONFIG_BROKER_KEYS];
+    unsigned line; /* of the section; 0: it has none */
+    char *socket;
+    uint32_t log_level; /* enum log_level */
+    uint32_t max_workers;
+    uint32_t dial_concurrency;
+    uint32_t drain_timeout_ms;
+};
+
+struct pool_config {
+    struct config_origin origins[CONFIG_POOL_KEYS];
+    unsigned line; /* of the section */
+    char name[CATALOG_NAME_SIZE];
+    struct redis_address redis;
+    char *username;
+    char *password_file;
+    char *password; /* what is in it, without the newline at its end */
+    size_t password_size;
+    uint32_t size;
+    uint32_t min_idle;
+    uint32_t connect_timeout_ms;
+    uint32_t wait_timeout_ms;
+    uint32_t command_timeout_ms; /* 0: none */
+    struct id_list allow_uids;   /* both empty: whoever can open the socket */
+    struct id_list allow_gids;
+};
+
+struct config {
+    char *path; /* of the file */
+    struct broker_config broker;
+    struct pool_config *pools;
+    uint32_t pool_count;
+};
+
+/* Gets each problem as one line of text: `FILE:LINE: [SECTION] KEY: what is wrong`. Errors and
+ * warnings. */
+typedef void config_report(enum log_level level, const char *text, void *context);
+
+/*
+ * Reads the file at `path` and what `environment` (as environ(7)) overrides in it. Results: 0, and
+ * *config is the caller's until config_free(); -EINVAL, something was reported as an error;
+ * -ENOMEM.
+ */
+int config_load(const char *path, char *const *environment, config_report *report, void *context,
+                struct config *config);
+
+/* Wipes the secrets and frees everything. */
+void config_free(struct config *config);
+
+/* Writes the configuration in effect as a file that config_load() takes; no secrets. */
+void config_print(const struct config *config, FILE *out);
+
+/* Writes what keys there are, tab-separated: section, key, type, default, help. */
+void config_list_keys(FILE *out);
+
+bool id_list_contains(const struct id_list *list, uint32_t id);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/* A connection's private record and its life: see connection.h. */
+#include "broker/connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "broker/log.h"
+
+void connection_init(struct broker_connection *connection, struct connection_owner *owner,
+                     uint32_t index)
+{
+    *connection = (struct broker_connection){.owner = owner, .fd = -1, .index = (uint16_t)index};
+}
+
+static void set_state(struct broker_connection *connection, enum connection_state state)
+{
+    struct connection_owner *owner = connection->owner;
+
+    owner->open -= connection->state == CONNECTION_OPEN;
+    owner->dialling -= connection->state == CONNECTION_DIALLING;
+    connection->state = (uint8_t)state;
+    owner->open += state == CONNECTION_OPEN;
+    owner->dialling += state == CONNECTION_DIALLING;
+}
+
+/*
+ * The only watch there is on a connection that can be lent: the peer's closing, never data. All
+ * copies of the descriptor share one open file description, so EPOLLIN would wake us for every
+ * reply of every worker.
+ */
+static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    struct broker_connection *connection = context;
+
+    (void)source;
+    (void)fd;
+    (void)events;
+    connection->owner->lost(connection);
+    return 0;
+}
+
+static void make_ready(struct broker_connection *connection)
+{
+    struct connection_owner *owner = connection->owner;
+    uint64_t opening = word_make(WORD_OPENING, 0, connection->generation);
+    uint64_t checking = word_make(WORD_CHECKING, 0, connection->generation);
+
+    set_state(connection, CONNECTION_OPEN);
+    connection->opened_ms = clock_ms();
+    shm_store_relaxed(&owner->segment.connections[connection->index].uses, 0);
+    shm_add_relaxed(&owner->catalog->opened, 1);
+    if (!shm_cas(connection_word(connection), opening, checking) ||
+        !queue_pass_on(&owner->segment, connection->index, checking))
+        owner->spoiled(connection);
+    owner->opened(connection);
+}
+
+static void on_dialled(void *context, int fd, const char *error)
+{
+    struct broker_connection *connection = context;
+    struct connection_owner *owner = connection->owner;
+    char text[DIAL_ERROR_SIZE];
+    int result;
+
+    connection->dial = NULL;
+    if (fd >= 0) {
+        connection->fd = fd;
+        result = sd_event_add_io(owner->event, &connection->watch, fd, EPOLLRDHUP, on_hangup,
+                                 connection);
+        if (result >= 0) {
+            make_ready(connection);
+            return;
+        }
+        snprintf(text, sizeof text, "cannot watch the connection: %s", strerror(-result));
+        error = text;
+    }
+    connection_close(connection);
+    owner->failed(connection, error);
+}
+
+int connection_dial(struct broker_connection *connection, const struct dial_target *target,
+                    char error[DIAL_ERROR_SIZE])
+{
+    int result;
+
+    set_state(connection, CONNECTION_DIALLING);
+    connection_restore(connection);
+    result = dial_start(connection->owner->dialler, target, on_dialled, connection,
+                        &connection->dial, error);
+    if (result != 0)
+        connection_close(connection);
+    return result;
+}
+
+void connection_close(struct broker_connection *connection)
+{
+    uint64_t word;
+
+    if (connection->dial) {
+        dial_cancel(connection->dial);
+        connection->dial = NULL;
+    }
+    connection->watch = sd_event_source_disable_unref(connection->watch);
+    if (connection->fd >= 0) {
+        /* Idle: take it first, so that nobody leases it on its way out. */
+        word_check(connection_word(connection), &word);
+        shutdown(connection->fd, SHUT_RDWR);
+        close(connection->fd);
+        connection->fd = -1;
+        shm_add_relaxed(&connection->owner->catalog->closed, 1);
+    }
+    connection->generation = (connection->generation + 1) & WORD_GENERATION_MAX;
+    connection->handed = 0;
+    set_state(connection, CONNECTION_CLOSED);
+    connection_restore(connection);
+}
+
+enum connection_look connection_look(const struct broker_connection *connection, uint64_t *word)
+{
+    uint64_t seen = shm_load(connection_word(connection));
+
+    *word = seen;
+    switch (connection->state) {
+    case CONNECTION_CLOSED:
+        return seen == word_make(WORD_EMPTY, 0, connection->generation) ? LOOK_FINE : LOOK_SPOILED;
+    case CONNECTION_DIALLING:
+        return seen == word_make(WORD_OPENING, 0, connection->generation) ? LOOK_FINE
+                                                                          : LOOK_SPOILED;
+    default:
+        break;
+    }
+    if (word_generation(seen) != connection->generation)
+        return LOOK_SPOILED;
+    switch (word_state(seen)) {
+    case WORD_IDLE:
+    case WORD_LEASED:
+    case WORD_HANDED:
+        return LOOK_FINE;
+    case WORD_RETURNED:
+        return LOOK_RETURNED;
+    default:
+        /* CHECKING and RECLAIMED are ours and never outlast the call that makes them. */
+        return LOOK_SPOILED;
+    }
+}
+
+void connection_restore(struct broker_connection *connection)
+{
+    enum word_state state = connection->state == CONNECTION_DIALLING ? WORD_OPENING : WORD_EMPTY;
+
+    shm_store(connection_word(connection), word_make(state, 0, connection->generation));
+}

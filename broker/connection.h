@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One connection as the broker sees it: the private record beside the word in the pool's segment.
+ *
+ * What is true for the broker is here: the descriptor, the generation, and whether it is closed,
+ * being dialled or open. The word is shared with workers, so it is a hint: read once, compared with
+ * this record, and overwritten when the two do not fit (I5). Closing always goes through
+ * connection_close(), which revokes by shutdown(2) and gives the word the next generation, so that
+ * nothing of the old one can be taken for the new.
+ */
+#ifndef LENDIS_BROKER_CONNECTION_H
+#define LENDIS_BROKER_CONNECTION_H
+
+#include "broker/dialler.h"
+#include "lendis/catalog.h"
+#include "lendis/queue.h"
+
+enum connection_state { CONNECTION_CLOSED, CONNECTION_DIALLING, CONNECTION_OPEN };
+
+struct broker_connection;
+
+/* What the connections of a pool have in common, and whom they tell. */
+struct connection_owner {
+    struct segment segment;
+    sd_event *event;
+    struct dialler *dialler;
+    struct catalog_pool *catalog;
+    uint32_t open;     /* connections in this state */
+    uint32_t dialling; /* likewise */
+
+    void (*opened)(struct broker_connection *connection);
+    void (*failed)(struct broker_connection *connection, const char *error); /* it is closed */
+    void (*lost)(struct broker_connection *connection);    /* still to be closed */
+    void (*spoiled)(struct broker_connection *connection); /* its word was scribbled */
+};
+
+struct broker_connection {
+    struct connection_owner *owner;
+    sd_event_source *watch; /* for the peer's closing */
+    struct dial *dial;      /* while it is being dialled */
+    uint64_t generation;
+    uint64_t opened_ms;
+    uint64_t handed; /* its word when it was first seen in HANDED after a death; 0: nothing seen */
+    uint64_t handed_ms; /* when that was */
+    int fd;             /* -1 unless it is open */
+    uint16_t index;
+    uint8_t state;   /* enum connection_state */
+    uint8_t address; /* of the pool's addresses, the one that is being dialled */
+    bool probe;      /* dialled while the pool was failing */
+};
+
+enum connection_look {
+    LOOK_FINE,     /* the word is one that the state allows */
+    LOOK_SPOILED,  /* it is not */
+    LOOK_RETURNED, /* given back for replacement */
+};
+
+void connection_init(struct broker_connection *connection, struct connection_owner *owner,
+                     uint32_t index);
+
+static inline shm_u64 *connection_word(const struct broker_connection *connection)
+{
+    return &connection->owner->segment.connections[connection->index].word;
+}
+
+/*
+ * Dials; the connection must be closed. Results: 0, and the owner is told later how it ended;
+ * -errno, `error` says why, and it is closed again.
+ */
+int connection_dial(struct broker_connection *connection, const struct dial_target *target,
+                    char error[DIAL_ERROR_SIZE]);
+
+/* Revokes and closes, whatever state it is in. */
+void connection_close(struct broker_connection *connection);
+
+/* Compares the word, which goes to *word, with the record. Owners are compared with nothing here.
+ */
+enum connection_look connection_look(const struct broker_connection *connection, uint64_t *word);
+
+/* Puts the word of a connection that is not open back to what it must be. */
+void connection_restore(struct broker_connection *connection);
+
+#endif

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The `show` verbs: see show.h. Every figure is read once from memory that others write meanwhile,
+ * checked and then used. Rows are therefore consistent in themselves at best, never with each
+ * other.
+ */
+#include "broker/ctl/show.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "broker/ctl/table.h"
+#include "lendis/queue.h"
+
+/* What the broker counts for each pool: fields of struct catalog_pool. */
+/* clang-format off */
+#define BROKER_COUNTERS(COUNTER) \
+    COUNTER(opened) \
+    COUNTER(closed) \
+    COUNTER(dial_failures) \
+    COUNTER(reclaimed) \
+    COUNTER(returned) \
+    COUNTER(lost) \
+    COUNTER(attached) \
+    COUNTER(deaths) \
+    COUNTER(denied)
+/* clang-format on */
+
+/* The worker counters that have a column in the tables; JSON has all. */
+#define IN_POOLS_TABLE(counter)                                                                    \
+    ((counter) == COUNTER_leases || (counter) == COUNTER_waits || (counter) == COUNTER_timeouts)
+#define IN_WORKERS_TABLE(counter) (IN_POOLS_TABLE(counter) || (counter) == COUNTER_fetches)
+
+/* The pool of a worker; -1: there is no such worker. */
+static int worker_pool(const struct broker *broker, uint32_t worker)
+{
+    uint32_t pool;
+
+    if (worker >= broker->catalog.worker_max)
+        return -1;
+    pool = shm_load32(&broker->catalog.workers[worker].pool);
+    return pool >= 1 && pool <= CATALOG_MAX_POOLS ? (int)(pool - 1) : -1;
+}
+
+/*
+ * A copy of pool entry `index` if it is to be shown, and its segment; that has a base of NULL when
+ * there is none to be trusted. False: not to be shown.
+ */
+static bool pool_shown(const struct show *show, uint32_t index, struct catalog_pool *pool,
+                       const struct segment **segment)
+{
+    if (show->pool >= 0 && (uint32_t)show->pool != index)
+        return false;
+    if (catalog_read_pool(&show->broker->catalog, index, pool) == -ENOENT)
+        return false;
+    *segment = &show->broker->segments[index];
+    if (!(*segment)->base) {
+        char name[sizeof pool->name + 1];
+
+        text_clean(name, pool->name, sizeof pool->name);
+        fprintf(stderr,
+                "lendisctl: pool %s: its shared memory was not found, or a worker scribbled over "
+                "it: what its "
+                "connections do is unknown\n",
+                name);
+    }
+    return true;
+}
+
+/* ---- pools ---- */
+
+enum {
+    POOLS_POOL,
+    POOLS_BACKEND,
+    POOLS_ADDRESS,
+    POOLS_SIZE,
+    POOLS_OPEN,
+    POOLS_STATES, /* one for each state, by its number */
+    POOLS_INVALID = POOLS_STATES + WORD_STATES,
+    POOLS_OTHER,
+    POOLS_WAITING,
+    POOLS_WORKERS,
+    POOLS_USERNAME,
+    POOLS_DB,
+    POOLS_MIN_IDLE,
+    POOLS_CONNECT_TIMEOUT,
+    POOLS_WAIT_TIMEOUT,
+    POOLS_COMMAND_TIMEOUT,
+    POOLS_COUNTERS, /* one for each worker counter, by its number */
+    POOLS_COUNTERS_LAST = POOLS_COUNTERS + COUNTER_COUNT - 1,
+#define BROKER_COLUMN(name) POOLS_BROKER_##name,
+    BROKER_COUNTERS(BROKER_COLUMN)
+#undef BROKER_COLUMN
+        POOLS_LAST_ERROR,
+    POOLS_COLUMNS
+};
+
+static const struct column pools_columns[POOLS_COLUMNS] = {
+    [POOLS_POOL] = {"pool", "pool", COLUMN_TEXT},
+    [POOLS_BACKEND] = {"backend", "backend", COLUMN_TEXT},
+    [POOLS_ADDRESS] = {"address", "address", COLUMN_TEXT},
+    [POOLS_SIZE] = {"size", "size", COLUMN_NUMBER},
+    [POOLS_OPEN] = {"open", "open", COLUMN_NUMBER},
+    [POOLS_STATES + WORD_EMPTY] = {"empty", NULL, COLUMN_NUMBER},
+    [POOLS_STATES + WORD_OPENING] = {"opening", NULL, COLUMN_NUMBER},
+    [POOLS_STATES + WORD_IDLE] = {"idle", "idle", COLUMN_NUMBER},
+    [POOLS_STATES + WORD_LEASED] = {"leased", "leased", COLUMN_NUMBER},
+    [POOLS_STATES + WORD_HANDED] = {"handed", NULL, COLUMN_NUMBER},
+    [POOLS_STATES + WORD_RETURNED] = {"returned", NULL, COLUMN_NUMBER},
+    [POOLS_STATES + WORD_RECLAIMED] = {"reclaimed", NULL, COLUMN_NUMBER},
+    [POOLS_STATES + WORD_CHECKING] = {"checking", NULL, COLUMN_NUMBER},
+    [POOLS_INVALID] = {"invalid", NULL, COLUMN_NUMBER},
+    [POOLS_OTHER] = {"other", "other", COLUMN_NUMBER},
+    [POOLS_WAITING] = {"waiting", "waiting", COLUMN_NUMBER},
+    [POOLS_WORKERS] = {"workers", "workers", COLUMN_NUMBER},
+    [POOLS_USERNAME] = {"username", NULL, COLUMN_TEXT},
+    [POOLS_DB] = {"db", NULL, COLUMN_NUMBER},
+    [POOLS_MIN_IDLE] = {"min_idle", NULL, COLUMN_NUMBER},
+    [POOLS_CONNECT_TIMEOUT] = {"connect_timeout_ms", NULL, COLUMN_NUMBER},
+    [POOLS_WAIT_TIMEOUT] = {"wait_timeout_ms", NULL, COLUMN_NUMBER},
+    [POOLS_COMMAND_TIMEOUT] = {"command_timeout_ms", NULL, COLUMN_NUMBER},
+#define POOLS_COLUMN(name, unit, text)                                                             \
+    [POOLS_COUNTERS + COUNTER_##                                                                   \
+        name] = {#name "_total", IN_POOLS_TABLE(COUNTER_##name) ? #name : NULL, COLUMN_NUMBER},
+    COUNTERS(POOLS_COLUMN)
+#undef POOLS_COLUMN
+#define BROKER_COLUMN(name) [POOLS_BROKER_##name] = {"broker_" #name "_total", NULL, COLUMN_NUMBER},
+        BROKER_COUNTERS(BROKER_COLUMN)
+#undef BROKER_COLUMN
+            [POOLS_LAST_ERROR] = {"last_error", NULL, COLUMN_TEXT},
+};
+
+static const char *backend_name(uint32_t backend)
+{
+    return backend == BACKEND_UP ? "up" : backend == BACKEND_DOWN ? "down" : "unknown";
+}
+
+static void set_states(struct table *table, const struct segment *segment)
+{
+    uint32_t states[WORD_STATES + 1] = {0}, open, shown, waiting = 0;
+
+    for (uint32_t i = 0; i < segment->connection_max; i++) {
+        uint32_t state = word_state(shm_load(&segment->connections[i].word));
+
+        states[state < WORD_STATES ? state : WORD_STATES]++;
+    }
+    for (uint32_t i = 0; i < segment->cell_count; i++)
+        waiting += cell_state(shm_load(&segment->cells[i])) == CELL_WAITING;
+    for (uint32_t i = 0; i < WORD_STATES; i++)
+        table_number(table, POOLS_STATES + i, states[i]);
+    open = segment->connection_max - states[WORD_EMPTY] - states[WORD_OPENING];
+    shown = states[WORD_IDLE] + states[WORD_LEASED];
+    table_number(table, POOLS_OPEN, open);
+    table_number(table, POOLS_INVALID, states[WORD_STATES]);
+    table_number(table, POOLS_OTHER, segment->connection_max - states[WORD_EMPTY] - shown);
+    table_number(table, POOLS_WAITING, waiting);
+}
+
+/* Worker counters: what the departed had counted, and the blocks of those who are there. */
+static void set_counters(struct table *table, const struct show *show, uint32_t index,
+                         const struct catalog_pool *pool, const struct segment *segment)
+{
+    uint64_t sums[COUNTER_COUNT];
+    uint32_t workers = 0;
+
+    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
+        sums[i] = shm_load_relaxed(&pool->departed[i]);
+    for (uint32_t worker = 0; worker < show->broker->catalog.worker_max; worker++) {
+        if (worker_pool(show->broker, worker) != (int)index)
+            continue;
+        workers++;
+        for (uint32_t i = 0; segment->base && worker < segment->worker_max && i < COUNTER_COUNT;
+             i++)
+            sums[i] += shm_load_relaxed(&segment->workers[worker].counters[i]);
+    }
+    table_number(table, POOLS_WORKERS, workers);
+    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
+        table_number(table, POOLS_COUNTERS + i, sums[i]);
+}
+
+static void add_pool(struct table *table, const struct show *show, uint32_t index,
+                     const struct catalog_pool *pool, const struct segment *segment)
+{
+    table_row(table);
+    table_text(table, POOLS_POOL, pool->name, sizeof pool->name);
+    table_string(table, POOLS_BACKEND, backend_name(shm_load32(&pool->backend)));
+    table_text(table, POOLS_ADDRESS, pool->address, sizeof pool->address);
+    table_text(table, POOLS_USERNAME, pool->username, sizeof pool->username);
+    table_text(table, POOLS_LAST_ERROR, pool->last_error, sizeof pool->last_error);
+    table_number(table, POOLS_SIZE, pool->size);
+    table_number(table, POOLS_DB, pool->db);
+    table_number(table, POOLS_MIN_IDLE, pool->min_idle);
+    table_number(table, POOLS_CONNECT_TIMEOUT, pool->connect_timeout_ms);
+    table_number(table, POOLS_WAIT_TIMEOUT, pool->wait_timeout_ms);
+    table_number(table, POOLS_COMMAND_TIMEOUT, pool->command_timeout_ms);
+#define BROKER_CELL(name) table_number(table, POOLS_BROKER_##name, shm_load_relaxed(&pool->name));
+    BROKER_COUNTERS(BROKER_CELL)
+#undef BROKER_CELL
+    if (segment->base)
+        set_states(table, segment);
+    set_counters(table, show, index, pool, segment);
+}
+
+/* For people: why a backend is down, below the table. */
+static void print_pool_errors(const struct show *show)
+{
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
+        char name[CATALOG_NAME_SIZE + 1], error[sizeof(((struct catalog_pool *)0)->last_error) + 1];
+        struct catalog_pool pool;
+
+        if ((show->pool >= 0 && (uint32_t)show->pool != i) ||
+            catalog_read_pool(&show->broker->catalog, i, &pool) == -ENOENT ||
+            shm_load32(&pool.backend) != BACKEND_DOWN)
+            continue;
+        text_clean(name, pool.name, sizeof pool.name);
+        text_clean(error, pool.last_error, sizeof pool.last_error);
+        printf("%s is down: %s\n", name, error[0] ? error : "no reason known yet");
+    }
+}
+
+int show_pools(const struct show *show)
+{
+    struct table *table = table_new("pools", pools_columns, POOLS_COLUMNS, show->json);
+    int result;
+
+    for (uint32_t i = 0; table && i < CATALOG_MAX_POOLS; i++) {
+        const struct segment *segment;
+        struct catalog_pool pool;
+
+        if (pool_shown(show, i, &pool, &segment))
+            add_pool(table, show, i, &pool, segment);
+    }
+    result = table_print(table);
+    if (result == 0 && !show->json)
+        print_pool_errors(show);
+    return result;
+}
+
+/* ---- connections ---- */
+
+enum {
+    CONNECTIONS_POOL,
+    CONNECTIONS_INDEX,
+    CONNECTIONS_STATE,
+    CONNECTIONS_GENERATION,
+    CONNECTIONS_WORKER,
+    CONNECTIONS_PID,
+    CONNECTIONS_USES,
+    CONNECTIONS_AGE,
+    CONNECTIONS_COLUMNS
+};
+
+static const struct column connections_columns[CONNECTIONS_COLUMNS] = {
+    [CONNECTIONS_POOL] = {"pool", "pool", COLUMN_TEXT},
+    [CONNECTIONS_INDEX] = {"index", "index", COLUMN_NUMBER},
+    [CONNECTIONS_STATE] = {"state", "state", COLUMN_TEXT},
+    [CONNECTIONS_GENERATION] = {"generation", "generation", COLUMN_NUMBER},
+    [CONNECTIONS_WORKER] = {"worker", "worker", COLUMN_NUMBER},
+    [CONNECTIONS_PID] = {"pid", "pid", COLUMN_NUMBER},
+    [CONNECTIONS_USES] = {"uses", "uses", COLUMN_NUMBER},
+    [CONNECTIONS_AGE] = {"lease_age_ms", "lease age", COLUMN_NUMBER},
+};
+
+/* The worker that a word names, itself or by its wait slot; -1: none. */
+static int64_t holder_of(const struct segment *segment, uint64_t word)
+{
+    uint32_t owner = word_owner(word);
+
+    switch (word_state(word)) {
+    case WORD_LEASED:
+    case WORD_RETURNED:
+        return owner;
+    case WORD_HANDED:
+        return owner < segment->slot_max ? (int64_t)shm_load32(&segment->slots[owner].owner) - 1
+                                         : -1;
+    default:
+        return -1;
+    }
+}
+
+/* CLOCK_MONOTONIC_COARSE, as the holders' own time stamps. */
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void add_connection(struct table *table, const struct show *show, uint32_t pool_index,
+                           const struct catalog_pool *pool, const struct segment *segment,
+                           uint32_t index)
+{
+    const struct connection *connection = &segment->connections[index];
+    uint64_t word = shm_load(&connection->word);
+    uint64_t leased_ms = shm_load_relaxed(&connection->leased_ms);
+    int64_t holder = holder_of(segment, word);
+    uint64_t now = now_ms();
+
+    table_row(table);
+    table_text(table, CONNECTIONS_POOL, pool->name, sizeof pool->name);
+    table_number(table, CONNECTIONS_INDEX, index);
+    table_string(table, CONNECTIONS_STATE, word_state_name(word));
+    table_number(table, CONNECTIONS_GENERATION, word_generation(word));
+    table_number(table, CONNECTIONS_USES, shm_load_relaxed(&connection->uses));
+    if (word_state(word) == WORD_LEASED && leased_ms > 0 && leased_ms <= now)
+        table_duration(table, CONNECTIONS_AGE, now - leased_ms);
+    if (holder < 0 || holder > (int64_t)LENDIS_MAX_WORKERS ||
+        worker_pool(show->broker, (uint32_t)holder) != (int)pool_index)
+        return;
+    table_number(table, CONNECTIONS_WORKER, (uint64_t)holder);
+    if (show->broker->catalog.workers[holder].pid)
+        table_number(table, CONNECTIONS_PID, show->broker->catalog.workers[holder].pid);
+}
+
+int show_connections(const struct show *show)
+{
+    struct table *table =
+        table_new("connections", connections_columns, CONNECTIONS_COLUMNS, show->json);
+
+    for (uint32_t i = 0; table && i < CATALOG_MAX_POOLS; i++) {
+        const struct segment *segment;
+        struct catalog_pool pool;
+
+        if (!pool_shown(show, i, &pool, &segment))
+            continue;
+        for (uint32_t index = 0; segment->base && index < segment->connection_max; index++)
+            add_connection(table, show, i, &pool, segment, index);
+    }
+    return table_print(table);
+}
+
+/* ---- workers ---- */
+
+enum {
+    WORKERS_INDEX,
+    WORKERS_POOL,
+    WORKERS_PID,
+    WORKERS_UID,
+    WORKERS_GID,
+    WORKERS_SINCE,
+    WORKERS_COMMAND,
+    WORKERS_HELD,
+    WORKERS_COUNTERS, /* one for each, by its number */
+    WORKERS_COLUMNS = WORKERS_COUNTERS + COUNTER_COUNT
+};
+
+static const struct column workers_columns[WORKERS_COLUMNS] = {
+    [WORKERS_INDEX] = {"worker", "worker", COLUMN_NUMBER},
+    [WORKERS_POOL] = {"pool", "pool", COLUMN_TEXT},
+    [WORKERS_PID] = {"pid", "pid", COLUMN_NUMBER},
+    [WORKERS_UID] = {"uid", "uid", COLUMN_NUMBER},
+    [WORKERS_GID] = {"gid", "gid", COLUMN_NUMBER},
+    [WORKERS_SINCE] = {"since_ms", "since", COLUMN_NUMBER},
+    [WORKERS_COMMAND] = {"command", "command", COLUMN_TEXT},
+    [WORKERS_HELD] = {"held", "held", COLUMN_NUMBER},
+#define WORKERS_COLUMN(name, unit, text)                                                           \
+    [WORKERS_COUNTERS + COUNTER_##                                                                 \
+        name] = {#name "_total", IN_WORKERS_TABLE(COUNTER_##name) ? #name : NULL, COLUMN_NUMBER},
+    COUNTERS(WORKERS_COLUMN)
+#undef WORKERS_COLUMN
+};
+
+/* /proc/PID/comm, for pids that mean the same to us as to the broker. */
+static void set_command(struct table *table, const struct broker *broker, uint32_t pid)
+{
+    char path[32], text[64];
+    ssize_t got;
+    int fd;
+
+    if (!broker->pids_are_ours || pid == 0)
+        return;
+    snprintf(path, sizeof path, "/proc/%u/comm", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    got = read(fd, text, sizeof text);
+    close(fd);
+    if (got > 1)
+        table_text(table, WORKERS_COMMAND, text, (size_t)got - 1); /* without the line's end */
+}
+
+/* How many leases of the pool each worker holds. */
+static void count_held(const struct segment *segment, uint32_t *held, uint32_t worker_max)
+{
+    memset(held, 0, sizeof *held * worker_max);
+    for (uint32_t i = 0; segment->base && i < segment->connection_max; i++) {
+        uint64_t word = shm_load(&segment->connections[i].word);
+
+        if (word_state(word) == WORD_LEASED && word_owner(word) < worker_max)
+            held[word_owner(word)]++;
+    }
+}
+
+static void add_worker(struct table *table, const struct show *show, uint32_t index,
+                       const struct catalog_pool *pool, const struct segment *segment,
+                       uint32_t held)
+{
+    struct catalog_worker worker = show->broker->catalog.workers[index];
+
+    table_row(table);
+    table_number(table, WORKERS_INDEX, index);
+    table_text(table, WORKERS_POOL, pool->name, sizeof pool->name);
+    if (worker.pid)
+        table_number(table, WORKERS_PID, worker.pid);
+    table_number(table, WORKERS_UID, worker.uid);
+    table_number(table, WORKERS_GID, worker.gid);
+    table_date(table, WORKERS_SINCE, worker.since_ms);
+    set_command(table, show->broker, worker.pid);
+    if (!segment->base || index >= segment->worker_max)
+        return;
+    table_number(table, WORKERS_HELD, held);
+    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
+        table_number(table, WORKERS_COUNTERS + i,
+                     shm_load_relaxed(&segment->workers[index].counters[i]));
+}
+
+int show_workers(const struct show *show)
+{
+    uint32_t worker_max = show->broker->catalog.worker_max;
+    uint32_t *held = calloc(worker_max, sizeof *held);
+    struct table *table = table_new("workers", workers_columns, WORKERS_COLUMNS, show->json);
+    int result;
+
+    for (uint32_t i = 0; table && held && i < CATALOG_MAX_POOLS; i++) {
+        const struct segment *segment;
+        struct catalog_pool pool;
+
+        if (!pool_shown(show, i, &pool, &segment))
+            continue;
+        count_held(segment, held, worker_max);
+        for (uint32_t worker = 0; worker < worker_max; worker++)
+            if (worker_pool(show->broker, worker) == (int)i)
+                add_worker(table, show, worker, &pool, segment, held[worker]);
+    }
+    result = table_print(table);
+    if (result == 0 && !held)
+        result = -ENOMEM;
+    free(held);
+    return result;
+}
+
+/* ---- config ---- */
+
+static void print_json_string(const char *text)
+{
+    putchar('"');
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            putchar('\\');
+        putchar(*text); /* text_clean() left no control characters */
+    }
+    putchar('"');
+}
+
+static char *trim(char *text)
+{
+    size_t length;
+
+    text += strspn(text, " \t");
+    length = strlen(text);
+    while (length > 0 && strchr(" \t\r", text[length - 1]))
+        text[--length] = '\0';
+    return text;
+}
+
+/* Where show_config() is in the text. */
+struct config_place {
+    const char *only;  /* the only section to show; NULL: all */
+    bool json, inside; /* inside: this section is shown */
+    bool any_section, any_key;
+};
+
+static void print_section(struct config_place *place, const char *name)
+{
+    if (place->inside && place->json)
+        fputs(place->any_key ? "\n      }" : "}", stdout);
+    place->inside = !place->only || strcmp(place->only, name) == 0;
+    if (!place->inside)
+        return;
+    if (place->json) {
+        fputs(place->any_section ? ",\n      " : "\n      ", stdout);
+        print_json_string(name);
+        fputs(": {", stdout);
+    } else {
+        printf("%s[%s]\n", place->any_section ? "\n" : "", name);
+    }
+    place->any_section = true;
+    place->any_key = false;
+}
+
+static void print_key(struct config_place *place, const char *key, const char *value)
+{
+    if (!place->inside)
+        return;
+    if (!place->json) {
+        printf("%s = %s\n", key, value);
+        return;
+    }
+    fputs(place->any_key ? ",\n         " : "\n         ", stdout);
+    print_json_string(key);
+    fputs(": ", stdout);
+    print_json_string(value);
+    place->any_key = true;
+}
+
+/* A line of INI text: a section, "key = value", or nothing of interest. */
+static void print_line(struct config_place *place, const char *raw, size_t size)
+{
+    char clean[4096 + 1];
+    char *line, *end;
+
+    text_clean(clean, raw, size < 4096 ? size : 4096);
+    line = trim(clean);
+    if (line[0] == '[' && (end = strrchr(line, ']'))) {
+        *end = '\0';
+        print_section(place, line + 1);
+    } else if (line[0] != '\0' && line[0] != ';' && line[0] != '#' && (end = strchr(line, '='))) {
+        *end = '\0';
+        print_key(place, trim(line), trim(end + 1));
+    }
+}
+
+int show_config(const struct show *show)
+{
+    const struct catalog *catalog = &show->broker->catalog;
+    uint32_t size = catalog->header->config_size;
+    struct config_place place = {.json = show->json};
+    char section[CATALOG_NAME_SIZE + 8], name[CATALOG_NAME_SIZE + 1];
+    const char *line = catalog->config, *stop;
+
+    if (show->pool >= 0) {
+        text_clean(name, catalog->pools[show->pool].name, CATALOG_NAME_SIZE);
+        snprintf(section, sizeof section, "pool %s", name);
+        place.only = section;
+    }
+    stop = line + (size <= CATALOG_CONFIG_SIZE ? size : CATALOG_CONFIG_SIZE);
+    stop = line + strnlen(line, (size_t)(stop - line));
+    if (show->json)
+        fputs("{\n   \"config\": {", stdout);
+    while (line < stop) {
+        const char *end = memchr(line, '\n', (size_t)(stop - line));
+
+        if (!end)
+            end = stop;
+        print_line(&place, line, (size_t)(end - line));
+        line = end + 1;
+    }
+    if (show->json && place.inside)
+        fputs(place.any_key ? "\n      }" : "}", stdout);
+    if (show->json)
+        fputs(place.any_section ? "\n   }\n}\n" : "}\n}\n", stdout);
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : -EIO;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/* Tables: see table.h. */
+#include "broker/ctl/table.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <libsmartcols.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TABLE_MAX_COLUMNS 64
+#define TABLE_MAX_TEXT    255
+
+struct table {
+    struct libscols_table *cells;
+    struct libscols_line *row;
+    bool json;
+    int error;
+    struct libscols_column *columns[TABLE_MAX_COLUMNS]; /* NULL: not shown */
+};
+
+static void add_column(struct table *table, size_t index, const struct column *column)
+{
+    const char *name = table->json ? column->key : column->title;
+    struct libscols_column *made;
+    char title[64] = "";
+
+    if (!name)
+        return;
+    for (size_t i = 0; name[i] && i < sizeof title - 1; i++)
+        title[i] = table->json ? name[i] : (char)toupper((unsigned char)name[i]);
+    made = scols_table_new_column(table->cells, title, 0,
+                                  column->kind == COLUMN_NUMBER ? SCOLS_FL_RIGHT : 0);
+    if (!made) {
+        table->error = -ENOMEM;
+        return;
+    }
+    scols_column_set_json_type(made, column->kind == COLUMN_NUMBER ? SCOLS_JSON_NUMBER
+                                                                   : SCOLS_JSON_STRING);
+    table->columns[index] = made;
+}
+
+struct table *table_new(const char *name, const struct column *columns, size_t count, bool json)
+{
+    struct table *table = calloc(1, sizeof *table);
+
+    if (!table)
+        return NULL;
+    table->json = json;
+    table->cells = scols_new_table();
+    if (!table->cells || count > TABLE_MAX_COLUMNS) {
+        scols_unref_table(table->cells);
+        free(table);
+        return NULL;
+    }
+    scols_table_set_name(table->cells, name);
+    scols_table_enable_json(table->cells, json);
+    for (size_t i = 0; i < count; i++)
+        add_column(table, i, &columns[i]);
+    return table;
+}
+
+void table_row(struct table *table)
+{
+    table->row = scols_table_new_line(table->cells, NULL);
+    if (!table->row)
+        table->error = -ENOMEM;
+}
+
+static void set_cell(struct table *table, size_t column, const char *text)
+{
+    if (!table->row || !table->columns[column])
+        return;
+    if (scols_line_set_column_data(table->row, table->columns[column], text) != 0)
+        table->error = -ENOMEM;
+}
+
+/* How many bytes of `text` are one printable character in UTF-8 (RFC 3629); 0: they are none. */
+static size_t character_size(const unsigned char *text, size_t size)
+{
+    size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
+
+    if (length == 1)
+        return text[0] >= 0x20 && text[0] != 0x7f;
+    if (text[0] < 0xc2 || text[0] > 0xf4 || length > size)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    /* Overlong forms, surrogates, and beyond the last code point; C1 control characters. */
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
+        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f) ||
+        (text[0] == 0xc2 && text[1] < 0xa0))
+        return 0;
+    return length;
+}
+
+void text_clean(char *clean, const char *text, size_t size)
+{
+    size_t length = strnlen(text, size), out = 0;
+
+    for (size_t i = 0; i < length;) {
+        size_t step = character_size((const unsigned char *)text + i, length - i);
+
+        if (step == 0) {
+            clean[out++] = '?';
+            i++;
+            continue;
+        }
+        memcpy(clean + out, text + i, step);
+        out += step;
+        i += step;
+    }
+    clean[out] = '\0';
+}
+
+void table_text(struct table *table, size_t column, const char *text, size_t size)
+{
+    char clean[TABLE_MAX_TEXT + 1];
+
+    text_clean(clean, text, size < TABLE_MAX_TEXT ? size : TABLE_MAX_TEXT);
+    set_cell(table, column, clean);
+}
+
+void table_string(struct table *table, size_t column, const char *text)
+{
+    table_text(table, column, text, TABLE_MAX_TEXT);
+}
+
+void table_number(struct table *table, size_t column, uint64_t number)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRIu64, number);
+    set_cell(table, column, text);
+}
+
+void table_duration(struct table *table, size_t column, uint64_t ms)
+{
+    uint64_t seconds = ms / 1000;
+    char text[48];
+
+    if (table->json) {
+        table_number(table, column, ms);
+        return;
+    }
+    if (ms < 1000)
+        snprintf(text, sizeof text, "%" PRIu64 "ms", ms);
+    else if (seconds < 60)
+        snprintf(text, sizeof text, "%" PRIu64 ".%" PRIu64 "s", seconds, ms % 1000 / 100);
+    else if (seconds < 3600)
+        snprintf(text, sizeof text, "%" PRIu64 "m%02" PRIu64 "s", seconds / 60, seconds % 60);
+    else if (seconds < 86400)
+        snprintf(text, sizeof text, "%" PRIu64 "h%02" PRIu64 "m", seconds / 3600,
+                 seconds % 3600 / 60);
+    else
+        snprintf(text, sizeof text, "%" PRIu64 "d%02" PRIu64 "h", seconds / 86400,
+                 seconds % 86400 / 3600);
+    set_cell(table, column, text);
+}
+
+void table_date(struct table *table, size_t column, uint64_t ms)
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm date;
+    char text[64];
+
+    if (table->json)
+        table_number(table, column, ms);
+    else if (localtime_r(&seconds, &date) && strftime(text, sizeof text, "%F %T", &date) > 0)
+        set_cell(table, column, text);
+}
+
+int table_print(struct table *table)
+{
+    int result;
+
+    if (!table)
+        return -ENOMEM;
+    result = table->error;
+    if (result == 0 && scols_print_table(table->cells) < 0)
+        result = -EIO;
+    scols_unref_table(table->cells);
+    free(table);
+    if (result == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        result = -EIO;
+    return result;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A table that is printed for people or as JSON; a thin layer over libsmartcols. Text is cleaned
+ * when it is put in: what comes from shared memory or from another process can neither break the
+ * JSON (invalid UTF-8) nor reach the terminal (control characters).
+ */
+#ifndef LENDIS_CTL_TABLE_H
+#define LENDIS_CTL_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum column_kind { COLUMN_TEXT, COLUMN_NUMBER };
+
+struct column {
+    const char *key;   /* in JSON */
+    const char *title; /* in the table, shown in capitals; NULL: in JSON only */
+    enum column_kind kind;
+};
+
+struct table;
+
+/*
+ * `columns` must outlive the table. Results: the table, to be given to table_print(); NULL, no
+ * memory. All other calls remember a failure for table_print() to return, so that they need no
+ * checks.
+ */
+struct table *table_new(const char *name, const struct column *columns, size_t count, bool json);
+
+/* Begins a row; cells that are not set are empty, in JSON null. */
+void table_row(struct table *table);
+
+/* Sets a cell of the row from text of at most `size` bytes, or up to its zero. */
+void table_text(struct table *table, size_t column, const char *text, size_t size);
+void table_string(struct table *table, size_t column, const char *text);
+void table_number(struct table *table, size_t column, uint64_t number);
+
+/* In JSON milliseconds; for people a duration in a fitting unit, or a date and time. */
+void table_duration(struct table *table, size_t column, uint64_t ms);
+void table_date(struct table *table, size_t column, uint64_t ms);
+
+/* Prints to standard output and frees the table. Results: 0; -errno. NULL is -ENOMEM. */
+int table_print(struct table *table);
+
+/* Copies at most `size` bytes of `text`, or up to its zero, into `clean`, which has room for size
+ * + 1. */
+void text_clean(char *clean, const char *text, size_t size);
+
+#endif

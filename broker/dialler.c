@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Dialling with hiredis on sd-event: see dialler.h.
+ *
+ * hiredis frees its context by itself in the middle of a call when a connection fails, and tells of
+ * it by the `cleanup` hook. So a dial only notes what happened while hiredis is on the stack, and
+ * is concluded by the event handler afterwards: one place where a dial ends and where its owner is
+ * called.
+ *
+ * hiredis asserts that no reply comes without a command. It never sees one: the first error reply
+ * and the last expected reply both free the context from inside the callback, before the next reply
+ * is looked at.
+ */
+#include "broker/dialler.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <hiredis/async.h>
+#include <hiredis/hiredis.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* The replies of a handshake are a few dozen bytes. A server that sends more than this is not
+ * Redis. */
+#define REPLIES_MAX   65536u
+#define KEEPALIVE_S   60
+#define KEEPALIVE_GAP 15
+#define KEEPALIVE_TRY 4
+
+struct dial {
+    struct dialler *dialler;
+    redisAsyncContext *context; /* NULL once hiredis has freed it */
+    sd_event_source *io;
+    sd_event_source *timer;
+    uint32_t events;
+    uint32_t replies; /* still to come */
+    int fd;           /* the result, or -1 */
+    bool over;        /* fd or error says how */
+    bool tcp;
+    dial_done *done;
+    void *owner;
+    char error[DIAL_ERROR_SIZE];
+};
+
+/* ---- turns ---- */
+
+void dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit)
+{
+    *dialler = (struct dialler){.event = event, .limit = limit};
+    dialler->last = &dialler->first;
+}
+
+/* A turn may ask again or withdraw others; it makes one dial at most, so this ends. */
+static void give_turns(struct dialler *dialler)
+{
+    if (dialler->running)
+        return;
+    dialler->running = true;
+    while (dialler->first && dialler->active < dialler->limit) {
+        struct dial_turn *turn = dialler->first;
+
+        dialler_withdraw(dialler, turn);
+        turn->run(turn);
+    }
+    dialler->running = false;
+}
+
+void dialler_ask(struct dialler *dialler, struct dial_turn *turn)
+{
+    if (!turn->queued) {
+        turn->queued = true;
+        turn->next = NULL;
+        *dialler->last = turn;
+        dialler->last = &turn->next;
+    }
+    give_turns(dialler);
+}
+
+void dialler_withdraw(struct dialler *dialler, struct dial_turn *turn)
+{
+    struct dial_turn **at = &dialler->first;
+
+    while (*at && *at != turn)
+        at = &(*at)->next;
+    if (!*at)
+        return;
+    *at = turn->next;
+    if (dialler->last == &turn->next)
+        dialler->last = at;
+    turn->queued = false;
+}
+
+/* ---- hiredis' hooks ---- */
+
+static void set_events(struct dial *dial, uint32_t events)
+{
+    if (dial->io && events != dial->events && sd_event_source_set_io_events(dial->io, events) >= 0)
+        dial->events = events;
+}
+
+static void add_read(void *data)
+{
+    struct dial *dial = data;
+
+    set_events(dial, dial->events | EPOLLIN);
+}
+
+static void del_read(void *data)
+{
+    struct dial *dial = data;
+
+    set_events(dial, dial->events & ~(uint32_t)EPOLLIN);
+}
+
+static void add_write(void *data)
+{
+    struct dial *dial = data;
+
+    set_events(dial, dial->events | EPOLLOUT);
+}
+
+static void del_write(void *data)
+{
+    struct dial *dial = data;
+
+    set_events(dial, dial->events & ~(uint32_t)EPOLLOUT);
+}
+
+/* The context is about to go, and its descriptor with it. epoll must forget it first: the copy that
+ * we keep of it keeps the open file description alive, so closing alone would not do that
+ * (epoll(7)). */
+static void cleanup(void *data)
+{
+    struct dial *dial = data;
+
+    dial->io = sd_event_source_disable_unref(dial->io);
+    dial->context = NULL;
+}
+
+/* ---- the course of a dial ---- */
+
+static void note_failure(struct dial *dial, const char *error)
+{
+    if (dial->over)
+        return;
+    dial->over = true;
+    snprintf(dial->error, sizeof dial->error, "%s", error);
+}
+
+/* Takes a copy of the descriptor: hiredis closes its own, the connection lives on in the copy. */
+static void note_success(struct dial *dial, const redisContext *redis)
+{
+    if (redis->reader->pos < redis->reader->len) {
+        note_failure(dial, "the server sent more than it was asked for");
+        return;
+    }
+    dial->fd = fcntl(redis->fd, F_DUPFD_CLOEXEC, 3);
+    if (dial->fd < 0)
+        note_failure(dial, strerror(errno));
+    dial->over = true;
+}
+
+static void on_reply(redisAsyncContext *context, void *data, void *unused)
+{
+    struct dial *dial = context->data;
+    const redisReply *reply = data;
+
+    (void)unused;
+    if (dial->over)
+        return;
+    if (!reply) {
+        note_failure(dial,
+                     context->c.errstr[0] ? context->c.errstr : "the server closed the connection");
+        return; /* hiredis is freeing the context already */
+    }
+    if (reply->type == REDIS_REPLY_ERROR)
+        note_failure(dial, reply->str);
+    else if (reply->type != REDIS_REPLY_STATUS)
+        note_failure(dial, "the server's reply is not one that Redis gives");
+    else if (--dial->replies == 0)
+        note_success(dial, &context->c);
+    if (dial->over)
+        redisAsyncFree(context);
+}
+
+/* What a lent socket looks like: blocking, and, over TCP, without delay and noticing a dead peer.
+ */
+static int finish_socket(int fd, bool tcp)
+{
+    const int on = 1, idle = KEEPALIVE_S, gap = KEEPALIVE_GAP, attempts = KEEPALIVE_TRY;
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+        return -errno;
+    if (!tcp)
+        return 0;
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &gap, sizeof gap) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &attempts, sizeof attempts) < 0)
+        return -errno;
+    return 0;
+}
+
+/* Ends the dial without telling anyone. */
+static void dispose(struct dial *dial)
+{
+    struct dialler *dialler = dial->dialler;
+
+    dial->over = true;
+    if (dial->context)
+        redisAsyncFree(dial->context);
+    sd_event_source_disable_unref(dial->timer);
+    if (dial->fd >= 0)
+        close(dial->fd);
+    free(dial);
+    dialler->active--;
+}
+
+static void conclude(struct dial *dial)
+{
+    struct dialler *dialler = dial->dialler;
+    dial_done *done = dial->done;
+    void *owner = dial->owner;
+    char error[DIAL_ERROR_SIZE];
+    int fd, result;
+
+    if (!dial->over)
+        note_failure(dial, "the server closed the connection");
+    if (dial->context)
+        redisAsyncFree(dial->context);
+    if (dial->fd >= 0) {
+        result = finish_socket(dial->fd, dial->tcp);
+        if (result != 0) {
+            snprintf(dial->error, sizeof dial->error, "%s", strerror(-result));
+            close(dial->fd);
+            dial->fd = -1;
+        }
+    }
+    fd = dial->fd;
+    dial->fd = -1;
+    memcpy(error, dial->error, sizeof error);
+    dispose(dial);
+    done(owner, fd, fd < 0 ? error : NULL);
+    give_turns(dialler);
+}
+
+static int on_io(sd_event_source *source, int fd, uint32_t events, void *data)
+{
+    struct dial *dial = data;
+
+    (void)source;
+    (void)fd;
+    if (events & EPOLLOUT)
+        redisAsyncHandleWrite(dial->context);
+    if (dial->context && (events & (EPOLLIN | EPOLLERR | EPOLLHUP))) {
+        if (dial->context->c.reader->len > REPLIES_MAX)
+            note_failure(dial, "the server's reply is not one that Redis gives");
+        else
+            redisAsyncHandleRead(dial->context);
+    }
+    if (dial->over || !dial->context)
+        conclude(dial);
+    return 0;
+}
+
+static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
+{
+    struct dial *dial = data;
+
+    (void)source;
+    (void)usec;
+    note_failure(dial, dial->events & EPOLLOUT ? "connecting took longer than connect_timeout"
+                                               : "no answer within connect_timeout");
+    conclude(dial);
+    return 0;
+}
+
+static int send_command(struct dial *dial, int count, const char **words, const size_t *sizes)
+{
+    if (redisAsyncCommandArgv(dial->context, on_reply, NULL, count, words, sizes) != REDIS_OK)
+        return -ENOMEM;
+    dial->replies++;
+    return 0;
+}
+
+/* All commands at once: one round trip. hiredis writes them when the connection is there. */
+static int send_handshake(struct dial *dial, const struct dial_target *target)
+{
+    char db[16];
+    const char *login[] = {"AUTH", target->username, target->password};
+    const size_t login_sizes[] = {4, target->username ? strlen(target->username) : 0,
+                                  target->password_size};
+    const char *short_login[] = {"AUTH", target->password};
+    const size_t short_login_sizes[] = {4, target->password_size};
+    const char *select[] = {"SELECT", db};
+    const char *name[] = {"CLIENT", "SETNAME", target->client_name};
+    const char *ping[] = {"PING"};
+    int result = 0;
+
+    snprintf(db, sizeof db, "%u", target->db);
+    if (target->password && target->username)
+        result = send_command(dial, 3, login, login_sizes);
+    else if (target->password)
+        result = send_command(dial, 2, short_login, short_login_sizes);
+    if (result == 0 && target->db != 0)
+        result = send_command(dial, 2, select, NULL);
+    if (result == 0)
+        result = send_command(dial, 3, name, NULL);
+    if (result == 0)
+        result = send_command(dial, 1, ping, NULL);
+    return result;
+}
+
+static int attach_hooks(struct dial *dial)
+{
+    redisAsyncContext *context = dial->context;
+    int result;
+
+    /* hiredis asks for no CLOEXEC of its own. The broker never runs another program; this is for
+     * order. */
+    if (fcntl(context->c.fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -errno;
+    dial->events = EPOLLOUT;
+    result =
+        sd_event_add_io(dial->dialler->event, &dial->io, context->c.fd, dial->events, on_io, dial);
+    if (result < 0)
+        return result;
+    context->data = dial;
+    context->ev.data = dial;
+    context->ev.addRead = add_read;
+    context->ev.delRead = del_read;
+    context->ev.addWrite = add_write;
+    context->ev.delWrite = del_write;
+    context->ev.cleanup = cleanup;
+    return 0;
+}
+
+static int begin(struct dial *dial, const struct dial_target *target)
+{
+    int result;
+
+    dial->context = target->host ? redisAsyncConnect(target->host, target->port)
+                                 : redisAsyncConnectUnix(target->path);
+    if (!dial->context)
+        return -ENOMEM;
+    if (dial->context->err) {
+        snprintf(dial->error, sizeof dial->error, "%s", dial->context->errstr);
+        return -ECONNREFUSED;
+    }
+    result = attach_hooks(dial);
+    if (result == 0)
+        result = send_handshake(dial, target);
+    if (result == 0)
+        result = sd_event_add_time_relative(dial->dialler->event, &dial->timer, CLOCK_MONOTONIC,
+                                            (uint64_t)target->timeout_ms * 1000, 10000, on_timeout,
+                                            dial);
+    return result < 0 ? result : 0;
+}
+
+int dial_start(struct dialler *dialler, const struct dial_target *target, dial_done *done,
+               void *context, struct dial **dial, char error[DIAL_ERROR_SIZE])
+{
+    struct dial *made = calloc(1, sizeof *made);
+    int result;
+
+    if (!made) {
+        snprintf(error, DIAL_ERROR_SIZE, "%s", strerror(ENOMEM));
+        return -ENOMEM;
+    }
+    made->dialler = dialler;
+    made->fd = -1;
+    made->tcp = target->host != NULL;
+    made->done = done;
+    made->owner = context;
+    dialler->active++;
+    result = begin(made, target);
+    if (result != 0) {
+        snprintf(error, DIAL_ERROR_SIZE, "%s", made->error[0] ? made->error : strerror(-result));
+        dispose(made);
+        return result;
+    }
+    *dial = made;
+    return 0;
+}
+
+void dial_cancel(struct dial *dial)
+{
+    if (dial)
+        dispose(dial);
+}

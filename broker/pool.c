@@ -1,0 +1,747 @@
+/* SPDX-License-Identifier: MIT */
+/* A pool of connections and its upkeep: see pool.h. */
+#include "broker/pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define BACKOFF_LEAST_MS 50u
+#define BACKOFF_MOST_MS  10000u
+/* No dial sooner than this after a failed one, however the dice fall. */
+#define BACKOFF_FLOOR_MS 10u
+
+/* A connection that lives shorter than this says nothing good about the server. */
+#define CHURN_MS 1000u
+
+/* A name is looked up again after this time; getaddrinfo(3) does not tell how long an answer is
+ * good for. */
+#define RESOLVED_MS 30000u
+
+/*
+ * A hand-over is two steps of the giver and one of the waiter. After a death, one that stands still
+ * is finished by nobody if the waiter is gone, and perhaps by nobody if the giver is: then the
+ * waiter, however busy the host, had ten times as long. Both within the 100 ms of I6.
+ */
+#define SWEEP_ORPHANED_MS 5u
+#define SWEEP_STUCK_MS    50u
+
+/*
+ * Most rings that are answered: 2,000 a second. One answer serves all that rang before it, so this
+ * costs an honest worker at most the interval, and a hostile one cannot keep the broker busy (I5).
+ */
+#define BELL_INTERVAL_US 5000u
+#define BELL_BURST       10u
+
+/* Scribbled words that are repaired at once, per connection and window; then the pool has to wait.
+ */
+#define SPOILED_PER_CONNECTION 4u
+#define SPOILED_WINDOW_MS      10000u
+#define SPOILED_PAUSE_US       1000000u
+
+static struct broker_pool *pool_of(struct broker_connection *connection)
+{
+    return (struct broker_pool *)connection->owner;
+}
+
+static void refill(struct broker_pool *pool);
+
+/* ---- health ---- */
+
+enum backend_state broker_pool_backend(const struct broker_pool *pool)
+{
+    return (enum backend_state)shm_load32(&pool->owner.catalog->backend);
+}
+
+/* With a connection open Redis is up, even if another one cannot be had just now. */
+static void update_backend(struct broker_pool *pool)
+{
+    enum backend_state before = broker_pool_backend(pool), now = before;
+
+    if (pool->owner.open > 0)
+        now = BACKEND_UP;
+    else if (pool->failures > 0)
+        now = BACKEND_DOWN;
+    if (now == before)
+        return;
+    shm_store32(&pool->owner.catalog->backend, now);
+    pool->site->changed(pool->site->context);
+}
+
+static void arm(sd_event_source *timer, uint64_t usec)
+{
+    int result = sd_event_source_set_time_relative(timer, usec);
+
+    if (result >= 0)
+        result = sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
+    if (result < 0)
+        log_line(LOG_LEVEL_ERR, "cannot set a timer: %s", strerror(-result));
+}
+
+/* No dial for a random time of up to 50 ms, doubled with each of `rounds` ("full jitter"). */
+static void hold(struct broker_pool *pool, uint32_t rounds)
+{
+    uint32_t most = rounds > 8 ? BACKOFF_MOST_MS : BACKOFF_LEAST_MS << (rounds - 1);
+    uint32_t random = 0;
+
+    if (most > BACKOFF_MOST_MS)
+        most = BACKOFF_MOST_MS;
+    /* Before the kernel's generator is ready (early boot) any delay will do. */
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
+        random = (uint32_t)clock_ms() * 2654435761u;
+    pool->holding = true;
+    arm(pool->retry, (BACKOFF_FLOOR_MS + (uint64_t)random % (most - BACKOFF_FLOOR_MS + 1)) * 1000);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker_pool *pool = context;
+
+    (void)source;
+    (void)usec;
+    pool->holding = false;
+    refill(pool);
+    return 0;
+}
+
+static void note_failure(struct broker_pool *pool, bool probe, const char *error)
+{
+    struct catalog_pool *entry = pool->owner.catalog;
+
+    shm_add_relaxed(&entry->dial_failures, 1);
+    catalog_write_begin(entry);
+    snprintf(entry->last_error, sizeof entry->last_error, "%s", error);
+    catalog_write_end(entry);
+
+    if (pool->failures == 0)
+        log_limited(&pool->health_limit, LOG_LEVEL_WARNING,
+                    "pool %s: cannot open a connection to %s: %s (%u open); trying again",
+                    pool->config->name, pool->config->redis.text, error, pool->owner.open);
+    /* Of dials that were under way together only the first counts: they all met the same trouble.
+     */
+    if (pool->failures == 0 || probe) {
+        if (pool->failures < UINT32_MAX)
+            pool->failures++;
+        hold(pool, pool->failures);
+    }
+    update_backend(pool);
+}
+
+static void note_success(struct broker_pool *pool)
+{
+    if (pool->failures > 0)
+        log_limited(&pool->health_limit, LOG_LEVEL_NOTICE, "pool %s: connected to %s again",
+                    pool->config->name, pool->config->redis.text);
+    else if (broker_pool_backend(pool) == BACKEND_UNKNOWN)
+        log_line(LOG_LEVEL_INFO, "pool %s: connected to %s", pool->config->name,
+                 pool->config->redis.text);
+    pool->failures = 0;
+    update_backend(pool);
+}
+
+/* ---- addresses ---- */
+
+static void on_resolved(void *context, const struct addresses *addresses, const char *error)
+{
+    struct broker_pool *pool = context;
+
+    pool->lookup = NULL;
+    if (addresses) {
+        pool->addresses = *addresses;
+        pool->address = 0;
+        pool->resolved = true;
+        pool->resolved_ms = clock_ms();
+    } else {
+        note_failure(pool, pool->failures > 0, error);
+    }
+    refill(pool);
+}
+
+/* True: there is an address to dial. False: one is being looked up, or that failed. */
+static bool have_address(struct broker_pool *pool)
+{
+    int result;
+
+    if (pool->numeric)
+        return true;
+    if (pool->resolved && clock_ms() - pool->resolved_ms < RESOLVED_MS)
+        return true;
+    if (pool->lookup)
+        return false;
+    result = resolver_lookup(pool->site->resolver, pool->config->redis.host, on_resolved, pool,
+                             &pool->lookup);
+    if (result != 0)
+        note_failure(pool, pool->failures > 0, strerror(-result));
+    return false;
+}
+
+/* The address that `connection` was dialled at is no good: on to the next one, or to another
+ * lookup. */
+static void pass_address(struct broker_pool *pool, const struct broker_connection *connection)
+{
+    if (pool->numeric || !pool->resolved || connection->address != pool->address)
+        return;
+    pool->address++;
+    if (pool->address >= pool->addresses.count)
+        pool->resolved = false;
+}
+
+/* ---- how many, and dialling them ---- */
+
+/* How many connections there ought to be. What the words say is only believed up to `size`. */
+static uint32_t wanted(const struct broker_pool *pool)
+{
+    uint32_t out = 0, spare = queue_length(&pool->owner.segment);
+
+    for (uint32_t i = 0; i < pool->config->size; i++) {
+        enum word_state state = word_state(shm_load(connection_word(&pool->connections[i])));
+
+        if (pool->connections[i].state == CONNECTION_OPEN &&
+            (state == WORD_LEASED || state == WORD_HANDED))
+            out++;
+    }
+    if (spare < pool->config->min_idle)
+        spare = pool->config->min_idle;
+    if (spare > pool->config->size - out)
+        spare = pool->config->size - out;
+    return out + spare;
+}
+
+static bool wants_dial(const struct broker_pool *pool)
+{
+    if (pool->draining || pool->holding || pool->paused)
+        return false;
+    if (pool->failures > 0) {
+        /* One at a time, and always one: how else would anybody learn that Redis is back. */
+        if (pool->owner.dialling > 0)
+            return false;
+        if (pool->owner.open == 0)
+            return true;
+    }
+    return pool->owner.open + pool->owner.dialling < wanted(pool);
+}
+
+static void refill(struct broker_pool *pool)
+{
+    if (wants_dial(pool) && have_address(pool))
+        dialler_ask(pool->owner.dialler, &pool->turn);
+}
+
+static struct broker_connection *find_closed(const struct broker_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->config->size; i++)
+        if (pool->connections[i].state == CONNECTION_CLOSED)
+            return &pool->connections[i];
+    return NULL;
+}
+
+static void dial_next(struct dial_turn *turn)
+{
+    struct broker_pool *pool =
+        (struct broker_pool *)((char *)turn - offsetof(struct broker_pool, turn));
+    const struct pool_config *config = pool->config;
+    struct dial_target target = {
+        .host = config->redis.host,
+        .path = config->redis.path,
+        .port = config->redis.port,
+        .db = config->redis.db,
+        .username = config->username,
+        .password = config->password,
+        .password_size = config->password_size,
+        .client_name = pool->client_name,
+        .timeout_ms = config->connect_timeout_ms,
+    };
+    struct broker_connection *connection;
+    char error[DIAL_ERROR_SIZE];
+
+    /* Things may have changed while the turn was waited for. */
+    if (!wants_dial(pool) || !have_address(pool))
+        return;
+    connection = find_closed(pool);
+    if (!connection)
+        return;
+    if (!pool->numeric)
+        target.host = pool->addresses.text[pool->address];
+    connection->address = (uint8_t)pool->address;
+    connection->probe = pool->failures > 0;
+    if (connection_dial(connection, &target, error) != 0) {
+        pass_address(pool, connection);
+        note_failure(pool, connection->probe, error);
+    }
+    refill(pool);
+}
+
+static void on_opened(struct broker_connection *connection)
+{
+    struct broker_pool *pool = pool_of(connection);
+
+    note_success(pool);
+    refill(pool);
+}
+
+static void on_failed(struct broker_connection *connection, const char *error)
+{
+    struct broker_pool *pool = pool_of(connection);
+
+    pass_address(pool, connection);
+    note_failure(pool, connection->probe, error);
+    refill(pool);
+}
+
+static void on_lost(struct broker_connection *connection)
+{
+    struct broker_pool *pool = pool_of(connection);
+
+    shm_add_relaxed(&pool->owner.catalog->lost, 1);
+    log_limited(&pool->lost_limit, LOG_LEVEL_DEBUG, "pool %s: Redis closed connection %u",
+                pool->config->name, connection->index);
+    pool->churn = clock_ms() - connection->opened_ms < CHURN_MS ? pool->churn + 1 : 0;
+    connection_close(connection);
+    pool->resolved = false; /* perhaps the name means another host by now */
+    update_backend(pool);
+    /* A server that lets us in and throws us out again, twice over: not as fast as we can. */
+    if (pool->churn > 2 * pool->config->size && !pool->holding)
+        hold(pool, pool->churn / pool->config->size);
+    refill(pool);
+}
+
+/* ---- looking after the words ---- */
+
+static bool is_attached(const struct broker_pool *pool, uint32_t worker)
+{
+    return worker < pool->site->worker_max && (pool->attached[worker / 64] >> (worker % 64) & 1);
+}
+
+/* Whether worker `worker` has wait slot `slot`. Both may come out of the segment. */
+static bool owns_slot(const struct broker_pool *pool, uint32_t slot, uint32_t worker)
+{
+    const struct segment *segment = &pool->owner.segment;
+
+    if (slot < segment->worker_max)
+        return slot == worker;
+    return slot < segment->slot_max && shm_load32(&segment->slots[slot].owner) == 1 + worker;
+}
+
+/* Whether an attached worker has it. */
+static bool slot_lives(const struct broker_pool *pool, uint32_t slot)
+{
+    const struct segment *segment = &pool->owner.segment;
+
+    if (slot < segment->worker_max)
+        return is_attached(pool, slot);
+    return slot < segment->slot_max &&
+           is_attached(pool, shm_load32(&segment->slots[slot].owner) - 1);
+}
+
+/* Notes a hand-over, to see later whether it still stands as it does now. */
+static void note_handed(struct broker_pool *pool, struct broker_connection *connection,
+                        uint64_t word)
+{
+    int armed;
+
+    if (word_state(word) != WORD_HANDED)
+        return;
+    if (connection->handed != word) {
+        connection->handed = word;
+        connection->handed_ms = clock_ms();
+    }
+    /* A timer that runs is left alone: in a storm of deaths it would else never come to an end. */
+    if (sd_event_source_get_enabled(pool->sweep, &armed) < 0 || armed == SD_EVENT_OFF)
+        arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
+}
+
+static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker_pool *pool = context;
+    uint64_t now = clock_ms();
+    bool again = false;
+
+    (void)source;
+    (void)usec;
+    for (uint32_t i = 0; i < pool->config->size; i++) {
+        struct broker_connection *connection = &pool->connections[i];
+        uint64_t word = connection->handed;
+
+        if (word == 0)
+            continue;
+        if (shm_load(connection_word(connection)) != word) {
+            connection->handed = 0;
+        } else if (slot_lives(pool, word_owner(word)) &&
+                   now - connection->handed_ms < SWEEP_STUCK_MS) {
+            again = true;
+        } else if (word_reclaim(connection_word(connection), word)) {
+            shm_add_relaxed(&pool->owner.catalog->reclaimed, 1);
+            connection_close(connection);
+        }
+    }
+    if (again)
+        arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
+    update_backend(pool);
+    queue_match(&pool->owner.segment, LENDIS_BROKER);
+    refill(pool);
+    return 0;
+}
+
+static void pause_repairs(struct broker_pool *pool)
+{
+    pool->paused = true;
+    arm(pool->repair, SPOILED_PAUSE_US);
+    log_limited(&pool->spoil_limit, LOG_LEVEL_WARNING,
+                "pool %s: its shared memory is being overwritten by one of its workers; repairs "
+                "are slowed down",
+                pool->config->name);
+}
+
+static void on_spoiled(struct broker_connection *connection)
+{
+    struct broker_pool *pool = pool_of(connection);
+    uint64_t now = clock_ms();
+
+    if (connection->state == CONNECTION_OPEN)
+        connection_close(connection);
+    else
+        connection_restore(connection);
+    if (now - pool->spoiled_ms > SPOILED_WINDOW_MS) {
+        pool->spoiled_ms = now;
+        pool->spoiled = 0;
+    }
+    pool->spoiled++;
+    if (pool->spoiled > SPOILED_PER_CONNECTION * pool->config->size && !pool->paused)
+        pause_repairs(pool);
+}
+
+static void look_at(struct broker_pool *pool, struct broker_connection *connection)
+{
+    uint64_t word;
+
+    switch (connection_look(connection, &word)) {
+    case LOOK_SPOILED:
+        on_spoiled(connection);
+        return;
+    case LOOK_RETURNED:
+        if (!is_attached(pool, word_owner(word))) {
+            on_spoiled(connection);
+            return;
+        }
+        shm_add_relaxed(&pool->owner.catalog->returned, 1);
+        connection_close(connection);
+        return;
+    case LOOK_FINE:
+        break;
+    }
+    if (word_state(word) == WORD_LEASED && !is_attached(pool, word_owner(word)))
+        on_spoiled(connection);
+    else if (word_state(word) == WORD_HANDED && word_owner(word) >= pool->owner.segment.slot_max)
+        on_spoiled(connection);
+    else if (word_state(word) == WORD_HANDED && !slot_lives(pool, word_owner(word)))
+        note_handed(pool, connection, word);
+}
+
+static void look_over(struct broker_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->config->size && !pool->paused; i++)
+        look_at(pool, &pool->connections[i]);
+    update_backend(pool);
+    queue_match(&pool->owner.segment, LENDIS_BROKER);
+    refill(pool);
+}
+
+static int on_bell(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    struct broker_pool *pool = context;
+    uint64_t rings;
+
+    (void)source;
+    (void)events;
+    /* Emptied before the look, so that whoever rings during it is not missed. */
+    if (read(fd, &rings, sizeof rings) < 0)
+        return 0;
+    if (pool->draining)
+        broker_pool_drain_step(pool);
+    else if (!pool->paused)
+        look_over(pool);
+    return 0;
+}
+
+static int on_repair(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker_pool *pool = context;
+
+    (void)source;
+    (void)usec;
+    pool->paused = false;
+    pool->spoiled = 0;
+    pool->spoiled_ms = clock_ms();
+    if (!pool->draining)
+        look_over(pool);
+    return 0;
+}
+
+/* ---- workers ---- */
+
+int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint64_t generation,
+                           int *fd)
+{
+    if (index >= pool->config->size)
+        return -EINVAL;
+    if (pool->connections[index].state != CONNECTION_OPEN ||
+        pool->connections[index].generation != generation)
+        return -ESTALE;
+    *fd = pool->connections[index].fd;
+    return 0;
+}
+
+void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
+{
+    const struct segment *segment = &pool->owner.segment;
+
+    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
+        shm_store_relaxed(&segment->workers[worker].counters[i], 0);
+    shm_store32(&segment->slots[worker].wake, WAKE_NONE);
+    shm_store32(&segment->slots[worker].owner, 1 + worker);
+    pool->attached[worker / 64] |= UINT64_C(1) << (worker % 64);
+    shm_add_relaxed(&pool->owner.catalog->attached, 1);
+}
+
+struct departure {
+    const struct broker_pool *pool;
+    uint32_t worker;
+};
+
+static bool departed_has(uint32_t slot, void *context)
+{
+    const struct departure *departure = context;
+
+    return owns_slot(departure->pool, slot, departure->worker);
+}
+
+/* Takes `connection` from `worker`. False: it does not have it. */
+static bool take_back(struct broker_pool *pool, struct broker_connection *connection,
+                      uint32_t worker)
+{
+    /* A live worker can be handing it to the dead one or taking it back: a few looks, not one for
+     * each. */
+    for (int looks = 0; looks < 4; looks++) {
+        uint64_t word = shm_load(connection_word(connection));
+
+        switch (word_state(word)) {
+        case WORD_RETURNED:
+        case WORD_LEASED:
+            if (word_owner(word) != worker)
+                return false;
+            break;
+        case WORD_HANDED:
+            if (!owns_slot(pool, word_owner(word), worker))
+                return false;
+            break;
+        default:
+            return false;
+        }
+        if (word_reclaim(connection_word(connection), word)) {
+            connection_close(connection);
+            shm_add_relaxed(&pool->owner.catalog->reclaimed, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void free_slots(struct broker_pool *pool, uint32_t worker)
+{
+    const struct segment *segment = &pool->owner.segment;
+
+    shm_store32(&segment->slots[worker].wake, WAKE_NONE);
+    for (uint32_t slot = segment->worker_max; slot < segment->slot_max; slot++)
+        if (owns_slot(pool, slot, worker)) {
+            shm_store32(&segment->slots[slot].wake, WAKE_NONE);
+            shm_store32(&segment->slots[slot].owner, 0);
+        }
+}
+
+uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
+{
+    const struct segment *segment = &pool->owner.segment;
+    struct departure departure = {.pool = pool, .worker = worker};
+    uint32_t held = 0;
+
+    /* Out of the queue before its hand-overs are collected, so that no new one can be completed. */
+    queue_evict(segment, departed_has, &departure);
+    for (uint32_t i = 0; i < pool->config->size; i++)
+        if (pool->connections[i].state == CONNECTION_OPEN)
+            held += take_back(pool, &pool->connections[i], worker);
+    free_slots(pool, worker);
+    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
+        shm_add_relaxed(&pool->owner.catalog->departed[i],
+                        shm_load_relaxed(&segment->workers[worker].counters[i]));
+    pool->attached[worker / 64] &= ~(UINT64_C(1) << (worker % 64));
+    /* It may have died in the middle of handing over, or a hand-over to it may be under way. */
+    for (uint32_t i = 0; i < pool->config->size; i++)
+        if (pool->connections[i].state == CONNECTION_OPEN)
+            note_handed(pool, &pool->connections[i],
+                        shm_load(connection_word(&pool->connections[i])));
+    update_backend(pool);
+    if (!pool->draining)
+        queue_match(segment, LENDIS_BROKER);
+    refill(pool);
+    return held;
+}
+
+/* ---- the end ---- */
+
+void broker_pool_drain(struct broker_pool *pool)
+{
+    pool->draining = true;
+    dialler_withdraw(pool->owner.dialler, &pool->turn);
+    resolver_cancel(pool->lookup);
+    pool->lookup = NULL;
+    for (uint32_t i = 0; i < pool->config->size; i++)
+        if (pool->connections[i].state == CONNECTION_DIALLING)
+            connection_close(&pool->connections[i]);
+    broker_pool_drain_step(pool);
+}
+
+uint32_t broker_pool_drain_step(struct broker_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->config->size; i++) {
+        struct broker_connection *connection = &pool->connections[i];
+        uint64_t word;
+
+        if (connection->state != CONNECTION_OPEN)
+            continue;
+        if (connection_look(connection, &word) != LOOK_FINE ||
+            word_check(connection_word(connection), &word))
+            connection_close(connection);
+    }
+    return pool->owner.open;
+}
+
+void broker_pool_stop(struct broker_pool *pool)
+{
+    pool->draining = true;
+    dialler_withdraw(pool->owner.dialler, &pool->turn);
+    resolver_cancel(pool->lookup);
+    for (uint32_t i = 0; pool->connections && i < pool->config->size; i++)
+        if (pool->connections[i].state != CONNECTION_CLOSED)
+            connection_close(&pool->connections[i]);
+    sd_event_source_disable_unref(pool->bell);
+    sd_event_source_disable_unref(pool->retry);
+    sd_event_source_disable_unref(pool->sweep);
+    sd_event_source_disable_unref(pool->repair);
+    if (pool->doorbell >= 0)
+        close(pool->doorbell);
+    if (pool->segment_fd >= 0)
+        close(pool->segment_fd);
+    segment_unmap(&pool->owner.segment);
+    free(pool->connections);
+    free(pool->attached);
+}
+
+/* ---- the beginning ---- */
+
+static void publish(struct broker_pool *pool)
+{
+    struct catalog_pool *entry = pool->owner.catalog;
+    const struct pool_config *config = pool->config;
+
+    catalog_write_begin(entry);
+    snprintf(entry->name, sizeof entry->name, "%s", config->name);
+    snprintf(entry->address, sizeof entry->address, "%s", config->redis.text);
+    snprintf(entry->username, sizeof entry->username, "%s",
+             config->username ? config->username : "");
+    entry->size = config->size;
+    entry->min_idle = config->min_idle;
+    entry->db = config->redis.db;
+    entry->connect_timeout_ms = config->connect_timeout_ms;
+    entry->wait_timeout_ms = config->wait_timeout_ms;
+    entry->command_timeout_ms = config->command_timeout_ms;
+    entry->segment_pool = pool->index;
+    catalog_write_end(entry);
+}
+
+static int make_timer(struct broker_pool *pool, sd_event_source **timer,
+                      sd_event_time_handler_t handler)
+{
+    int result;
+
+    /* Accuracy: left to itself, sd-event may wait for 250 ms more. */
+    result = sd_event_add_time(pool->owner.event, timer, CLOCK_MONOTONIC, 0, 1000, handler, pool);
+    if (result >= 0)
+        result = sd_event_source_set_enabled(*timer, SD_EVENT_OFF);
+    return result;
+}
+
+static int make_sources(struct broker_pool *pool)
+{
+    int result;
+
+    pool->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (pool->doorbell < 0)
+        return -errno;
+    result =
+        sd_event_add_io(pool->owner.event, &pool->bell, pool->doorbell, EPOLLIN, on_bell, pool);
+    if (result >= 0)
+        result = sd_event_source_set_ratelimit(pool->bell, BELL_INTERVAL_US, BELL_BURST);
+    if (result >= 0)
+        result = make_timer(pool, &pool->retry, on_retry);
+    if (result >= 0)
+        result = make_timer(pool, &pool->sweep, on_sweep);
+    if (result >= 0)
+        result = make_timer(pool, &pool->repair, on_repair);
+    return result;
+}
+
+static int make_tables(struct broker_pool *pool)
+{
+    const struct pool_config *config = pool->config;
+    int result;
+
+    result = segment_new(pool->index, pool->site->catalog->instance, config->size,
+                         pool->site->worker_max, &pool->segment_fd, &pool->owner.segment);
+    if (result != 0)
+        return result;
+    pool->connections = calloc(config->size, sizeof *pool->connections);
+    pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
+    if (!pool->connections || !pool->attached)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < config->size; i++)
+        connection_init(&pool->connections[i], &pool->owner, i);
+    return 0;
+}
+
+int broker_pool_start(struct broker_pool *pool, const struct pool_config *config, uint32_t index,
+                      const struct pool_site *site)
+{
+    int result;
+
+    *pool = (struct broker_pool){
+        .owner = {.event = site->event,
+                  .dialler = site->dialler,
+                  .catalog = &site->catalog->pools[index],
+                  .opened = on_opened,
+                  .failed = on_failed,
+                  .lost = on_lost,
+                  .spoiled = on_spoiled},
+        .config = config,
+        .site = site,
+        .index = index,
+        .segment_fd = -1,
+        .doorbell = -1,
+        .turn.run = dial_next,
+        .numeric = !config->redis.host || resolver_is_numeric(config->redis.host),
+    };
+    snprintf(pool->client_name, sizeof pool->client_name, "lendis-%s", config->name);
+    result = make_tables(pool);
+    if (result == 0)
+        result = make_sources(pool);
+    if (result < 0) {
+        broker_pool_stop(pool);
+        return result;
+    }
+    publish(pool);
+    refill(pool);
+    return 0;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A pool: how many connections there are to be, when to dial, and what to do about words that
+ * workers changed. Owns the pool's segment, its doorbell, and the private records of its
+ * connections; fills the pool's entry in the catalog. Knows workers by index only.
+ *
+ * Connections are opened as they are needed: as many as are out, and beyond them min_idle or as
+ * many as wait, up to size. A pool whose Redis cannot be reached has one dial under way at a time,
+ * with exponential backoff and full jitter. Upholds I1, I5, I6 and I7 as far as they are the
+ * broker's.
+ */
+#ifndef LENDIS_BROKER_POOL_H
+#define LENDIS_BROKER_POOL_H
+
+#include "broker/config.h"
+#include "broker/connection.h"
+#include "broker/resolver.h"
+
+/* What all pools share. */
+struct pool_site {
+    sd_event *event;
+    struct dialler *dialler;
+    struct resolver *resolver;
+    struct catalog *catalog;
+    uint32_t worker_max;
+    void (*changed)(void *context); /* a backend came up or went down */
+    void *context;
+};
+
+struct broker_pool {
+    struct connection_owner owner; /* the first, so that a connection finds its pool */
+    const struct pool_config *config;
+    const struct pool_site *site;
+    struct broker_connection *connections; /* config->size of them */
+    uint64_t *attached;                    /* a bit per worker index */
+    uint32_t index;
+    int segment_fd;
+    int doorbell; /* eventfd */
+
+    sd_event_source *bell;
+    sd_event_source *retry;  /* end of `holding` */
+    sd_event_source *sweep;  /* a look at hand-overs some time after a death */
+    sd_event_source *repair; /* end of `paused` */
+
+    struct dial_turn turn;
+    char client_name[CATALOG_NAME_SIZE + 8];
+    bool holding; /* no dial before `retry` */
+    bool paused;  /* too much is scribbled; no look before `repair` */
+    bool draining;
+    uint32_t failures; /* failed dials in a row, probes only after the first */
+    uint32_t churn;    /* connections in a row that did not live for a second */
+    uint32_t spoiled;  /* words found scribbled since spoiled_ms */
+    uint64_t spoiled_ms;
+    struct log_limit health_limit;
+    struct log_limit spoil_limit;
+    struct log_limit lost_limit;
+
+    bool numeric;  /* the host needs no lookup, or there is none */
+    bool resolved; /* `addresses` can be used */
+    uint32_t address;
+    uint64_t resolved_ms;
+    struct lookup *lookup;
+    struct addresses addresses;
+};
+
+/*
+ * Makes the pool, entry `index` of the catalog, and begins to dial. Results: 0, broker_pool_stop()
+ * must follow; -errno.
+ */
+int broker_pool_start(struct broker_pool *pool, const struct pool_config *config, uint32_t index,
+                      const struct pool_site *site);
+
+/* Closes all connections and frees everything. */
+void broker_pool_stop(struct broker_pool *pool);
+
+/* The descriptor of an open connection, borrowed. Results: 0; -EINVAL, no such index; -ESTALE. */
+int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint64_t generation,
+                           int *fd);
+
+/* Worker `worker` comes: its counters and its slot are made new. */
+void broker_pool_attach(struct broker_pool *pool, uint32_t worker);
+
+/*
+ * Worker `worker` is gone: takes it out of the queue, shuts down what it held, keeps its counters.
+ * Returns how many connections it held.
+ */
+uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker);
+
+/* No more dials; idle connections are closed. */
+void broker_pool_drain(struct broker_pool *pool);
+
+/* Closes what came back since. Returns how many connections are still out. */
+uint32_t broker_pool_drain_step(struct broker_pool *pool);
+
+enum backend_state broker_pool_backend(const struct broker_pool *pool);
+
+#endif

@@ -1,0 +1,671 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Attaching workers, answering them, and noticing that they are gone: see worker.h.
+ *
+ * One message is handled per turn of the event loop, and all sources have the same priority, which
+ * sd-event serves first come, first served: a worker that sends without end gets its share and no
+ * more.
+ */
+#include "broker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "lendis.h"
+#include "lendis/wire.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* <asm-generic/socket.h>, Linux 6.5 */
+#endif
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59 /* <asm-generic/socket.h>, Linux 4.13 */
+#endif
+
+/* A worker says HELLO right after connect(2); this long even on a host that swaps. */
+#define HELLO_TIMEOUT_US UINT64_C(10000000)
+/* When all places for those without HELLO are taken, one that is this old has to go. */
+#define HELLO_GRACE_MS 1000u
+/* How long nobody is accepted when descriptors or memory are short. */
+#define PAUSE_US UINT64_C(100000)
+/* More than any message of ours, so that those of other versions can be answered. */
+#define MESSAGE_ROOM 512u
+/* Supplementary groups that are looked up without asking for memory. */
+#define GROUPS_ON_STACK 128u
+
+struct worker {
+    struct workers *all;
+    struct worker *older, *newer; /* while it is not attached */
+    sd_event_source *messages;
+    sd_event_source *death; /* of its pidfd */
+    sd_event_source *patience;
+    struct broker_pool *pool; /* NULL: not attached */
+    uint64_t since_ms;
+    uint32_t index;
+    int socket;
+    int process; /* pidfd, or -1 */
+    struct ucred peer;
+};
+
+static void listen_again(struct workers *workers);
+
+/* ---- coming and going ---- */
+
+static void unlink_unattached(struct worker *worker)
+{
+    struct workers *all = worker->all;
+
+    *(worker->older ? &worker->older->newer : &all->oldest) = worker->newer;
+    *(worker->newer ? &worker->newer->older : &all->newest) = worker->older;
+    worker->older = worker->newer = NULL;
+    all->unattached--;
+    listen_again(all);
+}
+
+static void link_unattached(struct worker *worker)
+{
+    struct workers *all = worker->all;
+
+    worker->older = all->newest;
+    *(all->newest ? &all->newest->newer : &all->oldest) = worker;
+    all->newest = worker;
+    all->unattached++;
+}
+
+/* Closes and frees, and nothing else. */
+static void worker_free(struct worker *worker)
+{
+    sd_event_source_disable_unref(worker->messages);
+    sd_event_source_disable_unref(worker->death);
+    sd_event_source_disable_unref(worker->patience);
+    close(worker->socket);
+    if (worker->process >= 0)
+        close(worker->process);
+    free(worker);
+}
+
+static bool process_is_dead(const struct worker *worker)
+{
+    struct pollfd poll_fd = {.fd = worker->process, .events = POLLIN};
+
+    return worker->process >= 0 && poll(&poll_fd, 1, 0) == 1;
+}
+
+/*
+ * The worker is gone, or has to go. Its socket is closed last, so that a live process that is
+ * thrown out does not attach again before all that it had is taken back.
+ */
+static void worker_leave(struct worker *worker)
+{
+    struct workers *all = worker->all;
+    struct catalog_worker *entry;
+    uint32_t held;
+
+    if (!worker->pool) {
+        unlink_unattached(worker);
+        worker_free(worker);
+        return;
+    }
+    held = broker_pool_reclaim(worker->pool, worker->index);
+    if (held > 0 || process_is_dead(worker))
+        shm_add_relaxed(&worker->pool->owner.catalog->deaths, 1);
+    entry = &all->catalog->workers[worker->index];
+    shm_store32(&entry->pool, 0);
+    all->attached[worker->index] = NULL;
+    all->free[(all->free_first + all->free_count++) % all->catalog->worker_max] = worker->index;
+    worker_free(worker);
+}
+
+static void disconnect(struct worker *worker, const char *why)
+{
+    log_limited(&worker->all->protocol_limit, LOG_LEVEL_INFO,
+                "process %d of user %u is disconnected: %s", (int)worker->peer.pid,
+                worker->peer.uid, why);
+    worker_leave(worker);
+}
+
+static int on_death(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    (void)source;
+    (void)fd;
+    (void)events;
+    worker_leave(context);
+    return 0;
+}
+
+static int on_impatience(sd_event_source *source, uint64_t usec, void *context)
+{
+    (void)source;
+    (void)usec;
+    disconnect(context, "it did not say HELLO in time");
+    return 0;
+}
+
+/* ---- who it is ---- */
+
+static bool groups_allowed(const struct worker *worker, const struct id_list *allowed)
+{
+    gid_t on_stack[GROUPS_ON_STACK], *groups = on_stack, *more = NULL;
+    socklen_t size = sizeof on_stack;
+    bool found = false;
+
+    if (id_list_contains(allowed, worker->peer.gid))
+        return true;
+    if (getsockopt(worker->socket, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0) {
+        if (errno != ERANGE)
+            return false;
+        groups = more = malloc(size);
+        if (!more || getsockopt(worker->socket, SOL_SOCKET, SO_PEERGROUPS, groups, &size) < 0)
+            size = 0;
+    }
+    for (size_t i = 0; i < size / sizeof *groups; i++)
+        found |= id_list_contains(allowed, groups[i]);
+    free(more);
+    return found;
+}
+
+static bool is_allowed(const struct worker *worker, const struct pool_config *config)
+{
+    if (config->allow_uids.count == 0 && config->allow_gids.count == 0)
+        return true;
+    if (id_list_contains(&config->allow_uids, worker->peer.uid))
+        return true;
+    return config->allow_gids.count > 0 && groups_allowed(worker, &config->allow_gids);
+}
+
+static bool hung_up(int socket)
+{
+    struct pollfd poll_fd = {.fd = socket, .events = 0};
+
+    return poll(&poll_fd, 1, 0) == 1;
+}
+
+static bool is_shortage(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
+/*
+ * The peer's pidfd. Results: 0 and *process, -1 if the peer cannot be had as a process (another PID
+ * namespace on an old kernel) and its socket must do; -ESRCH, it is gone; -EMFILE and the like.
+ */
+static int open_process(const struct worker *worker, int *process)
+{
+    socklen_t size = sizeof *process;
+
+    *process = -1;
+    if (getsockopt(worker->socket, SOL_SOCKET, SO_PEERPIDFD, process, &size) == 0)
+        return 0;
+    *process = -1;
+    if (is_shortage(errno))
+        return -errno;
+    if (errno == ESRCH || errno == EINVAL || errno == ENODATA)
+        return -ESRCH; /* Linux 6.5 and later: reaped already */
+    if (worker->peer.pid <= 0)
+        return 0;
+    *process = (int)syscall(SYS_pidfd_open, worker->peer.pid, 0);
+    if (*process < 0)
+        return errno == ESRCH ? -ESRCH : is_shortage(errno) ? -errno : 0;
+    /* The number may have been another's by then; but whoever connected was alive if its socket
+     * still is. */
+    if (hung_up(worker->socket)) {
+        close(*process);
+        *process = -1;
+        return -ESRCH;
+    }
+    return 0;
+}
+
+/* ---- HELLO ---- */
+
+static void __attribute__((format(printf, 3, 4)))
+refuse(struct worker *worker, int result, const char *format, ...)
+{
+    struct wire_welcome welcome = {.result = result};
+    va_list arguments;
+
+    wire_header(&welcome.header, WIRE_WELCOME, sizeof welcome);
+    va_start(arguments, format);
+    vsnprintf(welcome.text, sizeof welcome.text, format, arguments);
+    va_end(arguments);
+    /* What was sent before the close can still be read: unix(7). */
+    wire_send(worker->socket, &welcome, -1);
+    worker_leave(worker);
+}
+
+static void refuse_unknown_pool(struct worker *worker, const char *name)
+{
+    struct workers *all = worker->all;
+    char names[128];
+    size_t at = 0;
+
+    for (uint32_t i = 0; i < all->pool_count && at < sizeof names; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "",
+                               all->pools[i].config->name);
+    refuse(worker, -ESRCH, "there is no pool \"%.40s\"; there is %s", name, names);
+}
+
+static struct broker_pool *find_pool(struct workers *all, const char *name)
+{
+    for (uint32_t i = 0; i < all->pool_count; i++)
+        if (strcmp(all->pools[i].config->name, name) == 0)
+            return &all->pools[i];
+    return NULL;
+}
+
+static int watch_process(struct worker *worker)
+{
+    int result = open_process(worker, &worker->process);
+
+    if (result == 0 && worker->process >= 0)
+        result = sd_event_add_io(worker->all->event, &worker->death, worker->process, EPOLLIN,
+                                 on_death, worker);
+    return result < 0 ? result : 0;
+}
+
+static uint64_t realtime_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* From here on it has an index. */
+static void enter(struct worker *worker, struct broker_pool *pool)
+{
+    struct workers *all = worker->all;
+    struct catalog_worker *entry;
+
+    worker->index = all->free[all->free_first];
+    all->free_first = (all->free_first + 1) % all->catalog->worker_max;
+    all->free_count--;
+    unlink_unattached(worker);
+    worker->patience = sd_event_source_disable_unref(worker->patience);
+    worker->pool = pool;
+    all->attached[worker->index] = worker;
+    broker_pool_attach(pool, worker->index);
+
+    entry = &all->catalog->workers[worker->index];
+    entry->pid = worker->peer.pid > 0 ? (uint32_t)worker->peer.pid : 0;
+    entry->uid = worker->peer.uid;
+    entry->gid = worker->peer.gid;
+    entry->since_ms = realtime_ms();
+    shm_store32(&entry->pool, 1 + pool->index); /* last: it makes the entry valid */
+}
+
+static void welcome(struct worker *worker)
+{
+    struct wire_welcome message = {
+        .worker = worker->index,
+        .pool = worker->pool->index,
+        .instance = worker->all->catalog->instance,
+    };
+
+    wire_header(&message.header, WIRE_WELCOME, sizeof message);
+    if (wire_send(worker->socket, &message, -1) != 0)
+        disconnect(worker, "it does not read what it asked for");
+}
+
+static void attach(struct worker *worker, struct broker_pool *pool)
+{
+    struct workers *all = worker->all;
+    int result;
+
+    if (all->stopping) {
+        refuse(worker, LENDIS_E_DOWN, "the broker is stopping");
+    } else if (!is_allowed(worker, pool->config)) {
+        shm_add_relaxed(&pool->owner.catalog->denied, 1);
+        log_limited(&all->denied_limit, LOG_LEVEL_WARNING,
+                    "pool %s: process %d of user %u and group %u may not use it",
+                    pool->config->name, (int)worker->peer.pid, worker->peer.uid, worker->peer.gid);
+        refuse(worker, LENDIS_E_DENIED,
+               "user %u may not use pool %s: see allow_uids and allow_gids", worker->peer.uid,
+               pool->config->name);
+    } else if (all->free_count == 0) {
+        log_limited(&all->refused_limit, LOG_LEVEL_WARNING,
+                    "pool %s: a worker is refused, max_workers = %u are attached",
+                    pool->config->name, all->catalog->worker_max);
+        refuse(worker, LENDIS_E_BUSY, "all %u places for workers are taken: see max_workers",
+               all->catalog->worker_max);
+    } else if ((result = watch_process(worker)) == -ESRCH) {
+        disconnect(worker, "the process that connected is gone");
+    } else if (result != 0) {
+        log_limited(&all->descriptor_limit, LOG_LEVEL_WARNING, "pool %s: a worker is refused: %s",
+                    pool->config->name, strerror(-result));
+        refuse(worker, LENDIS_E_BUSY, "the broker is short of descriptors or memory: %s",
+               strerror(-result));
+    } else {
+        enter(worker, pool);
+        welcome(worker);
+    }
+}
+
+/* HELLO of another ABI still begins with the header; all else of it may differ. */
+static bool is_foreign_hello(const void *message, size_t size)
+{
+    struct wire_header header;
+
+    if (size < sizeof header)
+        return false;
+    memcpy(&header, message, sizeof header);
+    return header.magic == WIRE_MAGIC && header.type == WIRE_HELLO && header.size == size &&
+           header.abi_major != LENDIS_ABI_MAJOR;
+}
+
+static void handle_hello(struct worker *worker, const void *message, size_t size)
+{
+    struct wire_hello hello;
+    struct broker_pool *pool;
+
+    if (is_foreign_hello(message, size)) {
+        refuse(worker, LENDIS_E_ABI,
+               "this broker speaks version %u of the protocol; restart it or the program after an "
+               "upgrade",
+               LENDIS_ABI_MAJOR);
+        return;
+    }
+    if (!wire_is(message, size, WIRE_HELLO, sizeof hello)) {
+        disconnect(worker, "its first message is not HELLO");
+        return;
+    }
+    memcpy(&hello, message, sizeof hello);
+    if (!memchr(hello.pool, '\0', sizeof hello.pool)) {
+        disconnect(worker, "its HELLO is malformed");
+        return;
+    }
+    pool = find_pool(worker->all, hello.pool);
+    if (pool)
+        attach(worker, pool);
+    else
+        refuse_unknown_pool(worker, hello.pool);
+}
+
+/* ---- FETCH ---- */
+
+/* The descriptor that is asked for, borrowed. Results: 0; -EINVAL; -ESTALE. */
+static int find_descriptor(const struct worker *worker, const struct wire_fetch *fetch, int *fd)
+{
+    switch (fetch->what) {
+    case WIRE_CATALOG:
+        *fd = worker->all->catalog_fd;
+        return 0;
+    case WIRE_SEGMENT:
+        *fd = worker->pool->segment_fd;
+        return 0;
+    case WIRE_DOORBELL:
+        *fd = worker->pool->doorbell;
+        return 0;
+    case WIRE_CONNECTION:
+        return broker_pool_descriptor(worker->pool, fetch->index, fetch->generation, fd);
+    default:
+        return -EINVAL;
+    }
+}
+
+/* At most one descriptor is in flight per worker: the kernel counts them against our user
+ * (unix(7)). */
+static bool last_answer_unread(const struct worker *worker)
+{
+    int unread = 0;
+
+    return ioctl(worker->socket, SIOCOUTQ, &unread) < 0 || unread > 0;
+}
+
+static void handle_fetch(struct worker *worker, const void *message, size_t size)
+{
+    struct wire_fetch fetch;
+    struct wire_descriptor answer;
+    int fd = -1, result;
+
+    if (!wire_is(message, size, WIRE_FETCH, sizeof fetch)) {
+        disconnect(worker, "its message is not FETCH");
+        return;
+    }
+    if (last_answer_unread(worker)) {
+        disconnect(worker, "it asks again before it reads the last answer");
+        return;
+    }
+    memcpy(&fetch, message, sizeof fetch);
+    answer = (struct wire_descriptor){.what = fetch.what, .index = fetch.index};
+    answer.generation = fetch.generation;
+    wire_header(&answer.header, WIRE_DESCRIPTOR, sizeof answer);
+    answer.result = find_descriptor(worker, &fetch, &fd);
+    result = wire_send(worker->socket, &answer, fd);
+    if (fd >= 0 && (result == -ETOOMANYREFS || is_shortage(-result))) {
+        log_limited(&worker->all->descriptor_limit, LOG_LEVEL_WARNING,
+                    "pool %s: a descriptor cannot be passed: %s", worker->pool->config->name,
+                    strerror(-result));
+        answer.result = result;
+        result = wire_send(worker->socket, &answer, -1);
+    }
+    if (result != 0)
+        disconnect(worker, "it does not read what it asked for");
+}
+
+/* ---- messages ---- */
+
+static int on_message(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    _Alignas(struct wire_header) char message[MESSAGE_ROOM];
+    struct worker *worker = context;
+    int got;
+
+    (void)source;
+    if (events & (EPOLLHUP | EPOLLERR)) {
+        worker_leave(worker); /* whatever it said before, it does not read the answer */
+        return 0;
+    }
+    got = wire_receive(fd, message, sizeof message, NULL, 0);
+    if (got == -EAGAIN)
+        return 0;
+    if (got == 0 || got == -ECONNRESET)
+        worker_leave(worker);
+    else if (got < 0)
+        disconnect(worker, strerror(-got));
+    else if (worker->pool)
+        handle_fetch(worker, message, (size_t)got);
+    else
+        handle_hello(worker, message, (size_t)got);
+    return 0;
+}
+
+/* ---- accepting ---- */
+
+/* Takes over `fd`. Results: 0; -errno, it was closed. */
+static int admit(struct workers *workers, int fd)
+{
+    struct worker *worker = calloc(1, sizeof *worker);
+    socklen_t size = sizeof worker->peer;
+    int result;
+
+    if (!worker) {
+        close(fd);
+        return -ENOMEM;
+    }
+    worker->all = workers;
+    worker->socket = fd;
+    worker->process = -1;
+    worker->since_ms = clock_ms();
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &worker->peer, &size) < 0)
+        result = -errno;
+    else
+        result =
+            sd_event_add_io(workers->event, &worker->messages, fd, EPOLLIN, on_message, worker);
+    if (result >= 0)
+        result = sd_event_add_time_relative(workers->event, &worker->patience, CLOCK_MONOTONIC,
+                                            HELLO_TIMEOUT_US, 0, on_impatience, worker);
+    if (result < 0) {
+        worker_free(worker);
+        return result;
+    }
+    link_unattached(worker);
+    return 0;
+}
+
+static void pause_listening(struct workers *workers, uint64_t usec)
+{
+    if (sd_event_source_set_time_relative(workers->resume, usec) < 0 ||
+        sd_event_source_set_enabled(workers->resume, SD_EVENT_ONESHOT) < 0)
+        return; /* rather busy than deaf */
+    sd_event_source_set_enabled(workers->listener, SD_EVENT_OFF);
+}
+
+static void listen_again(struct workers *workers)
+{
+    if (!workers->listener || workers->stopping)
+        return;
+    sd_event_source_set_enabled(workers->resume, SD_EVENT_OFF);
+    sd_event_source_set_enabled(workers->listener, SD_EVENT_ON);
+}
+
+static int on_resume(sd_event_source *source, uint64_t usec, void *context)
+{
+    (void)source;
+    (void)usec;
+    listen_again(context);
+    return 0;
+}
+
+static int open_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/*
+ * No descriptor is free, so the peer would wait in the backlog and the loop would spin on it. The
+ * spare one lets us accept it and hang up. Without one, the listener rests.
+ */
+static void shed(struct workers *workers, int listener, int error)
+{
+    int fd;
+
+    log_limited(&workers->descriptor_limit, LOG_LEVEL_WARNING, "a worker is turned away: %s",
+                strerror(error));
+    if (workers->spare >= 0) {
+        close(workers->spare);
+        fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0)
+            close(fd);
+        workers->spare = open_spare();
+    } else {
+        workers->spare = open_spare();
+        pause_listening(workers, PAUSE_US);
+    }
+}
+
+/* True: there is a place for one more without HELLO. */
+static bool make_room(struct workers *workers)
+{
+    uint64_t age;
+
+    if (workers->unattached < WORKERS_UNATTACHED)
+        return true;
+    age = clock_ms() - workers->oldest->since_ms;
+    if (age < HELLO_GRACE_MS) {
+        pause_listening(workers, (HELLO_GRACE_MS - age) * 1000);
+        return false;
+    }
+    disconnect(workers->oldest, "it did not say HELLO, and others want to");
+    return true;
+}
+
+static int on_connection(sd_event_source *source, int listener, uint32_t events, void *context)
+{
+    struct workers *workers = context;
+    int fd, result;
+
+    (void)source;
+    (void)events;
+    if (!make_room(workers))
+        return 0;
+    fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE)
+            shed(workers, listener, errno);
+        else if (is_shortage(errno))
+            pause_listening(workers, PAUSE_US);
+        return 0;
+    }
+    result = admit(workers, fd);
+    if (result != 0)
+        log_limited(&workers->descriptor_limit, LOG_LEVEL_WARNING, "a worker is turned away: %s",
+                    strerror(-result));
+    return 0;
+}
+
+int workers_listen(struct workers *workers, int listener)
+{
+    int result;
+
+    result = sd_event_add_time(workers->event, &workers->resume, CLOCK_MONOTONIC, 0, 1000,
+                               on_resume, workers);
+    if (result >= 0)
+        result = sd_event_source_set_enabled(workers->resume, SD_EVENT_OFF);
+    if (result >= 0)
+        result = sd_event_add_io(workers->event, &workers->listener, listener, EPOLLIN,
+                                 on_connection, workers);
+    return result < 0 ? result : 0;
+}
+
+void workers_stop(struct workers *workers)
+{
+    workers->stopping = true;
+    sd_event_source_set_enabled(workers->listener, SD_EVENT_OFF);
+    sd_event_source_set_enabled(workers->resume, SD_EVENT_OFF);
+}
+
+/* ---- all of them ---- */
+
+int workers_init(struct workers *workers, sd_event *event, struct catalog *catalog, int catalog_fd,
+                 struct broker_pool *pools, uint32_t pool_count)
+{
+    *workers = (struct workers){
+        .event = event,
+        .catalog = catalog,
+        .catalog_fd = catalog_fd,
+        .pools = pools,
+        .pool_count = pool_count,
+        .free_count = catalog->worker_max,
+        .spare = open_spare(),
+    };
+    workers->attached = calloc(catalog->worker_max, sizeof *workers->attached);
+    workers->free = calloc(catalog->worker_max, sizeof *workers->free);
+    if (!workers->attached || !workers->free || workers->spare < 0) {
+        int result = workers->spare < 0 ? -errno : -ENOMEM;
+
+        workers_free(workers);
+        return result;
+    }
+    for (uint32_t i = 0; i < catalog->worker_max; i++)
+        workers->free[i] = i;
+    return 0;
+}
+
+void workers_free(struct workers *workers)
+{
+    if (!workers->catalog)
+        return;
+    workers->stopping = true;
+    while (workers->oldest)
+        worker_leave(workers->oldest);
+    for (uint32_t i = 0; workers->attached && i < workers->catalog->worker_max; i++)
+        if (workers->attached[i])
+            worker_free(workers->attached[i]);
+    workers->listener = sd_event_source_disable_unref(workers->listener);
+    workers->resume = sd_event_source_disable_unref(workers->resume);
+    if (workers->spare >= 0)
+        close(workers->spare);
+    free(workers->attached);
+    free(workers->free);
+    *workers = (struct workers){.spare = -1};
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The workers: who is attached to which pool, over which socket, and when they are gone.
+ *
+ * A worker's socket carries one question and one answer at a time (lendis/wire.h). The broker never
+ * waits for a worker: what cannot be sent at once ends the connection, and so does anything that is
+ * not a proper message. Death is seen through the pidfd or the socket, whichever comes first; then
+ * the pool takes back what the worker had. Upholds I5, I6 and I8 (at most max_workers, and
+ * WORKERS_UNATTACHED sockets besides).
+ */
+#ifndef LENDIS_BROKER_WORKER_H
+#define LENDIS_BROKER_WORKER_H
+
+#include <sys/types.h>
+#include "broker/pool.h"
+
+#define WORKERS_UNATTACHED 128u
+
+struct worker;
+
+struct workers {
+    sd_event *event;
+    struct catalog *catalog;
+    int catalog_fd;
+    struct broker_pool *pools;
+    uint32_t pool_count;
+    bool stopping; /* nobody may attach any more */
+
+    struct worker **attached; /* by worker index */
+    uint32_t *free;           /* ring of free indices: the one freed first is given first */
+    uint32_t free_first;
+    uint32_t free_count;
+
+    struct worker *oldest, *newest; /* not attached yet */
+    uint32_t unattached;
+
+    sd_event_source *listener;
+    sd_event_source *resume; /* listens again after a pause */
+    int spare; /* a descriptor to give up when there are no others: see accept_worker() */
+    struct log_limit denied_limit;
+    struct log_limit refused_limit;
+    struct log_limit protocol_limit;
+    struct log_limit descriptor_limit;
+};
+
+/* Results: 0, workers_free() must follow; -errno. The catalog, its descriptor and the pools are
+ * borrowed. */
+int workers_init(struct workers *workers, sd_event *event, struct catalog *catalog, int catalog_fd,
+                 struct broker_pool *pools, uint32_t pool_count);
+
+/* Disconnects all. Their leases are not reclaimed: the pools are about to go. */
+void workers_free(struct workers *workers);
+
+/* Accepts from `listener`, a listening socket, which stays the caller's. */
+int workers_listen(struct workers *workers, int listener);
+
+/* Accepts and attaches nobody any more. */
+void workers_stop(struct workers *workers);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * An attachment: this process as a worker of one broker. It owns its socket, doorbell, mappings and
+ * the cached descriptors of connections; it is filled and emptied under the pool's lock.
+ *
+ * What it talks to the broker about is rare: four round trips when it attaches, one for each
+ * connection and generation that this process uses. The broker is never asked on the way to a
+ * lease.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "client.h"
+#include "lendis/wire.h"
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Results: 0 and *fd; -EAGAIN, the broker's backlog is full; -errno of connect(2). */
+static int connect_broker(const char *path, int *fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int made;
+
+    if (strlen(path) >= sizeof address.sun_path)
+        return -ENAMETOOLONG;
+    strcpy(address.sun_path, path);
+    made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (made < 0)
+        return -errno;
+    LENDIS_STEP("connect");
+    if (connect(made, (struct sockaddr *)&address, sizeof address) < 0) {
+        int result = -errno;
+
+        close(made);
+        return result;
+    }
+    *fd = made;
+    return 0;
+}
+
+/* Sends a request and waits for the answer of `type`, at most timeout_ms. */
+static int ask(int socket, const void *request, enum wire_type type, void *answer, size_t size,
+               int *fd, int timeout_ms)
+{
+    int result = wire_send(socket, request, -1);
+
+    if (result != 0)
+        return result == -EPIPE || result == -ECONNRESET ? LENDIS_E_DOWN : result;
+    result = wire_receive(socket, answer, size, fd, timeout_ms);
+    if (result == 0 || result == -ECONNRESET)
+        return LENDIS_E_DOWN;
+    if (result == -ETIMEDOUT || result == -EAGAIN)
+        return LENDIS_E_TIMEOUT;
+    if (result < 0)
+        return result;
+    if (!wire_is(answer, (size_t)result, type, size)) {
+        const struct wire_header *header = answer;
+        bool other = (size_t)result >= sizeof *header && header->magic == WIRE_MAGIC &&
+                     header->abi_major != LENDIS_ABI_MAJOR;
+
+        if (fd)
+            close_fd(fd);
+        return other ? LENDIS_E_ABI : -EPROTO;
+    }
+    return 0;
+}
+
+/* One descriptor from the broker. Results: 0 and *fd is the caller's; as ask(), or what the broker
+ * answered. */
+static int fetch(int socket, enum wire_what what, uint32_t index, uint64_t generation,
+                 int timeout_ms, int *fd)
+{
+    struct wire_fetch request = {.what = what, .index = index, .generation = generation};
+    struct wire_descriptor answer;
+    int result;
+
+    wire_header(&request.header, WIRE_FETCH, sizeof request);
+    result = ask(socket, &request, WIRE_DESCRIPTOR, &answer, sizeof answer, fd, timeout_ms);
+    if (result != 0)
+        return result;
+    if (answer.result == 0 && answer.what == what && answer.index == index &&
+        answer.generation == generation && *fd >= 0)
+        return 0;
+    close_fd(fd);
+    return answer.result != 0 ? answer.result : -EPROTO;
+}
+
+static int say_hello(int socket, const struct lendis_pool *pool, struct wire_welcome *welcome)
+{
+    struct wire_hello hello = {0};
+    int result;
+
+    wire_header(&hello.header, WIRE_HELLO, sizeof hello);
+    strncpy(hello.pool, pool->pool_name, sizeof hello.pool - 1);
+    result =
+        ask(socket, &hello, WIRE_WELCOME, welcome, sizeof *welcome, NULL, pool->attach_timeout_ms);
+    return result != 0 ? result : welcome->result;
+}
+
+static int fetch_catalog(struct attachment *attachment, int timeout_ms)
+{
+    int fd, result;
+
+    result = fetch(attachment->socket, WIRE_CATALOG, 0, 0, timeout_ms, &fd);
+    if (result != 0)
+        return result;
+    result = catalog_map(fd, &attachment->catalog);
+    close(fd);
+    return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
+}
+
+static int fetch_segment(struct attachment *attachment, int timeout_ms)
+{
+    int fd, result;
+
+    result = fetch(attachment->socket, WIRE_SEGMENT, 0, 0, timeout_ms, &fd);
+    if (result != 0)
+        return result;
+    result = segment_map(fd, true, &attachment->segment);
+    close(fd);
+    return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
+}
+
+/* The tables of this process, one entry per connection. */
+static int make_tables(struct attachment *attachment)
+{
+    uint32_t count = attachment->segment.connection_max;
+
+    attachment->cached = calloc(count, sizeof *attachment->cached);
+    attachment->leases = calloc(count, sizeof *attachment->leases);
+    if (!attachment->cached || !attachment->leases)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        attachment->cached[i].fd = -1;
+        attachment->leases[i].attachment = attachment;
+        attachment->leases[i].index = i;
+        attachment->leases[i].fd = -1;
+    }
+    return 0;
+}
+
+static int fill(struct attachment *attachment, const struct wire_welcome *welcome)
+{
+    int timeout_ms = attachment->pool->attach_timeout_ms;
+    struct catalog_pool settings;
+    int result;
+
+    attachment->worker = welcome->worker;
+    attachment->pool_index = welcome->pool;
+    result = fetch_catalog(attachment, timeout_ms);
+    if (result == 0)
+        result = fetch_segment(attachment, timeout_ms);
+    if (result == 0)
+        result = fetch(attachment->socket, WIRE_DOORBELL, 0, 0, timeout_ms, &attachment->doorbell);
+    if (result == 0)
+        result = make_tables(attachment);
+    if (result != 0)
+        return result;
+    result = catalog_read_pool(&attachment->catalog, welcome->pool, &settings);
+    if (result != 0 || attachment->worker >= attachment->segment.worker_max)
+        return result != 0 ? result : -EPROTO;
+    attachment->wait_timeout_ms = settings.wait_timeout_ms;
+    attachment->command_timeout_ms = settings.command_timeout_ms;
+    return 0;
+}
+
+/*
+ * In a forked child: what the parent had, but for its identity. Mappings, doorbell and cached
+ * descriptors stay; the parent's socket is closed here (the parent has its own copy) and its leases
+ * are not ours.
+ */
+static void take_over(struct attachment *attachment, int socket, uint32_t worker)
+{
+    close_fd(&attachment->socket);
+    attachment->socket = socket;
+    attachment->worker = worker;
+    atomic_store_explicit(&attachment->expelled, false, memory_order_relaxed);
+    atomic_store_explicit(&attachment->users, 0, memory_order_relaxed);
+    for (uint32_t i = 0; i < attachment->segment.connection_max; i++) {
+        struct lendis_lease *lease = &attachment->leases[i];
+
+        /* Only what differs is written: a page that stays as it was stays shared with the parent. A
+         * context of the parent's is left alone: another thread may have been at work in it when we
+         * were forked. */
+        if (atomic_load_explicit(&lease->held, memory_order_relaxed))
+            *lease = (struct lendis_lease){.attachment = attachment, .index = i, .fd = -1};
+    }
+    attachment->extra = NULL;
+}
+
+/* An empty struct of the pool's list, or a new one. */
+static struct attachment *find_empty(struct lendis_pool *pool)
+{
+    struct attachment *each;
+
+    for (each = pool->attachments; each; each = each->next)
+        if (!each->catalog.header && atomic_load_explicit(&each->users, memory_order_seq_cst) == 0)
+            break;
+    if (!each) {
+        each = calloc(1, sizeof *each);
+        if (!each)
+            return NULL;
+        each->pool = pool;
+        each->socket = -1;
+        each->doorbell = -1;
+        each->next = pool->attachments;
+        pool->attachments = each;
+    }
+    return each;
+}
+
+int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
+                    struct attachment **attachment)
+{
+    struct wire_welcome welcome;
+    struct attachment *fresh;
+    int socket = -1, result;
+
+    result = connect_broker(pool->socket_path, &socket);
+    if (result != 0)
+        return result;
+    result = say_hello(socket, pool, &welcome);
+    if (result != 0) {
+        close(socket);
+        return result;
+    }
+    if (inherited && inherited->catalog.instance == welcome.instance &&
+        inherited->pool_index == welcome.pool && welcome.worker < inherited->segment.worker_max) {
+        take_over(inherited, socket, welcome.worker);
+        *attachment = inherited;
+        return 0;
+    }
+    fresh = find_empty(pool);
+    if (!fresh) {
+        close(socket);
+        return -ENOMEM;
+    }
+    fresh->socket = socket;
+    atomic_store_explicit(&fresh->expelled, false, memory_order_relaxed);
+    atomic_store_explicit(&fresh->retired, false, memory_order_relaxed);
+    result = fill(fresh, &welcome);
+    if (result != 0) {
+        attachment_empty(fresh);
+        return result;
+    }
+    if (inherited) /* of another broker: none of its leases are ours */
+        atomic_store_explicit(&inherited->users, 0, memory_order_relaxed);
+    *attachment = fresh;
+    return 0;
+}
+
+void attachment_empty(struct attachment *attachment)
+{
+    while (attachment->extra) {
+        struct lendis_lease *next = attachment->extra->next_extra;
+
+        free(attachment->extra);
+        attachment->extra = next;
+    }
+    for (uint32_t i = 0; attachment->leases && i < attachment->segment.connection_max; i++)
+        if (attachment->leases[i].context)
+            attachment->leases[i].context_free(attachment->leases[i].context);
+    for (uint32_t i = 0; attachment->cached && i < attachment->segment.connection_max; i++)
+        close_fd(&attachment->cached[i].fd);
+    free(attachment->leases);
+    free(attachment->cached);
+    attachment->leases = NULL;
+    attachment->cached = NULL;
+    segment_unmap(&attachment->segment);
+    catalog_unmap(&attachment->catalog);
+    close_fd(&attachment->doorbell);
+    close_fd(&attachment->socket);
+    atomic_store_explicit(&attachment->retired, true, memory_order_relaxed);
+}
+
+int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_t generation,
+                          int *fd)
+{
+    struct cached_descriptor *cached = &attachment->cached[index];
+    struct lendis_lease *revoked;
+    int result, got;
+
+    if (atomic_load_explicit(&cached->generation, memory_order_relaxed) == 1 + generation) {
+        *fd = cached->fd;
+        return 0;
+    }
+    pthread_mutex_lock(&attachment->pool->local->lock);
+    if (attachment->socket < 0)
+        result = LENDIS_E_DOWN;
+    else
+        result = fetch(attachment->socket, WIRE_CONNECTION, index, generation,
+                       attachment->pool->attach_timeout_ms, &got);
+    if (result == 0) {
+        /* Who still holds a revoked lease of the old generation uses the old descriptor, and closes
+         * it. */
+        revoked = lease_find(attachment, index,
+                             atomic_load_explicit(&cached->generation, memory_order_relaxed) - 1);
+        if (revoked)
+            revoked->owns_fd = true;
+        else
+            close_fd(&cached->fd);
+        cached->fd = got;
+        atomic_store_explicit(&cached->generation, 1 + generation, memory_order_relaxed);
+        attachment_count(attachment, COUNTER_fetches, 1);
+        *fd = got;
+    } else if (result == LENDIS_E_DOWN || result == LENDIS_E_TIMEOUT || result == -EPROTO) {
+        /* An answer that comes later would be taken for the next one's: this socket is done. */
+        close_fd(&attachment->socket);
+        atomic_store_explicit(&attachment->expelled, true, memory_order_relaxed);
+        result = LENDIS_E_DOWN;
+    }
+    pthread_mutex_unlock(&attachment->pool->local->lock);
+    return result;
+}
+
+void attachment_ring(const struct attachment *attachment)
+{
+    uint64_t one = 1;
+
+    LENDIS_STEP("ring");
+    /* EAGAIN: it rings already, and loudly. */
+    if (write(attachment->doorbell, &one, sizeof one) < 0)
+        return;
+}

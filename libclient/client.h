@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of liblendis share: the pool handle, its attachments, and leases.
+ *
+ *   struct lendis_pool    the caller's handle; survives fork and broker restarts
+ *   struct attachment     this process as a worker of one broker instance: socket, segments,
+ * descriptors struct lendis_lease   a leased connection struct local          the part of a handle
+ * that a forked child must not inherit
+ *
+ * Fork: `local` is a page with MADV_WIPEONFORK (madvise(2)), so a child finds it zeroed, without a
+ * system call: current is NULL, the lock is a fresh one (all-zero is PTHREAD_MUTEX_INITIALIZER in
+ * glibc and musl). The child then attaches as itself and takes over the inherited descriptors.
+ */
+#ifndef LENDIS_CLIENT_H
+#define LENDIS_CLIENT_H
+
+#include <pthread.h>
+#include "lendis.h"
+#include "lendis/catalog.h"
+#include "lendis/segment.h"
+#include "session.h"
+
+#define LENDIS_PUBLIC __attribute__((visibility("default")))
+
+/* A descriptor of a connection, kept for as long as the generation is the same. Changed only by who
+ * leases it. */
+struct cached_descriptor {
+    _Atomic uint64_t generation; /* 1 + the generation; 0: none */
+    int fd;
+};
+
+struct lendis_lease {
+    struct attachment *attachment;
+    uint64_t word; /* what we put into the connection's word */
+    uint32_t index;
+    int fd;
+    _Atomic bool held;
+    bool
+        owns_fd; /* revoked, and the cache has gone on to a new generation; under the pool's lock */
+    bool exposed; /* the caller got hold of the descriptor or a context */
+    bool broken;  /* its byte stream is not at a command's boundary */
+    struct session session;
+    void *context; /* redisContext, hiredis.c's */
+    void (*context_free)(void *context);
+    struct lendis_lease *next_extra; /* of attachment->extra */
+};
+
+struct attachment {
+    struct attachment
+        *next; /* of pool->attachments; structs are reused, never freed before detach */
+    struct lendis_pool *pool;
+    struct catalog catalog;
+    struct segment segment;
+    uint32_t worker;
+    uint32_t pool_index;
+    int socket;
+    int doorbell;
+    uint32_t wait_timeout_ms;
+    uint32_t command_timeout_ms;
+    _Atomic uint32_t users; /* calls under way and leases held */
+    _Atomic bool retired;   /* a newer one is current; emptied when users falls to 0 */
+    _Atomic bool expelled;  /* the broker hung up on us: we are no longer its worker */
+    struct cached_descriptor *cached;
+    struct lendis_lease *leases; /* one per connection */
+    struct lendis_lease *extra;  /* further ones, see lease_find(); under the pool's lock */
+};
+
+struct local {
+    _Atomic(struct attachment *) current;
+    pthread_mutex_t lock; /* guards attaching, fetching, and what is said to be under it */
+    _Atomic uint32_t last_index;
+    _Atomic bool own_slot_busy;
+    _Atomic int64_t retry_ns;              /* no attempt to attach again before this */
+    uint32_t failures;                     /* attempts that failed in a row; under lock */
+    int last_failure;                      /* why; under lock */
+    _Atomic(struct reply_reader *) reader; /* a spare one, hiredis.c's */
+    _Atomic(char *) spare;                 /* a spare receive buffer, exec.c's */
+};
+
+struct lendis_pool {
+    struct local *local;
+    char *socket_path;
+    char *pool_name;
+    int attach_timeout_ms;
+    struct attachment *attachments; /* under local->lock */
+    void (*reader_free)(struct reply_reader *reader);
+};
+
+/* ---- pool.c ---- */
+
+int64_t clock_now_ns(void);
+/* CLOCK_MONOTONIC_COARSE: a few nanoseconds to read, right to a timer tick. */
+int64_t clock_coarse_ns(void);
+/* The absolute time for a limit of timeout_ms from now; INT64_MAX for -1. */
+int64_t clock_deadline_ns(int64_t timeout_ms);
+
+/*
+ * The current attachment, made now if this process has none, and renewed (at most every few
+ * milliseconds, with backoff) when its broker is gone. Results: 0, and *attachment is in use by the
+ * caller until pool_leave(); as lendis_attach().
+ */
+int pool_enter(struct lendis_pool *pool, struct attachment **attachment);
+void pool_leave(struct attachment *attachment);
+
+/* Tries to attach to a new broker if the old one is gone. True: there is another current
+ * attachment. */
+bool pool_renew(struct lendis_pool *pool, struct attachment *attachment);
+
+/* ---- attachment.c ---- */
+
+/*
+ * Attaches: one connect and HELLO, and what must be fetched. `inherited` (may be NULL) is an
+ * attachment of the parent process; if the broker is still the same, it is made this process' own.
+ * Results: 0 and *attachment (an empty struct of the pool's list, filled); as lendis_attach().
+ * Caller holds the lock.
+ */
+int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
+                    struct attachment **attachment);
+
+/* Closes and unmaps all that it has. Caller holds the lock and knows that nobody uses it. */
+void attachment_empty(struct attachment *attachment);
+
+/*
+ * The descriptor of connection `index`, which the caller holds with `generation`: the cached one,
+ * or fetched from the broker. Results: 0; LENDIS_E_DOWN, no broker to ask; -ESTALE, replaced
+ * meanwhile; -EMFILE and other -errno.
+ */
+int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_t generation,
+                          int *fd);
+
+/* Wakes the broker: connections were returned, or waiters need more of them. */
+void attachment_ring(const struct attachment *attachment);
+
+/* The broker can neither be asked nor relied on: attach again, meanwhile go on with what is open.
+ */
+static inline bool attachment_is_orphan(const struct attachment *attachment)
+{
+    return catalog_broker_gone(&attachment->catalog) ||
+           atomic_load_explicit(&attachment->expelled, memory_order_relaxed);
+}
+
+static inline void attachment_count(const struct attachment *attachment, enum counter counter,
+                                    uint64_t amount)
+{
+    shm_add_relaxed(&attachment->segment.workers[attachment->worker].counters[counter], amount);
+}
+
+/* ---- lease.c ---- */
+
+#define DEADLINE_OF_POOL INT64_C(-1)
+
+/* lendis_acquire() with an absolute limit, CLOCK_MONOTONIC; 0: do not wait; DEADLINE_OF_POOL: the
+ * pool's wait_timeout. */
+int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease);
+
+/* True for a lease that is held, and by this process: not one of the parent's before fork. */
+bool lease_is_mine(const struct lendis_lease *lease);
+
+/*
+ * The lease of this process that holds connection `index` in `generation`, or NULL. More than one
+ * lease of a connection can be held at a time when the older ones were revoked and their holders do
+ * not know it yet. Caller holds the lock.
+ */
+struct lendis_lease *lease_find(struct attachment *attachment, uint32_t index, uint64_t generation);
+
+#endif

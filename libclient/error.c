@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* Sentences for results. */
+#include <errno.h>
+#include <string.h>
+#include "client.h"
+
+LENDIS_PUBLIC const char *lendis_strerror(int result)
+{
+    switch (result) {
+    case LENDIS_OK:
+        return "success";
+    case LENDIS_E_TIMEOUT:
+        return "time limit passed before a connection or a reply came";
+    case LENDIS_E_BUSY:
+        return "all connections are busy, or a table of the broker is full";
+    case LENDIS_E_REVOKED:
+        return "the broker took the connection back";
+    case LENDIS_E_UNCERTAIN:
+        return "the command was sent and no reply came: it may or may not have been executed";
+    case LENDIS_E_DOWN:
+        return "Redis or the broker cannot be reached";
+    case LENDIS_E_DENIED:
+        return "this user may not use this pool (allow_uids, allow_gids)";
+    case LENDIS_E_DISABLED:
+        return "the pool is switched off";
+    case LENDIS_E_ABI:
+        return "liblendis and lendisd are of versions that do not fit";
+    case -ENOENT:
+    case -ECONNREFUSED:
+        return "no broker listens on the socket";
+    case -EACCES:
+        return "this user may not open the broker's socket";
+    case -ESRCH:
+        return "the broker has no pool of that name";
+    case -EINVAL:
+        return "invalid argument, not one whole RESP command, or a lease that is not this process'";
+    case -EMFILE:
+        return "too many open files in this process (RLIMIT_NOFILE)";
+    case -ENOMEM:
+        return "no memory";
+    case -EPROTO:
+        return "the other side does not speak the protocol";
+    default: {
+        /* strerrordesc_np(3) is constant and thread-safe, unlike strerror(3). */
+        const char *text = result < 0 ? strerrordesc_np(-result) : NULL;
+
+        return text ? text : "unknown result";
+    }
+    }
+}

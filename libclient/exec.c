@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands on connections: send, receive, find the end of the reply. Never touches a descriptor's
+ * flags, which belong to all holders (MSG_DONTWAIT and poll(2) instead), and takes any read error
+ * but EAGAIN and EINTR for a lost connection, as kernel TLS needs. Upholds I4: a connection whose
+ * stream is not at a command's boundary is broken and never lent again.
+ */
+#include "exec.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include "resp.h"
+
+/* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
+ * one takes few reads. */
+#define RECEIVE_SIZE (16 * 1024)
+/* A connection can be dead at most as often as there are ones that died since they were last used.
+ */
+#define ATTEMPTS_MAX 8
+
+/* Waits for `events`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
+static int wait_ready(int fd, short events, int64_t deadline_ns)
+{
+    struct pollfd waited = {.fd = fd, .events = events};
+
+    for (;;) {
+        int timeout_ms = -1, ready;
+
+        if (deadline_ns != INT64_MAX) {
+            int64_t left_ns = deadline_ns - clock_now_ns();
+
+            if (left_ns <= 0)
+                return LENDIS_E_TIMEOUT;
+            timeout_ms = left_ns > INT64_C(1000000) * 3600000 ? 3600000
+                                                              : (int)((left_ns + 999999) / 1000000);
+        }
+        ready = poll(&waited, 1, timeout_ms);
+        if (ready > 0)
+            return 0;
+        if (ready < 0 && errno != EINTR)
+            return -errno;
+    }
+}
+
+/* Sends all. Results: 0; LENDIS_E_TIMEOUT; -errno, the connection is lost. *sent tells how much
+ * went out in any case. */
+static int send_all(int fd, const char *request, size_t size, int64_t deadline_ns, size_t *sent)
+{
+    *sent = 0;
+    while (*sent < size) {
+        ssize_t wrote;
+
+        LENDIS_STEP("send command");
+        wrote = send(fd, request + *sent, size - *sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (wrote >= 0) {
+            *sent += (size_t)wrote;
+        } else if (errno == EAGAIN) {
+            int result = wait_ready(fd, POLLOUT, deadline_ns);
+
+            if (result != 0)
+                return result;
+        } else if (errno != EINTR) {
+            return -errno;
+        }
+    }
+    return 0;
+}
+
+enum receive_result {
+    RECEIVED,
+    RECEIVED_TOO_MUCH, /* whole, but bytes followed it */
+    RECEIVE_TIMEOUT,
+    RECEIVE_LOST, /* the connection ended, or what came was not RESP */
+    RECEIVE_SINK, /* the sink failed */
+};
+
+/* Receives one reply. *any: a byte came; *error: it was an error reply. */
+static enum receive_result receive_reply(int fd, char *buffer, int64_t deadline_ns,
+                                         const struct reply_sink *sink, bool *any, bool *error)
+{
+    struct resp_scan scan = {0};
+
+    *any = false;
+    for (;;) {
+        size_t used;
+        ssize_t got;
+        int result = wait_ready(fd, POLLIN, deadline_ns);
+
+        if (result != 0)
+            return result == LENDIS_E_TIMEOUT ? RECEIVE_TIMEOUT : RECEIVE_LOST;
+        LENDIS_STEP("receive reply");
+        got = recv(fd, buffer, RECEIVE_SIZE, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            continue;
+        if (got <= 0)
+            return RECEIVE_LOST;
+        *any = true;
+        result = resp_scan(&scan, buffer, (size_t)got, &used);
+        if (result < 0)
+            return RECEIVE_LOST;
+        if (sink->take(sink->context, buffer, used) != 0)
+            return RECEIVE_SINK;
+        if (result == 1) {
+            *error = scan.first == '-' || scan.first == '!';
+            return used == (size_t)got ? RECEIVED : RECEIVED_TOO_MUCH;
+        }
+    }
+}
+
+/* The process' spare receive buffer, or a new one. */
+static char *buffer_take(struct local *local)
+{
+    char *buffer = atomic_exchange_explicit(&local->spare, NULL, memory_order_acquire);
+
+    return buffer ? buffer : malloc(RECEIVE_SIZE);
+}
+
+static void buffer_give(struct local *local, char *buffer)
+{
+    free(atomic_exchange_explicit(&local->spare, buffer, memory_order_release));
+}
+
+void exec_forget(struct local *local)
+{
+    free(atomic_exchange_explicit(&local->spare, NULL, memory_order_relaxed));
+}
+
+int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command)
+{
+    if (attachment->command_timeout_ms == 0 || (command->flags & COMMAND_BLOCKING))
+        return INT64_MAX;
+    return clock_deadline_ns(attachment->command_timeout_ms);
+}
+
+/* What a command that was not answered comes to. */
+static int failure(struct attachment *attachment, const struct command *command, bool sent,
+                   bool any, bool lost)
+{
+    bool harmless = !sent || ((command->flags & COMMAND_READ_ONLY) && !any);
+
+    if (lost)
+        attachment_count(attachment, COUNTER_lost, 1);
+    if (harmless)
+        return lost ? LENDIS_E_DOWN : LENDIS_E_TIMEOUT;
+    attachment_count(attachment, COUNTER_uncertain, 1);
+    return LENDIS_E_UNCERTAIN;
+}
+
+int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
+                  const struct command *command, int64_t deadline_ns, const struct reply_sink *sink)
+{
+    struct attachment *attachment = lease->attachment;
+    struct local *local = attachment->pool->local;
+    enum receive_result received;
+    bool any = false, error = false;
+    char *buffer;
+    size_t sent;
+    int result;
+
+    buffer = buffer_take(local);
+    if (!buffer)
+        return -ENOMEM;
+    attachment_count(attachment, COUNTER_commands, 1);
+    result = send_all(lease->fd, request, size, deadline_ns, &sent);
+    if (result != 0) {
+        lease->broken = sent > 0 || result != LENDIS_E_TIMEOUT;
+        buffer_give(local, buffer);
+        /* A command that went out in part cannot have been executed. */
+        return failure(attachment, command, false, false, result != LENDIS_E_TIMEOUT);
+    }
+    received = receive_reply(lease->fd, buffer, deadline_ns, sink, &any, &error);
+    buffer_give(local, buffer);
+    lease->broken = lease->broken || received != RECEIVED;
+    if (received == RECEIVE_SINK)
+        return -ENOMEM;
+    if (received != RECEIVED && received != RECEIVED_TOO_MUCH)
+        return failure(attachment, command, true, any, received == RECEIVE_LOST);
+    session_follow(&lease->session, command, error);
+    return 0;
+}
+
+int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
+                 const struct reply_sink *sink)
+{
+    int64_t deadline_ns = timeout_ms < 0    ? DEADLINE_OF_POOL
+                          : timeout_ms == 0 ? 0
+                                            : clock_deadline_ns(timeout_ms);
+    struct command command;
+    int result = LENDIS_E_DOWN;
+
+    if (command_parse(request, size, &command) != 0)
+        return -EINVAL;
+    for (int attempt = 0; attempt < ATTEMPTS_MAX && result == LENDIS_E_DOWN; attempt++) {
+        struct lendis_lease *lease;
+
+        result = lease_acquire(pool, deadline_ns, &lease);
+        if (result != 0)
+            return result;
+        if (attempt > 0)
+            sink->restart(sink->context);
+        result = exec_on_lease(
+            lease, request, size, &command,
+            timeout_ms > 0 ? deadline_ns : exec_reply_deadline(lease->attachment, &command), sink);
+        lendis_release(lease);
+    }
+    return result;
+}
+
+/* ---- lendis_exec(): the reply's bytes as they came ---- */
+
+struct bytes {
+    char *data;
+    size_t size;
+    size_t room;
+};
+
+static int bytes_take(void *context, const char *data, size_t size)
+{
+    struct bytes *bytes = context;
+
+    if (size > bytes->room - bytes->size) {
+        size_t room = (bytes->size + size) * 2;
+        char *grown = realloc(bytes->data, room);
+
+        if (!grown)
+            return -ENOMEM;
+        bytes->data = grown;
+        bytes->room = room;
+    }
+    memcpy(bytes->data + bytes->size, data, size);
+    bytes->size += size;
+    return 0;
+}
+
+static void bytes_restart(void *context)
+{
+    ((struct bytes *)context)->size = 0;
+}
+
+LENDIS_PUBLIC int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size,
+                              int timeout_ms, void **reply, size_t *reply_size)
+{
+    struct bytes bytes = {0};
+    struct reply_sink sink = {bytes_take, bytes_restart, &bytes};
+    int result;
+
+    if (!pool || !request || !reply || !reply_size || timeout_ms < -1)
+        return -EINVAL;
+    result = exec_command(pool, request, request_size, timeout_ms, &sink);
+    if (result != 0) {
+        free(bytes.data);
+        return result;
+    }
+    *reply = bytes.data;
+    *reply_size = bytes.size;
+    return 0;
+}
+
+LENDIS_PUBLIC void lendis_free(void *reply)
+{
+    free(reply);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* One command and its reply on a connection. */
+#ifndef LENDIS_EXEC_H
+#define LENDIS_EXEC_H
+
+#include "client.h"
+
+/* Where the bytes of a reply go, piece by piece. Results: 0; -errno, which breaks the connection.
+ */
+struct reply_sink {
+    int (*take)(void *context, const char *data, size_t size);
+    void (*restart)(void *context); /* forget what was taken: the command is sent again */
+    void *context;
+};
+
+/*
+ * Sends `request` (already parsed as `command`) on `lease` and gives the reply to `sink`.
+ * deadline_ns INT64_MAX: no limit. Results: 0; LENDIS_E_TIMEOUT, nothing was sent;
+ * LENDIS_E_UNCERTAIN, it was sent and no whole reply came; LENDIS_E_DOWN, the connection was dead,
+ * and nothing was sent or the command is read-only and no byte of reply came; -errno of the sink.
+ * After anything but 0 the lease is broken.
+ */
+int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
+                  const struct command *command, int64_t deadline_ns,
+                  const struct reply_sink *sink);
+
+/*
+ * lendis_exec() with a sink: leases, sends, gives back, and repeats what DESIGN section 7 says may
+ * be repeated. timeout_ms as lendis_exec(); a refused request is -EINVAL.
+ */
+int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
+                 const struct reply_sink *sink);
+
+/*
+ * The end of the wait for a reply when the caller named none: the pool's command_timeout from now;
+ * none for a command that blocks in the server, which has a limit of its own.
+ */
+int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command);
+
+/* Frees the spare buffer of `local`. */
+void exec_forget(struct local *local);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hiredis-flavoured part: formats and replies are hiredis' own, the connection is a lease. The
+ * only file of the library that knows hiredis. redisReconnect() and redisFree() would close the
+ * leased descriptor: neither is ever called on it, a context is freed with redisFreeKeepFd().
+ */
+#include "lendis_hiredis.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include "client.h"
+#include "exec.h"
+
+/* Of the calling thread, as errno is. */
+static _Thread_local int last_result;
+
+/* ---- replies ---- */
+
+struct reading {
+    redisReader *reader;
+    struct lendis_pool *pool;
+};
+
+/* The reader of struct local is a redisReader; the rest of the library does not know the type. */
+static void reader_free(struct reply_reader *reader)
+{
+    if (reader)
+        redisReaderFree((redisReader *)reader);
+}
+
+static redisReader *reader_take(struct lendis_pool *pool)
+{
+    struct reply_reader *spare =
+        atomic_exchange_explicit(&pool->local->reader, NULL, memory_order_acquire);
+
+    return spare ? (redisReader *)spare : redisReaderCreate();
+}
+
+/* Keeps a reader that is at a reply's boundary for the next call. */
+static void reader_give(struct lendis_pool *pool, redisReader *reader)
+{
+    pool->reader_free = reader_free;
+    reader_free(atomic_exchange_explicit(&pool->local->reader, (struct reply_reader *)reader,
+                                         memory_order_release));
+}
+
+static int reading_take(void *context, const char *data, size_t size)
+{
+    struct reading *reading = context;
+
+    if (!reading->reader)
+        return -ENOMEM;
+    return redisReaderFeed(reading->reader, data, size) == REDIS_OK ? 0 : -ENOMEM;
+}
+
+static void reading_restart(void *context)
+{
+    struct reading *reading = context;
+
+    redisReaderFree(reading->reader);
+    reading->reader = redisReaderCreate();
+}
+
+/* Runs `exchange`'s result through: the reply, or NULL and last_result. */
+static redisReply *reading_finish(struct reading *reading, int result)
+{
+    void *reply = NULL;
+
+    if (result == 0 && (redisReaderGetReply(reading->reader, &reply) != REDIS_OK || reply == NULL))
+        result = -EPROTO;
+    last_result = result;
+    if (result == 0)
+        reader_give(reading->pool, reading->reader);
+    else if (reading->reader)
+        redisReaderFree(reading->reader);
+    return reply;
+}
+
+/* ---- commands ---- */
+
+static redisReply *command_on_pool(struct lendis_pool *pool, const char *request, size_t size)
+{
+    struct reading reading = {.reader = reader_take(pool), .pool = pool};
+    struct reply_sink sink = {reading_take, reading_restart, &reading};
+
+    return reading_finish(&reading, exec_command(pool, request, size, -1, &sink));
+}
+
+/* A length as redisFormatCommand() returns it: negative for a format that is wrong or no memory. */
+static bool formatted(int length)
+{
+    last_result = length == -1 ? -ENOMEM : length < 0 ? -EINVAL : 0;
+    return length > 0;
+}
+
+LENDIS_PUBLIC redisReply *lendis_command(struct lendis_pool *pool, const char *format, ...)
+{
+    redisReply *reply;
+    va_list arguments;
+    char *request;
+    int length;
+
+    va_start(arguments, format);
+    length = redisvFormatCommand(&request, format, arguments);
+    va_end(arguments);
+    if (!formatted(length))
+        return NULL;
+    reply = command_on_pool(pool, request, (size_t)length);
+    redisFreeCommand(request);
+    return reply;
+}
+
+LENDIS_PUBLIC redisReply *lendis_command_argv(struct lendis_pool *pool, int argc, const char **argv,
+                                              const size_t *argvlen)
+{
+    redisReply *reply;
+    char *request;
+    int length;
+
+    length = redisFormatCommandArgv(&request, argc, argv, argvlen);
+    if (!formatted(length))
+        return NULL;
+    reply = command_on_pool(pool, request, (size_t)length);
+    redisFreeCommand(request);
+    return reply;
+}
+
+static redisReply *command_on_lease(struct lendis_lease *lease, const char *request, size_t size)
+{
+    struct lendis_pool *pool = lease->attachment->pool;
+    struct reading reading = {.pool = pool};
+    struct reply_sink sink = {reading_take, reading_restart, &reading};
+    struct command command;
+
+    if (lease->broken || command_parse(request, size, &command) != 0) {
+        last_result = lease->broken ? LENDIS_E_DOWN : -EINVAL;
+        return NULL;
+    }
+    reading.reader = reader_take(pool);
+    return reading_finish(&reading,
+                          exec_on_lease(lease, request, size, &command,
+                                        exec_reply_deadline(lease->attachment, &command), &sink));
+}
+
+LENDIS_PUBLIC redisReply *lendis_lease_command(struct lendis_lease *lease, const char *format, ...)
+{
+    redisReply *reply;
+    va_list arguments;
+    char *request;
+    int length;
+
+    if (!lease_is_mine(lease)) {
+        last_result = -EINVAL;
+        return NULL;
+    }
+    va_start(arguments, format);
+    length = redisvFormatCommand(&request, format, arguments);
+    va_end(arguments);
+    if (!formatted(length))
+        return NULL;
+    reply = command_on_lease(lease, request, (size_t)length);
+    redisFreeCommand(request);
+    return reply;
+}
+
+LENDIS_PUBLIC int lendis_pool_error(const struct lendis_pool *pool, const char **text)
+{
+    (void)pool;
+    if (text)
+        *text = lendis_strerror(last_result);
+    return last_result;
+}
+
+/* ---- contexts ---- */
+
+static void context_free(void *context)
+{
+    redisFreeKeepFd(context);
+}
+
+LENDIS_PUBLIC redisContext *lendis_lease_context(struct lendis_lease *lease)
+{
+    if (!lease_is_mine(lease))
+        return NULL;
+    lease->exposed = true;
+    if (!lease->context) {
+        lease->context = redisConnectFd(lease->fd);
+        lease->context_free = context_free;
+    }
+    return lease->context;
+}

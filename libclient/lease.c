@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Leases: acquiring, waiting, giving back. On the fast path nothing but loads and two
+ * compare-and-swaps, no system call and no allocation. Upholds I2 and I3 on the worker's side: a
+ * lease is a word we moved to LEASED; what is not proven clean is moved to RETURNED.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+#include "client.h"
+#include "lendis/waiter.h"
+
+/* acquire_on()'s: this attachment is no longer the current one, or its connection was replaced;
+ * start anew. */
+#define TRY_AGAIN 1000
+
+static struct catalog_pool *pool_entry(const struct attachment *attachment)
+{
+    return &attachment->catalog.pools[attachment->pool_index];
+}
+
+/* ---- an idle connection ---- */
+
+/* Leases an idle connection, the one used last first: its descriptor is cached and its buffers are
+ * warm. */
+static bool lease_idle(struct attachment *attachment, uint32_t *index, uint64_t *word)
+{
+    const struct segment *segment = &attachment->segment;
+    uint32_t count = segment->connection_max;
+    uint32_t last =
+        atomic_load_explicit(&attachment->pool->local->last_index, memory_order_relaxed);
+    bool may_fetch = !attachment_is_orphan(attachment);
+
+    if (last >= count)
+        last = 0;
+    for (int cached = 1; cached >= (may_fetch ? 0 : 1); cached--) {
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t at = last + i < count ? last + i : last + i - count;
+            uint64_t seen = shm_load(&segment->connections[at].word);
+
+            if (word_state(seen) != WORD_IDLE)
+                continue;
+            if (cached && atomic_load_explicit(&attachment->cached[at].generation,
+                                               memory_order_relaxed) != 1 + word_generation(seen))
+                continue;
+            if (word_lease(&segment->connections[at].word, attachment->worker, word)) {
+                *index = at;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Some places have no connection yet: the broker opens them when there is need. */
+static bool can_grow(const struct segment *segment)
+{
+    for (uint32_t i = 0; i < segment->connection_max; i++)
+        if (word_state(shm_load(&segment->connections[i].word)) == WORD_EMPTY)
+            return true;
+    return false;
+}
+
+/* ---- waiting ---- */
+
+/* A wait slot for this thread: the worker's own, or one of the further ones. False: all are taken.
+ */
+static bool slot_claim(struct attachment *attachment, uint32_t *slot)
+{
+    const struct segment *segment = &attachment->segment;
+    uint32_t further = segment->slot_max - segment->worker_max;
+
+    if (!atomic_exchange_explicit(&attachment->pool->local->own_slot_busy, true,
+                                  memory_order_acquire)) {
+        *slot = attachment->worker;
+        return true;
+    }
+    for (uint32_t i = 0; i < further; i++) {
+        uint32_t at = segment->worker_max + (attachment->worker + i) % further;
+
+        if (shm_load32(&segment->slots[at].owner) == 0 &&
+            shm_cas32(&segment->slots[at].owner, 0, 1 + attachment->worker)) {
+            *slot = at;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void slot_release(struct attachment *attachment, uint32_t slot)
+{
+    if (slot == attachment->worker)
+        atomic_store_explicit(&attachment->pool->local->own_slot_busy, false, memory_order_release);
+    else
+        shm_store32(&attachment->segment.slots[slot].owner, 0);
+}
+
+static int why_none(const struct attachment *attachment, int otherwise)
+{
+    return shm_load32(&pool_entry(attachment)->backend) == BACKEND_DOWN ? LENDIS_E_DOWN : otherwise;
+}
+
+/* Waits in `slot`. Results: 1, leased; LENDIS_E_*; TRY_AGAIN; -errno. */
+static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t deadline_ns,
+                        uint32_t *index, uint64_t *word)
+{
+    struct waiter waiter;
+    bool thorough = false;
+    int result;
+
+    result = waiter_join(&waiter, &attachment->segment, attachment->worker, slot);
+    if (result != 0)
+        return result;
+    for (;;) {
+        result = waiter_take(&waiter, thorough, index, word);
+        if (result != 0)
+            return result;
+        if (clock_now_ns() >= deadline_ns)
+            return waiter_leave(&waiter, index, word) ? 1 : why_none(attachment, LENDIS_E_TIMEOUT);
+        if (thorough && attachment_is_orphan(attachment) &&
+            pool_renew(attachment->pool, attachment))
+            return waiter_leave(&waiter, index, word) ? 1 : TRY_AGAIN;
+        thorough = waiter_sleep(&waiter, deadline_ns);
+    }
+}
+
+static int wait_for(struct attachment *attachment, int64_t deadline_ns, uint32_t *index,
+                    uint64_t *word)
+{
+    int64_t start_ns = clock_now_ns();
+    uint32_t slot;
+    int result;
+
+    if (!slot_claim(attachment, &slot))
+        return LENDIS_E_BUSY;
+    result = wait_in_slot(attachment, slot, deadline_ns, index, word);
+    slot_release(attachment, slot);
+    attachment_count(attachment, COUNTER_waits, 1);
+    attachment_count(attachment, COUNTER_wait_ns, (uint64_t)(clock_now_ns() - start_ns));
+    if (result == LENDIS_E_TIMEOUT || result == LENDIS_E_DOWN)
+        attachment_count(attachment, COUNTER_timeouts, 1);
+    return result;
+}
+
+/* ---- the lease itself ---- */
+
+struct lendis_lease *lease_find(struct attachment *attachment, uint32_t index, uint64_t generation)
+{
+    struct lendis_lease *lease = &attachment->leases[index];
+
+    if (atomic_load_explicit(&lease->held, memory_order_acquire) &&
+        word_generation(lease->word) == generation)
+        return lease;
+    for (lease = attachment->extra; lease; lease = lease->next_extra)
+        if (atomic_load_explicit(&lease->held, memory_order_relaxed) && lease->index == index &&
+            word_generation(lease->word) == generation)
+            return lease;
+    return NULL;
+}
+
+/* A struct for a new lease of `index`: its own one, unless a revoked lease is still held in it. */
+static struct lendis_lease *lease_struct(struct attachment *attachment, uint32_t index)
+{
+    struct lendis_lease *lease = &attachment->leases[index];
+
+    if (!atomic_load_explicit(&lease->held, memory_order_acquire))
+        return lease;
+    pthread_mutex_lock(&attachment->pool->local->lock);
+    for (lease = attachment->extra; lease; lease = lease->next_extra)
+        if (!atomic_load_explicit(&lease->held, memory_order_acquire))
+            break;
+    if (!lease) {
+        lease = calloc(1, sizeof *lease);
+        if (lease) {
+            lease->attachment = attachment;
+            lease->next_extra = attachment->extra;
+            attachment->extra = lease;
+        }
+    }
+    if (lease) {
+        lease->index = index;
+        atomic_store_explicit(&lease->held, true, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&attachment->pool->local->lock);
+    return lease;
+}
+
+/* Turns the word that was leased into a lease. Results: 0; TRY_AGAIN; LENDIS_E_DOWN; -errno. */
+static int make_lease(struct attachment *attachment, uint32_t index, uint64_t word,
+                      struct lendis_lease **made)
+{
+    struct connection *connection = &attachment->segment.connections[index];
+    struct lendis_lease *lease;
+    int fd, result;
+
+    result = attachment_descriptor(attachment, index, word_generation(word), &fd);
+    if (result == 0) {
+        lease = lease_struct(attachment, index);
+        if (!lease)
+            result = -ENOMEM;
+    }
+    if (result != 0) {
+        queue_pass_on(&attachment->segment, index, word);
+        return result == -ESTALE ? TRY_AGAIN : result;
+    }
+    lease->word = word;
+    lease->fd = fd;
+    lease->owns_fd = false;
+    lease->exposed = false;
+    lease->broken = false;
+    lease->session = (struct session){0};
+    atomic_store_explicit(&lease->held, true, memory_order_release);
+    atomic_store_explicit(&attachment->pool->local->last_index, index, memory_order_relaxed);
+    attachment_count(attachment, COUNTER_leases, 1);
+    shm_store_relaxed(&connection->uses, shm_load_relaxed(&connection->uses) + 1);
+    shm_store_relaxed(&connection->leased_ms, (uint64_t)(clock_coarse_ns() / 1000000));
+    *made = lease;
+    return 0;
+}
+
+static int acquire_on(struct attachment *attachment, int64_t deadline_ns,
+                      struct lendis_lease **lease)
+{
+    const struct segment *segment = &attachment->segment;
+    uint64_t ticket, word;
+    uint32_t slot, index;
+
+    /* Nobody barges while somebody waits. */
+    if ((!queue_maybe_waiting(segment) || !queue_head(segment, &ticket, &slot)) &&
+        lease_idle(attachment, &index, &word))
+        return make_lease(attachment, index, word, lease);
+    if (can_grow(segment))
+        attachment_ring(attachment);
+    if (deadline_ns == 0)
+        return why_none(attachment, LENDIS_E_BUSY);
+    {
+        int result = wait_for(attachment, deadline_ns, &index, &word);
+
+        return result == 1 ? make_lease(attachment, index, word, lease) : result;
+    }
+}
+
+/* What kept us from attaching, as a result of acquire: a missing broker is an outcome, not an error
+ * of the caller's. */
+static int attach_result(int result)
+{
+    return result == -ENOENT || result == -ECONNREFUSED || result == -EAGAIN ||
+                   result == LENDIS_E_TIMEOUT
+               ? LENDIS_E_DOWN
+               : result;
+}
+
+int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease)
+{
+    /* Between attempts on connections that we cannot use now (replaced, or not fetched before the
+     * broker died). */
+    static const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (;;) {
+        struct attachment *attachment;
+        int result = pool_enter(pool, &attachment);
+
+        if (result != 0)
+            return attach_result(result);
+        if (deadline_ns == DEADLINE_OF_POOL)
+            deadline_ns = clock_now_ns() + attachment->wait_timeout_ms * INT64_C(1000000);
+        result = acquire_on(attachment, deadline_ns, lease);
+        if (result == 0)
+            return 0; /* the lease keeps the attachment in use */
+        pool_leave(attachment);
+        if (result != TRY_AGAIN && !(result == LENDIS_E_DOWN && deadline_ns != 0))
+            return result;
+        if (deadline_ns == 0 || clock_now_ns() >= deadline_ns)
+            return LENDIS_E_DOWN;
+        nanosleep(&pause, NULL);
+    }
+}
+
+/* Gives `lease` back, clean or not. Results as lendis_release(). */
+static int give_back(struct lendis_lease *lease, bool clean)
+{
+    struct attachment *attachment = lease->attachment;
+    pthread_mutex_t *lock = &attachment->pool->local->lock;
+    uint32_t index = lease->index;
+    bool ours;
+
+    if (lease->context) {
+        lease->context_free(lease->context);
+        lease->context = NULL;
+    }
+    if (clean) {
+        ours = queue_pass_on(&attachment->segment, index, lease->word);
+    } else {
+        ours = word_return(&attachment->segment.connections[index].word, lease->word);
+        attachment_ring(attachment);
+        attachment_count(attachment, COUNTER_returned, 1);
+    }
+    if (ours) {
+        atomic_store_explicit(&lease->held, false, memory_order_release);
+    } else {
+        pthread_mutex_lock(lock);
+        if (lease->owns_fd)
+            close(lease->fd);
+        lease->owns_fd = false;
+        atomic_store_explicit(&lease->held, false, memory_order_release);
+        pthread_mutex_unlock(lock);
+        attachment_count(attachment, COUNTER_revoked, 1);
+    }
+    pool_leave(attachment);
+    return ours ? 0 : LENDIS_E_REVOKED;
+}
+
+/* A lease of the parent's is not a forked child's to give back: the child's handle has no
+ * attachment, or another worker. */
+bool lease_is_mine(const struct lendis_lease *lease)
+{
+    struct local *local;
+
+    if (!lease || !lease->attachment)
+        return false;
+    local = lease->attachment->pool->local;
+    return atomic_load_explicit(&local->current, memory_order_relaxed) != NULL &&
+           atomic_load_explicit(&lease->held, memory_order_relaxed);
+}
+
+LENDIS_PUBLIC int lendis_acquire(struct lendis_pool *pool, int timeout_ms,
+                                 struct lendis_lease **lease)
+{
+    if (!pool || !lease || timeout_ms < -1)
+        return -EINVAL;
+    if (timeout_ms == 0)
+        return lease_acquire(pool, 0, lease);
+    return lease_acquire(pool, timeout_ms < 0 ? DEADLINE_OF_POOL : clock_deadline_ns(timeout_ms),
+                         lease);
+}
+
+LENDIS_PUBLIC int lendis_release(struct lendis_lease *lease)
+{
+    if (!lease_is_mine(lease))
+        return -EINVAL;
+    return give_back(lease, !lease->exposed && !lease->broken && session_is_clean(&lease->session));
+}
+
+LENDIS_PUBLIC int lendis_discard(struct lendis_lease *lease)
+{
+    if (!lease_is_mine(lease))
+        return -EINVAL;
+    return give_back(lease, false);
+}
+
+LENDIS_PUBLIC int lendis_lease_fd(const struct lendis_lease *lease)
+{
+    if (!lease_is_mine(lease))
+        return -EINVAL;
+    /* What the caller does with it we do not see. The struct is ours; const is the caller's view.
+     */
+    ((struct lendis_lease *)lease)->exposed = true;
+    return lease->fd;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pool handle: attaching, renewing after the broker's death, fork, detaching. The data path
+ * only passes through pool_enter() and pool_leave(): a few loads and one atomic add each.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include "client.h"
+#include "exec.h"
+#include "lendis/wire.h"
+
+/* Attempts to attach again: 10 ms, doubled up to 1 s, half of it random, so that hundreds of
+ * workers do not come at once. */
+#define RETRY_MIN_NS INT64_C(10000000)
+#define RETRY_MAX_NS INT64_C(1000000000)
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+int64_t clock_now_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+int64_t clock_coarse_ns(void)
+{
+    return clock_ns(CLOCK_MONOTONIC_COARSE);
+}
+
+int64_t clock_deadline_ns(int64_t timeout_ms)
+{
+    return timeout_ms < 0 ? INT64_MAX : clock_now_ns() + timeout_ms * 1000000;
+}
+
+/* The page that a child finds zeroed. */
+static struct local *local_new(void)
+{
+    void *page = mmap(NULL, sizeof(struct local), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (page == MAP_FAILED)
+        return NULL;
+    if (madvise(page, sizeof(struct local), MADV_WIPEONFORK) < 0) {
+        munmap(page, sizeof(struct local));
+        return NULL;
+    }
+    return page;
+}
+
+/* When to try again. Caller holds the lock. */
+static void schedule_retry(struct local *local, int why)
+{
+    int64_t delay = RETRY_MAX_NS, now = clock_coarse_ns();
+
+    if (local->failures < 7)
+        delay = RETRY_MIN_NS << local->failures;
+    local->failures++;
+    local->last_failure = why;
+    /* The low bits of the clock and the pid are random enough to spread workers. */
+    delay = delay / 2 + (clock_now_ns() ^ (int64_t)getpid() * 7919) % (delay / 2);
+    atomic_store_explicit(&local->retry_ns, now + delay, memory_order_relaxed);
+}
+
+/* Makes `fresh` current; `old` (may be NULL) is emptied when its last user leaves. Caller holds the
+ * lock. */
+static void make_current(struct lendis_pool *pool, struct attachment *fresh, struct attachment *old)
+{
+    struct local *local = pool->local;
+
+    local->failures = 0;
+    atomic_store_explicit(&local->retry_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&local->current, fresh, memory_order_seq_cst);
+    if (!old)
+        return;
+    atomic_store_explicit(&old->retired, true, memory_order_seq_cst);
+    if (atomic_load_explicit(&old->users, memory_order_seq_cst) == 0)
+        attachment_empty(old);
+}
+
+/* The parent's attachment that a child may take over: the one that is neither empty nor retired. */
+static struct attachment *inherited_attachment(struct lendis_pool *pool)
+{
+    for (struct attachment *each = pool->attachments; each; each = each->next)
+        if (each->catalog.header && !atomic_load_explicit(&each->retired, memory_order_relaxed))
+            return each;
+    return NULL;
+}
+
+/* The first use in this process. Results as lendis_attach(). */
+static int attach_first(struct lendis_pool *pool, bool now)
+{
+    struct local *local = pool->local;
+    struct attachment *fresh, *inherited;
+    int result = 0;
+
+    pthread_mutex_lock(&local->lock);
+    if (!atomic_load_explicit(&local->current, memory_order_relaxed)) {
+        if (!now &&
+            clock_coarse_ns() < atomic_load_explicit(&local->retry_ns, memory_order_relaxed)) {
+            result = local->last_failure;
+        } else {
+            inherited = inherited_attachment(pool);
+            result = attachment_open(pool, inherited, &fresh);
+            if (result == 0)
+                make_current(pool, fresh, inherited == fresh ? NULL : inherited);
+            else
+                schedule_retry(local, result);
+        }
+    }
+    pthread_mutex_unlock(&local->lock);
+    return result;
+}
+
+bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
+{
+    struct local *local = pool->local;
+    struct attachment *fresh;
+    bool renewed = true;
+
+    if (atomic_load_explicit(&local->current, memory_order_acquire) != attachment)
+        return true;
+    if (clock_coarse_ns() < atomic_load_explicit(&local->retry_ns, memory_order_relaxed) ||
+        pthread_mutex_trylock(&local->lock) != 0)
+        return false;
+    if (atomic_load_explicit(&local->current, memory_order_relaxed) == attachment) {
+        int result = attachment_open(pool, NULL, &fresh);
+
+        if (result == 0) {
+            make_current(pool, fresh, attachment);
+        } else {
+            schedule_retry(local, result);
+            renewed = false;
+        }
+    }
+    pthread_mutex_unlock(&local->lock);
+    return renewed;
+}
+
+int pool_enter(struct lendis_pool *pool, struct attachment **attachment)
+{
+    struct local *local = pool->local;
+
+    for (;;) {
+        struct attachment *current = atomic_load_explicit(&local->current, memory_order_acquire);
+
+        if (!current) {
+            int result = attach_first(pool, false);
+
+            if (result != 0)
+                return result;
+            continue;
+        }
+        if (attachment_is_orphan(current) && pool_renew(pool, current))
+            continue;
+        /* Pairs with make_current(): either it sees our use, or we see that it is no longer
+         * current. */
+        atomic_fetch_add_explicit(&current->users, 1, memory_order_seq_cst);
+        if (atomic_load_explicit(&local->current, memory_order_seq_cst) == current) {
+            *attachment = current;
+            return 0;
+        }
+        pool_leave(current);
+    }
+}
+
+void pool_leave(struct attachment *attachment)
+{
+    struct local *local = attachment->pool->local;
+
+    if (atomic_fetch_sub_explicit(&attachment->users, 1, memory_order_seq_cst) != 1 ||
+        !atomic_load_explicit(&attachment->retired, memory_order_seq_cst))
+        return;
+    pthread_mutex_lock(&local->lock);
+    if (atomic_load_explicit(&attachment->retired, memory_order_relaxed) &&
+        atomic_load_explicit(&attachment->users, memory_order_relaxed) == 0)
+        attachment_empty(attachment);
+    pthread_mutex_unlock(&local->lock);
+}
+
+static void pool_free(struct lendis_pool *pool)
+{
+    while (pool->attachments) {
+        struct attachment *next = pool->attachments->next;
+
+        free(pool->attachments);
+        pool->attachments = next;
+    }
+    if (pool->local)
+        munmap(pool->local, sizeof(struct local));
+    free(pool->socket_path);
+    free(pool->pool_name);
+    free(pool);
+}
+
+static const char *default_socket_path(void)
+{
+    /* secure_getenv(3): a setuid program must not be led to another broker. */
+    const char *path = secure_getenv("LENDIS_SOCKET");
+
+    return path && *path ? path : LENDIS_DEFAULT_SOCKET;
+}
+
+LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
+                                const struct lendis_options *options, struct lendis_pool **pool)
+{
+    struct lendis_options wanted = {0};
+    struct lendis_pool *made;
+    int result = 0;
+
+    if (!pool_name || !pool || !*pool_name || strlen(pool_name) >= CATALOG_NAME_SIZE)
+        return -EINVAL;
+    if (options) {
+        if (options->size < sizeof(size_t) + sizeof(unsigned))
+            return -EINVAL;
+        memcpy(&wanted, options, options->size < sizeof wanted ? options->size : sizeof wanted);
+        if (wanted.flags & ~LENDIS_LAZY)
+            return -EINVAL;
+    }
+    made = calloc(1, sizeof *made);
+    if (!made)
+        return -ENOMEM;
+    made->local = local_new();
+    made->socket_path = strdup(socket_path ? socket_path : default_socket_path());
+    made->pool_name = strdup(pool_name);
+    made->attach_timeout_ms = wanted.attach_timeout_ms > 0 ? wanted.attach_timeout_ms : 1000;
+    if (!made->local || !made->socket_path || !made->pool_name)
+        result = -ENOMEM;
+    if (result == 0 && !(wanted.flags & LENDIS_LAZY))
+        result = attach_first(made, true);
+    if (result != 0) {
+        pool_free(made);
+        return result;
+    }
+    *pool = made;
+    return 0;
+}
+
+LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
+{
+    if (!pool)
+        return;
+    /* In a child that never used the handle `current` is NULL: its copies are closed, nobody is
+     * told. */
+    for (struct attachment *each = pool->attachments; each; each = each->next)
+        attachment_empty(each);
+    exec_forget(pool->local);
+    if (pool->reader_free)
+        pool->reader_free(atomic_load(&pool->local->reader));
+    pool_free(pool);
+}

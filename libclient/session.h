@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The session state of a leased connection, as far as lendis saw it: what was sent through
+ * lendis_lease_command() and lendis_command(), and what came back. Decides I3: a connection whose
+ * session is not as the pool's profile has it is not lent again without replacement.
+ */
+#ifndef LENDIS_SESSION_H
+#define LENDIS_SESSION_H
+
+#include <stdbool.h>
+#include "command.h"
+
+struct session {
+    bool multi;   /* MULTI without EXEC or DISCARD */
+    bool watch;   /* WATCH without what ends it */
+    bool changed; /* db, user, name, protocol, subscriptions, modes: not to be undone from here */
+};
+
+/* `command` was sent and answered; `error` says that the answer was an error reply. */
+void session_follow(struct session *session, const struct command *command, bool error);
+
+static inline bool session_is_clean(const struct session *session)
+{
+    return !session->multi && !session->watch && !session->changed;
+}
+
+#endif

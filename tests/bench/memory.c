@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What lendis costs in memory: shared memory for a connection, a worker and a pool, as laid out and
+ * as allocated by the kernel; and private memory of a worker (Private_Clean + Private_Dirty of
+ * /proc/PID/smaps_rollup) that was forked from a master, attached and not, beside one with a
+ * hiredis connection of its own. Kernel memory of sockets is not in these figures.
+ *
+ * Starts its own redis-server and lendisd. Prints "name<TAB>value" lines with --tsv, else a text.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "lendis_hiredis.h"
+#include "tests/support/support.h"
+
+#define WORKERS        50u
+#define COMMANDS       1000u
+#define POOL_SIZE      16u
+#define READY_LIMIT_MS 30000
+#define LAYOUT_WORKERS 1000u
+#define LEAST_WORKERS  100u
+#define MEMFD_NAME_MAX 64
+
+static struct redis_server redis;
+static struct lendisd broker;
+static bool tsv;
+
+static void print_bytes(const char *name, double bytes, const char *text)
+{
+    if (tsv)
+        printf("%s\t%.0f\n", name, bytes);
+    else
+        printf("  %-62s %9.0f bytes\n", text, bytes);
+    fflush(stdout);
+}
+
+/* ---- shared memory ---- */
+
+static double bytes_per_connection(void)
+{
+    double more = (double)segment_size(LENDIS_MAX_CONNECTIONS, LAYOUT_WORKERS);
+    double less = (double)segment_size(1, LAYOUT_WORKERS);
+
+    return (more - less) / (LENDIS_MAX_CONNECTIONS - 1);
+}
+
+/* The worst over all sizes of the worker table: the ring of waiters grows by powers of two. */
+static double bytes_per_worker(void)
+{
+    double one = (double)segment_size(1, 1), worst = 0;
+
+    for (uint32_t workers = LEAST_WORKERS; workers <= LENDIS_MAX_WORKERS; workers++) {
+        double each = ((double)segment_size(1, workers) - one) / (workers - 1);
+
+        if (each > worst)
+            worst = each;
+    }
+    return worst;
+}
+
+/* Bytes that the kernel has allocated for the broker's memfds of this name (fstat(2), st_blocks);
+ * pages that nobody touched take none. */
+static double allocated(const char *memfd_name)
+{
+    char directory[64], wanted[MEMFD_NAME_MAX];
+    struct dirent *entry;
+    double bytes = 0;
+    DIR *fds;
+
+    snprintf(directory, sizeof directory, "/proc/%d/fd", (int)broker.pid);
+    snprintf(wanted, sizeof wanted, "/memfd:%s", memfd_name);
+    fds = opendir(directory);
+    if (!fds)
+        give_up("%s: %s", directory, strerror(errno));
+    while ((entry = readdir(fds))) {
+        char path[sizeof directory + sizeof entry->d_name + 1], target[256];
+        struct stat stat_;
+        ssize_t length;
+
+        snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+        length = readlink(path, target, sizeof target - 1);
+        if (length < 0)
+            continue;
+        target[length] = '\0';
+        if (strncmp(target, wanted, strlen(wanted)) == 0 && stat(path, &stat_) == 0)
+            bytes += (double)stat_.st_blocks * 512;
+    }
+    closedir(fds);
+    return bytes;
+}
+
+static void print_shared(void)
+{
+    double connection = bytes_per_connection(), worker = bytes_per_worker();
+
+    print_bytes("shared_connection", connection, "shared memory per connection");
+    print_bytes("shared_worker", worker, "shared memory per worker, at most");
+    print_bytes("shared_fixed", (double)segment_size(1, 1) - connection - worker,
+                "shared memory per pool, fixed part");
+    print_bytes("shared_layout", (double)segment_size(POOL_SIZE, LAYOUT_WORKERS),
+                "   laid out for 16 connections and 1,000 workers");
+    print_bytes("shared_empty", allocated(SEGMENT_MEMFD_NAME),
+                "   allocated of that, nobody attached");
+    print_bytes("catalog_empty", allocated(CATALOG_MEMFD_NAME), "   allocated of the catalog");
+}
+
+/* ---- private memory ---- */
+
+struct scenario {
+    bool connect;      /* a hiredis connection of its own */
+    bool attach;       /* one lease of the inherited handle */
+    unsigned commands; /* through either */
+    struct lendis_pool *pool;
+};
+
+static bool run_direct(const struct scenario *scenario)
+{
+    redisContext *context = redis_open(&redis);
+
+    for (unsigned i = 0; i < scenario->commands; i++) {
+        redisReply *reply = redisCommand(context, "GET key");
+
+        if (!reply)
+            return false;
+        freeReplyObject(reply);
+    }
+    return true;
+}
+
+static bool run_lendis(const struct scenario *scenario)
+{
+    struct lendis_lease *lease;
+
+    if (lendis_acquire(scenario->pool, -1, &lease) != 0 || lendis_release(lease) != 0)
+        return false;
+    for (unsigned i = 0; i < scenario->commands; i++) {
+        redisReply *reply = lendis_command(scenario->pool, "GET key");
+
+        if (!reply)
+            return false;
+        freeReplyObject(reply);
+    }
+    return true;
+}
+
+/* Does what the scenario says, then only waits. */
+static int worker(struct crew *crew, unsigned number)
+{
+    const struct scenario *scenario = crew->context;
+
+    (void)number;
+    if (scenario->connect && !run_direct(scenario))
+        return 1;
+    if (scenario->attach && !run_lendis(scenario))
+        return 1;
+    crew_ready(crew);
+    return 0;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double left = *(const double *)a, right = *(const double *)b;
+
+    return (left > right) - (left < right);
+}
+
+static double median_private(const struct crew *crew)
+{
+    double private[WORKERS];
+
+    for (unsigned i = 0; i < WORKERS; i++) {
+        struct memory_use use;
+
+        if (!memory_use(crew->pids[i], &use))
+            give_up("/proc/%d/smaps_rollup: %s", (int)crew->pids[i], strerror(errno));
+        private[i] = (double)use.private;
+    }
+    qsort(private, WORKERS, sizeof *private, compare_doubles);
+    return (private[WORKERS / 2 - 1] + private[WORKERS / 2]) / 2;
+}
+
+/* The median of private memory of 50 workers; `with_all` is called while they are all there. */
+static double measure(struct scenario scenario, void (*with_all)(void))
+{
+    struct crew crew;
+    double median;
+
+    crew_start(&crew, WORKERS, 0, worker, &scenario);
+    if (!eventually(atomic_load(&crew.control->ready) == WORKERS, READY_LIMIT_MS))
+        give_up("%u of %u workers are ready", atomic_load(&crew.control->ready), WORKERS);
+    median = median_private(&crew);
+    if (with_all)
+        with_all();
+    crew_go(&crew);
+    if (!crew_wait(&crew, 10000) || crew_failures(&crew) != 0)
+        give_up("workers failed");
+    crew_end(&crew);
+    return median;
+}
+
+static double broker_before;
+
+static double broker_private(void)
+{
+    struct memory_use use;
+
+    return memory_use(broker.pid, &use) ? (double)use.private : 0;
+}
+
+static void look_at_attached(void)
+{
+    print_bytes("shared_attached", allocated(SEGMENT_MEMFD_NAME),
+                "   allocated of the segment, 50 workers attached");
+    print_bytes("catalog_attached", allocated(CATALOG_MEMFD_NAME), "   allocated of the catalog");
+    print_bytes("broker_worker", (broker_private() - broker_before) / WORKERS,
+                "   private memory of the broker per attached worker");
+}
+
+static void look_at_used(void)
+{
+    print_bytes("shared_used", allocated(SEGMENT_MEMFD_NAME),
+                "   allocated of the segment, 50 workers at work");
+}
+
+static void print_private(void)
+{
+    double alone, direct, direct_used, handle, attached, used;
+    struct lendis_pool *pool;
+    int result;
+
+    alone = measure((struct scenario){0}, NULL);
+    direct = measure((struct scenario){.connect = true}, NULL);
+    direct_used = measure((struct scenario){.connect = true, .commands = COMMANDS}, NULL);
+    broker_before = broker_private();
+    result = lendis_attach(broker.socket_path, "p", NULL, &pool);
+    if (result != 0)
+        give_up("lendis_attach: %s", lendis_strerror(result));
+    handle = measure((struct scenario){.pool = pool}, NULL);
+    attached = measure((struct scenario){.attach = true, .pool = pool}, look_at_attached);
+    used = measure((struct scenario){.attach = true, .commands = COMMANDS, .pool = pool},
+                   look_at_used);
+    lendis_detach(pool);
+
+    print_bytes("private_alone", alone, "private memory of a forked worker that does nothing");
+    print_bytes("private_handle", handle - alone, "more, master attached, worker does not use it");
+    print_bytes("private_attached", attached - alone, "more, worker attached and leased once");
+    print_bytes("private_used", used - alone, "more, after 1,000 lendis_command()");
+    print_bytes("private_direct", direct - alone, "more, with a hiredis connection of its own");
+    print_bytes("private_direct_used", direct_used - alone, "more, after 1,000 redisCommand()");
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"tsv", no_argument, NULL, 't'}, {0}};
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (option != 't')
+            return 2;
+        tsv = true;
+    }
+    redis_start(&redis);
+    lendisd_start(&broker, "max_workers = %u\n[pool p]\nredis = %s\nsize = %u\nmin_idle = %u\n",
+                  LAYOUT_WORKERS, redis.unix_url, POOL_SIZE, POOL_SIZE);
+    print_shared();
+    print_private();
+    lendisd_stop(&broker);
+    redis_stop(&redis);
+    return 0;
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Something happens to a worker at every step that it takes: it is killed, stopped, it forks, it
+ * becomes another program. For each scenario (subject.c) and each action (steps.h) the scenario
+ * runs again and again, with the action at step 1, 2, 3, ... until it ends before the step comes. So
+ * every step is covered, by construction. The idea is SQLite's, which fails the n-th allocation.
+ *
+ * Two other workers, one that holds connections and one that waits, and a real lendisd and
+ * redis-server stay through all runs. After each run: no connection and no waiter is left behind
+ * (I1, I6), whoever waited was served (I7), the others can lease every connection and get right
+ * replies on it (I2, I3, I4), and the broker has as many descriptors and workers as before (I8).
+ *
+ * Built in the crash flavour; lendisd is the plain one. Usage: killpoints [SCENARIO [ACTION [STEP]]]
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "lendis/queue.h"
+#include "tests/crash/peer.h"
+#include "tests/crash/samples.h"
+#include "tests/crash/subject.h"
+
+#define SIZE 3u /* connections of the pool */
+/* What DESIGN promises (I6, I7), and when it is certainly broken: a busy machine is late now and
+ * then, so the promise may be missed by one run in fifty, and the last limit by none. */
+#define RECOVERY_NS INT64_C(100000000)
+#define LIMIT_MS    1000
+/* Of an idle connection beside a waiter (I7). */
+#define BESIDE_NS INT64_C(10000000)
+/* A scenario that takes more steps does not end. */
+#define STEPS_MAX 1000u
+/* Runs of one case that may fail before the next case. */
+#define FAILURES_MAX 2u
+
+static struct {
+    struct redis_server redis;
+    struct lendisd broker;
+    struct observer observer;
+    struct crew peers;
+    struct peer holder, waiter;
+    struct lendis_pool *master;
+    int broker_fds;      /* between runs */
+    unsigned registered; /* workers between runs */
+} world;
+
+/* One run. */
+static struct {
+    const struct scenario *scenario;
+    enum step_action action;
+    unsigned step;
+    struct subject subject;
+    struct crew crew; /* of one */
+    struct subject_report *report;
+    int input[2];         /* what an exec'ed program reads */
+    int execed[2];        /* ends at execve(2) */
+    bool triggered;
+    bool waiting;         /* the waiter was told to */
+    int64_t free_ns;      /* when a connection last became free, or its holder died */
+    int64_t beside_ns;    /* since when a connection is idle beside the waiter; 0: it is not */
+    int64_t beside_worst; /* longest such time */
+    char problem[768];
+} run;
+
+static struct samples recoveries, served, beside;
+static unsigned runs, steps_covered;
+
+static bool problem(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static bool problem(const char *format, ...)
+{
+    va_list arguments;
+
+    if (run.problem[0] != '\0')
+        return false; /* the first one counts */
+    va_start(arguments, format);
+    vsnprintf(run.problem, sizeof run.problem, format, arguments);
+    va_end(arguments);
+    print_words(&world.observer);
+    return false;
+}
+
+/* ---- looking at the segment ---- */
+
+static unsigned registered(void)
+{
+    unsigned count = 0;
+
+    for (uint32_t i = 0; i < world.observer.catalog.worker_max; i++)
+        count += shm_load32(&world.observer.catalog.workers[i].pool) != 0;
+    return count;
+}
+
+static bool queued(uint32_t slot)
+{
+    const struct segment *segment = &world.observer.segment;
+
+    for (uint32_t i = 0; i < segment->cell_count; i++) {
+        uint64_t cell = shm_load_relaxed(&segment->cells[i]);
+
+        if (cell_state(cell) == CELL_WAITING && cell_slot(cell) == slot)
+            return true;
+    }
+    return false;
+}
+
+/* How many threads of this worker sleep in the queue. */
+static unsigned asleep(uint32_t worker)
+{
+    const struct segment *segment = &world.observer.segment;
+    unsigned count = 0;
+
+    for (uint32_t i = 0; i < segment->slot_max; i++)
+        if (atomic_load(&segment->slots[i].owner) == 1 + worker &&
+            atomic_load(&segment->slots[i].wake) == WAKE_ASLEEP)
+            count++;
+    return count;
+}
+
+/* For how long a connection has been idle while the waiter, which is alive, waits. */
+static void watch(void)
+{
+    int64_t now = now_ns();
+
+    if (!run.waiting || words_in(&world.observer, WORD_IDLE) == 0 || !queued(world.waiter.worker)) {
+        run.beside_ns = 0;
+        return;
+    }
+    if (run.beside_ns == 0)
+        run.beside_ns = now;
+    if (now - run.beside_ns > run.beside_worst)
+        run.beside_worst = now - run.beside_ns;
+}
+
+/* Polls ten times a millisecond, for times are measured here. */
+#define watch_until(expression, limit_ms)                                                          \
+    ({                                                                                             \
+        int64_t watch_limit = now_ns() + (int64_t)(limit_ms)*1000000;                              \
+        bool watch_held;                                                                           \
+        while (!(watch_held = (expression)) && now_ns() < watch_limit) {                           \
+            sleep_us(100);                                                                         \
+            watch();                                                                               \
+        }                                                                                          \
+        watch_held;                                                                                \
+    })
+
+/* ---- the other workers ---- */
+
+static int run_peer(struct crew *crew, unsigned number)
+{
+    (void)crew;
+    return peer_run(number == 0 ? &world.holder : &world.waiter, world.broker.socket_path, "p");
+}
+
+/* Waits for the answer to the last order, which must have succeeded. */
+static bool peer_did(struct peer *peer, unsigned count, int limit_ms, int64_t *when_ns)
+{
+    struct peer_answer answer;
+
+    if (!watch_until(peer_answered(peer), limit_ms) || !peer_answer(peer, &answer, 0))
+        return problem("the %s still waits after %d ms", peer->name, limit_ms);
+    if (answer.result != 0 || answer.count != count)
+        return problem("%u of %u: %s", answer.count, count, answer.text);
+    if (when_ns)
+        *when_ns = answer.when_ns;
+    return true;
+}
+
+static bool hold(unsigned count)
+{
+    peer_ask_lease(&world.holder, count, LIMIT_MS);
+    return peer_did(&world.holder, count, LIMIT_MS + 500, NULL);
+}
+
+/* The holder gives `count` back. */
+static bool let_go(unsigned count)
+{
+    if (count == 0)
+        return true;
+    peer_ask_release(&world.holder, count);
+    return peer_did(&world.holder, count, LIMIT_MS, &run.free_ns);
+}
+
+/* The waiter queues up, if it is not served at once. */
+static bool start_waiting(void)
+{
+    peer_ask_lease(&world.waiter, 1, 5 * LIMIT_MS);
+    run.waiting = true;
+    return watch_until(asleep(world.waiter.worker) > 0 || peer_answered(&world.waiter), LIMIT_MS) ||
+           problem("the waiter neither waits nor leases");
+}
+
+/* The waiter, if there is one, gets its connection soon, and gives it back. */
+static bool waiter_is_served(void)
+{
+    int64_t when_ns;
+
+    if (!run.waiting)
+        return true;
+    if (!peer_did(&world.waiter, 1, LIMIT_MS, &when_ns))
+        return false;
+    run.waiting = false;
+    samples_add(&served, when_ns > run.free_ns ? when_ns - run.free_ns : 0);
+    samples_add(&beside, run.beside_worst);
+    peer_ask_release(&world.waiter, 1);
+    return peer_did(&world.waiter, 1, LIMIT_MS, NULL);
+}
+
+/* ---- the world ---- */
+
+static void world_end(void)
+{
+    crew_end(&world.peers);
+    peer_close(&world.holder);
+    peer_close(&world.waiter);
+    if (world.master)
+        lendis_detach(world.master);
+    world.master = NULL;
+    observer_close(&world.observer);
+    lendisd_kill(&world.broker);
+}
+
+static void world_start(void)
+{
+    int result;
+
+    lendisd_start(&world.broker, "[pool p]\nredis = %s\nsize = %u\nmin_idle = %u\n",
+                  world.redis.unix_url, SIZE, SIZE);
+    segment_observe(&world.observer, world.broker.socket_path, "p");
+    if (!pool_fills(&world.observer, SIZE, 10000))
+        give_up("the pool does not fill");
+    peer_init(&world.holder, "holder");
+    peer_init(&world.waiter, "waiter");
+    crew_start(&world.peers, 2, 0, run_peer, NULL);
+    peer_ready(&world.holder, world.peers.pids[0]);
+    peer_ready(&world.waiter, world.peers.pids[1]);
+    result = lendis_attach(world.broker.socket_path, "p", NULL, &world.master);
+    if (result != 0)
+        give_up("attach: %s", lendis_strerror(result));
+    world.broker_fds = count_fds(world.broker.pid);
+    world.registered = registered();
+}
+
+/* A child of ours that was forked from the master inherits every descriptor. */
+static bool warm_master(void)
+{
+    struct lendis_lease *leases[SIZE];
+    int result = 0;
+
+    for (unsigned i = 0; i < SIZE; i++) {
+        result = lendis_acquire(world.master, LIMIT_MS, &leases[i]);
+        if (result != 0)
+            return problem("lease %u of %u in the parent: %s", i + 1, SIZE,
+                           lendis_strerror(result));
+    }
+    for (unsigned i = 0; i < SIZE; i++)
+        lendis_release(leases[i]);
+    return true;
+}
+
+/* Between runs everything is as it was: nothing is lost, nothing is left behind. */
+static bool world_is_whole(void)
+{
+    if (!watch_until(pool_is_full(&world.observer, SIZE), LIMIT_MS))
+        return problem("the pool is not full again");
+    if (!eventually(registered() == world.registered, LIMIT_MS))
+        return problem("%u workers are registered, %u before", registered(), world.registered);
+    if (!eventually(count_fds(world.broker.pid) == world.broker_fds, LIMIT_MS)) {
+        print_fds(world.broker.pid);
+        return problem("the broker has %d descriptors, %d before", count_fds(world.broker.pid),
+                       world.broker_fds);
+    }
+    return hold(SIZE) && let_go(SIZE) && warm_master();
+}
+
+/* ---- the subject ---- */
+
+enum state { RUNNING, OVER, STOPPED, GONE };
+
+static int run_subject(struct crew *crew, unsigned number)
+{
+    int status;
+
+    run.subject.report = crew_result(crew, number);
+    dup2(run.input[0], STDIN_FILENO);
+    close(run.input[1]);
+    status = subject_run(&run.subject, run.scenario);
+    return status;
+}
+
+static void subject_start(void)
+{
+    run.subject.socket_path = world.broker.socket_path;
+    run.subject.pool_name = "p";
+    run.subject.size = SIZE;
+    run.subject.master = world.master;
+    run.subject.plan = (struct step_plan){.action = run.action, .target = run.step};
+    if (pipe2(run.input, O_CLOEXEC) < 0 || pipe2(run.execed, O_CLOEXEC | O_NONBLOCK) < 0)
+        give_up("pipe2: %s", strerror(errno));
+    crew_start(&run.crew, 1, sizeof(struct subject_report), run_subject, NULL);
+    run.report = crew_result(&run.crew, 0);
+    close(run.input[0]);
+    close(run.execed[1]);
+}
+
+static bool execed(void)
+{
+    char byte;
+
+    return read(run.execed[0], &byte, 1) == 0;
+}
+
+static enum state subject_state(void)
+{
+    siginfo_t info = {0};
+
+    if (waitid(P_PID, (id_t)run.crew.pids[0], &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) < 0)
+        give_up("waitid: %s", strerror(errno));
+    if (info.si_pid != 0)
+        return info.si_code == CLD_STOPPED ? STOPPED : GONE;
+    if (atomic_load(&run.report->stage) >= SUBJECT_DONE)
+        return OVER;
+    return run.action == STEP_EXEC && execed() ? GONE : RUNNING;
+}
+
+static bool subject_sleeps(void)
+{
+    unsigned worker = atomic_load(&run.report->worker);
+
+    return worker != 0 && asleep(worker - 1) >= (run.scenario->before ? 2u : 1u);
+}
+
+static bool subject_prepared(void)
+{
+    if (watch_until(atomic_load(&run.report->stage) != SUBJECT_PREPARES || subject_state() == GONE,
+                    5 * LIMIT_MS) &&
+        atomic_load(&run.report->stage) == SUBJECT_READY)
+        return true;
+    return problem("the subject does not get ready: %s", run.report->text);
+}
+
+/* Ends whatever is left of it: the process, a child that lingers, an exec'ed program. */
+static void subject_end(void)
+{
+    pid_t child = atomic_load(&run.report->steps.child);
+
+    close(run.input[1]);
+    close(run.execed[0]);
+    crew_signal(&run.crew, 0, SIGKILL);
+    crew_wait_one(&run.crew, 0, 5 * LIMIT_MS);
+    if (child > 0) {
+        /* Ours since its parent died (PR_SET_CHILD_SUBREAPER), unless that had reaped it. */
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
+    crew_end(&run.crew);
+}
+
+/* ---- a run ---- */
+
+/* What happens while the subject waits, or when it ends before it waits. */
+static bool trigger(void)
+{
+    run.triggered = true;
+    if (run.scenario->waiter == WAITER_BEHIND && !start_waiting())
+        return false;
+    return run.scenario->trigger != WHEN_ASLEEP || let_go(1);
+}
+
+/* Runs the phase until it is over or the action has happened. */
+static bool phase(enum state *state)
+{
+    int64_t limit_ns = now_ns() + INT64_C(5000000) * LIMIT_MS;
+
+    atomic_store(&run.report->go, true);
+    for (;;) {
+        *state = subject_state();
+        if (!run.triggered && (*state != RUNNING || subject_sleeps()) && !trigger())
+            return false;
+        if (*state != RUNNING)
+            break;
+        if (now_ns() > limit_ns)
+            return problem("the phase does not end");
+        sleep_us(50);
+        watch();
+    }
+    if (run.scenario->trigger == WHEN_OVER && !let_go(1))
+        return false;
+    if (*state == GONE || *state == OVER)
+        run.free_ns = now_ns();
+    return true;
+}
+
+/* With the subject stopped, the others go on on what is left. */
+static bool others_go_on(void)
+{
+    unsigned left = SIZE - run.scenario->stuck;
+
+    return let_go(world.holder.held) && waiter_is_served() && hold(left) && let_go(left);
+}
+
+static bool resume(enum state *state)
+{
+    if (!others_go_on())
+        return false;
+    run.free_ns = now_ns();
+    if (run.action == STEP_STOP_KILL) {
+        crew_signal(&run.crew, 0, SIGKILL);
+        *state = GONE;
+        return true;
+    }
+    crew_signal(&run.crew, 0, SIGCONT);
+    if (!watch_until(atomic_load(&run.report->stage) >= SUBJECT_DONE, 5 * LIMIT_MS))
+        return problem("the subject does not go on after SIGCONT");
+    *state = OVER;
+    return true;
+}
+
+/* Everything is free again, and soon. */
+static bool settle(enum state state)
+{
+    if (!waiter_is_served() || !let_go(world.holder.held))
+        return false;
+    if (!watch_until(pool_is_full(&world.observer, SIZE), LIMIT_MS))
+        return problem("the pool is not full after %d ms", LIMIT_MS);
+    samples_add(&recoveries, now_ns() - run.free_ns);
+    if (state == GONE)
+        return true;
+    if (atomic_load(&run.report->stage) == SUBJECT_FAILED)
+        return problem("the subject: %s", run.report->text);
+    atomic_store(&run.report->finish, true);
+    if (crew_wait_one(&run.crew, 0, 5 * LIMIT_MS) != 0)
+        return problem("a forked child: %s", run.report->steps.text);
+    return true;
+}
+
+static bool run_once(const struct scenario *scenario, enum step_action action, unsigned step,
+                     bool *reached)
+{
+    enum state state;
+    bool right;
+
+    memset(&run, 0, sizeof run);
+    run.scenario = scenario;
+    run.action = action;
+    run.step = step;
+    subject_start();
+    right = subject_prepared() && (scenario->idle == SIZE || hold(SIZE - scenario->idle)) &&
+            (scenario->waiter != WAITER_FIRST || start_waiting()) && phase(&state) &&
+            (state != STOPPED || resume(&state)) && settle(state);
+    *reached = atomic_load(&run.report->steps.reached);
+    if (right && !*reached && step == 0)
+        steps_covered = atomic_load(&run.report->steps.steps);
+    if (!right)
+        fprintf(stderr, "%s %s %u (before \"%s\"): %s\n", scenario->name, step_action_name(action),
+                step, run.report->steps.where, run.problem);
+    subject_end();
+    if (right && !world_is_whole()) {
+        fprintf(stderr, "%s %s %u, afterwards: %s\n", scenario->name, step_action_name(action),
+                step, run.problem);
+        right = false;
+    }
+    runs++;
+    return right;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* A well-behaved worker: see peer.h. */
+#include "tests/crash/peer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "client.h"
+#include "lendis_hiredis.h"
+
+#define PEER_LEASES_MAX 64
+
+enum peer_order { PEER_LEASE, PEER_RELEASE };
+
+struct peer_request {
+    enum peer_order order;
+    unsigned count;
+    int timeout_ms;
+};
+
+/* The peer's side. */
+struct peer_state {
+    const char *name;
+    struct lendis_pool *pool;
+    struct lendis_lease *leases[PEER_LEASES_MAX];
+    unsigned held;
+    unsigned long serial; /* no two ECHOs are alike */
+};
+
+void peer_init(struct peer *peer, const char *name)
+{
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        give_up("socketpair: %s", strerror(errno));
+    *peer = (struct peer){.name = name, .link = ends[0], .other_link = ends[1]};
+}
+
+static bool echo_is_right(struct peer_state *state, struct lendis_lease *lease,
+                          struct peer_answer *answer)
+{
+    redisReply *reply;
+    char token[64];
+    bool right;
+
+    snprintf(token, sizeof token, "%s:%lu", state->name, ++state->serial);
+    reply = lendis_lease_command(lease, "ECHO %s", token);
+    right = reply && reply->type == REDIS_REPLY_STRING && strcmp(reply->str, token) == 0;
+    if (!right)
+        snprintf(answer->text, sizeof answer->text, "%s: ECHO %s got %.80s", state->name, token,
+                 !reply ? lendis_strerror(lendis_pool_error(state->pool, NULL))
+                        : (reply->str ? reply->str : "no text"));
+    if (reply)
+        freeReplyObject(reply);
+    return right;
+}
+
+static void lease(struct peer_state *state, const struct peer_request *request,
+                  struct peer_answer *answer)
+{
+    while (answer->count < request->count && state->held < PEER_LEASES_MAX) {
+        struct lendis_lease *got;
+
+        answer->result = lendis_acquire(state->pool, request->timeout_ms, &got);
+        if (answer->result != 0) {
+            snprintf(answer->text, sizeof answer->text, "%s: lease %u of %u: %s", state->name,
+                     answer->count + 1, request->count, lendis_strerror(answer->result));
+            return;
+        }
+        state->leases[state->held++] = got;
+        answer->when_ns = now_ns();
+        answer->count++;
+        if (!echo_is_right(state, got, answer)) {
+            answer->result = -EBADMSG;
+            return;
+        }
+    }
+}
+
+/* The oldest first. */
+static void release(struct peer_state *state, const struct peer_request *request,
+                    struct peer_answer *answer)
+{
+    while (answer->count < request->count && state->held > 0) {
+        int result = lendis_release(state->leases[0]);
+
+        memmove(state->leases, state->leases + 1, (--state->held) * sizeof *state->leases);
+        answer->count++;
+        if (result != 0 && answer->result == 0) {
+            answer->result = result;
+            snprintf(answer->text, sizeof answer->text, "%s: release: %s", state->name,
+                     lendis_strerror(result));
+        }
+    }
+}
+
+int peer_run(struct peer *peer, const char *socket_path, const char *pool_name)
+{
+    struct peer_state state = {.name = peer->name};
+    struct peer_request request;
+    uint32_t worker;
+    int result;
+
+    close(peer->link);
+    result = lendis_attach(socket_path, pool_name, NULL, &state.pool);
+    if (result != 0)
+        give_up("%s: attach: %s", peer->name, lendis_strerror(result));
+    worker = atomic_load(&state.pool->local->current)->worker;
+    if (send(peer->other_link, &worker, sizeof worker, MSG_NOSIGNAL) < 0)
+        return 1;
+    while (recv(peer->other_link, &request, sizeof request, 0) == sizeof request) {
+        struct peer_answer answer = {0};
+
+        if (request.order == PEER_LEASE)
+            lease(&state, &request, &answer);
+        else
+            release(&state, &request, &answer);
+        if (answer.when_ns == 0)
+            answer.when_ns = now_ns();
+        if (send(peer->other_link, &answer, sizeof answer, MSG_NOSIGNAL) < 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* ---- the watching process ---- */
+
+static bool readable(const struct peer *peer, int limit_ms)
+{
+    struct pollfd link = {.fd = peer->link, .events = POLLIN};
+
+    return poll(&link, 1, limit_ms) > 0;
+}
+
+void peer_ready(struct peer *peer, pid_t pid)
+{
+    close(peer->other_link);
+    peer->other_link = -1;
+    peer->pid = pid;
+    if (!readable(peer, 5000) ||
+        recv(peer->link, &peer->worker, sizeof peer->worker, 0) != sizeof peer->worker)
+        give_up("%s does not attach", peer->name);
+}
+
+void peer_close(struct peer *peer)
+{
+    if (peer->link > 0)
+        close(peer->link);
+    peer->link = -1;
+}
+
+static void ask(struct peer *peer, const struct peer_request *request)
+{
+    if (peer->asked)
+        give_up("%s was asked before it answered", peer->name);
+    if (send(peer->link, request, sizeof *request, MSG_NOSIGNAL) < 0)
+        give_up("%s is gone: %s", peer->name, strerror(errno));
+    peer->asked = true;
+    peer->leasing = request->order == PEER_LEASE;
+}
+
+void peer_ask_lease(struct peer *peer, unsigned count, int timeout_ms)
+{
+    ask(peer, &(struct peer_request){PEER_LEASE, count, timeout_ms});
+}
+
+void peer_ask_release(struct peer *peer, unsigned count)
+{
+    ask(peer, &(struct peer_request){PEER_RELEASE, count, 0});
+}
+
+bool peer_answered(const struct peer *peer)
+{
+    return readable(peer, 0);
+}
+
+bool peer_answer(struct peer *peer, struct peer_answer *answer, int limit_ms)
+{
+    ssize_t got;
+
+    if (!readable(peer, limit_ms))
+        return false;
+    got = recv(peer->link, answer, sizeof *answer, 0);
+    if (got != sizeof *answer)
+        give_up("%s is gone", peer->name);
+    peer->asked = false;
+    if (peer->leasing)
+        peer->held += answer->count;
+    else
+        peer->held -= answer->count;
+    return true;
+}

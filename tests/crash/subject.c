@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: MIT */
+/* The process that crashes, and the scenarios: see subject.h. */
+#include "tests/crash/subject.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "client.h"
+#include "lendis/queue.h"
+#include "lendis_hiredis.h"
+
+/* Far longer than anything takes, a stop of the process included. */
+#define LONG_MS  20000
+#define SHORT_MS 3
+/* The end of every connection held, of which there are at most so many. */
+#define WARM_MAX 16
+
+static bool ok(struct subject *subject, const char *what, int result)
+{
+    if (result == 0)
+        return true;
+    snprintf(subject->report->text, sizeof subject->report->text, "%s: %s (%d)", what,
+             lendis_strerror(result), result);
+    return false;
+}
+
+/* ---- what a subject does before ---- */
+
+static int attach(struct subject *subject, unsigned flags)
+{
+    struct lendis_options options = {
+        .size = sizeof options, .flags = flags, .attach_timeout_ms = LONG_MS};
+
+    return lendis_attach(subject->socket_path, subject->pool_name, &options, &subject->pool);
+}
+
+static bool prepare_nothing(struct subject *subject)
+{
+    (void)subject;
+    return true;
+}
+
+static bool prepare_lazy(struct subject *subject)
+{
+    return ok(subject, "attach", attach(subject, LENDIS_LAZY));
+}
+
+static bool prepare_attached(struct subject *subject)
+{
+    if (!ok(subject, "attach", attach(subject, 0)))
+        return false;
+    atomic_store(&subject->report->worker,
+                 1 + atomic_load(&subject->pool->local->current)->worker);
+    return true;
+}
+
+/* Every descriptor is in the cache. */
+static bool prepare_warm(struct subject *subject)
+{
+    struct lendis_lease *leases[WARM_MAX];
+    bool right = prepare_attached(subject);
+    unsigned count = 0;
+
+    while (right && count < subject->size && count < WARM_MAX)
+        right = ok(subject, "warm", lendis_acquire(subject->pool, LONG_MS, &leases[count++]));
+    while (right && count > 0)
+        right = ok(subject, "warm", lendis_release(leases[--count]));
+    return right;
+}
+
+static bool prepare_lease(struct subject *subject)
+{
+    return prepare_warm(subject) &&
+           ok(subject, "acquire", lendis_acquire(subject->pool, LONG_MS, &subject->lease));
+}
+
+/* The reply to a command that lendis did not see is on its way. */
+static bool prepare_unread(struct subject *subject)
+{
+    static const char command[] = "*2\r\n$4\r\nECHO\r\n$6\r\nunread\r\n";
+
+    return prepare_lease(subject) &&
+           send(lendis_lease_fd(subject->lease), command, sizeof command - 1, MSG_NOSIGNAL) > 0;
+}
+
+/* A handle of the parent's, which nobody in this process has used. */
+static bool prepare_inherited(struct subject *subject)
+{
+    subject->pool = subject->master;
+    return true;
+}
+
+/* ---- phases ---- */
+
+static bool phase_attach(struct subject *subject)
+{
+    return ok(subject, "attach", attach(subject, 0));
+}
+
+static bool phase_lease(struct subject *subject)
+{
+    struct lendis_lease *lease;
+
+    return ok(subject, "acquire", lendis_acquire(subject->pool, LONG_MS, &lease)) &&
+           ok(subject, "release", lendis_release(lease));
+}
+
+static bool phase_release(struct subject *subject)
+{
+    return ok(subject, "release", lendis_release(subject->lease));
+}
+
+static bool phase_discard(struct subject *subject)
+{
+    return ok(subject, "discard", lendis_discard(subject->lease));
+}
+
+static bool phase_timeout(struct subject *subject)
+{
+    struct lendis_lease *lease;
+    int result = lendis_acquire(subject->pool, SHORT_MS, &lease);
+
+    if (result == LENDIS_E_TIMEOUT)
+        return true;
+    return ok(subject, "acquire", result) && ok(subject, "release", lendis_release(lease));
+}
+
+/* True if `reply` is this text; frees it. */
+static bool reply_is(struct subject *subject, redisReply *reply, const char *text)
+{
+    bool right = reply && reply->str && strcmp(reply->str, text) == 0;
+
+    if (!reply)
+        return ok(subject, "command", lendis_pool_error(subject->pool, NULL));
+    if (!right)
+        snprintf(subject->report->text, sizeof subject->report->text, "a reply is %.100s, not %s",
+                 reply->str ? reply->str : "no text", text);
+    freeReplyObject(reply);
+    return right;
+}
+
+static bool phase_command(struct subject *subject)
+{
+    char key[32], value[48];
+
+    snprintf(key, sizeof key, "subject:%d", (int)getpid());
+    snprintf(value, sizeof value, "value of %s", key);
+    return reply_is(subject, lendis_command(subject->pool, "SET %s %s EX 60", key, value), "OK") &&
+           reply_is(subject, lendis_command(subject->pool, "GET %s", key), value);
+}
+
+static bool phase_detach(struct subject *subject)
+{
+    lendis_detach(subject->pool);
+    return true;
+}
+
+/* ---- a second thread, which waits in the worker's own slot ---- */
+
+static void *wait_beside(void *context)
+{
+    struct subject *subject = context;
+    struct lendis_lease *lease;
+
+    subject->helper_result = lendis_acquire(subject->pool, LONG_MS, &lease);
+    if (subject->helper_result == 0)
+        subject->helper_result = lendis_release(lease);
+    return NULL;
+}
+
+static bool before_beside(struct subject *subject)
+{
+    struct attachment *attachment = atomic_load(&subject->pool->local->current);
+    const shm_u32 *wake = &attachment->segment.slots[attachment->worker].wake;
+
+    if (!ok(subject, "thread", -pthread_create(&subject->helper, NULL, wait_beside, subject)))
+        return false;
+    return ok(subject, "the thread does not wait",
+              eventually(shm_load32(wake) == WAKE_ASLEEP, 5000) ? 0 : -ETIMEDOUT);
+}
+
+static bool after_beside(struct subject *subject)
+{
+    pthread_join(subject->helper, NULL);
+    return ok(subject, "the other thread", subject->helper_result);
+}
+
+/* ---- the scenarios ---- */
+
+/* Without a handle there is nothing that a child could use. While a thread detaches no other may
+ * use the handle, a forking one included. */
+#define NO_HANDLE (ALL_ACTIONS & ~(ACTION_BIT(STEP_FORK_USE) | ACTION_BIT(STEP_FORK_DETACH)))
+
+const struct scenario scenarios[] = {
+    {.name = "attach", .actions = NO_HANDLE, .idle = 3, .stuck = 0, .prepare = prepare_nothing,
+     .phase = phase_attach},
+    {.name = "attach_on_first_use", .actions = ALL_ACTIONS, .idle = 3, .stuck = 1,
+     .prepare = prepare_lazy, .phase = phase_lease},
+    {.name = "lease_idle", .actions = ALL_ACTIONS, .idle = 3, .stuck = 1, .prepare = prepare_warm,
+     .phase = phase_lease},
+    {.name = "lease_with_fetch", .actions = ALL_ACTIONS, .idle = 3, .stuck = 1,
+     .prepare = prepare_attached, .phase = phase_lease},
+    {.name = "wait", .actions = ALL_ACTIONS, .idle = 0, .stuck = 1, .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm, .phase = phase_lease},
+    {.name = "wait_with_fetch", .actions = ALL_ACTIONS, .idle = 0, .stuck = 1,
+     .trigger = WHEN_ASLEEP, .prepare = prepare_attached, .phase = phase_lease},
+    {.name = "wait_before_another", .actions = ALL_ACTIONS, .idle = 0, .stuck = 1,
+     .waiter = WAITER_BEHIND, .trigger = WHEN_ASLEEP, .prepare = prepare_warm,
+     .phase = phase_lease},
+    {.name = "wait_behind_another", .actions = ALL_ACTIONS, .idle = 0, .stuck = 1,
+     .waiter = WAITER_FIRST, .trigger = WHEN_ASLEEP, .prepare = prepare_warm,
+     .phase = phase_lease},
+    {.name = "wait_in_further_slot", .actions = ALL_ACTIONS, .idle = 0, .stuck = 2,
+     .trigger = WHEN_ASLEEP, .prepare = prepare_warm, .before = before_beside,
+     .phase = phase_lease, .after = after_beside},
+    {.name = "time_out", .actions = ALL_ACTIONS, .idle = 0, .stuck = 1, .waiter = WAITER_BEHIND,
+     .trigger = WHEN_OVER, .prepare = prepare_warm, .phase = phase_timeout},
+    {.name = "time_out_or_not", .actions = ALL_ACTIONS, .idle = 0, .stuck = 1,
+     .trigger = WHEN_ASLEEP, .prepare = prepare_warm, .phase = phase_timeout},
+    {.name = "hand_over", .actions = ALL_ACTIONS, .idle = 1, .stuck = 1, .waiter = WAITER_FIRST,
+     .prepare = prepare_lease, .phase = phase_release},
+    {.name = "discard", .actions = ALL_ACTIONS, .idle = 1, .stuck = 1, .waiter = WAITER_FIRST,
+     .prepare = prepare_lease, .phase = phase_discard},
+    {.name = "release_unclean", .actions = ALL_ACTIONS, .idle = 1, .stuck = 1,
+     .waiter = WAITER_FIRST, .prepare = prepare_unread, .phase = phase_release},
+    {.name = "command", .actions = ALL_ACTIONS, .idle = 3, .stuck = 1, .prepare = prepare_warm,
+     .phase = phase_command},
+    {.name = "command_waits", .actions = ALL_ACTIONS, .idle = 0, .stuck = 1,
+     .waiter = WAITER_BEHIND, .trigger = WHEN_ASLEEP, .prepare = prepare_warm,
+     .phase = phase_command},
+    {.name = "detach", .actions = NO_HANDLE, .idle = 3, .stuck = 0, .prepare = prepare_warm,
+     .phase = phase_detach},
+    {.name = "detach_with_lease", .actions = NO_HANDLE, .idle = 1, .stuck = 1,
+     .waiter = WAITER_FIRST, .prepare = prepare_lease, .phase = phase_detach},
+    {.name = "first_use_after_fork", .actions = ALL_ACTIONS, .idle = 3, .stuck = 1,
+     .prepare = prepare_inherited, .phase = phase_command},
+};
+const unsigned scenario_count = sizeof scenarios / sizeof *scenarios;
+
+/* ---- the process ---- */
+
+static void await(const atomic_bool *flag)
+{
+    while (!atomic_load(flag))
+        sleep_us(50);
+}
+
+static bool run(struct subject *subject, const struct scenario *scenario)
+{
+    bool right;
+
+    if (!scenario->prepare(subject))
+        return false;
+    atomic_store(&subject->report->stage, SUBJECT_READY);
+    await(&subject->report->go);
+    if (scenario->before && !scenario->before(subject))
+        return false;
+    atomic_store(&subject->report->stage, SUBJECT_RUNS);
+    steps_arm(&subject->plan);
+    right = scenario->phase(subject);
+    steps_disarm();
+    if (scenario->after)
+        right = scenario->after(subject) && right;
+    return right;
+}
+
+int subject_run(struct subject *subject, const struct scenario *scenario)
+{
+    struct subject_report *report = subject->report;
+    bool right;
+
+    subject->plan.report = &report->steps;
+    subject->plan.pool = &subject->pool;
+    right = run(subject, scenario);
+    atomic_store(&report->stage, right ? SUBJECT_DONE : SUBJECT_FAILED);
+    await(&report->finish);
+    if (atomic_load(&report->steps.child) > 0)
+        waitpid(atomic_load(&report->steps.child), NULL, 0);
+    return right && !atomic_load(&report->steps.child_bad) ? 0 : 1;
+}

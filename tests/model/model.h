@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of the model share: the scenario that is explored, what a process is, and what the processes
+ * (process.c) tell the explorer (explorer.c). One scenario at a time, one thread.
+ */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include "lendis/queue.h"
+
+#define MODEL_WORKERS     4u
+#define MODEL_BROKER      MODEL_WORKERS /* the broker's process number */
+#define MODEL_PROCESSES   (MODEL_WORKERS + 1)
+#define MODEL_CONNECTIONS 2u
+#define MODEL_CELLS       8u
+
+/* What worker processes do, and what may happen to them. Sets of workers are bits, 1 << number. */
+struct scenario {
+    const char *name;
+    const char *text;
+    uint32_t connections;
+    uint32_t cells; /* of the ring, a power of two */
+    uint32_t workers;
+    uint8_t rounds[MODEL_WORKERS]; /* acquire and release, so often */
+    uint8_t holders;               /* start with a connection, worker i with connection i */
+    uint8_t unclean;               /* return their connections as unclean */
+    uint8_t impatient;             /* may give up, once, at any time */
+    uint8_t crashes;               /* so many may be killed, at any step */
+    uint8_t mortal;                /* the workers to kill; 0: any */
+    uint8_t early_looks;           /* timed looks of each while others can run */
+    uint8_t births;                /* dead workers' indices given to new workers */
+    uint8_t revokes;               /* leases the broker takes back from living workers */
+    uint8_t checks;                /* connections the broker takes for a health check */
+    bool broker;
+    bool broker_mortal; /* counts as one of `crashes` */
+    bool timed_looks;   /* when nothing else happens; without them a lost wake-up shows */
+    bool threads;       /* all are threads of one process: worker 0 with several slots */
+    bool in_order;      /* check first come, first served */
+    bool long_only;     /* not in the short run */
+};
+
+extern const struct scenario *scenario;
+
+/* The segment and this process' number, slot and worker index. */
+extern struct segment model_segment;
+uint32_t model_self(void);
+uint32_t model_slot_of(uint32_t process);
+uint32_t model_worker_of(uint32_t process);
+
+/* ---- told by workers ---- */
+
+void model_acquire_begins(void);
+/* The caller takes `word` of connection `index` for its lease. */
+void model_acquired(uint32_t index, uint64_t word);
+/* It gave up. */
+void model_acquire_ends(void);
+/* It found no place in the queue. */
+void model_no_place(void);
+void model_release_begins(bool clean);
+/* What queue_pass_on() or word_return() told: false, it was revoked. */
+void model_released(bool ours);
+void model_doorbell(void);
+
+/* True if the deadline of this acquire passed; any time is possible if the worker is impatient. */
+bool model_deadline_passed(void);
+
+/* ---- told by the broker ---- */
+
+enum event_kind {
+    EVENT_DEATH,    /* of worker `argument` */
+    EVENT_DOORBELL, /* a connection was returned */
+    EVENT_DIALLED,  /* connection `argument` is open */
+    EVENT_SWEEP,    /* some time passed since a death */
+    EVENT_REVOKE,   /* the lease of connection `argument` ran out */
+    EVENT_CHECK,    /* connection `argument` is due for a health check */
+};
+
+struct event {
+    enum event_kind kind;
+    uint32_t argument;
+};
+
+struct event model_wait_event(void);
+void model_dialling(uint32_t index);
+void model_sweep_later(void);
+/* All that worker `worker` had is reclaimed: its index may be given to a new worker. */
+void model_reaped(uint32_t worker);
+
+/* The programs, in process.c; they return when they are done (the broker never). */
+/* Worker: with `held` not 0, it starts with the lease of connection `index`. */
+void worker_run(uint32_t rounds, bool clean, uint32_t index, uint64_t held);
+void broker_run(void);
+
+#endif

@@ -1,0 +1,1000 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The live state of the model, its moves and its checks: see world.h. Plays scheduler, futex(2) and clock for
+ * the processes, and observes them.
+ *
+ * Checked after every move:
+ *   I1  a word is in a known state, and moved as word.h allows to whoever moved it;
+ *   I2  no two processes hold one generation of a connection, and a lease's word stays as it is until its
+ *       holder gives it back or the broker revokes it;
+ *   I3  a generation that was held by one who died, or returned unclean, is never lent again;
+ *       the ring: a slot has one place at most, laps, head and tail never go back;
+ *       order, where the scenario says so: who was in the queue before another began is served before it.
+ * Checked when nothing has to happen any more:
+ *   I7  no idle connection besides a waiter; nobody waits while a connection could be had;
+ *       no connection is with a dead process, on its way to nobody, or lost in any other way; no place in the
+ *       queue is left behind.
+ */
+#include "world.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* waiter.c's and queue.c's declarations of what the explorer does for them. */
+void lendis_model_wake(shm_u32 *at);
+void lendis_model_sleep(shm_u32 *at, uint32_t expected);
+
+const struct scenario *scenario;
+struct segment model_segment;
+struct world world;
+struct site sites[MODEL_PROCESSES];
+struct violation violation;
+
+static struct segment_queue queue;
+static struct connection connections[MODEL_CONNECTIONS];
+static shm_u64 cells[MODEL_CELLS];
+static struct wait_slot slots[MODEL_PROCESSES];
+
+static struct coroutine coroutines[MODEL_PROCESSES];
+static size_t live[MODEL_PROCESSES];
+static uint64_t stack_hash[MODEL_PROCESSES][2];
+static uint32_t running;
+
+static void violate(const char *text, uint64_t a, uint64_t b)
+{
+    if (!violation.text)
+        violation = (struct violation){text, a, b};
+}
+
+/* ---- hashing: multiply and fold, two lanes ---- */
+
+static inline uint64_t fold(uint64_t a, uint64_t b)
+{
+    unsigned __int128 product = (unsigned __int128)a * b;
+
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* `bytes` is a multiple of 8. */
+static void hash_bytes(const void *data, size_t bytes, uint64_t hash[2])
+{
+    const unsigned char *at = data;
+    uint64_t a = hash[0], b = hash[1];
+
+    for (; bytes > 0; bytes -= 8, at += 8) {
+        uint64_t value;
+
+        memcpy(&value, at, 8);
+        a = fold(a ^ value, UINT64_C(0x9e3779b97f4a7c15)) + UINT64_C(0x2545f4914f6cdd1d);
+        b = fold(b + value, UINT64_C(0xd6e8feb86659fd93)) ^ UINT64_C(0xa0761d6478bd642f);
+    }
+    hash[0] = a;
+    hash[1] = b;
+}
+
+/* ---- the processes' side ---- */
+
+uint32_t model_self(void)
+{
+    return running;
+}
+
+uint32_t model_slot_of(uint32_t process)
+{
+    return process;
+}
+
+uint32_t model_worker_of(uint32_t process)
+{
+    return scenario->threads ? 0 : process;
+}
+
+static struct process *self(void)
+{
+    return &world.processes[running];
+}
+
+static bool alive(uint32_t process)
+{
+    return world.processes[process].status != DEAD && world.processes[process].status != ABSENT;
+}
+
+void model_site(const char *function, int line, const volatile void *at)
+{
+    sites[running] = (struct site){.function = function, .line = line, .at = at};
+}
+
+void lendis_step(const char *where)
+{
+    sites[running].what = where;
+    coroutine_yield();
+    sites[running] = (struct site){0};
+}
+
+void lendis_model_wake(shm_u32 *at)
+{
+    model_site(__func__, __LINE__, at);
+    lendis_step("futex wake");
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
+        struct process *process = &world.processes[i];
+
+        if (process->status == ASLEEP && at == &slots[model_slot_of(i)].wake) {
+            process->status = READY;
+            process->unsettled = 1;
+        }
+    }
+}
+
+void lendis_model_sleep(shm_u32 *at, uint32_t expected)
+{
+    model_site(__func__, __LINE__, at);
+    lendis_step("futex wait");
+    if (atomic_load_explicit(at, memory_order_relaxed) != expected)
+        return;
+    self()->status = ASLEEP;
+    sites[running] = (struct site){.function = __func__, .what = "asleep", .at = at};
+    coroutine_yield();
+}
+
+bool model_deadline_passed(void)
+{
+    struct process *me = self();
+
+    if (!me->passed && me->give_ups > 0) {
+        me->options = 2;
+        lendis_step("look at the clock");
+        me->options = 0;
+        me->passed = me->chosen;
+        me->chosen = 0;
+    }
+    if (me->passed)
+        me->give_ups = 0;
+    return me->passed;
+}
+
+void model_acquire_begins(void)
+{
+    self()->acquiring = 1;
+    self()->beginning = 1;
+}
+
+void model_acquire_ends(void)
+{
+    self()->acquiring = 0;
+    self()->beginning = 0;
+    self()->before = 0;
+    self()->granted = 0;
+    self()->passed = 0;
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
+        world.processes[i].before &= (uint8_t) ~(1u << running);
+}
+
+void model_acquired(uint32_t index, uint64_t word)
+{
+    struct process *me = self();
+
+    if (word_state(word) != WORD_LEASED || word_owner(word) != model_worker_of(running))
+        violate("worker %llu leased what is not its own", running, 0);
+    if (word_generation(word) < world.tainted[index])
+        violate("I3: worker %llu leased a connection that was not proven clean", running, 0);
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
+        struct process *other = &world.processes[i];
+
+        if (i != running && other->held != 0 && other->index == index &&
+            word_generation(other->held) == word_generation(word))
+            violate("I2: workers %llu and %llu hold the same connection", i, running);
+    }
+    me->held = word;
+    me->index = (uint8_t)index;
+    model_acquire_ends();
+}
+
+void model_no_place(void)
+{
+    violate("worker %llu finds no place in the queue", running, 0);
+}
+
+static void taint(const struct process *process)
+{
+    if (process->held != 0 && world.tainted[process->index] <= word_generation(process->held))
+        world.tainted[process->index] = word_generation(process->held) + 1;
+}
+
+void model_release_begins(bool clean)
+{
+    if (!clean)
+        taint(self());
+    self()->held = 0;
+}
+
+void model_released(bool ours)
+{
+    if (!ours && !self()->revoked)
+        violate("worker %llu lost a lease that nobody revoked", running, 0);
+    self()->revoked = 0;
+}
+
+void model_doorbell(void)
+{
+    lendis_step("doorbell");
+    world.doorbell = 1;
+}
+
+struct event model_wait_event(void)
+{
+    self()->status = WAITING;
+    world.event = world.argument = 0;
+    sites[running] = (struct site){.what = "wait for an event"};
+    coroutine_yield();
+    return (struct event){.kind = (enum event_kind)world.event, .argument = world.argument};
+}
+
+void model_dialling(uint32_t index)
+{
+    world.dialling |= (uint8_t)(1u << index);
+}
+
+void model_sweep_later(void)
+{
+    world.sweep = 1;
+}
+
+void model_reaped(uint32_t worker)
+{
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
+        if (world.processes[i].status == DEAD && model_worker_of(i) == worker)
+            world.processes[i].reaped = 1;
+}
+
+static void entry(void)
+{
+    if (running == MODEL_BROKER)
+        broker_run();
+    else
+        worker_run(scenario->rounds[running], !(scenario->unclean & 1u << running),
+                   self()->index, self()->held);
+    self()->status = DONE;
+    for (;;)
+        coroutine_yield();
+}
+
+/* ---- the shared words ---- */
+
+static void shared_read(struct shared *shared)
+{
+    memset(shared, 0, sizeof *shared);
+    for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++)
+        shared->words[i] = shm_load_relaxed(&connections[i].word);
+    for (uint32_t i = 0; i < MODEL_CELLS; i++)
+        shared->cells[i] = shm_load_relaxed(&cells[i]);
+    shared->head = shm_load_relaxed(&queue.head);
+    shared->tail = shm_load_relaxed(&queue.tail);
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        shared->wakes[i] = atomic_load_explicit(&slots[i].wake, memory_order_relaxed);
+}
+
+static void shared_write(const struct shared *shared)
+{
+    for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++)
+        shm_store_relaxed(&connections[i].word, shared->words[i]);
+    for (uint32_t i = 0; i < MODEL_CELLS; i++)
+        shm_store_relaxed(&cells[i], shared->cells[i]);
+    shm_store_relaxed(&queue.head, shared->head);
+    shm_store_relaxed(&queue.tail, shared->tail);
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        atomic_store_explicit(&slots[i].wake, shared->wakes[i], memory_order_relaxed);
+}
+
+/* The ticket of `slot`'s place in the queue. False: it has none. */
+static bool place_of(uint32_t slot, uint64_t *ticket)
+{
+    for (uint32_t i = 0; i < scenario->cells; i++) {
+        uint64_t cell = shm_load_relaxed(&cells[i]);
+
+        if (cell_state(cell) == CELL_WAITING && cell_slot(cell) == slot) {
+            *ticket = cell_lap(cell) * scenario->cells + i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- checks ---- */
+
+static bool broker_may_move(uint64_t from, uint64_t to)
+{
+    enum word_state was = word_state(from), is = word_state(to);
+
+    if (is == WORD_EMPTY)
+        return word_generation(to) == word_generation(from) + 1 &&
+               (was == WORD_RECLAIMED || was == WORD_RETURNED || was == WORD_CHECKING);
+    if (word_generation(to) != word_generation(from))
+        return false;
+    switch (was) {
+    case WORD_EMPTY:
+        return is == WORD_OPENING;
+    case WORD_OPENING:
+        return is == WORD_CHECKING;
+    case WORD_CHECKING:
+        return is == WORD_IDLE || is == WORD_HANDED;
+    case WORD_IDLE:
+        return is == WORD_CHECKING;
+    case WORD_HANDED:
+        return is == WORD_CHECKING || is == WORD_RECLAIMED;
+    case WORD_LEASED:
+    case WORD_RETURNED:
+        return is == WORD_RECLAIMED;
+    default:
+        return false;
+    }
+}
+
+static bool worker_may_move(uint32_t worker, uint64_t from, uint64_t to)
+{
+    enum word_state was = word_state(from), is = word_state(to);
+
+    if (word_generation(to) != word_generation(from))
+        return false;
+    if (was == WORD_IDLE || was == WORD_HANDED)
+        return is == WORD_LEASED && word_owner(to) == worker;
+    return was == WORD_LEASED && word_owner(from) == worker &&
+           (is == WORD_IDLE || is == WORD_HANDED || (is == WORD_RETURNED && word_owner(to) == worker));
+}
+
+/* The broker takes a lease: from the dead, or by EVENT_REVOKE from the living. */
+static void check_reclaim(uint64_t from)
+{
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
+        if (word_state(from) != WORD_LEASED || model_worker_of(i) != word_owner(from) || !alive(i))
+            continue;
+        if (world.event != EVENT_REVOKE)
+            violate("the broker took the lease of living worker %llu", i, 0);
+        world.processes[i].revoked = 1;
+    }
+}
+
+static void check_word(uint32_t actor, uint32_t index, uint64_t from, uint64_t to)
+{
+    bool may = actor == MODEL_BROKER ? broker_may_move(from, to)
+                                     : worker_may_move(model_worker_of(actor), from, to);
+
+    if (!may)
+        violate("I1: connection %llu was moved as process %llu may not", index, actor);
+    if (word_state(to) == WORD_RECLAIMED)
+        check_reclaim(from);
+    if ((word_state(to) == WORD_IDLE || word_state(to) == WORD_HANDED) &&
+        word_generation(to) < world.tainted[index])
+        violate("I3: connection %llu is free again and was not proven clean", index, 0);
+    if (word_state(to) == WORD_HANDED && word_owner(to) >= MODEL_PROCESSES)
+        violate("connection %llu was handed to no slot", index, 0);
+}
+
+/* Every holder's word is as it got it. */
+static void check_leases(void)
+{
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
+        const struct process *process = &world.processes[i];
+
+        if (process->held != 0 && process->status != DEAD && !process->revoked &&
+            shm_load_relaxed(&connections[process->index].word) != process->held)
+            violate("I2: the word of worker %llu's lease of connection %llu changed", i,
+                    process->index);
+    }
+}
+
+static void check_ring(const struct shared *before, const struct shared *after)
+{
+    uint32_t places = 0;
+
+    for (uint32_t i = 0; i < scenario->cells; i++) {
+        uint64_t cell = after->cells[i];
+
+        if (cell_state(cell) > CELL_WAITING || cell_lap(cell) < cell_lap(before->cells[i]))
+            violate("cell %llu is invalid or went back a lap", i, 0);
+        if (cell_state(cell) != CELL_WAITING)
+            continue;
+        if (places & 1u << cell_slot(cell))
+            violate("slot %llu waits twice", cell_slot(cell), 0);
+        places |= 1u << cell_slot(cell);
+    }
+    if (after->head < before->head || after->head > before->head + 1 ||
+        after->tail < before->tail || after->tail > before->tail + 1)
+        violate("head or tail jumped", 0, 0);
+}
+
+/* A connection is this waiter's or on its way to it. */
+static bool is_granted(uint32_t process)
+{
+    uint64_t ticket;
+    bool waits = place_of(model_slot_of(process), &ticket);
+
+    for (uint32_t i = 0; i < scenario->connections; i++) {
+        uint64_t word = shm_load_relaxed(&connections[i].word);
+
+        if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
+            return true;
+        if (word_state(word) == WORD_LEASED && word_owner(word) == process && !waits)
+            return true;
+    }
+    return false;
+}
+
+/* The next step of `process` is the first of an acquire: notes who is in the queue by now. */
+static void order_begin(uint32_t process)
+{
+    struct process *me = &world.processes[process];
+    uint64_t ticket;
+
+    me->beginning = 0;
+    me->before = 0;
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
+        if (i != process && alive(i) && world.processes[i].acquiring &&
+            place_of(model_slot_of(i), &ticket) && ticket < shm_load_relaxed(&queue.tail))
+            me->before |= (uint8_t)(1u << i);
+}
+
+static void check_order(void)
+{
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
+        struct process *process = &world.processes[i];
+        bool granted;
+
+        if (!process->acquiring || process->status == DEAD)
+            continue;
+        granted = is_granted(i);
+        for (uint32_t other = 0; granted && !process->granted && other < MODEL_WORKERS; other++)
+            if (process->before & 1u << other && !is_granted(other))
+                violate("order: worker %llu was served before worker %llu, which was there first", i,
+                        other);
+        process->granted = granted;
+    }
+}
+
+static void check_move(uint32_t actor, const struct shared *before)
+{
+    struct shared after;
+
+    shared_read(&after);
+    if (memcmp(before, &after, sizeof after) != 0) {
+        bool changed = false;
+
+        for (uint32_t i = 0; i < scenario->connections; i++)
+            if (before->words[i] != after.words[i]) {
+                check_word(actor, i, before->words[i], after.words[i]);
+                changed = true;
+            }
+        if (memcmp(before->cells, after.cells, sizeof after.cells) != 0)
+            changed = true;
+        check_ring(before, &after);
+        for (uint32_t i = 0; changed && i < MODEL_WORKERS; i++)
+            world.processes[i].looked = 0;
+    }
+    check_leases();
+    if (scenario->in_order)
+        check_order();
+}
+
+static bool anybody_died(void)
+{
+    return world.crashes != scenario->crashes;
+}
+
+/* Nothing comes to its end any more; `process` sleeps. Is that right? */
+static void check_sleeper(uint32_t process, bool repaired)
+{
+    for (uint32_t i = 0; i < scenario->connections; i++) {
+        uint64_t word = shm_load_relaxed(&connections[i].word);
+
+        if (word_state(word) == WORD_IDLE)
+            violate("I7: worker %llu waits while connection %llu is idle", process, i);
+        if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
+            violate("I7: worker %llu sleeps while connection %llu was handed to it", process, i);
+    }
+    if (repaired)
+        violate("worker %llu waits for ever", process, 0);
+}
+
+static void check_connection(uint32_t index, bool repaired, uint32_t *lost)
+{
+    uint64_t word = shm_load_relaxed(&connections[index].word);
+
+    if (word_state(word) == WORD_IDLE)
+        return;
+    ++*lost;
+    if (repaired)
+        violate("connection %llu is lost", index, 0);
+    if (word_state(word) == WORD_LEASED && alive(word_owner(word)))
+        violate("connection %llu is leased by worker %llu, which is through", index,
+                word_owner(word));
+}
+
+void world_check_end(void)
+{
+    bool broker = scenario->broker && alive(MODEL_BROKER);
+    bool repaired = broker || !anybody_died();
+    uint32_t lost = 0, died = (uint32_t)(scenario->crashes - world.crashes);
+    uint64_t ticket;
+
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
+        if (world.processes[i].status == ASLEEP)
+            check_sleeper(i, repaired);
+        else if (place_of(model_slot_of(i), &ticket) && (repaired || alive(i)))
+            violate("worker %llu left its place in the queue behind", i, 0);
+    }
+    for (uint32_t i = 0; i < scenario->connections; i++)
+        check_connection(i, repaired, &lost);
+    /* Who died in the queue may have held one and be handed another. */
+    if (lost > 2 * died)
+        violate("%llu connections are lost to %llu dead", lost, died);
+}
+
+/* ---- moves ---- */
+
+static void run(uint32_t process)
+{
+    running = process;
+    coroutine_run(&coroutines[process], &live[process]);
+    if (world.processes[process].status == DONE) {
+        live[process] = 0;
+        sites[process] = (struct site){0};
+    }
+    stack_hash[process][0] = live[process];
+    stack_hash[process][1] = process;
+    hash_bytes(coroutines[process].stack + COROUTINE_STACK - live[process], live[process],
+               stack_hash[process]);
+}
+
+static void born(uint32_t process)
+{
+    world.processes[process] = (struct process){
+        .status = READY,
+        .unsettled = 1,
+        .early_looks = process == MODEL_BROKER ? 0 : scenario->early_looks,
+        .give_ups = process != MODEL_BROKER && (scenario->impatient & 1u << process) ? 1 : 0,
+    };
+    coroutine_start(&coroutines[process], entry, &live[process]);
+}
+
+/* Woken and born processes run on to their next step: that touches nothing shared. */
+static void settle(void)
+{
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        if (world.processes[i].unsettled) {
+            world.processes[i].unsettled = 0;
+            run(i);
+        }
+}
+
+void world_start(void)
+{
+    memset(&world, 0, sizeof world);
+    memset(&queue, 0, sizeof queue);
+    memset(connections, 0, sizeof connections);
+    memset(cells, 0, sizeof cells);
+    memset(slots, 0, sizeof slots);
+    memset(sites, 0, sizeof sites);
+    memset(live, 0, sizeof live);
+    memset(stack_hash, 0, sizeof stack_hash);
+    violation = (struct violation){0};
+    model_segment = (struct segment){
+        .connection_max = scenario->connections,
+        .worker_max = MODEL_PROCESSES,
+        .slot_max = MODEL_PROCESSES,
+        .cell_count = scenario->cells,
+        .cell_shift = (uint32_t)__builtin_ctz(scenario->cells),
+        .queue = &queue,
+        .connections = connections,
+        .cells = cells,
+        .slots = slots,
+    };
+    for (uint32_t i = 0; i < scenario->connections; i++)
+        shm_store_relaxed(&connections[i].word, word_make(WORD_IDLE, 0, 1));
+    world.crashes = scenario->crashes;
+    world.births = scenario->births;
+    world.revokes = scenario->revokes;
+    world.checks = scenario->checks;
+    for (uint32_t i = 0; i < scenario->workers; i++) {
+        born(i);
+        if (scenario->holders & 1u << i) {
+            world.processes[i].held = word_make(WORD_LEASED, model_worker_of(i), 1);
+            world.processes[i].index = (uint8_t)i;
+            shm_store_relaxed(&connections[i].word, world.processes[i].held);
+        }
+    }
+    if (scenario->broker)
+        born(MODEL_BROKER);
+    settle();
+}
+
+static void add(struct move moves[MOVES_MAX], uint32_t *count, enum move_kind kind,
+                uint32_t process, uint32_t argument)
+{
+    if (*count == MOVES_MAX) {
+        violate("model: more than %llu moves", MOVES_MAX, 0);
+        return;
+    }
+    moves[(*count)++] =
+        (struct move){(uint8_t)kind, (uint8_t)process, (uint8_t)argument};
+}
+
+/* What the broker could be told now. Returns true if any of it has to happen. */
+static bool add_events(struct move moves[MOVES_MAX], uint32_t *count)
+{
+    uint32_t start = *count;
+
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
+        if (world.deaths & 1u << i)
+            add(moves, count, MOVE_EVENT, EVENT_DEATH, i);
+    if (world.doorbell)
+        add(moves, count, MOVE_EVENT, EVENT_DOORBELL, 0);
+    for (uint32_t i = 0; i < scenario->connections; i++)
+        if (world.dialling & 1u << i)
+            add(moves, count, MOVE_EVENT, EVENT_DIALLED, i);
+    if (world.sweep)
+        add(moves, count, MOVE_EVENT, EVENT_SWEEP, 0);
+    return *count > start;
+}
+
+static void add_operations(struct move moves[MOVES_MAX], uint32_t *count)
+{
+    for (uint32_t i = 0; i < scenario->connections; i++) {
+        enum word_state state = word_state(shm_load_relaxed(&connections[i].word));
+
+        if (world.revokes > 0 && state == WORD_LEASED)
+            add(moves, count, MOVE_EVENT, EVENT_REVOKE, i);
+        if (world.checks > 0 && state == WORD_IDLE)
+            add(moves, count, MOVE_EVENT, EVENT_CHECK, i);
+    }
+}
+
+static bool may_crash(uint32_t process)
+{
+    const struct process *it = &world.processes[process];
+
+    if (world.crashes == 0 || !alive(process) || it->status == DONE)
+        return false;
+    if (process == MODEL_BROKER)
+        return scenario->broker_mortal;
+    return scenario->mortal == 0 || scenario->mortal & 1u << process;
+}
+
+static void add_steps(struct move moves[MOVES_MAX], uint32_t *count, uint32_t process)
+{
+    uint32_t options = world.processes[process].options;
+
+    for (uint32_t choice = 0; choice < (options ? options : 1); choice++)
+        add(moves, count, MOVE_STEP, process, choice);
+}
+
+uint32_t world_moves(struct move moves[MOVES_MAX], bool *ended)
+{
+    uint32_t count = 0;
+    bool busy = false;
+
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        if (world.processes[i].status == READY) {
+            add_steps(moves, &count, i);
+            busy = true;
+        }
+    if (world.processes[MODEL_BROKER].status == WAITING) {
+        busy |= add_events(moves, &count);
+        add_operations(moves, &count);
+    }
+    *ended = !busy;
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
+        const struct process *process = &world.processes[i];
+
+        if (process->status == DEAD && process->reaped && world.births > 0)
+            add(moves, &count, MOVE_BIRTH, i, 0);
+        if (process->status != ASLEEP)
+            continue;
+        if (busy ? process->early_looks > 0 : scenario->timed_looks && !process->looked) {
+            add(moves, &count, MOVE_LOOK, i, !busy);
+            *ended = *ended && busy;
+        }
+        if (process->give_ups > 0)
+            add(moves, &count, MOVE_DEADLINE, i, 0);
+    }
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        if (may_crash(i))
+            add(moves, &count, MOVE_CRASH, i, 0);
+    return count;
+}
+
+/* SIGKILL: all threads of a process go, between two steps. */
+static void crash(uint32_t process)
+{
+    world.crashes--;
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
+        struct process *it = &world.processes[i];
+        bool with = i == process || (process != MODEL_BROKER && i != MODEL_BROKER &&
+                                     scenario->threads);
+
+        if (!with || !alive(i))
+            continue;
+        taint(it);
+        *it = (struct process){.status = DEAD};
+        for (uint32_t other = 0; other < MODEL_WORKERS; other++)
+            world.processes[other].before &= (uint8_t) ~(1u << i);
+        live[i] = 0;
+        memset(stack_hash[i], 0, sizeof stack_hash[i]);
+        sites[i] = (struct site){0};
+    }
+    if (process == MODEL_BROKER)
+        world.deaths = world.dialling = world.doorbell = world.sweep = 0;
+    else if (scenario->broker && alive(MODEL_BROKER))
+        world.deaths |= (uint8_t)(1u << model_worker_of(process));
+}
+
+static void tell_broker(enum event_kind kind, uint32_t argument)
+{
+    switch (kind) {
+    case EVENT_DEATH:
+        world.deaths &= (uint8_t) ~(1u << argument);
+        break;
+    case EVENT_DOORBELL:
+        world.doorbell = 0;
+        break;
+    case EVENT_DIALLED:
+        world.dialling &= (uint8_t) ~(1u << argument);
+        break;
+    case EVENT_SWEEP:
+        world.sweep = 0;
+        break;
+    case EVENT_REVOKE:
+        world.revokes--;
+        break;
+    case EVENT_CHECK:
+        world.checks--;
+        break;
+    }
+    world.event = (uint8_t)kind;
+    world.argument = (uint8_t)argument;
+    world.processes[MODEL_BROKER].status = READY;
+    run(MODEL_BROKER);
+}
+
+static void wake_by_time(uint32_t process, bool deadline, bool quiet)
+{
+    struct process *it = &world.processes[process];
+
+    it->status = READY;
+    if (deadline)
+        it->passed = 1;
+    else if (quiet)
+        it->looked = 1;
+    else
+        it->early_looks--;
+    run(process);
+}
+
+void world_make(struct move move)
+{
+    struct process *process = &world.processes[move.process];
+    uint32_t actor = move.kind == MOVE_EVENT ? MODEL_BROKER : move.process;
+    struct shared before;
+
+    shared_read(&before);
+    switch ((enum move_kind)move.kind) {
+    case MOVE_STEP:
+        if (process->beginning)
+            order_begin(move.process);
+        process->chosen = move.argument;
+        run(move.process);
+        break;
+    case MOVE_LOOK:
+    case MOVE_DEADLINE:
+        wake_by_time(move.process, move.kind == MOVE_DEADLINE, move.argument);
+        break;
+    case MOVE_EVENT:
+        tell_broker((enum event_kind)move.process, move.argument);
+        break;
+    case MOVE_BIRTH:
+        world.births--;
+        born(move.process);
+        break;
+    case MOVE_CRASH:
+        crash(move.process);
+        break;
+    }
+    settle();
+    check_move(actor, &before);
+}
+
+/* ---- snapshots ---- */
+
+void world_save(struct snapshot *snapshot)
+{
+    shared_read(&snapshot->shared);
+    memcpy(&snapshot->world, &world, sizeof world);
+    memcpy(snapshot->sites, sites, sizeof sites);
+    memcpy(snapshot->live, live, sizeof live);
+    memcpy(snapshot->stack_hash, stack_hash, sizeof stack_hash);
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
+        if (live[i] > STACK_SAVED) {
+            violate("model: a stack of %llu bytes", live[i], 0);
+            continue;
+        }
+        memcpy(snapshot->stacks[i], coroutines[i].stack + COROUTINE_STACK - live[i], live[i]);
+    }
+}
+
+void world_restore(const struct snapshot *snapshot)
+{
+    shared_write(&snapshot->shared);
+    memcpy(&world, &snapshot->world, sizeof world);
+    memcpy(sites, snapshot->sites, sizeof sites);
+    memcpy(live, snapshot->live, sizeof live);
+    memcpy(stack_hash, snapshot->stack_hash, sizeof stack_hash);
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        memcpy(coroutines[i].stack + COROUTINE_STACK - live[i], snapshot->stacks[i], live[i]);
+    violation = (struct violation){0};
+}
+
+_Static_assert(sizeof(struct shared) % 8 == 0 && sizeof(struct world) % 8 == 0, "hashed by words");
+_Static_assert(sizeof(struct process) == 24, "no padding that would be hashed");
+
+struct hash snapshot_hash(const struct snapshot *snapshot)
+{
+    uint64_t hash[2] = {1, 2};
+
+    hash_bytes(&snapshot->shared, sizeof snapshot->shared, hash);
+    hash_bytes(&snapshot->world, sizeof snapshot->world, hash);
+    hash_bytes(snapshot->stack_hash, sizeof snapshot->stack_hash, hash);
+    return (struct hash){fold(hash[0], UINT64_C(0xe7037ed1a0b428db)) ^ hash[1],
+                         fold(hash[1], UINT64_C(0x8ebc6af09c88c6e3)) + hash[0]};
+}
+
+/* ---- for people ---- */
+
+static const char *process_name(uint32_t process)
+{
+    static const char *const names[MODEL_PROCESSES] = {"worker 0", "worker 1", "worker 2",
+                                                       "worker 3", "broker"};
+
+    return names[process];
+}
+
+static void print_word(uint64_t word)
+{
+    enum word_state state = word_state(word);
+
+    printf("%s", word_state_name(word));
+    if (state == WORD_LEASED || state == WORD_RETURNED)
+        printf(" by %u", word_owner(word));
+    if (state == WORD_HANDED)
+        printf(" to %u", word_owner(word));
+    printf(" g%llu", (unsigned long long)word_generation(word));
+}
+
+static void print_cell(uint64_t cell)
+{
+    if (cell_state(cell) == CELL_WAITING)
+        printf("%u waits", cell_slot(cell));
+    else
+        printf("free");
+    printf(" lap %llu", (unsigned long long)cell_lap(cell));
+}
+
+static void print_wake(uint32_t wake)
+{
+    if (wake == WAKE_NONE)
+        printf("none");
+    else if (wake == WAKE_ASLEEP)
+        printf("asleep");
+    else
+        printf("connection %u for ticket %u", (wake & 2047) - 1, wake >> 11);
+}
+
+/* Names the shared word at `at` and prints its value in `shared`. */
+static void print_place(const volatile void *at, const struct shared *shared, bool named)
+{
+    for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++)
+        if (at == &connections[i].word) {
+            if (named)
+                printf("connection %u: ", i);
+            print_word(shared->words[i]);
+        }
+    for (uint32_t i = 0; i < MODEL_CELLS; i++)
+        if (at == &cells[i]) {
+            if (named)
+                printf("cell %u: ", i);
+            print_cell(shared->cells[i]);
+        }
+    if (at == &queue.head)
+        printf("%s%llu", named ? "head: " : "", (unsigned long long)shared->head);
+    if (at == &queue.tail)
+        printf("%s%llu", named ? "tail: " : "", (unsigned long long)shared->tail);
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        if (at == &slots[i].wake) {
+            if (named)
+                printf("wake %u: ", i);
+            print_wake(shared->wakes[i]);
+        }
+}
+
+static void print_step(uint32_t process, uint32_t choice, const struct snapshot *before)
+{
+    const struct site *site = &before->sites[process];
+    struct shared after;
+
+    shared_read(&after);
+    printf("%-8s  %-10s ", process_name(process), site->what ? site->what : "");
+    if (site->at) {
+        print_place(site->at, &before->shared, true);
+        if (memcmp(&before->shared, &after, sizeof after) != 0) {
+            printf(" -> ");
+            print_place(site->at, &after, false);
+        } else if (strncmp(site->what, "cas", 3) == 0) {
+            printf(" (fails)");
+        }
+    }
+    if (before->world.processes[process].options)
+        printf("%s", choice ? "passed" : "not yet");
+    if (site->function)
+        printf("   [%s:%d]", site->function, site->line);
+}
+
+void world_print_move(struct move move, const struct snapshot *before, uint32_t number)
+{
+    static const char *const events[] = {"sees the death of worker", "is rung for returns",
+                                         "has dialled connection",   "sweeps",
+                                         "revokes connection",       "checks connection"};
+
+    printf("  %3u  ", number);
+    switch ((enum move_kind)move.kind) {
+    case MOVE_STEP:
+        print_step(move.process, move.argument, before);
+        break;
+    case MOVE_LOOK:
+        printf("%-8s  wakes by itself", process_name(move.process));
+        break;
+    case MOVE_DEADLINE:
+        printf("%-8s  wakes at its deadline", process_name(move.process));
+        break;
+    case MOVE_EVENT:
+        printf("broker    %s", events[move.process]);
+        if (move.process != EVENT_DOORBELL && move.process != EVENT_SWEEP)
+            printf(" %u", move.argument);
+        break;
+    case MOVE_BIRTH:
+        printf("%-8s  is born anew", process_name(move.process));
+        break;
+    case MOVE_CRASH:
+        printf("%-8s  IS KILLED before: %s", process_name(move.process),
+               before->sites[move.process].what ? before->sites[move.process].what : "");
+        break;
+    }
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
+        if (world.processes[i].held != before->world.processes[i].held && alive(i))
+            printf("   == worker %u %s", i,
+                   world.processes[i].held ? "has its lease" : "begins to give its lease back");
+    printf("\n");
+}
+
+void world_print(void)
+{
+    static const char *const statuses[] = {"absent", "ready", "asleep", "waits", "done", "dead"};
+    struct shared shared;
+
+    shared_read(&shared);
+    printf("  then:");
+    for (uint32_t i = 0; i < scenario->connections; i++) {
+        printf("%s connection %u: ", i ? "," : "", i);
+        print_word(shared.words[i]);
+    }
+    printf("; head %llu, tail %llu", (unsigned long long)shared.head,
+           (unsigned long long)shared.tail);
+    for (uint32_t i = 0; i < scenario->cells; i++) {
+        printf(", cell %u: ", i);
+        print_cell(shared.cells[i]);
+    }
+    printf("\n       ");
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        if (world.processes[i].status != ABSENT) {
+            printf(" %s: %s, wake ", process_name(i), statuses[world.processes[i].status]);
+            print_wake(shared.wakes[i]);
+            printf(";");
+        }
+    printf("\n");
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Session state as it follows from what was sent and answered. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "session.h"
+
+static const struct command get = {COMMAND_READ_ONLY, COMMAND_OTHER};
+static const struct command select_db = {COMMAND_SESSION, COMMAND_OTHER};
+static const struct command multi = {0, COMMAND_MULTI}, exec = {0, COMMAND_EXEC};
+static const struct command discard = {0, COMMAND_DISCARD};
+static const struct command watch = {0, COMMAND_WATCH}, unwatch = {0, COMMAND_UNWATCH};
+
+static void ordinary_commands_leave_it_clean(void **state)
+{
+    struct session session = {0};
+
+    (void)state;
+    session_follow(&session, &get, false);
+    session_follow(&session, &get, true);
+    assert_true(session_is_clean(&session));
+}
+
+static void transactions_end(void **state)
+{
+    struct session session = {0};
+
+    (void)state;
+    session_follow(&session, &watch, false);
+    assert_false(session_is_clean(&session));
+    session_follow(&session, &multi, false);
+    session_follow(&session, &get, false);
+    session_follow(&session, &multi, true); /* nested: an error, the first goes on */
+    assert_false(session_is_clean(&session));
+    session_follow(&session, &exec, false);
+    assert_true(session_is_clean(&session));
+
+    session_follow(&session, &multi, false);
+    session_follow(&session, &discard, false);
+    assert_true(session_is_clean(&session));
+
+    session_follow(&session, &multi, false);
+    session_follow(&session, &exec, true); /* EXECABORT */
+    assert_true(session_is_clean(&session));
+}
+
+static void watch_without_multi(void **state)
+{
+    struct session session = {0};
+
+    (void)state;
+    session_follow(&session, &watch, false);
+    session_follow(&session, &unwatch, true);
+    assert_false(session_is_clean(&session));
+    session_follow(&session, &unwatch, false);
+    assert_true(session_is_clean(&session));
+    session_follow(&session, &watch, true);
+    assert_true(session_is_clean(&session));
+}
+
+static void queued_unwatch_does_not_count(void **state)
+{
+    struct session session = {0};
+
+    (void)state;
+    session_follow(&session, &watch, false);
+    session_follow(&session, &multi, false);
+    session_follow(&session, &unwatch, false);
+    session_follow(&session, &discard, true);
+    assert_true(session_is_clean(&session)); /* "DISCARD without MULTI": there is none */
+}
+
+static void what_cannot_be_undone_stays(void **state)
+{
+    struct session session = {0};
+
+    (void)state;
+    session_follow(&session, &select_db, true); /* also when it failed: better safe */
+    session_follow(&session, &multi, false);
+    session_follow(&session, &exec, false);
+    assert_false(session_is_clean(&session));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ordinary_commands_leave_it_clean), cmocka_unit_test(transactions_end),
+        cmocka_unit_test(watch_without_multi),
+        cmocka_unit_test(queued_unwatch_does_not_count),
+        cmocka_unit_test(what_cannot_be_undone_stays),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
