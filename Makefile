@@ -55,8 +55,8 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 # ---- sources ----
 
-SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c segment.c catalog.c wire.c)
-CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c resp.c command.c session.c \
+SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c mailbox.c segment.c catalog.c wire.c)
+CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c combine.c handover.c resp.c command.c session.c \
 	hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c dialler.c connection.c pool.c worker.c broker.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)

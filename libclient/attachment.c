@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "client.h"
+#include "lease.h"
 #include "lendis/wire.h"
 
 static void close_fd(int *fd)

@@ -145,22 +145,4 @@ static inline void attachment_count(const struct attachment *attachment, enum co
     shm_add_relaxed(&attachment->segment.workers[attachment->worker].counters[counter], amount);
 }
 
-/* ---- lease.c ---- */
-
-#define DEADLINE_OF_POOL INT64_C(-1)
-
-/* lendis_acquire() with an absolute limit, CLOCK_MONOTONIC; 0: do not wait; DEADLINE_OF_POOL: the
- * pool's wait_timeout. */
-int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease);
-
-/* True for a lease that is held, and by this process: not one of the parent's before fork. */
-bool lease_is_mine(const struct lendis_lease *lease);
-
-/*
- * The lease of this process that holds connection `index` in `generation`, or NULL. More than one
- * lease of a connection can be held at a time when the older ones were revoked and their holders do
- * not know it yet. Caller holds the lock.
- */
-struct lendis_lease *lease_find(struct attachment *attachment, uint32_t index, uint64_t generation);
-
 #endif

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "handover.h"
+#include "lease.h"
 #include "resp.h"
 
 /* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
@@ -22,7 +24,7 @@
 #define ATTEMPTS_MAX 8
 
 /* Waits for `events`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
-static int wait_ready(int fd, short events, int64_t deadline_ns)
+int exec_wait_ready(int fd, short events, int64_t deadline_ns)
 {
     struct pollfd waited = {.fd = fd, .events = events};
 
@@ -58,7 +60,7 @@ static int send_all(int fd, const char *request, size_t size, int64_t deadline_n
         if (wrote >= 0) {
             *sent += (size_t)wrote;
         } else if (errno == EAGAIN) {
-            int result = wait_ready(fd, POLLOUT, deadline_ns);
+            int result = exec_wait_ready(fd, POLLOUT, deadline_ns);
 
             if (result != 0)
                 return result;
@@ -87,7 +89,7 @@ static enum receive_result receive_reply(int fd, char *buffer, int64_t deadline_
     for (;;) {
         size_t used;
         ssize_t got;
-        int result = wait_ready(fd, POLLIN, deadline_ns);
+        int result = exec_wait_ready(fd, POLLIN, deadline_ns);
 
         if (result != 0)
             return result == LENDIS_E_TIMEOUT ? RECEIVE_TIMEOUT : RECEIVE_LOST;
@@ -107,6 +109,22 @@ static enum receive_result receive_reply(int fd, char *buffer, int64_t deadline_
             *error = scan.first == '-' || scan.first == '!';
             return used == (size_t)got ? RECEIVED : RECEIVED_TOO_MUCH;
         }
+    }
+}
+
+/* How often a combiner shows that it runs; a quarter of what passes for stopped (handover.c). */
+#define BEAT_NS INT64_C(250000000)
+
+int exec_wait_readable(int fd, int64_t deadline_ns, shm_u64 *beat_ms)
+{
+    for (;;) {
+        int64_t now_ns = clock_coarse_ns(), slice_ns = now_ns + BEAT_NS;
+        int result;
+
+        shm_store_relaxed(beat_ms, (uint64_t)(now_ns / 1000000));
+        result = exec_wait_ready(fd, POLLIN, slice_ns < deadline_ns ? slice_ns : deadline_ns);
+        if (result != LENDIS_E_TIMEOUT || clock_now_ns() >= deadline_ns)
+            return result;
     }
 }
 
@@ -136,8 +154,8 @@ int64_t exec_reply_deadline(const struct attachment *attachment, const struct co
 }
 
 /* What a command that was not answered comes to. */
-static int failure(struct attachment *attachment, const struct command *command, bool sent,
-                   bool any, bool lost)
+int exec_failure(struct attachment *attachment, const struct command *command, bool sent, bool any,
+                 bool lost)
 {
     bool harmless = !sent || ((command->flags & COMMAND_READ_ONLY) && !any);
 
@@ -169,7 +187,7 @@ int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
         lease->broken = sent > 0 || result != LENDIS_E_TIMEOUT;
         buffer_give(local, buffer);
         /* A command that went out in part cannot have been executed. */
-        return failure(attachment, command, false, false, result != LENDIS_E_TIMEOUT);
+        return exec_failure(attachment, command, false, false, result != LENDIS_E_TIMEOUT);
     }
     received = receive_reply(lease->fd, buffer, deadline_ns, sink, &any, &error);
     buffer_give(local, buffer);
@@ -177,36 +195,87 @@ int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
     if (received == RECEIVE_SINK)
         return -ENOMEM;
     if (received != RECEIVED && received != RECEIVED_TOO_MUCH)
-        return failure(attachment, command, true, any, received == RECEIVE_LOST);
+        return exec_failure(attachment, command, true, any, received == RECEIVE_LOST);
     session_follow(&lease->session, command, error);
     return 0;
+}
+
+/* May this command go over a connection together with others'? */
+static bool may_share(const struct command *command)
+{
+    return !(command->flags & (COMMAND_BLOCKING | COMMAND_SESSION)) &&
+           command->kind == COMMAND_OTHER;
+}
+
+/* One attempt on a connection of its own. */
+static int exec_alone(struct attachment *attachment, const struct call *call, int64_t wait_deadline_ns)
+{
+    struct lendis_lease *lease;
+    int result = lease_acquire_on(attachment, wait_deadline_ns, &lease);
+
+    if (result != 0)
+        return result;
+    atomic_fetch_add_explicit(&attachment->users, 1, memory_order_seq_cst);
+    result = exec_on_lease(lease, call->request, call->size, &call->command, call->deadline_ns,
+                           call->sink);
+    lendis_release(lease);
+    return result;
+}
+
+/* One attempt: on an idle connection, else handed over. */
+static int exec_shared(struct attachment *attachment, const struct call *call, int64_t wait_deadline_ns)
+{
+    struct lendis_lease *lease;
+    int result = lease_try(attachment, &lease);
+
+    if (result == 0) {
+        atomic_fetch_add_explicit(&attachment->users, 1, memory_order_seq_cst);
+        return combine(lease, call);
+    }
+    if (result != LENDIS_E_BUSY)
+        return result;
+    lease_ask_for_more(attachment);
+    if (wait_deadline_ns == 0)
+        return lease_why_none(attachment, LENDIS_E_BUSY);
+    return hand_over(attachment, call, wait_deadline_ns);
 }
 
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
                  const struct reply_sink *sink)
 {
-    int64_t deadline_ns = timeout_ms < 0    ? DEADLINE_OF_POOL
-                          : timeout_ms == 0 ? 0
-                                            : clock_deadline_ns(timeout_ms);
-    struct command command;
-    int result = LENDIS_E_DOWN;
+    struct call call = {.request = request, .size = size, .replies = 1, .sink = sink};
+    int64_t wait_deadline_ns = 0;
+    bool share;
+    int result;
 
-    if (command_parse(request, size, &command) != 0)
+    if (command_parse(request, size, &call.command) != 0)
         return -EINVAL;
-    for (int attempt = 0; attempt < ATTEMPTS_MAX && result == LENDIS_E_DOWN; attempt++) {
-        struct lendis_lease *lease;
+    share = may_share(&call.command);
+    for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+        struct attachment *attachment;
 
-        result = lease_acquire(pool, deadline_ns, &lease);
+        result = pool_enter(pool, &attachment);
         if (result != 0)
-            return result;
-        if (attempt > 0)
+            return lease_attach_result(result);
+        if (attempt == 0) {
+            call.deadline_ns = timeout_ms > 0 ? clock_deadline_ns(timeout_ms)
+                                              : exec_reply_deadline(attachment, &call.command);
+            if (timeout_ms != 0)
+                wait_deadline_ns = timeout_ms > 0
+                                       ? call.deadline_ns
+                                       : clock_deadline_ns(attachment->wait_timeout_ms);
+        } else {
             sink->restart(sink->context);
-        result = exec_on_lease(
-            lease, request, size, &command,
-            timeout_ms > 0 ? deadline_ns : exec_reply_deadline(lease->attachment, &command), sink);
-        lendis_release(lease);
+        }
+        result = share ? exec_shared(attachment, &call, wait_deadline_ns)
+                       : exec_alone(attachment, &call, wait_deadline_ns);
+        pool_leave(attachment);
+        if (result == HAND_OVER_NOT)
+            share = false;
+        else if (!lease_again(result, wait_deadline_ns))
+            break;
     }
-    return result;
+    return result == LEASE_TRY_AGAIN || result == HAND_OVER_NOT ? LENDIS_E_DOWN : result;
 }
 
 /* ---- lendis_exec(): the reply's bytes as they came ---- */

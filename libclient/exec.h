@@ -37,6 +37,19 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
  */
 int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command);
 
+/* Waits for `events` (poll(2)). Results: 0; LENDIS_E_TIMEOUT; -errno. */
+int exec_wait_ready(int fd, short events, int64_t deadline_ns);
+
+/* As exec_wait_ready() for reading; meanwhile *beat_ms says now and then that this process runs. */
+int exec_wait_readable(int fd, int64_t deadline_ns, shm_u64 *beat_ms);
+
+/*
+ * What a command that was not answered comes to, and counts it. `sent`: any of it may have reached Redis; `any`: a byte of
+ * its reply came; `lost`: the connection is dead, else time is up.
+ */
+int exec_failure(struct attachment *attachment, const struct command *command, bool sent, bool any,
+                 bool lost);
+
 /* Frees the spare buffer of `local`. */
 void exec_forget(struct local *local);
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include "client.h"
 #include "exec.h"
+#include "lease.h"
 
 /* Of the calling thread, as errno is. */
 static _Thread_local int last_result;

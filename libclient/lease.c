@@ -8,12 +8,9 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
-#include "client.h"
+#include "lease.h"
+#include "lendis/mailbox.h"
 #include "lendis/waiter.h"
-
-/* acquire_on()'s: this attachment is no longer the current one, or its connection was replaced;
- * start anew. */
-#define TRY_AGAIN 1000
 
 static struct catalog_pool *pool_entry(const struct attachment *attachment)
 {
@@ -62,46 +59,63 @@ static bool can_grow(const struct segment *segment)
     return false;
 }
 
+void lease_ask_for_more(const struct attachment *attachment)
+{
+    if (can_grow(&attachment->segment))
+        attachment_ring(attachment);
+}
+
 /* ---- waiting ---- */
 
-/* A wait slot for this thread: the worker's own, or one of the further ones. False: all are taken.
- */
-static bool slot_claim(struct attachment *attachment, uint32_t *slot)
+/* A slot whose mailbox was abandoned to a combiner is not used until that one has let go of it. */
+static bool mailbox_is_free(const struct segment *segment, uint32_t slot)
+{
+    return mail_state(shm_load(&segment->slots[slot].mail)) == MAIL_FREE;
+}
+
+bool slot_claim(struct attachment *attachment, uint32_t *slot)
 {
     const struct segment *segment = &attachment->segment;
+    _Atomic bool *own_busy = &attachment->pool->local->own_slot_busy;
     uint32_t further = segment->slot_max - segment->worker_max;
 
-    if (!atomic_exchange_explicit(&attachment->pool->local->own_slot_busy, true,
-                                  memory_order_acquire)) {
-        *slot = attachment->worker;
-        return true;
+    if (!atomic_exchange_explicit(own_busy, true, memory_order_acquire)) {
+        if (mailbox_is_free(segment, attachment->worker)) {
+            *slot = attachment->worker;
+            return true;
+        }
+        atomic_store_explicit(own_busy, false, memory_order_release);
     }
     for (uint32_t i = 0; i < further; i++) {
         uint32_t at = segment->worker_max + (attachment->worker + i) % further;
+        shm_u32 *owner = &segment->slots[at].owner;
 
-        if (shm_load32(&segment->slots[at].owner) == 0 &&
-            shm_cas32(&segment->slots[at].owner, 0, 1 + attachment->worker)) {
+        if (shm_load32(owner) != 0 || !shm_cas32(owner, 0, 1 + attachment->worker))
+            continue;
+        if (mailbox_is_free(segment, at)) {
             *slot = at;
             return true;
         }
+        shm_store32(owner, 0);
     }
     return false;
 }
 
-static void slot_release(struct attachment *attachment, uint32_t slot)
+void slot_release(struct attachment *attachment, uint32_t slot)
 {
     if (slot == attachment->worker)
-        atomic_store_explicit(&attachment->pool->local->own_slot_busy, false, memory_order_release);
+        atomic_store_explicit(&attachment->pool->local->own_slot_busy, false,
+                              memory_order_release);
     else
         shm_store32(&attachment->segment.slots[slot].owner, 0);
 }
 
-static int why_none(const struct attachment *attachment, int otherwise)
+int lease_why_none(const struct attachment *attachment, int otherwise)
 {
     return shm_load32(&pool_entry(attachment)->backend) == BACKEND_DOWN ? LENDIS_E_DOWN : otherwise;
 }
 
-/* Waits in `slot`. Results: 1, leased; LENDIS_E_*; TRY_AGAIN; -errno. */
+/* Waits in `slot`. Results: 1, leased; LENDIS_E_*; LEASE_TRY_AGAIN; -errno. */
 static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t deadline_ns,
                         uint32_t *index, uint64_t *word)
 {
@@ -109,7 +123,7 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
     bool thorough = false;
     int result;
 
-    result = waiter_join(&waiter, &attachment->segment, attachment->worker, slot);
+    result = waiter_join(&waiter, &attachment->segment, attachment->worker, slot, CELL_WAITING);
     if (result != 0)
         return result;
     for (;;) {
@@ -117,12 +131,20 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
         if (result != 0)
             return result;
         if (clock_now_ns() >= deadline_ns)
-            return waiter_leave(&waiter, index, word) ? 1 : why_none(attachment, LENDIS_E_TIMEOUT);
+            return waiter_leave(&waiter, index, word) ? 1 : lease_why_none(attachment, LENDIS_E_TIMEOUT);
         if (thorough && attachment_is_orphan(attachment) &&
             pool_renew(attachment->pool, attachment))
-            return waiter_leave(&waiter, index, word) ? 1 : TRY_AGAIN;
+            return waiter_leave(&waiter, index, word) ? 1 : LEASE_TRY_AGAIN;
         thorough = waiter_sleep(&waiter, deadline_ns);
     }
+}
+
+void lease_count_wait(const struct attachment *attachment, int64_t start_ns, int result)
+{
+    attachment_count(attachment, COUNTER_waits, 1);
+    attachment_count(attachment, COUNTER_wait_ns, (uint64_t)(clock_now_ns() - start_ns));
+    if (result == LENDIS_E_TIMEOUT || result == LENDIS_E_DOWN)
+        attachment_count(attachment, COUNTER_timeouts, 1);
 }
 
 static int wait_for(struct attachment *attachment, int64_t deadline_ns, uint32_t *index,
@@ -136,10 +158,7 @@ static int wait_for(struct attachment *attachment, int64_t deadline_ns, uint32_t
         return LENDIS_E_BUSY;
     result = wait_in_slot(attachment, slot, deadline_ns, index, word);
     slot_release(attachment, slot);
-    attachment_count(attachment, COUNTER_waits, 1);
-    attachment_count(attachment, COUNTER_wait_ns, (uint64_t)(clock_now_ns() - start_ns));
-    if (result == LENDIS_E_TIMEOUT || result == LENDIS_E_DOWN)
-        attachment_count(attachment, COUNTER_timeouts, 1);
+    lease_count_wait(attachment, start_ns, result);
     return result;
 }
 
@@ -186,9 +205,8 @@ static struct lendis_lease *lease_struct(struct attachment *attachment, uint32_t
     return lease;
 }
 
-/* Turns the word that was leased into a lease. Results: 0; TRY_AGAIN; LENDIS_E_DOWN; -errno. */
-static int make_lease(struct attachment *attachment, uint32_t index, uint64_t word,
-                      struct lendis_lease **made)
+int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, bool clean,
+               struct lendis_lease **made)
 {
     struct connection *connection = &attachment->segment.connections[index];
     struct lendis_lease *lease;
@@ -201,8 +219,11 @@ static int make_lease(struct attachment *attachment, uint32_t index, uint64_t wo
             result = -ENOMEM;
     }
     if (result != 0) {
-        queue_pass_on(&attachment->segment, index, word);
-        return result == -ESTALE ? TRY_AGAIN : result;
+        if (clean)
+            queue_pass_on(&attachment->segment, index, word);
+        else if (word_return(&connection->word, word))
+            attachment_ring(attachment);
+        return result == -ESTALE ? LEASE_TRY_AGAIN : result;
     }
     lease->word = word;
     lease->fd = fd;
@@ -219,31 +240,37 @@ static int make_lease(struct attachment *attachment, uint32_t index, uint64_t wo
     return 0;
 }
 
-static int acquire_on(struct attachment *attachment, int64_t deadline_ns,
-                      struct lendis_lease **lease)
+int lease_try(struct attachment *attachment, struct lendis_lease **lease)
 {
     const struct segment *segment = &attachment->segment;
     uint64_t ticket, word;
     uint32_t slot, index;
 
     /* Nobody barges while somebody waits. */
-    if ((!queue_maybe_waiting(segment) || !queue_head(segment, &ticket, &slot)) &&
-        lease_idle(attachment, &index, &word))
-        return make_lease(attachment, index, word, lease);
-    if (can_grow(segment))
-        attachment_ring(attachment);
-    if (deadline_ns == 0)
-        return why_none(attachment, LENDIS_E_BUSY);
-    {
-        int result = wait_for(attachment, deadline_ns, &index, &word);
-
-        return result == 1 ? make_lease(attachment, index, word, lease) : result;
-    }
+    if (queue_maybe_waiting(segment) && queue_head(segment, &ticket, &slot) != CELL_FREE)
+        return LENDIS_E_BUSY;
+    if (!lease_idle(attachment, &index, &word))
+        return LENDIS_E_BUSY;
+    return lease_make(attachment, index, word, true, lease);
 }
 
-/* What kept us from attaching, as a result of acquire: a missing broker is an outcome, not an error
- * of the caller's. */
-static int attach_result(int result)
+int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns, struct lendis_lease **lease)
+{
+    uint32_t index;
+    uint64_t word;
+    int result;
+
+    result = lease_try(attachment, lease);
+    if (result != LENDIS_E_BUSY)
+        return result;
+    lease_ask_for_more(attachment);
+    if (deadline_ns == 0)
+        return lease_why_none(attachment, LENDIS_E_BUSY);
+    result = wait_for(attachment, deadline_ns, &index, &word);
+    return result == 1 ? lease_make(attachment, index, word, true, lease) : result;
+}
+
+int lease_attach_result(int result)
 {
     return result == -ENOENT || result == -ECONNREFUSED || result == -EAGAIN ||
                    result == LENDIS_E_TIMEOUT
@@ -251,63 +278,99 @@ static int attach_result(int result)
                : result;
 }
 
-int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease)
+bool lease_again(int result, int64_t deadline_ns)
 {
     /* Between attempts on connections that we cannot use now (replaced, or not fetched before the
      * broker died). */
     static const struct timespec pause = {.tv_nsec = 1000000};
 
-    for (;;) {
-        struct attachment *attachment;
-        int result = pool_enter(pool, &attachment);
+    if (result != LEASE_TRY_AGAIN && result != LENDIS_E_DOWN)
+        return false;
+    if (deadline_ns == 0 || clock_now_ns() >= deadline_ns)
+        return false;
+    nanosleep(&pause, NULL);
+    return true;
+}
 
+int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease)
+{
+    int result;
+
+    do {
+        struct attachment *attachment;
+
+        result = pool_enter(pool, &attachment);
         if (result != 0)
-            return attach_result(result);
+            return lease_attach_result(result);
         if (deadline_ns == DEADLINE_OF_POOL)
             deadline_ns = clock_now_ns() + attachment->wait_timeout_ms * INT64_C(1000000);
-        result = acquire_on(attachment, deadline_ns, lease);
+        result = lease_acquire_on(attachment, deadline_ns, lease);
         if (result == 0)
             return 0; /* the lease keeps the attachment in use */
         pool_leave(attachment);
-        if (result != TRY_AGAIN && !(result == LENDIS_E_DOWN && deadline_ns != 0))
-            return result;
-        if (deadline_ns == 0 || clock_now_ns() >= deadline_ns)
-            return LENDIS_E_DOWN;
-        nanosleep(&pause, NULL);
+    } while (lease_again(result, deadline_ns));
+    return result == LEASE_TRY_AGAIN ? LENDIS_E_DOWN : result;
+}
+
+bool lease_carry(struct lendis_lease *lease, uint32_t slot)
+{
+    return shm_cas(&lease->attachment->segment.connections[lease->index].word, lease->word,
+                   word_with(lease->word, WORD_CARRIED, slot));
+}
+
+bool lease_carry_back(struct lendis_lease *lease, uint32_t slot)
+{
+    return shm_cas(&lease->attachment->segment.connections[lease->index].word,
+                   word_with(lease->word, WORD_CARRIED, slot), lease->word);
+}
+
+static void context_forget(struct lendis_lease *lease)
+{
+    if (lease->context)
+        lease->context_free(lease->context);
+    lease->context = NULL;
+}
+
+/* The struct is free again; with it, under the lock, a descriptor that the cache has replaced meanwhile. */
+static void struct_release(struct lendis_lease *lease, bool revoked)
+{
+    struct attachment *attachment = lease->attachment;
+
+    if (revoked) {
+        pthread_mutex_lock(&attachment->pool->local->lock);
+        if (lease->owns_fd)
+            close(lease->fd);
+        lease->owns_fd = false;
     }
+    atomic_store_explicit(&lease->held, false, memory_order_release);
+    if (revoked)
+        pthread_mutex_unlock(&attachment->pool->local->lock);
+    pool_leave(attachment);
+}
+
+void lease_forget(struct lendis_lease *lease)
+{
+    context_forget(lease);
+    struct_release(lease, true);
 }
 
 /* Gives `lease` back, clean or not. Results as lendis_release(). */
 static int give_back(struct lendis_lease *lease, bool clean)
 {
     struct attachment *attachment = lease->attachment;
-    pthread_mutex_t *lock = &attachment->pool->local->lock;
-    uint32_t index = lease->index;
     bool ours;
 
-    if (lease->context) {
-        lease->context_free(lease->context);
-        lease->context = NULL;
-    }
+    context_forget(lease);
     if (clean) {
-        ours = queue_pass_on(&attachment->segment, index, lease->word);
+        ours = queue_pass_on(&attachment->segment, lease->index, lease->word);
     } else {
-        ours = word_return(&attachment->segment.connections[index].word, lease->word);
+        ours = word_return(&attachment->segment.connections[lease->index].word, lease->word);
         attachment_ring(attachment);
         attachment_count(attachment, COUNTER_returned, 1);
     }
-    if (ours) {
-        atomic_store_explicit(&lease->held, false, memory_order_release);
-    } else {
-        pthread_mutex_lock(lock);
-        if (lease->owns_fd)
-            close(lease->fd);
-        lease->owns_fd = false;
-        atomic_store_explicit(&lease->held, false, memory_order_release);
-        pthread_mutex_unlock(lock);
+    if (!ours)
         attachment_count(attachment, COUNTER_revoked, 1);
-    }
-    pool_leave(attachment);
+    struct_release(lease, !ours);
     return ours ? 0 : LENDIS_E_REVOKED;
 }
 

@@ -29,22 +29,41 @@
 enum cell_state {
     CELL_FREE = 0,    /* for the ticket of its lap */
     CELL_WAITING = 1, /* slot waits for a connection */
+    CELL_COMMAND = 2, /* slot's mailbox has a command; a connection would do as well */
 };
 
 /*
- * What wait_slot.wake holds: nothing, that its owner sleeps, or a hint that a connection was handed
- * to it: 1 + the connection's index in the low 11 bits, the low bits of the ticket it was handed
- * for above. The ticket tells a fresh hint from one that a stopped process left for an earlier
- * wait.
+ * What wait_slot.wake holds: nothing, that its owner sleeps, or a hint: 1 + the index of the connection that was handed
+ * to it, or WAKE_MAIL, in the low 11 bits, the low bits of the ticket it is for above. The ticket tells a
+ * fresh hint from one that a stopped process left for an earlier wait.
  */
-#define WAKE_NONE   0u
+#define WAKE_NONE 0u
 #define WAKE_ASLEEP UINT32_MAX
-_Static_assert(LENDIS_MAX_CONNECTIONS < 2047, "an index must fit and differ from WAKE_ASLEEP");
+#define WAKE_MAIL 2046u
+_Static_assert(LENDIS_MAX_CONNECTIONS < WAKE_MAIL, "an index must differ from WAKE_MAIL and WAKE_ASLEEP");
 
 static inline uint32_t wake_make(uint32_t index, uint64_t ticket)
 {
     return (1 + index) | (uint32_t)(ticket << 11);
 }
+
+/*
+ * Waiters sleep on the futex of a group of 32 tickets, each with a bit of its own (FUTEX_WAIT_BITSET, futex(2)), so that
+ * a combiner wakes exactly those whose replies it has delivered with one call for 32, not one for each: woken
+ * one by one, the first of them would get the processor before the others are runnable.
+ */
+static inline uint32_t wake_group(uint64_t ticket)
+{
+    return (uint32_t)(ticket / 32) % WAKE_GROUPS;
+}
+
+static inline uint32_t wake_bit(uint64_t ticket)
+{
+    return 1u << (ticket % 32);
+}
+
+/* Wakes the sleepers of a group whose bits are set. */
+void queue_wake(const struct segment *segment, uint32_t group, uint32_t bits);
 
 static inline uint64_t cell_make(enum cell_state state, uint32_t slot, uint64_t lap)
 {
@@ -77,10 +96,10 @@ static inline uint64_t queue_lap(const struct segment *segment, uint64_t ticket)
 }
 
 /*
- * Puts `slot` at the end. Results: 0 and the ticket; -ENOBUFS, no free cell (only a scribbled
+ * Puts `slot` at the end, as CELL_WAITING or CELL_COMMAND. Results: 0 and the ticket; -ENOBUFS, no free cell (only a scribbled
  * segment has none).
  */
-int queue_push(const struct segment *segment, uint32_t slot, uint64_t *ticket);
+int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kind, uint64_t *ticket);
 
 /* True while `slot` still waits with `ticket`. */
 bool queue_waits(const struct segment *segment, uint32_t slot, uint64_t ticket);
@@ -88,8 +107,8 @@ bool queue_waits(const struct segment *segment, uint32_t slot, uint64_t ticket);
 /* Leaves the queue. False: it had left before, so a connection was handed to the slot. */
 bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket);
 
-/* The oldest waiter. False: nobody waits. */
-bool queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot);
+/* The oldest waiter. CELL_FREE: nobody waits. */
+enum cell_state queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot);
 
 /* A cheap first look: false means that nobody waits. */
 static inline bool queue_maybe_waiting(const struct segment *segment)

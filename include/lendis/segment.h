@@ -10,6 +10,10 @@
  *   cells[]                         the ring of the wait queue, 8 bytes each
  *   struct wait_slot[]              64 bytes each; slot i < workers belongs to worker i for good
  *   struct worker_block[]           128 bytes each: the worker's own counters
+ *   struct wake_group[]             the futexes that waiters sleep on
+ *   struct chunk_owner[]            who uses a chunk
+ *   struct mailbox[]                4 KiB for each slot: a command and its reply on their way
+ *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *
  * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
  * indices; every size comes from the header, which is checked once when mapping and kept in private
@@ -62,16 +66,52 @@ struct connection {
     _Alignas(64) shm_u64 word; /* word.h */
     shm_u64 uses;              /* leases so far in this generation; written by the holder */
     shm_u64 leased_ms;         /* CLOCK_MONOTONIC_COARSE of the last lease; written by the holder */
-    uint64_t reserved[13];
+    shm_u64 batch;             /* batches of handed-over commands whose sending began; mailbox.h */
+    shm_u64 beat_ms;           /* when the combiner last showed that it runs; CLOCK_MONOTONIC_COARSE */
+    shm_u64 stalled;           /* 1 + the generation whose combiner is said to have stopped */
+    uint64_t reserved[10];
 };
 _Static_assert(sizeof(struct connection) == 128, "layout");
 
 struct wait_slot {
-    _Alignas(64) shm_u32 wake; /* futex: WAKE_NONE, WAKE_ASLEEP, or 1 + connection index (a hint) */
+    _Alignas(64) shm_u32 wake; /* WAKE_NONE, WAKE_ASLEEP, or a hint, see queue.h */
     shm_u32 owner;             /* 1 + worker index; 0 free; fixed for slots below worker_max */
-    uint32_t reserved[14];
+    shm_u64 mail;              /* the state of the slot's mailbox, mailbox.h */
+    shm_u32 taker;             /* 1 + worker index of who took the command last */
+    shm_u32 request_chunk;     /* 1 + the chunk with the request; 0: in the mailbox */
+    shm_u32 request_size;      /* bytes */
+    shm_u32 replies;           /* how many replies the request gets */
+    shm_u32 read_only;         /* 1: may be sent twice */
+    shm_u32 reply_chunk;       /* 1 + the chunk with the reply, or what a take-over carries */
+    shm_u32 reply_size;        /* bytes */
+    uint32_t reserved[4];
 };
 _Static_assert(sizeof(struct wait_slot) == 64, "layout");
+
+/* Waiters sleep on the futex of their ticket's group, see queue.h. */
+#define WAKE_GROUPS 64u
+struct wake_group {
+    _Alignas(64) shm_u32 changes;
+};
+
+/* A small command and its reply: what fits here needs nothing else. Untouched ones take no memory. */
+#define MAILBOX_REQUEST_SIZE 1024u
+#define MAILBOX_REPLY_SIZE 3072u
+struct mailbox {
+    _Alignas(64) char request[MAILBOX_REQUEST_SIZE];
+    char reply[MAILBOX_REPLY_SIZE];
+};
+_Static_assert(sizeof(struct mailbox) == 4096, "layout");
+
+/* What does not fit a mailbox and is still handed over; anything larger is transferred by its owner. */
+#define CHUNK_SIZE 65536u
+#define CHUNKS 64u
+struct chunk {
+    _Alignas(64) char bytes[CHUNK_SIZE];
+};
+struct chunk_owner {
+    shm_u32 slot; /* 1 + wait slot that it belongs to; 0: free */
+};
 
 struct worker_block {
     _Alignas(128) shm_u64 counters[COUNTER_COUNT]; /* one writer: the worker; summed by readers */
@@ -93,6 +133,10 @@ struct segment {
     shm_u64 *cells;
     struct wait_slot *slots;
     struct worker_block *workers;
+    struct wake_group *groups;
+    struct chunk_owner *chunk_owners;
+    struct mailbox *mailboxes;
+    struct chunk *chunks;
 };
 
 /*

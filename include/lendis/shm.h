@@ -71,6 +71,12 @@ static inline bool shm_cas32(shm_u32 *at, uint32_t expected, uint32_t desired)
                                                    memory_order_seq_cst);
 }
 
+static inline void shm_add32(shm_u32 *at, uint32_t amount)
+{
+    LENDIS_STEP("add32");
+    atomic_fetch_add_explicit(at, amount, memory_order_seq_cst);
+}
+
 static inline uint32_t shm_exchange32(shm_u32 *at, uint32_t value)
 {
     LENDIS_STEP("exchange32");

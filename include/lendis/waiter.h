@@ -24,13 +24,15 @@ struct waiter {
     const struct segment *segment;
     uint32_t worker;
     uint32_t slot;
+    enum cell_state kind; /* CELL_WAITING or CELL_COMMAND */
+    bool rejoined;        /* it queued up more than once: see waiter_finish() */
     uint64_t ticket;
 };
 
 /* Queues up. Results: 0; -ENOBUFS as queue_push(). On success waiter_take() or waiter_leave() must
  * follow. */
 int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker,
-                uint32_t slot);
+                uint32_t slot, enum cell_state kind);
 
 /*
  * Takes the connection that was handed to this waiter, if one was. `thorough` looks through all
@@ -40,8 +42,7 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
  */
 int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t *word);
 
-/* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: look
- * thoroughly. */
+/* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: time passed, look thoroughly. */
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
@@ -49,5 +50,11 @@ bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
  * are the caller's lease.
  */
 int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word);
+
+/*
+ * For a command that was answered while its waiter may still be queued, or have been handed a connection, because it queued
+ * up twice: leaves, and passes on what came.
+ */
+void waiter_finish(struct waiter *waiter);
 
 #endif

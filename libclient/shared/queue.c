@@ -3,21 +3,31 @@
 #include "lendis/queue.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #ifdef LENDIS_MODEL
-void lendis_model_wake(shm_u32 *at); /* the explorer's scheduler stands in for the kernel's */
-#define futex_wake_one(at) lendis_model_wake(at)
+void lendis_model_wake(shm_u32 *at, uint32_t bits); /* the explorer's scheduler, not the kernel's */
+#define futex_wake(at, bits) lendis_model_wake(at, bits)
 #else
-static void futex_wake_one(shm_u32 *at)
+static void futex_wake(shm_u32 *at, uint32_t bits)
 {
     LENDIS_STEP("futex wake");
     /* Shared between processes, so without FUTEX_PRIVATE_FLAG: futex(2). */
-    syscall(SYS_futex, at, FUTEX_WAKE, 1, NULL, NULL, 0);
+    syscall(SYS_futex, at, FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, bits);
 }
 #endif
+
+void queue_wake(const struct segment *segment, uint32_t group, uint32_t bits)
+{
+    shm_u32 *changes = &segment->groups[group].changes;
+
+    /* First the value: who is on its way to sleep with the old one does not fall asleep. */
+    shm_add32(changes, 1);
+    futex_wake(changes, bits);
+}
 
 /* a is a later lap than b; laps have 40 bits and wrap. */
 static bool lap_after(uint64_t a, uint64_t b)
@@ -27,7 +37,8 @@ static bool lap_after(uint64_t a, uint64_t b)
     return distance != 0 && distance < (WORD_GENERATION_MAX + 1) / 2;
 }
 
-int queue_push(const struct segment *segment, uint32_t slot, uint64_t *ticket)
+int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kind,
+               uint64_t *ticket)
 {
     /* Each failed round means that another waiter got a place or that tail lagged by one. */
     for (uint64_t rounds = 0; rounds < UINT64_C(64) * segment->cell_count; rounds++) {
@@ -36,7 +47,7 @@ int queue_push(const struct segment *segment, uint32_t slot, uint64_t *ticket)
         uint64_t cell = shm_load(queue_cell(segment, tail));
 
         if (cell == cell_make(CELL_FREE, 0, lap)) {
-            if (!shm_cas(queue_cell(segment, tail), cell, cell_make(CELL_WAITING, slot, lap)))
+            if (!shm_cas(queue_cell(segment, tail), cell, cell_make(kind, slot, lap)))
                 continue;
             shm_cas(&segment->queue->tail, tail, tail + 1);
             *ticket = tail;
@@ -54,21 +65,29 @@ int queue_push(const struct segment *segment, uint32_t slot, uint64_t *ticket)
     return -ENOBUFS;
 }
 
+/* The cell is that of `slot` waiting with `ticket`, in whichever way. */
+static bool cell_is(const struct segment *segment, uint64_t cell, uint32_t slot, uint64_t ticket)
+{
+    return cell_state(cell) != CELL_FREE && cell_slot(cell) == slot &&
+           cell_lap(cell) == queue_lap(segment, ticket);
+}
+
 bool queue_waits(const struct segment *segment, uint32_t slot, uint64_t ticket)
 {
-    return shm_load(queue_cell(segment, ticket)) ==
-           cell_make(CELL_WAITING, slot, queue_lap(segment, ticket));
+    return cell_is(segment, shm_load(queue_cell(segment, ticket)), slot, ticket);
 }
 
 bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket)
 {
     uint64_t lap = queue_lap(segment, ticket);
+    uint64_t cell = shm_load(queue_cell(segment, ticket));
 
-    return shm_cas(queue_cell(segment, ticket), cell_make(CELL_WAITING, slot, lap),
+    return cell_is(segment, cell, slot, ticket) &&
+           shm_cas(queue_cell(segment, ticket), cell,
                    cell_make(CELL_FREE, 0, (lap + 1) & WORD_GENERATION_MAX));
 }
 
-bool queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot)
+enum cell_state queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot)
 {
     /* A look moves head by one or finds the end; others may move it meanwhile. */
     for (uint64_t rounds = 0; rounds < UINT64_C(2) * segment->cell_count; rounds++) {
@@ -77,17 +96,19 @@ bool queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot)
         uint64_t cell = shm_load(queue_cell(segment, head));
 
         if (cell_lap(cell) == lap) {
-            if (cell_state(cell) != CELL_WAITING)
-                return false;
             *ticket = head;
             *slot = cell_slot(cell);
-            return *slot < segment->slot_max;
+            if (*slot >= segment->slot_max)
+                return CELL_FREE;
+            return cell_state(cell) == CELL_WAITING || cell_state(cell) == CELL_COMMAND
+                       ? cell_state(cell)
+                       : CELL_FREE;
         }
         if (!lap_after(cell_lap(cell), lap) && shm_load(&segment->queue->head) == head)
-            return false; /* scribbled: head is a lap ahead of its cell */
+            return CELL_FREE; /* scribbled: head is a lap ahead of its cell */
         shm_cas(&segment->queue->head, head, head + 1);
     }
-    return false;
+    return CELL_FREE;
 }
 
 uint32_t queue_length(const struct segment *segment)
@@ -106,7 +127,7 @@ static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t tic
     shm_u32 *wake = &segment->slots[slot].wake;
 
     if (shm_exchange32(wake, wake_make(index, ticket)) == WAKE_ASLEEP)
-        futex_wake_one(wake);
+        queue_wake(segment, wake_group(ticket), wake_bit(ticket));
 }
 
 bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
@@ -164,7 +185,7 @@ void queue_evict(const struct segment *segment, bool (*owned)(uint32_t slot, voi
     for (uint32_t i = 0; i < segment->cell_count; i++) {
         uint64_t cell = shm_load(&segment->cells[i]);
 
-        if (cell_state(cell) == CELL_WAITING && owned(cell_slot(cell), context))
+        if (cell_state(cell) != CELL_FREE && owned(cell_slot(cell), context))
             shm_cas(&segment->cells[i], cell,
                     cell_make(CELL_FREE, 0, (cell_lap(cell) + 1) & WORD_GENERATION_MAX));
     }

@@ -42,6 +42,15 @@ static size_t place_tables(struct segment *segment)
     at = (at + 127) & ~(size_t)127;
     segment->workers = (void *)(base + at);
     at += sizeof(struct worker_block) * segment->worker_max;
+    segment->groups = (void *)(base + at);
+    at += sizeof(struct wake_group) * WAKE_GROUPS;
+    segment->chunk_owners = (void *)(base + at);
+    at += sizeof(struct chunk_owner) * CHUNKS;
+    at = (at + 4095) & ~(size_t)4095; /* a mailbox is a page: an unused one takes none */
+    segment->mailboxes = (void *)(base + at);
+    at += sizeof(struct mailbox) * segment->slot_max;
+    segment->chunks = (void *)(base + at);
+    at += sizeof(struct chunk) * CHUNKS;
     segment->cell_shift = (uint32_t)__builtin_ctz(segment->cell_count);
     return at;
 }

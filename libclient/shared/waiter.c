@@ -13,19 +13,25 @@ static shm_u32 *wake_word(const struct waiter *waiter)
     return &waiter->segment->slots[waiter->slot].wake;
 }
 
-int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker,
-                uint32_t slot)
+static int join(struct waiter *waiter)
 {
+    const struct segment *segment = waiter->segment;
     int result;
 
-    *waiter = (struct waiter){.segment = segment, .worker = worker, .slot = slot};
     shm_store32(wake_word(waiter), WAKE_NONE);
-    result = queue_push(segment, slot, &waiter->ticket);
+    result = queue_push(segment, waiter->slot, waiter->kind, &waiter->ticket);
     if (result != 0)
         return result;
     /* Pairs with queue_pass_on(): a connection that became idle before it could see us. */
-    queue_match(segment, worker);
+    queue_match(segment, waiter->worker);
     return 0;
+}
+
+int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker,
+                uint32_t slot, enum cell_state kind)
+{
+    *waiter = (struct waiter){.segment = segment, .worker = worker, .slot = slot, .kind = kind};
+    return join(waiter);
 }
 
 /* The first connection at or after *index whose word says that it was handed to this waiter. */
@@ -86,7 +92,8 @@ int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t 
     }
     if (take_any(waiter, index, word))
         return 1;
-    return waiter_join(waiter, segment, waiter->worker, waiter->slot);
+    waiter->rejoined = true;
+    return join(waiter);
 }
 
 int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word)
@@ -96,11 +103,18 @@ int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word)
     return take_any(waiter, index, word) ? 1 : 0;
 }
 
+void waiter_finish(struct waiter *waiter)
+{
+    if (!waiter->rejoined)
+        return;
+    queue_leave(waiter->segment, waiter->slot, waiter->ticket);
+    pass_on_others(waiter);
+}
+
 #ifdef LENDIS_MODEL
-/* The explorer's scheduler: returns when the word is no longer `expected`, or when time passed
- * instead. */
-void lendis_model_sleep(shm_u32 *at, uint32_t expected);
-#define sleep_on(at, expected, until_ns) lendis_model_sleep(at, expected)
+/* The explorer's scheduler: sleeps while the word is `expected`; true when time passed instead of a wake-up. */
+bool lendis_model_sleep(shm_u32 *at, uint32_t expected, uint32_t bits);
+#define sleep_on(waiter, at, expected, bits, deadline_ns) lendis_model_sleep(at, expected, bits)
 #else
 static int64_t now_ns(void)
 {
@@ -110,36 +124,43 @@ static int64_t now_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-static void sleep_on(shm_u32 *at, uint32_t expected, int64_t until_ns)
+/* How long this waiter sleeps before it looks for itself: the longer the more are before it. */
+static int64_t patience_ns(const struct waiter *waiter)
 {
-    struct timespec until = {.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
+    uint64_t before_us = waiter->ticket - shm_load(&waiter->segment->queue->head);
 
+    if (before_us > waiter->segment->cell_count)
+        before_us = 0;
+    return WAITER_PATIENCE_NS * (1 + (int64_t)before_us);
+}
+
+static bool sleep_on(const struct waiter *waiter, shm_u32 *at, uint32_t expected, uint32_t bits,
+                     int64_t deadline_ns)
+{
+    int64_t until_ns = now_ns() + patience_ns(waiter);
+    struct timespec until;
+
+    if (until_ns > deadline_ns)
+        until_ns = deadline_ns;
+    until = (struct timespec){.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
     LENDIS_STEP("futex wait");
-    /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time: futex(2). Shared, so not PRIVATE.
-     */
-    syscall(SYS_futex, at, FUTEX_WAIT_BITSET, expected, &until, NULL, FUTEX_BITSET_MATCH_ANY);
+    /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time: futex(2). Shared, so not PRIVATE. */
+    return syscall(SYS_futex, at, FUTEX_WAIT_BITSET, expected, &until, NULL, bits) < 0 &&
+           errno == ETIMEDOUT;
 }
 #endif
 
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns)
 {
+    shm_u32 *changes = &waiter->segment->groups[wake_group(waiter->ticket)].changes;
     shm_u32 *wake = wake_word(waiter);
+    uint32_t seen = shm_load32(changes);
+    bool timed_out;
 
+    /* Pairs with slot_tell(): who tells us after this finds ASLEEP and changes the group after `seen`. */
     if (!shm_cas32(wake, WAKE_NONE, WAKE_ASLEEP) && shm_load32(wake) != WAKE_ASLEEP)
         return false;
-#ifdef LENDIS_MODEL
+    timed_out = sleep_on(waiter, changes, seen, wake_bit(waiter->ticket), deadline_ns);
     (void)deadline_ns;
-    sleep_on(wake, WAKE_ASLEEP, 0);
-#else
-    {
-        uint64_t before_us = waiter->ticket - shm_load(&waiter->segment->queue->head);
-        int64_t until_ns;
-
-        if (before_us > waiter->segment->cell_count)
-            before_us = 0;
-        until_ns = now_ns() + WAITER_PATIENCE_NS * (1 + (int64_t)before_us);
-        sleep_on(wake, WAKE_ASLEEP, until_ns < deadline_ns ? until_ns : deadline_ns);
-    }
-#endif
-    return shm_cas32(wake, WAKE_ASLEEP, WAKE_NONE);
+    return shm_cas32(wake, WAKE_ASLEEP, WAKE_NONE) && timed_out;
 }

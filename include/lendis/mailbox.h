@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Handing a command over: the state of a mailbox, and its moves.
+ *
+ * A waiter whose command may share a connection writes it into its slot's mailbox and queues up like
+ * any other waiter. A combiner, the holder of some connection, takes queued commands in their order,
+ * sends them in one write, and delivers each reply. The mail word of the slot is the only truth
+ * about who has the command:
+ *
+ *   state (3 bits) | connection (10) | generation (13) | batch (12) | sequence (26)
+ *
+ *   from        to          who
+ *   FREE        QUEUED      the owner of the slot; the sequence goes up by one
+ *   QUEUED      FREE        the owner: gives up, or got a connection itself
+ *   QUEUED      TAKEN       a combiner, for a batch on its connection
+ *   TAKEN       DONE        the combiner: the reply is in the mailbox
+ *   TAKEN       TAKEOVER    the combiner: the owner shall read on (its reply is large, or time is up)
+ *   TAKEN       RETRY       the combiner, or the broker for a dead one: it was not sent
+ *   TAKEN       FAILED      likewise: it was sent, and the connection is lost
+ *   TAKEN       ABANDONED   the owner: deadline, or a lost connection; the mailbox is not its own now
+ *   TAKEOVER    ABANDONED   likewise
+ *   ABANDONED   FREE        the combiner, or the broker for a dead one: it will not touch it again
+ *   DONE, TAKEOVER, RETRY, FAILED -> FREE   the owner
+ *
+ * Upholds I4: between TAKEN and what follows, the mailbox belongs to the combiner, and a late one,
+ * stopped for however long, finds that the word is no longer what it put there. An abandoned mailbox is not
+ * used again before its combiner says so or is dead.
+ *
+ * Whether a taken command was sent is told by connection.batch: the number of batches whose sending began.
+ * The combiner raises it right before the write, and looks once more for abandoned commands after that; the
+ * owner abandons first and reads it afterwards. So what an owner was told was not sent never is.
+ */
+#ifndef LENDIS_MAILBOX_H
+#define LENDIS_MAILBOX_H
+
+#include "lendis/queue.h"
+
+enum mail_state {
+    MAIL_FREE = 0,
+    MAIL_QUEUED = 1,
+    MAIL_TAKEN = 2,
+    MAIL_DONE = 3,
+    MAIL_TAKEOVER = 4,
+    MAIL_RETRY = 5,
+    MAIL_FAILED = 6,
+    MAIL_ABANDONED = 7,
+};
+
+/* wait_slot.reply_size with MAIL_RETRY: the reply is too large to be handed over now. */
+#define REPLY_TOO_LARGE UINT32_MAX
+
+static inline enum mail_state mail_state(uint64_t mail)
+{
+    return (enum mail_state)(mail & 7);
+}
+
+static inline uint32_t mail_connection(uint64_t mail)
+{
+    return (uint32_t)(mail >> 3) & 1023;
+}
+
+static inline uint32_t mail_batch(uint64_t mail)
+{
+    return (uint32_t)(mail >> 26) & 4095;
+}
+
+/* The same command in another state. */
+static inline uint64_t mail_with(uint64_t mail, enum mail_state state)
+{
+    return (mail & ~UINT64_C(7)) | (uint64_t)state;
+}
+
+/* The next command of a slot whose mailbox is free. */
+static inline uint64_t mail_next(uint64_t mail)
+{
+    return ((mail >> 38) + 1) << 38 | MAIL_QUEUED;
+}
+
+/* `mail`, queued, as taken for batch `batch` on connection `index` in `generation`. */
+static inline uint64_t mail_taken(uint64_t mail, uint32_t index, uint64_t generation, uint64_t batch)
+{
+    return (mail >> 38) << 38 | (batch & 4095) << 26 | (generation & 8191) << 13 |
+           (uint64_t)index << 3 | MAIL_TAKEN;
+}
+
+/* True while connection `word` is still what the command was taken for. */
+static inline bool mail_fits(uint64_t mail, uint64_t word)
+{
+    return ((mail >> 13) & 8191) == (word_generation(word) & 8191) &&
+           (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED);
+}
+
+/* True if the batch of a taken command began to be sent. */
+bool mail_was_sent(const struct segment *segment, uint64_t mail);
+
+/*
+ * Tells the owner of `slot` to look at its mailbox. Returns true when it sleeps and must be woken by
+ * queue_wake(); the caller may collect several.
+ */
+bool mail_tell(const struct segment *segment, uint32_t slot, uint64_t ticket);
+
+/* A combiner's last word on a command that its owner abandoned; frees its chunks. */
+void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken);
+
+/* ---- chunks ---- */
+
+/* A free chunk for `slot`, or -1. */
+int chunk_claim(const struct segment *segment, uint32_t slot);
+
+/* Frees chunk `chunk` if it is `slot`'s. Any number is allowed. */
+void chunk_free(const struct segment *segment, uint32_t chunk, uint32_t slot);
+
+/* ---- the broker, for the dead ---- */
+
+/* What a dead worker leaves: it held connection `index` in `generation`. */
+struct mail_held {
+    uint32_t index;
+    uint64_t generation;
+};
+
+/*
+ * `worker` is dead and held the `count` connections `held`. What it had taken fails or is tried again, what had been
+ * abandoned to it becomes free, and the owners are woken.
+ */
+void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
+                     uint32_t count);
+
+/* `slot`'s owner is dead: its command is withdrawn, or left to its combiner as abandoned. */
+void mail_owner_died(const struct segment *segment, uint32_t slot);
+
+/* Wakes the owners of what was taken for a connection that was revoked from a living worker. */
+void mail_revoked(const struct segment *segment, uint32_t index, uint64_t generation);
+
+#endif

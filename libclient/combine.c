@@ -1,0 +1,740 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The combiner's side of handing commands over (lendis/mailbox.h, DESIGN section 5).
+ *
+ * A round: take what is queued, send it in one write, read, split, put each reply into its owner's
+ * mailbox, wake all owners of what one read brought together. The first round has the caller's own
+ * command in it. After ROUNDS_MAX rounds, or when nothing is queued, the connection is passed on like any lease, to the
+ * oldest waiter, who goes on.
+ *
+ * A combiner never waits for another process. A reply that is too large to be handed over, or a caller whose time is up,
+ * is a take-over: the batch, as far as it is unanswered, goes to the owner of the next reply, with the connection.
+ *
+ * Upholds I4: a reply is delivered only by moving the mail word that the command was taken with, and the stream must
+ * end exactly where the last reply ends, else the connection is broken.
+ */
+#include "combine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include "lease.h"
+#include "lendis/mailbox.h"
+#include "resp.h"
+
+/* Commands of one batch; more do not make it faster (make bench, 500 workers). */
+#define BATCH_MAX 128
+/* Batches that a combiner serves before it passes the connection on; its own caller waits meanwhile. */
+#define ROUNDS_MAX 16
+#define BUFFER_SIZE (16 * 1024)
+/* How long a combiner that only serves others waits for Redis before one of them shall. */
+#define SERVICE_PATIENCE_NS INT64_C(5000000)
+/* Bytes of a batch's requests: what a Unix socket takes in one write by default (net.core.wmem_default / 2). */
+#define BATCH_BYTES (96 * 1024)
+
+enum route { ROUTE_MAILBOX, ROUTE_OWN, ROUTE_DISCARD };
+
+struct item {
+    enum route route;
+    uint32_t slot;
+    uint32_t replies;
+    uint64_t ticket;
+    uint64_t mail; /* the word that it was taken with */
+};
+
+/* What a take-over leaves in the target's reply chunk: at the end of it, the bytes at its start. */
+struct carry {
+    struct resp_scan scan;
+    uint32_t count;
+    uint32_t replies; /* of the first item, still to come */
+    uint32_t scanned; /* bytes that belong to the first item and were scanned */
+    uint32_t bytes;   /* scanned and unscanned */
+    struct item items[BATCH_MAX];
+};
+_Static_assert(sizeof(struct carry) + 3 * BUFFER_SIZE <= CHUNK_SIZE, "a take-over must fit a chunk");
+
+/* A reply that has come so far is kept in a chunk up to this; a further read still fits then. */
+#define ASSEMBLY_MAX (CHUNK_SIZE - sizeof(struct carry) - BUFFER_SIZE)
+
+struct combiner {
+    struct lendis_lease *lease;
+    struct attachment *attachment;
+    const struct segment *segment;
+    struct connection *connection;
+    const struct call *call;
+    int result; /* the call's, once its item is answered */
+    bool answered;
+    bool error; /* its reply was an error reply */
+    uint64_t batch;
+    uint32_t count; /* items of the batch */
+    uint32_t next;  /* the first that is not answered */
+    uint32_t replies;
+    struct resp_scan scan;
+    int chunk; /* of the reply under way, or -1 */
+    size_t assembled;
+    size_t start; /* in buffer: of the reply under way */
+    size_t at;    /* scanned up to here */
+    size_t end;   /* received up to here */
+    int64_t progress_ns;
+    uint32_t wake[WAKE_GROUPS];
+    struct item items[BATCH_MAX];
+    char buffer[BUFFER_SIZE];
+};
+
+/* ---- waking ---- */
+
+static void note_wake(struct combiner *combiner, const struct item *item)
+{
+    if (mail_tell(combiner->segment, item->slot, item->ticket))
+        combiner->wake[wake_group(item->ticket)] |= wake_bit(item->ticket);
+}
+
+static void wake_noted(struct combiner *combiner)
+{
+    for (uint32_t group = 0; group < WAKE_GROUPS; group++) {
+        if (!combiner->wake[group])
+            continue;
+        queue_wake(combiner->segment, group, combiner->wake[group]);
+        combiner->wake[group] = 0;
+    }
+}
+
+/* ---- taking ---- */
+
+/* Where the request of a taken command is; NULL if the slot makes no sense. */
+static const char *request_of(const struct segment *segment, uint32_t slot, uint32_t *size)
+{
+    const struct wait_slot *shared = &segment->slots[slot];
+    uint32_t chunk = shm_load32(&shared->request_chunk);
+
+    *size = shm_load32(&shared->request_size);
+    if (chunk == 0)
+        return *size <= MAILBOX_REQUEST_SIZE ? segment->mailboxes[slot].request : NULL;
+    return chunk <= CHUNKS && *size <= CHUNK_SIZE ? segment->chunks[chunk - 1].bytes : NULL;
+}
+
+/* Takes one queued command. Results: 1, *item; 0, the queue's head is none; -EAGAIN, look again. */
+static int take_one(struct combiner *combiner, struct item *item)
+{
+    const struct segment *segment = combiner->segment;
+    struct wait_slot *shared;
+    uint64_t ticket, mail, taken;
+    uint32_t slot;
+
+    if (queue_head(segment, &ticket, &slot) != CELL_COMMAND)
+        return 0;
+    shared = &segment->slots[slot];
+    mail = shm_load(&shared->mail);
+    if (!queue_leave(segment, slot, ticket) || mail_state(mail) != MAIL_QUEUED)
+        return -EAGAIN;
+    taken = mail_taken(mail, combiner->lease->index, word_generation(combiner->lease->word),
+                       combiner->batch);
+    shm_store32(&shared->taker, 1 + combiner->attachment->worker);
+    if (!shm_cas(&shared->mail, mail, taken))
+        return -EAGAIN; /* its owner gave up */
+    *item = (struct item){.route = ROUTE_MAILBOX,
+                          .slot = slot,
+                          .ticket = ticket,
+                          .mail = taken,
+                          .replies = shm_load32(&shared->replies)};
+    return 1;
+}
+
+/* Fills the batch from the queue. */
+static void take_queued(struct combiner *combiner, size_t bytes)
+{
+    /* A hostile or dying crowd could keep us here; twice the ring is more than can honestly be queued. */
+    for (uint32_t looks = 0; looks < 2 * combiner->segment->cell_count; looks++) {
+        struct item *item = &combiner->items[combiner->count];
+        int result;
+
+        if (combiner->count == BATCH_MAX || bytes > BATCH_BYTES)
+            return;
+        result = take_one(combiner, item);
+        if (result == 0)
+            return;
+        if (result == 1) {
+            uint32_t size;
+
+            bytes += request_of(combiner->segment, item->slot, &size) ? size : 0;
+            combiner->count++;
+        }
+    }
+}
+
+/* ---- ending commands without a reply ---- */
+
+static void settle(struct combiner *combiner, struct item *item, enum mail_state state)
+{
+    shm_u64 *mail = &combiner->segment->slots[item->slot].mail;
+
+    if (shm_cas(mail, item->mail, mail_with(item->mail, state)))
+        note_wake(combiner, item);
+    else
+        mail_acknowledge(combiner->segment, item->slot, item->mail);
+}
+
+/* The connection is lost, or shall not be used any more: everything unanswered ends with `state`. */
+static void settle_rest(struct combiner *combiner, enum mail_state state)
+{
+    if (combiner->chunk >= 0)
+        chunk_free(combiner->segment, (uint32_t)combiner->chunk,
+                   combiner->items[combiner->next].slot);
+    combiner->chunk = -1;
+    for (; combiner->next < combiner->count; combiner->next++)
+        if (combiner->items[combiner->next].route == ROUTE_MAILBOX)
+            settle(combiner, &combiner->items[combiner->next], state);
+    wake_noted(combiner);
+    combiner->lease->broken = true;
+}
+
+/* ---- sending ---- */
+
+/*
+ * Leaves out what was abandoned. Comes after connection.batch was raised: an owner that abandons later reads the
+ * raised number and knows that its command may be sent.
+ */
+static void drop_abandoned(struct combiner *combiner)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < combiner->count; i++) {
+        struct item *item = &combiner->items[i];
+
+        if (item->route == ROUTE_MAILBOX &&
+            shm_load(&combiner->segment->slots[item->slot].mail) != item->mail) {
+            mail_acknowledge(combiner->segment, item->slot, item->mail);
+            continue;
+        }
+        if (kept != i)
+            combiner->items[kept] = *item;
+        kept++;
+    }
+    combiner->count = kept;
+}
+
+/* Sends `parts`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
+static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_ns)
+{
+    while (count > 0) {
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
+        ssize_t wrote;
+
+        LENDIS_STEP("send batch");
+        wrote = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (wrote < 0 && errno == EAGAIN) {
+            int result = exec_wait_ready(fd, POLLOUT, deadline_ns);
+
+            if (result != 0)
+                return result;
+            continue;
+        }
+        if (wrote < 0 && errno != EINTR)
+            return -errno;
+        for (; count > 0 && wrote >= (ssize_t)parts->iov_len; parts++, count--)
+            wrote -= (ssize_t)parts->iov_len;
+        if (count > 0 && wrote > 0) {
+            parts->iov_base = (char *)parts->iov_base + wrote;
+            parts->iov_len -= (size_t)wrote;
+        }
+    }
+    return 0;
+}
+
+static int64_t batch_deadline(const struct combiner *combiner)
+{
+    if (!combiner->answered)
+        return combiner->call->deadline_ns;
+    return clock_now_ns() + SERVICE_PATIENCE_NS;
+}
+
+/* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked: nothing was sent. */
+static int send_batch(struct combiner *combiner)
+{
+    struct iovec parts[BATCH_MAX];
+    int count = 0;
+
+    if (!shm_cas(&combiner->connection->batch, combiner->batch - 1, combiner->batch))
+        return -ECANCELED;
+    drop_abandoned(combiner);
+    for (uint32_t i = 0; i < combiner->count; i++) {
+        struct item *item = &combiner->items[i];
+        const char *request = combiner->call->request;
+        uint32_t size = 0;
+
+        if (item->route == ROUTE_MAILBOX)
+            request = request_of(combiner->segment, item->slot, &size);
+        parts[count++] = (struct iovec){
+            .iov_base = (char *)request,
+            .iov_len = item->route == ROUTE_OWN ? combiner->call->size : request ? size : 0};
+    }
+    return send_parts(combiner->lease->fd, parts, count, batch_deadline(combiner));
+}
+
+/* ---- delivering ---- */
+
+static void begin_reply(struct combiner *combiner)
+{
+    combiner->scan = (struct resp_scan){0};
+    combiner->chunk = -1;
+    combiner->assembled = 0;
+    combiner->start = combiner->at;
+    if (combiner->next < combiner->count)
+        combiner->replies = combiner->items[combiner->next].replies;
+}
+
+/* Puts the reply, `size` bytes at `data`, or what is in the chunk, into its owner's mailbox. */
+static void deliver(struct combiner *combiner, struct item *item)
+{
+    const struct segment *segment = combiner->segment;
+    struct wait_slot *shared = &segment->slots[item->slot];
+    size_t size = combiner->at - combiner->start;
+    const char *data = combiner->buffer + combiner->start;
+
+    if (combiner->chunk < 0 && size > MAILBOX_REPLY_SIZE) {
+        combiner->chunk = chunk_claim(segment, item->slot);
+        if (combiner->chunk < 0) {
+            /* No room now. A read is done again by its owner, alone. */
+            shm_store32(&shared->reply_size, REPLY_TOO_LARGE);
+            settle(combiner, item,
+                   shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
+            return;
+        }
+    }
+    if (combiner->chunk >= 0) {
+        memcpy(segment->chunks[combiner->chunk].bytes + combiner->assembled, data, size);
+        size += combiner->assembled;
+    } else {
+        memcpy(segment->mailboxes[item->slot].reply, data, size);
+    }
+    shm_store32(&shared->reply_chunk, (uint32_t)(1 + combiner->chunk));
+    shm_store32(&shared->reply_size, (uint32_t)size);
+    settle(combiner, item, MAIL_DONE);
+}
+
+/* The item's last reply is complete. */
+static void finish_item(struct combiner *combiner)
+{
+    struct item *item = &combiner->items[combiner->next];
+
+    if (item->route == ROUTE_MAILBOX) {
+        deliver(combiner, item);
+    } else if (item->route == ROUTE_OWN) {
+        combiner->answered = true;
+        combiner->result = 0;
+        combiner->error = combiner->scan.first == '-' || combiner->scan.first == '!';
+    }
+    combiner->next++;
+    begin_reply(combiner);
+}
+
+/* ---- take-over ---- */
+
+/* The first item from `combiner->next` on whose owner will read on; NULL: none. Marks it. */
+static struct item *find_successor(struct combiner *combiner, int *chunk)
+{
+    for (uint32_t i = combiner->next; i < combiner->count; i++) {
+        struct item *item = &combiner->items[i];
+        struct wait_slot *shared = &combiner->segment->slots[item->slot];
+
+        if (item->route != ROUTE_MAILBOX)
+            continue;
+        *chunk = i == combiner->next && combiner->chunk >= 0
+                     ? combiner->chunk
+                     : chunk_claim(combiner->segment, item->slot);
+        if (*chunk < 0)
+            return NULL;
+        shm_store32(&shared->reply_chunk, (uint32_t)(1 + *chunk));
+        if (shm_load(&shared->mail) == item->mail)
+            return item;
+        /* Abandoned: its reply will be read and dropped. */
+        mail_acknowledge(combiner->segment, item->slot, item->mail);
+        item->route = ROUTE_DISCARD;
+        if (i == combiner->next) {
+            combiner->chunk = -1;
+            combiner->assembled = 0;
+            combiner->start = combiner->at;
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Leaves the rest of the batch to the owner of the next reply, with the connection. False: nobody could be found; all is
+ * as before. True: the lease is gone.
+ */
+static bool hand_on(struct combiner *combiner)
+{
+    const struct segment *segment = combiner->segment;
+    struct item *successor;
+    struct carry *carry;
+    uint32_t slot;
+    char *bytes;
+    int chunk;
+
+    if (combiner->items[combiner->next].route == ROUTE_OWN)
+        combiner->items[combiner->next].route = ROUTE_DISCARD;
+    successor = find_successor(combiner, &chunk);
+    if (!successor)
+        return false;
+    if (combiner->items[combiner->next].route == ROUTE_DISCARD)
+        combiner->start = combiner->at;
+    slot = successor->slot;
+    bytes = segment->chunks[chunk].bytes;
+    carry = (struct carry *)(bytes + CHUNK_SIZE - sizeof *carry);
+    memcpy(bytes + combiner->assembled, combiner->buffer + combiner->start,
+           combiner->end - combiner->start);
+    *carry = (struct carry){
+        .scan = combiner->scan,
+        .count = combiner->count - combiner->next,
+        .replies = combiner->replies,
+        .scanned = (uint32_t)(combiner->assembled + combiner->at - combiner->start),
+        .bytes = (uint32_t)(combiner->assembled + combiner->end - combiner->start),
+    };
+    memcpy(carry->items, &combiner->items[combiner->next], carry->count * sizeof(struct item));
+    if (!shm_cas(&segment->slots[slot].mail, successor->mail,
+                 mail_with(successor->mail, MAIL_TAKEOVER))) {
+        mail_acknowledge(segment, slot, successor->mail);
+        successor->route = ROUTE_DISCARD;
+        return hand_on(combiner);
+    }
+    lease_carry(combiner->lease, slot);
+    /* The successor may have given up before it could see the connection: then it stays ours. */
+    if (mail_state(shm_load(&segment->slots[slot].mail)) == MAIL_ABANDONED &&
+        lease_carry_back(combiner->lease, slot)) {
+        mail_acknowledge(segment, slot, successor->mail);
+        successor->route = ROUTE_DISCARD;
+        return hand_on(combiner);
+    }
+    note_wake(combiner, successor);
+    wake_noted(combiner);
+    lease_forget(combiner->lease);
+    combiner->lease = NULL;
+    return true;
+}
+
+/* ---- receiving ---- */
+
+/* A reply that does not fit the buffer goes to a chunk. Results: 0; -EFBIG, too large for that. */
+static int spill(struct combiner *combiner)
+{
+    struct item *item = &combiner->items[combiner->next];
+    size_t size = combiner->at - combiner->start;
+
+    if (combiner->chunk < 0)
+        combiner->chunk = chunk_claim(combiner->segment, item->slot);
+    if (combiner->chunk < 0 || combiner->assembled + size + combiner->scan.skip > ASSEMBLY_MAX)
+        return -EFBIG;
+    memcpy(combiner->segment->chunks[combiner->chunk].bytes + combiner->assembled,
+           combiner->buffer + combiner->start, size);
+    combiner->assembled += size;
+    combiner->start = combiner->at = combiner->end = 0;
+    return 0;
+}
+
+/* Goes through what was received. Results: 0; -EPROTO; -EFBIG, a reply is too large to be handed over; -errno of the sink. */
+static int split(struct combiner *combiner)
+{
+    while (combiner->at < combiner->end && combiner->next < combiner->count) {
+        struct item *item = &combiner->items[combiner->next];
+        size_t used;
+        int result = resp_scan(&combiner->scan, combiner->buffer + combiner->at,
+                               combiner->end - combiner->at, &used);
+
+        if (result < 0)
+            return -EPROTO;
+        if (item->route == ROUTE_OWN &&
+            combiner->call->sink->take(combiner->call->sink->context,
+                                       combiner->buffer + combiner->at, used) != 0)
+            return -ENOMEM;
+        combiner->at += used;
+        if (item->route != ROUTE_MAILBOX)
+            combiner->start = combiner->at;
+        if (result == 1 && --combiner->replies == 0)
+            finish_item(combiner);
+    }
+    if (combiner->next == combiner->count)
+        return combiner->at == combiner->end ? 0 : -EPROTO;
+    /* The rest of a reply must find room behind what there is of it. */
+    if (combiner->start > 0) {
+        memmove(combiner->buffer, combiner->buffer + combiner->start,
+                combiner->end - combiner->start);
+        combiner->end -= combiner->start;
+        combiner->at -= combiner->start;
+        combiner->start = 0;
+    }
+    if (combiner->items[combiner->next].route != ROUTE_MAILBOX)
+        return 0;
+    return combiner->end == BUFFER_SIZE || combiner->chunk >= 0 ? spill(combiner) : 0;
+}
+
+enum received { RECEIVED, RECEIVE_LOST, RECEIVE_GIVE_UP, RECEIVE_TOO_LARGE, RECEIVE_NO_MEMORY };
+
+/* Reads replies until all are delivered, or it cannot or need not go on. */
+static enum received receive_batch(struct combiner *combiner)
+{
+    while (combiner->next < combiner->count) {
+        int64_t until_ns;
+        ssize_t got;
+        int result;
+
+        if (combiner->start == combiner->end)
+            combiner->start = combiner->at = combiner->end = 0;
+        until_ns = !combiner->answered ? combiner->call->deadline_ns
+                                       : combiner->progress_ns + SERVICE_PATIENCE_NS;
+        result = exec_wait_readable(combiner->lease->fd, until_ns, &combiner->connection->beat_ms);
+        if (result == LENDIS_E_TIMEOUT) {
+            combiner->progress_ns = clock_now_ns();
+            return RECEIVE_GIVE_UP;
+        }
+        if (result != 0)
+            return RECEIVE_LOST;
+        LENDIS_STEP("receive batch");
+        got = recv(combiner->lease->fd, combiner->buffer + combiner->end,
+                   BUFFER_SIZE - combiner->end, MSG_DONTWAIT);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR))
+            continue;
+        if (got <= 0)
+            return RECEIVE_LOST;
+        combiner->end += (size_t)got;
+        if (combiner->answered)
+            combiner->progress_ns = clock_now_ns();
+        result = split(combiner);
+        wake_noted(combiner);
+        if (result == -EFBIG)
+            return RECEIVE_TOO_LARGE;
+        if (result != 0)
+            return result == -ENOMEM ? RECEIVE_NO_MEMORY : RECEIVE_LOST;
+    }
+    return RECEIVED;
+}
+
+/* ---- rounds ---- */
+
+/* The call's own command got no reply. */
+static void fail_own(struct combiner *combiner, bool sent, bool lost)
+{
+    bool any = combiner->scan.values > 0 || combiner->scan.type || combiner->replies != combiner->call->replies;
+
+    if (combiner->answered)
+        return;
+    /* Own is always the batch's first unanswered one when its reply has begun. */
+    if (combiner->next < combiner->count && combiner->items[combiner->next].route != ROUTE_OWN)
+        any = false;
+    combiner->result =
+        exec_failure(combiner->attachment, &combiner->call->command, sent, any, lost);
+    combiner->answered = true;
+}
+
+/*
+ * The reply under way is too large and nobody can take over (no chunk is free): it is read and dropped. A read is done again by its
+ * owner, alone.
+ */
+static void drop_current(struct combiner *combiner)
+{
+    struct item *item = &combiner->items[combiner->next];
+    struct wait_slot *shared = &combiner->segment->slots[item->slot];
+
+    if (item->route == ROUTE_MAILBOX) {
+        shm_store32(&shared->reply_size, REPLY_TOO_LARGE);
+        settle(combiner, item, shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
+        wake_noted(combiner);
+    }
+    item->route = ROUTE_DISCARD;
+    combiner->start = combiner->at;
+}
+
+/* Reads the batch's replies. True: the lease can be given back, broken or not; false: it is gone. */
+static bool read_batch(struct combiner *combiner)
+{
+    for (;;) {
+        switch (receive_batch(combiner)) {
+        case RECEIVED:
+            return true;
+        case RECEIVE_TOO_LARGE:
+            if (hand_on(combiner))
+                return false;
+            drop_current(combiner);
+            continue;
+        case RECEIVE_GIVE_UP:
+            fail_own(combiner, true, false);
+            if (hand_on(combiner))
+                return false;
+            break;
+        case RECEIVE_NO_MEMORY:
+            combiner->result = -ENOMEM;
+            combiner->answered = true;
+            break;
+        case RECEIVE_LOST:
+            fail_own(combiner, true, true);
+            break;
+        }
+        settle_rest(combiner, MAIL_FAILED);
+        return true;
+    }
+}
+
+/* Takes and sends a batch. False: there was nothing, or it failed and the lease is broken. */
+static bool begin_batch(struct combiner *combiner)
+{
+    int sent;
+
+    combiner->batch = shm_load(&combiner->connection->batch) + 1;
+    take_queued(combiner, combiner->answered ? 0 : combiner->call->size);
+    if (combiner->count == 0)
+        return false;
+    sent = send_batch(combiner);
+    if (sent != 0) {
+        /* Part of a batch may have been executed. */
+        fail_own(combiner, sent != -ECANCELED, sent != LENDIS_E_TIMEOUT);
+        settle_rest(combiner, sent == -ECANCELED ? MAIL_RETRY : MAIL_FAILED);
+        return false;
+    }
+    begin_reply(combiner);
+    if (combiner->answered)
+        combiner->progress_ns = clock_now_ns();
+    return true;
+}
+
+/* Serves up to `rounds` more batches. Results as read_batch(). */
+static bool serve(struct combiner *combiner, int rounds)
+{
+    for (; rounds > 0 && begin_batch(combiner); rounds--) {
+        if (!read_batch(combiner))
+            return false;
+        if (combiner->lease->broken)
+            return true;
+        combiner->count = combiner->next = 0;
+    }
+    return true;
+}
+
+static void combiner_init(struct combiner *combiner, struct lendis_lease *lease,
+                          const struct call *call)
+{
+    combiner->lease = lease;
+    combiner->attachment = lease->attachment;
+    combiner->segment = &lease->attachment->segment;
+    combiner->connection = &combiner->segment->connections[lease->index];
+    combiner->call = call;
+    combiner->result = LENDIS_E_UNCERTAIN;
+    combiner->answered = false;
+    combiner->error = false;
+    combiner->count = combiner->next = 0;
+    combiner->replies = 0;
+    combiner->scan = (struct resp_scan){0};
+    combiner->chunk = -1;
+    combiner->assembled = combiner->start = combiner->at = combiner->end = 0;
+    memset(combiner->wake, 0, sizeof combiner->wake);
+}
+
+/* The end of a combiner's work; `ours`: the lease is still there. */
+static int finish(struct combiner *combiner, bool ours)
+{
+    if (ours) {
+        session_follow(&combiner->lease->session, &combiner->call->command, combiner->error);
+        lendis_release(combiner->lease);
+    }
+    return combiner->result;
+}
+
+int combine(struct lendis_lease *lease, const struct call *call)
+{
+    struct combiner combiner; /* most of it needs no initial value */
+
+    combiner_init(&combiner, lease, call);
+    combiner.items[0] = (struct item){.route = ROUTE_OWN, .replies = call->replies};
+    combiner.count = 1;
+    attachment_count(combiner.attachment, COUNTER_commands, 1);
+    return finish(&combiner, serve(&combiner, ROUNDS_MAX));
+}
+
+/* Takes the items of `carry`, which others can write: checked as it is copied. False: it makes no sense. */
+static bool adopt_items(struct combiner *combiner, const struct carry *carry, uint32_t slot)
+{
+    const struct segment *segment = combiner->segment;
+    bool own = false;
+
+    combiner->count = carry->count;
+    if (combiner->count < 1 || combiner->count > BATCH_MAX)
+        return false;
+    memcpy(combiner->items, carry->items, combiner->count * sizeof *combiner->items);
+    for (uint32_t i = 0; i < combiner->count; i++) {
+        struct item *item = &combiner->items[i];
+
+        if (item->slot >= segment->slot_max)
+            return false;
+        if (item->route != ROUTE_MAILBOX) {
+            item->route = ROUTE_DISCARD;
+        } else if (item->slot == slot) {
+            item->route = ROUTE_OWN;
+            own = true;
+        } else {
+            shm_store32(&segment->slots[item->slot].taker, 1 + combiner->attachment->worker);
+        }
+    }
+    return own;
+}
+
+/* Takes what had been received. False: it makes no sense. */
+static bool adopt_bytes(struct combiner *combiner, const struct carry *carry, const char *bytes)
+{
+    uint32_t scanned = carry->scanned, size = carry->bytes;
+
+    if (size > CHUNK_SIZE - sizeof *carry || scanned > size || size - scanned > BUFFER_SIZE)
+        return false;
+    if (combiner->items[0].route == ROUTE_OWN &&
+        combiner->call->sink->take(combiner->call->sink->context, bytes, scanned) != 0)
+        return false;
+    memcpy(combiner->buffer, bytes + scanned, size - scanned);
+    combiner->end = size - scanned;
+    combiner->scan = carry->scan;
+    combiner->replies = carry->replies;
+    return combiner->replies > 0;
+}
+
+int combine_take_over(struct lendis_lease *lease, const struct call *call, uint32_t slot)
+{
+    const struct segment *segment = &lease->attachment->segment;
+    uint32_t chunk = shm_load32(&segment->slots[slot].reply_chunk) - 1;
+    const struct carry *carry;
+    struct combiner combiner;
+    const char *bytes;
+
+    combiner_init(&combiner, lease, call);
+    if (chunk >= CHUNKS) {
+        lease->broken = true;
+        return finish(&combiner, true);
+    }
+    bytes = segment->chunks[chunk].bytes;
+    carry = (const struct carry *)(bytes + CHUNK_SIZE - sizeof *carry);
+    if (!adopt_items(&combiner, carry, slot) || !adopt_bytes(&combiner, carry, bytes)) {
+        fail_own(&combiner, true, true);
+        settle_rest(&combiner, MAIL_FAILED);
+        return finish(&combiner, true);
+    }
+    if (combiner.end > 0) {
+        int result = split(&combiner);
+
+        wake_noted(&combiner);
+        if (result == -EFBIG && !hand_on(&combiner))
+            drop_current(&combiner);
+        else if (result == -EFBIG)
+            return finish(&combiner, false);
+        else if (result != 0) {
+            fail_own(&combiner, true, true);
+            settle_rest(&combiner, MAIL_FAILED);
+            return finish(&combiner, true);
+        }
+    }
+    combiner.progress_ns = clock_now_ns();
+    if (!read_batch(&combiner))
+        return finish(&combiner, false);
+    if (combiner.lease->broken)
+        return finish(&combiner, true);
+    combiner.count = combiner.next = 0;
+    return finish(&combiner, serve(&combiner, ROUNDS_MAX - 1));
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The owner's side of handing a command over (lendis/mailbox.h): it puts the command into the mailbox of a wait slot, queues
+ * up, sleeps, and takes what comes: the reply, a connection, or the rest of somebody's batch.
+ *
+ * Between QUEUED and the end the mailbox may be the combiner's; it is given up only by moving the mail word (I4). Needs
+ * neither the broker nor a thread.
+ */
+#include "handover.h"
+
+#include <errno.h>
+#include <string.h>
+#include "lease.h"
+#include "lendis/mailbox.h"
+#include "lendis/waiter.h"
+
+/* A combiner that has not shown for this long that it runs is taken for stopped. */
+#define STALL_MS 1000
+
+struct errand {
+    struct attachment *attachment;
+    const struct segment *segment;
+    struct wait_slot *shared;
+    const struct call *call;
+    uint32_t slot;
+    bool released; /* the slot is not ours any more */
+    struct waiter waiter;
+};
+
+/* ---- the mailbox ---- */
+
+/* Writes the command into the mailbox, or a chunk. False: it is too large, or there is no chunk. */
+static bool post(struct errand *errand)
+{
+    struct wait_slot *shared = errand->shared;
+    const struct call *call = errand->call;
+    char *to = errand->segment->mailboxes[errand->slot].request;
+    int chunk = -1;
+
+    if (call->size > MAILBOX_REQUEST_SIZE) {
+        if (call->size > CHUNK_SIZE)
+            return false;
+        chunk = chunk_claim(errand->segment, errand->slot);
+        if (chunk < 0)
+            return false;
+        to = errand->segment->chunks[chunk].bytes;
+    }
+    memcpy(to, call->request, call->size);
+    shm_store32(&shared->request_chunk, (uint32_t)(1 + chunk));
+    shm_store32(&shared->request_size, (uint32_t)call->size);
+    shm_store32(&shared->replies, call->replies);
+    shm_store32(&shared->read_only, (call->command.flags & COMMAND_READ_ONLY) ? 1 : 0);
+    shm_store32(&shared->reply_chunk, 0);
+    shm_store32(&shared->reply_size, 0);
+    shm_store(&shared->mail, mail_next(shm_load(&shared->mail)));
+    return true;
+}
+
+/* The mailbox is ours again: frees what it used. */
+static void close_mail(struct errand *errand, uint64_t mail)
+{
+    chunk_free(errand->segment, shm_load32(&errand->shared->request_chunk) - 1, errand->slot);
+    chunk_free(errand->segment, shm_load32(&errand->shared->reply_chunk) - 1, errand->slot);
+    shm_store(&errand->shared->mail, mail_with(mail, MAIL_FREE));
+}
+
+/* Takes the reply that was delivered. */
+static int take_reply(struct errand *errand, uint64_t mail)
+{
+    const struct segment *segment = errand->segment;
+    uint32_t size = shm_load32(&errand->shared->reply_size);
+    uint32_t chunk = shm_load32(&errand->shared->reply_chunk);
+    const struct reply_sink *sink = errand->call->sink;
+    int result = -EPROTO;
+
+    if (chunk == 0 && size <= MAILBOX_REPLY_SIZE)
+        result = sink->take(sink->context, segment->mailboxes[errand->slot].reply, size);
+    else if (chunk >= 1 && chunk <= CHUNKS && size <= CHUNK_SIZE)
+        result = sink->take(sink->context, segment->chunks[chunk - 1].bytes, size);
+    close_mail(errand, mail);
+    return result;
+}
+
+/* It was sent or not, and no reply comes. */
+static int unanswered(struct errand *errand, bool sent, bool lost)
+{
+    return exec_failure(errand->attachment, &errand->call->command, sent, false, lost);
+}
+
+/* Leaves the command to its combiner. False: it moved on meanwhile, look again. */
+static bool abandon(struct errand *errand, uint64_t mail, bool lost, int *result)
+{
+    if (!shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_ABANDONED)))
+        return false;
+    /* Read after abandoning: pairs with send_batch() in combine.c. */
+    *result = unanswered(errand, mail_was_sent(errand->segment, mail), lost);
+    return true;
+}
+
+/* ---- what can happen while it waits ---- */
+
+/* A combiner left us the rest of its batch. Results: as combine(); -EAGAIN, the connection is not here yet. */
+static int take_over(struct errand *errand, uint64_t mail)
+{
+    uint32_t index = mail_connection(mail);
+    struct lendis_lease *lease;
+    uint64_t word;
+    int result;
+
+    if (index >= errand->segment->connection_max ||
+        !word_carry_on(&errand->segment->connections[index].word, errand->slot,
+                       errand->attachment->worker, &word))
+        return -EAGAIN;
+    atomic_fetch_add_explicit(&errand->attachment->users, 1, memory_order_seq_cst);
+    result = lease_make(errand->attachment, index, word, false, &lease);
+    if (result == 0) {
+        result = combine_take_over(lease, errand->call, errand->slot);
+    } else {
+        pool_leave(errand->attachment);
+        result = unanswered(errand, true, true);
+    }
+    close_mail(errand, mail);
+    return result;
+}
+
+/* A connection was handed to us. */
+static int serve_ourselves(struct errand *errand, uint64_t mail, uint32_t index, uint64_t word)
+{
+    struct lendis_lease *lease;
+    int result;
+
+    if (!shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_FREE))) {
+        /* Somebody took the command all the same: we had queued up twice. */
+        queue_pass_on(errand->segment, index, word);
+        return -EAGAIN;
+    }
+    close_mail(errand, mail);
+    slot_release(errand->attachment, errand->slot);
+    errand->released = true;
+    atomic_fetch_add_explicit(&errand->attachment->users, 1, memory_order_seq_cst);
+    result = lease_make(errand->attachment, index, word, true, &lease);
+    if (result != 0) {
+        pool_leave(errand->attachment);
+        return result;
+    }
+    return combine(lease, errand->call);
+}
+
+/* Has the broker look at a combiner that seems to have stopped. */
+static void report_stall(struct errand *errand, uint64_t mail)
+{
+    struct connection *connection = &errand->segment->connections[mail_connection(mail)];
+    uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
+    uint64_t beat_ms = shm_load_relaxed(&connection->beat_ms);
+    uint64_t word = shm_load(&connection->word);
+
+    if (!mail_fits(mail, word) || now_ms < beat_ms + STALL_MS)
+        return;
+    if (shm_load(&connection->stalled) == 1 + word_generation(word))
+        return;
+    shm_store(&connection->stalled, 1 + word_generation(word));
+    attachment_ring(errand->attachment);
+}
+
+/* The connection that it was taken for is no longer its combiner's. */
+static bool combiner_lost(const struct errand *errand, uint64_t mail)
+{
+    uint32_t index = mail_connection(mail);
+
+    return index >= errand->segment->connection_max ||
+           !mail_fits(mail, shm_load(&errand->segment->connections[index].word));
+}
+
+/*
+ * One look at the mailbox. Results: -EAGAIN, sleep; else the call's result, with the mailbox closed or abandoned.
+ */
+static int look(struct errand *errand, bool thorough, bool late)
+{
+    uint64_t mail = shm_load(&errand->shared->mail), word;
+    uint32_t index;
+    int result;
+
+    switch (mail_state(mail)) {
+    case MAIL_DONE:
+        return take_reply(errand, mail);
+    case MAIL_RETRY:
+        result = shm_load32(&errand->shared->reply_size) == REPLY_TOO_LARGE ? HAND_OVER_NOT
+                                                                            : LEASE_TRY_AGAIN;
+        close_mail(errand, mail);
+        return result;
+    case MAIL_FAILED:
+        close_mail(errand, mail);
+        return unanswered(errand, true, true);
+    case MAIL_TAKEOVER:
+        result = take_over(errand, mail);
+        if (result != -EAGAIN)
+            return result;
+        if ((late || combiner_lost(errand, mail)) && abandon(errand, mail, !late, &result))
+            return result;
+        return -EAGAIN;
+    case MAIL_TAKEN:
+        if (thorough)
+            report_stall(errand, mail);
+        if ((late || (thorough && combiner_lost(errand, mail))) &&
+            abandon(errand, mail, !late, &result))
+            return result;
+        return -EAGAIN;
+    case MAIL_QUEUED:
+        result = waiter_take(&errand->waiter, thorough, &index, &word);
+        if (result == 1)
+            return serve_ourselves(errand, mail, index, word);
+        return result == 0 ? -EAGAIN : result;
+    default:
+        return -EPROTO; /* scribbled */
+    }
+}
+
+/* Time is up while it is queued. Results as look(). */
+static int give_up(struct errand *errand, int otherwise)
+{
+    uint64_t mail = shm_load(&errand->shared->mail), word;
+    uint32_t index;
+
+    if (mail_state(mail) != MAIL_QUEUED ||
+        !shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_FREE)))
+        return -EAGAIN;
+    close_mail(errand, mail);
+    if (waiter_leave(&errand->waiter, &index, &word))
+        queue_pass_on(errand->segment, index, word);
+    return otherwise;
+}
+
+/* Waits for the command's end. */
+static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
+{
+    int64_t deadline_ns = errand->call->deadline_ns;
+    struct attachment *attachment = errand->attachment;
+    bool thorough = false;
+
+    for (;;) {
+        bool late = false;
+        int result;
+
+        if (thorough) {
+            int64_t now_ns = clock_now_ns();
+
+            late = now_ns >= deadline_ns;
+            if (now_ns >= wait_deadline_ns || late) {
+                result = give_up(errand, lease_why_none(attachment, LENDIS_E_TIMEOUT));
+                if (result != -EAGAIN)
+                    return result;
+            }
+            if (attachment_is_orphan(attachment) && pool_renew(attachment->pool, attachment)) {
+                result = give_up(errand, LEASE_TRY_AGAIN);
+                if (result != -EAGAIN)
+                    return result;
+            }
+        }
+        result = look(errand, thorough, late);
+        if (result != -EAGAIN)
+            return result;
+        thorough = waiter_sleep(&errand->waiter,
+                                mail_state(shm_load(&errand->shared->mail)) == MAIL_QUEUED &&
+                                        wait_deadline_ns < deadline_ns
+                                    ? wait_deadline_ns
+                                    : deadline_ns);
+    }
+}
+
+int hand_over(struct attachment *attachment, const struct call *call, int64_t wait_deadline_ns)
+{
+    struct errand errand = {.attachment = attachment, .segment = &attachment->segment, .call = call};
+    int64_t start_ns = clock_now_ns();
+    int result;
+
+    if (!slot_claim(attachment, &errand.slot))
+        return LENDIS_E_BUSY;
+    errand.shared = &attachment->segment.slots[errand.slot];
+    if (!post(&errand)) {
+        slot_release(attachment, errand.slot);
+        return HAND_OVER_NOT;
+    }
+    result = waiter_join(&errand.waiter, errand.segment, attachment->worker, errand.slot,
+                         CELL_COMMAND);
+    if (result == 0)
+        result = wait_for_reply(&errand, wait_deadline_ns);
+    else
+        give_up(&errand, 0);
+    if (!errand.released) {
+        waiter_finish(&errand.waiter);
+        slot_release(attachment, errand.slot);
+    }
+    lease_count_wait(attachment, start_ns, result);
+    return result;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* The parts of the hand-over protocol that workers and the broker share: see lendis/mailbox.h. */
+#include "lendis/mailbox.h"
+
+bool mail_was_sent(const struct segment *segment, uint64_t mail)
+{
+    uint64_t begun;
+
+    if (mail_connection(mail) >= segment->connection_max)
+        return true; /* scribbled: assume the worse */
+    begun = shm_load(&segment->connections[mail_connection(mail)].batch);
+    /* Numbers of 12 bits, compared around the corner: a batch is at most one ahead of `begun`. */
+    return ((begun - mail_batch(mail)) & 4095) < 2048;
+}
+
+bool mail_tell(const struct segment *segment, uint32_t slot, uint64_t ticket)
+{
+    uint32_t hint = WAKE_MAIL | (uint32_t)(ticket << 11);
+
+    return shm_exchange32(&segment->slots[slot].wake, hint) == WAKE_ASLEEP;
+}
+
+void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken)
+{
+    struct wait_slot *shared = &segment->slots[slot];
+    uint32_t request_chunk = shm_load32(&shared->request_chunk);
+    uint32_t reply_chunk = shm_load32(&shared->reply_chunk);
+
+    if (shm_load(&shared->mail) != mail_with(taken, MAIL_ABANDONED))
+        return;
+    chunk_free(segment, request_chunk - 1, slot);
+    chunk_free(segment, reply_chunk - 1, slot);
+    shm_cas(&shared->mail, mail_with(taken, MAIL_ABANDONED), mail_with(taken, MAIL_FREE));
+}
+
+int chunk_claim(const struct segment *segment, uint32_t slot)
+{
+    /* From a place of the slot's own, so that claims seldom meet. */
+    for (uint32_t i = 0; i < CHUNKS; i++) {
+        uint32_t chunk = (slot + i) % CHUNKS;
+
+        if (shm_load32(&segment->chunk_owners[chunk].slot) == 0 &&
+            shm_cas32(&segment->chunk_owners[chunk].slot, 0, 1 + slot))
+            return (int)chunk;
+    }
+    return -1;
+}
+
+void chunk_free(const struct segment *segment, uint32_t chunk, uint32_t slot)
+{
+    if (chunk < CHUNKS)
+        shm_cas32(&segment->chunk_owners[chunk].slot, 1 + slot, 0);
+}
+
+static void chunks_free_all(const struct segment *segment, uint32_t slot)
+{
+    for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
+        chunk_free(segment, chunk, slot);
+}
+
+/* Wakes everyone: which tickets those who were told have is not known here. */
+static void wake_all(const struct segment *segment)
+{
+    for (uint32_t group = 0; group < WAKE_GROUPS; group++)
+        queue_wake(segment, group, UINT32_MAX);
+}
+
+static bool was_held(uint64_t mail, const struct mail_held *held, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (mail_connection(mail) == held[i].index &&
+            ((mail >> 13) & 8191) == (held[i].generation & 8191))
+            return true;
+    return false;
+}
+
+void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
+                     uint32_t count)
+{
+    bool asleep = false;
+
+    for (uint32_t slot = 0; slot < segment->slot_max; slot++) {
+        struct wait_slot *shared = &segment->slots[slot];
+        uint64_t mail = shm_load(&shared->mail);
+
+        if (mail_state(mail) != MAIL_TAKEN && mail_state(mail) != MAIL_TAKEOVER &&
+            mail_state(mail) != MAIL_ABANDONED)
+            continue;
+        if (shm_load32(&shared->taker) != 1 + worker && !was_held(mail, held, count))
+            continue;
+        if (mail_state(mail) == MAIL_ABANDONED) {
+            mail_acknowledge(segment, slot, mail_with(mail, MAIL_TAKEN));
+        } else if (mail_state(mail) == MAIL_TAKEN) {
+            bool sent = mail_was_sent(segment, mail);
+
+            if (shm_cas(&shared->mail, mail, mail_with(mail, sent ? MAIL_FAILED : MAIL_RETRY)))
+                asleep |= mail_tell(segment, slot, 0);
+            else
+                mail_acknowledge(segment, slot, mail); /* abandoned at this moment */
+        } else {
+            asleep |= mail_tell(segment, slot, 0);
+        }
+    }
+    if (asleep)
+        wake_all(segment);
+}
+
+void mail_owner_died(const struct segment *segment, uint32_t slot)
+{
+    shm_u64 *word = &segment->slots[slot].mail;
+
+    /* The owner no longer moves it; a combiner may, once or twice. */
+    for (int tries = 0; tries < 4; tries++) {
+        uint64_t mail = shm_load(word);
+
+        switch (mail_state(mail)) {
+        case MAIL_FREE:
+        case MAIL_ABANDONED:
+            return;
+        case MAIL_TAKEN:
+            if (shm_cas(word, mail, mail_with(mail, MAIL_ABANDONED)))
+                return;
+            break;
+        default:
+            if (shm_cas(word, mail, mail_with(mail, MAIL_FREE))) {
+                chunks_free_all(segment, slot);
+                return;
+            }
+            break;
+        }
+    }
+}
+
+void mail_revoked(const struct segment *segment, uint32_t index, uint64_t generation)
+{
+    struct mail_held held = {.index = index, .generation = generation};
+    bool asleep = false;
+
+    for (uint32_t slot = 0; slot < segment->slot_max; slot++) {
+        uint64_t mail = shm_load(&segment->slots[slot].mail);
+
+        if ((mail_state(mail) == MAIL_TAKEN || mail_state(mail) == MAIL_TAKEOVER) &&
+            was_held(mail, &held, 1))
+            asleep |= mail_tell(segment, slot, 0);
+    }
+    if (asleep)
+        wake_all(segment);
+}
