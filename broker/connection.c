@@ -110,7 +110,8 @@ void connection_close(struct broker_connection *connection)
         shutdown(connection->fd, SHUT_RDWR);
         close(connection->fd);
         connection->fd = -1;
-        shm_add_relaxed(&connection->owner->catalog->closed, 1);
+        if (connection->state == CONNECTION_OPEN)
+            shm_add_relaxed(&connection->owner->catalog->closed, 1);
     }
     connection->generation = (connection->generation + 1) & WORD_GENERATION_MAX;
     connection->handed = 0;

@@ -206,6 +206,9 @@ static uint32_t wanted(const struct broker_pool *pool)
     }
     if (spare < pool->config->min_idle)
         spare = pool->config->min_idle;
+    /* Whoever rang may not be in the queue yet. */
+    if (spare == 0 && pool->asked)
+        spare = 1;
     if (spare > pool->config->size - out)
         spare = pool->config->size - out;
     return out + spare;
@@ -279,6 +282,7 @@ static void on_opened(struct broker_connection *connection)
 {
     struct broker_pool *pool = pool_of(connection);
 
+    pool->asked = false;
     note_success(pool);
     refill(pool);
 }
@@ -401,6 +405,7 @@ static void on_spoiled(struct broker_connection *connection)
     struct broker_pool *pool = pool_of(connection);
     uint64_t now = clock_ms();
 
+    pool->tainted = true;
     if (connection->state == CONNECTION_OPEN)
         connection_close(connection);
     else
@@ -460,6 +465,7 @@ static int on_bell(sd_event_source *source, int fd, uint32_t events, void *conte
     /* Emptied before the look, so that whoever rings during it is not missed. */
     if (read(fd, &rings, sizeof rings) < 0)
         return 0;
+    pool->asked = true;
     if (pool->draining)
         broker_pool_drain_step(pool);
     else if (!pool->paused)
@@ -503,7 +509,11 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
         shm_store_relaxed(&segment->workers[worker].counters[i], 0);
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
     shm_store32(&segment->slots[worker].owner, 1 + worker);
+    /* Whoever maps the segment checks its header, which another worker may have overwritten. */
+    if (memcmp(segment->base, &pool->header, sizeof pool->header) != 0)
+        memcpy(segment->base, &pool->header, sizeof pool->header);
     pool->attached[worker / 64] |= UINT64_C(1) << (worker % 64);
+    pool->attached_count++;
     shm_add_relaxed(&pool->owner.catalog->attached, 1);
 }
 
@@ -562,6 +572,49 @@ static void free_slots(struct broker_pool *pool, uint32_t worker)
         }
 }
 
+/* Whether somebody could queue up and be found, now that nobody waits. */
+static bool queue_works(const struct segment *segment)
+{
+    uint64_t ticket, found;
+    uint32_t slot;
+    bool good;
+
+    if (queue_push(segment, 0, &ticket) != 0)
+        return false;
+    good = queue_head(segment, &found, &slot) && found == ticket && slot == 0;
+    return queue_leave(segment, 0, ticket) && good;
+}
+
+/*
+ * The last worker has left a segment that was scribbled: what it scribbled is put right. It is the
+ * same memory, for a child of that worker may still have it mapped and attach later. What was open
+ * is not to be trusted.
+ */
+static void renew(struct broker_pool *pool)
+{
+    const struct segment *segment = &pool->owner.segment;
+
+    memcpy(segment->base, &pool->header, sizeof pool->header);
+    shm_store(&segment->queue->head, 0);
+    shm_store(&segment->queue->tail, 0);
+    for (uint32_t i = 0; i < segment->cell_count; i++)
+        shm_store(&segment->cells[i], cell_make(CELL_FREE, 0, 0));
+    for (uint32_t i = 0; i < segment->slot_max; i++) {
+        shm_store32(&segment->slots[i].wake, WAKE_NONE);
+        shm_store32(&segment->slots[i].owner, i < segment->worker_max ? 1 + i : 0);
+    }
+    for (uint32_t i = 0; i < pool->config->size; i++)
+        if (pool->connections[i].state == CONNECTION_OPEN)
+            connection_close(&pool->connections[i]);
+        else
+            connection_restore(&pool->connections[i]);
+    pool->tainted = false;
+    log_limited(
+        &pool->spoil_limit, LOG_LEVEL_NOTICE,
+        "pool %s: its shared memory was overwritten by a worker that has left; it is restored",
+        pool->config->name);
+}
+
 uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
 {
     const struct segment *segment = &pool->owner.segment;
@@ -578,6 +631,9 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
         shm_add_relaxed(&pool->owner.catalog->departed[i],
                         shm_load_relaxed(&segment->workers[worker].counters[i]));
     pool->attached[worker / 64] &= ~(UINT64_C(1) << (worker % 64));
+    pool->attached_count--;
+    if (pool->attached_count == 0 && !pool->draining && (pool->tainted || !queue_works(segment)))
+        renew(pool);
     /* It may have died in the middle of handing over, or a hand-over to it may be under way. */
     for (uint32_t i = 0; i < pool->config->size; i++)
         if (pool->connections[i].state == CONNECTION_OPEN)
@@ -703,6 +759,7 @@ static int make_tables(struct broker_pool *pool)
                          pool->site->worker_max, &pool->segment_fd, &pool->owner.segment);
     if (result != 0)
         return result;
+    memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
     pool->connections = calloc(config->size, sizeof *pool->connections);
     pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
     if (!pool->connections || !pool->attached)

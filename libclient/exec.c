@@ -45,6 +45,18 @@ static int wait_ready(int fd, short events, int64_t deadline_ns)
     }
 }
 
+/*
+ * Nothing waits to be read on a connection whose stream is at a command's boundary. What does is a
+ * reply that came when nobody asked (I4), or the end of the connection: found here, before a
+ * command is sent, it costs no command. (Some 250 ns of the 30 us and more that a command takes.)
+ */
+static bool is_silent(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
 /* Sends all. Results: 0; LENDIS_E_TIMEOUT; -errno, the connection is lost. *sent tells how much
  * went out in any case. */
 static int send_all(int fd, const char *request, size_t size, int64_t deadline_ns, size_t *sent)
@@ -105,7 +117,9 @@ static enum receive_result receive_reply(int fd, char *buffer, int64_t deadline_
             return RECEIVE_SINK;
         if (result == 1) {
             *error = scan.first == '-' || scan.first == '!';
-            return used == (size_t)got ? RECEIVED : RECEIVED_TOO_MUCH;
+            /* A reply that just fills the buffer can hide what follows it. */
+            return used == (size_t)got && (got < RECEIVE_SIZE || is_silent(fd)) ? RECEIVED
+                                                                                : RECEIVED_TOO_MUCH;
         }
     }
 }
@@ -164,6 +178,12 @@ int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
     if (!buffer)
         return -ENOMEM;
     attachment_count(attachment, COUNTER_commands, 1);
+    /* A subscriber may be sent something at any time; nobody else has this connection after it. */
+    if (!lease->session.changed && !is_silent(lease->fd)) {
+        lease->broken = true;
+        buffer_give(local, buffer);
+        return failure(attachment, command, false, false, true);
+    }
     result = send_all(lease->fd, request, size, deadline_ns, &sent);
     if (result != 0) {
         lease->broken = sent > 0 || result != LENDIS_E_TIMEOUT;
@@ -176,6 +196,10 @@ int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
     lease->broken = lease->broken || received != RECEIVED;
     if (received == RECEIVE_SINK)
         return -ENOMEM;
+    /* More than one reply: which of them is ours? SUBSCRIBE and its kind are answered so. */
+    if (received == RECEIVED_TOO_MUCH && !lease->session.changed &&
+        !(command->flags & COMMAND_SESSION))
+        received = RECEIVE_LOST;
     if (received != RECEIVED && received != RECEIVED_TOO_MUCH)
         return failure(attachment, command, true, any, received == RECEIVE_LOST);
     session_follow(&lease->session, command, error);

@@ -14,6 +14,8 @@
 /* acquire_on()'s: this attachment is no longer the current one, or its connection was replaced;
  * start anew. */
 #define TRY_AGAIN 1000
+/* wait_for()'s: a connection was leased. No LENDIS_E_* has this value, 1 is LENDIS_E_TIMEOUT. */
+#define LEASED 1001
 
 static struct catalog_pool *pool_entry(const struct attachment *attachment)
 {
@@ -101,7 +103,7 @@ static int why_none(const struct attachment *attachment, int otherwise)
     return shm_load32(&pool_entry(attachment)->backend) == BACKEND_DOWN ? LENDIS_E_DOWN : otherwise;
 }
 
-/* Waits in `slot`. Results: 1, leased; LENDIS_E_*; TRY_AGAIN; -errno. */
+/* Waits in `slot`. Results: LEASED; LENDIS_E_*; TRY_AGAIN; -errno. */
 static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t deadline_ns,
                         uint32_t *index, uint64_t *word)
 {
@@ -115,12 +117,13 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
     for (;;) {
         result = waiter_take(&waiter, thorough, index, word);
         if (result != 0)
-            return result;
+            return result == 1 ? LEASED : result;
         if (clock_now_ns() >= deadline_ns)
-            return waiter_leave(&waiter, index, word) ? 1 : why_none(attachment, LENDIS_E_TIMEOUT);
+            return waiter_leave(&waiter, index, word) ? LEASED
+                                                      : why_none(attachment, LENDIS_E_TIMEOUT);
         if (thorough && attachment_is_orphan(attachment) &&
             pool_renew(attachment->pool, attachment))
-            return waiter_leave(&waiter, index, word) ? 1 : TRY_AGAIN;
+            return waiter_leave(&waiter, index, word) ? LEASED : TRY_AGAIN;
         thorough = waiter_sleep(&waiter, deadline_ns);
     }
 }
@@ -237,7 +240,7 @@ static int acquire_on(struct attachment *attachment, int64_t deadline_ns,
     {
         int result = wait_for(attachment, deadline_ns, &index, &word);
 
-        return result == 1 ? make_lease(attachment, index, word, lease) : result;
+        return result == LEASED ? make_lease(attachment, index, word, lease) : result;
     }
 }
 

@@ -183,8 +183,10 @@ uint64_t pool_counter(const struct observer *observer, enum counter counter)
 
     observe_pool(observer, &pool);
     sum = shm_load_relaxed(&pool.departed[counter]);
-    for (uint32_t i = 0; i < observer->segment.worker_max; i++)
-        sum += shm_load_relaxed(&observer->segment.workers[i].counters[counter]);
+    /* The block of one who left keeps its counts, which are in `departed` by then. */
+    for (uint32_t i = 0; i < observer->segment.worker_max && i < observer->catalog.worker_max; i++)
+        if (atomic_load(&observer->catalog.workers[i].pool) == 1 + observer->pool)
+            sum += shm_load_relaxed(&observer->segment.workers[i].counters[counter]);
     return sum;
 }
 

@@ -33,7 +33,7 @@ static void make_idle(struct segment *segment, uint32_t index)
 static void oldest_is_served_first(void **state)
 {
     struct segment *segment = *state;
-    uint64_t tickets[3], ticket, word;
+    uint64_t tickets[3], ticket, word = 0;
     uint32_t slot;
 
     for (uint32_t i = 0; i < 3; i++)
@@ -147,7 +147,7 @@ static void the_dead_are_evicted(void **state)
 static void revoked_connection_is_not_passed_on(void **state)
 {
     struct segment *segment = *state;
-    uint64_t word;
+    uint64_t word = 0;
 
     make_idle(segment, 0);
     assert_true(word_lease(&segment->connections[0].word, 7, &word));
