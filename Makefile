@@ -63,7 +63,7 @@ CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire resp command session config
-SYSTEM_TESTS :=
+SYSTEM_TESTS := lendisctl
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -76,8 +76,8 @@ SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh)
 
-UNIT_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard $(UNIT_TESTS:%=tests/unit/test_%.c)))
-SYSTEM_PROGRAMS := $(patsubst %.c,$(B)/%,$(wildcard $(SYSTEM_TESTS:%=tests/system/test_%.c)))
+UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%)
+SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
 
 PROGRAMS := $(B)/lendisd $(B)/lendisctl
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
@@ -124,12 +124,23 @@ $(B)/lendisctl: $(CTL_OBJECTS)
 $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(HIREDIS_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(HIREDIS_LIBS) $(SYSTEMD_LIBS) \
+		$(INIH_LIBS)
 
 $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(HIREDIS_LIBS)
+
+$(B)/bench/load: $(call objects,tests/bench/load.c tests/bench/client.c) $(B)/liblendis.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) -lm
+
+$(B)/bench/lease $(B)/bench/memory: $(B)/bench/%: $(O)/tests/bench/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
 
 $(call objects,$(CTL_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
 $(call objects,$(wildcard tests/*/*.c)): | deps-check
@@ -232,6 +243,19 @@ demo: $(B)/lendisd $(B)/examples/prefork-http $(B)/examples/http-load | deps-dem
 	@deploy/examples/demo.sh
 deps-demo: | deps-build
 	$(call deps_rule,$(DEMO_DEPS))
+
+# ---- bench ----
+
+BENCH_PROGRAMS := $(addprefix $(B)/bench/,load lease memory)
+
+.PHONY: bench bench-commands bench-programs
+bench: bench-programs ## measure leases, waits, memory and one worker against their targets, in 3 minutes
+	@tests/bench/run.sh
+
+bench-commands: bench-programs ## measure lendis_command() beside direct connections and proxies; BENCH_ROWS=200,500
+	@tests/bench/commands.sh
+
+bench-programs: $(PROGRAMS) $(BENCH_PROGRAMS) | deps-bench ## build what tests/bench/cell.sh needs
 
 # ---- install ----
 

@@ -481,7 +481,7 @@ int broker_run(const struct config *config)
         stop(&broker);
         return result;
     }
-    log_line(LOG_LEVEL_NOTICE, "lendisd %s lends at %s: %u pools, up to %u workers",
+    log_line(LOG_LEVEL_NOTICE, "lendisd %s lends at %s: pools %u, workers up to %u",
              LENDIS_BUILD_VERSION, broker.socket_path, broker.pool_count,
              config->broker.max_workers);
     sd_notify(0, "READY=1");

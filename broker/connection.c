@@ -110,7 +110,8 @@ void connection_close(struct broker_connection *connection)
         shutdown(connection->fd, SHUT_RDWR);
         close(connection->fd);
         connection->fd = -1;
-        shm_add_relaxed(&connection->owner->catalog->closed, 1);
+        if (connection->state == CONNECTION_OPEN)
+            shm_add_relaxed(&connection->owner->catalog->closed, 1);
     }
     connection->generation = (connection->generation + 1) & WORD_GENERATION_MAX;
     connection->handed = 0;
@@ -138,6 +139,7 @@ enum connection_look connection_look(const struct broker_connection *connection,
     case WORD_IDLE:
     case WORD_LEASED:
     case WORD_HANDED:
+    case WORD_CARRIED:
         return LOOK_FINE;
     case WORD_RETURNED:
         return LOOK_RETURNED;

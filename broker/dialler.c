@@ -27,7 +27,9 @@
 
 /* The replies of a handshake are a few dozen bytes. A server that sends more than this is not
  * Redis. */
-#define REPLIES_MAX   65536u
+#define REPLIES_MAX 65536u
+/* More than hiredis needs for a dial: its buffers, callbacks and replies. */
+#define DIAL_MEMORY   65536u
 #define KEEPALIVE_S   60
 #define KEEPALIVE_GAP 15
 #define KEEPALIVE_TRY 4
@@ -257,14 +259,16 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *data)
 
     (void)source;
     (void)fd;
-    if (events & EPOLLOUT)
-        redisAsyncHandleWrite(dial->context);
-    if (dial->context && (events & (EPOLLIN | EPOLLERR | EPOLLHUP))) {
+    /* Reading comes first: a server that refuses us says why and closes, and writing to it would
+     * fail. */
+    if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
         if (dial->context->c.reader->len > REPLIES_MAX)
             note_failure(dial, "the server's reply is not one that Redis gives");
         else
             redisAsyncHandleRead(dial->context);
     }
+    if (dial->context && !dial->over && (events & EPOLLOUT))
+        redisAsyncHandleWrite(dial->context);
     if (dial->over || !dial->context)
         conclude(dial);
     return 0;
@@ -282,9 +286,16 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
     return 0;
 }
 
+/*
+ * Without memory for the callback, hiredis before 1.0 says that all is well, and asserts when the
+ * reply comes. So we look whether it is on its list.
+ */
 static int send_command(struct dial *dial, int count, const char **words, const size_t *sizes)
 {
-    if (redisAsyncCommandArgv(dial->context, on_reply, NULL, count, words, sizes) != REDIS_OK)
+    const redisCallback *last = dial->context->replies.tail;
+
+    if (redisAsyncCommandArgv(dial->context, on_reply, NULL, count, words, sizes) != REDIS_OK ||
+        !dial->context->replies.tail || dial->context->replies.tail == last)
         return -ENOMEM;
     dial->replies++;
     return 0;
@@ -327,7 +338,7 @@ static int attach_hooks(struct dial *dial)
      * order. */
     if (fcntl(context->c.fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
-    dial->events = EPOLLOUT;
+    dial->events = EPOLLIN | EPOLLOUT;
     result =
         sd_event_add_io(dial->dialler->event, &dial->io, context->c.fd, dial->events, on_io, dial);
     if (result < 0)
@@ -364,10 +375,22 @@ static int begin(struct dial *dial, const struct dial_target *target)
     return result < 0 ? result : 0;
 }
 
+/* hiredis 0.14 aborts when it gets no memory. So none is asked for where there is none. */
+static bool memory_is_short(void)
+{
+    void *probe = malloc(DIAL_MEMORY);
+    bool is_short = !probe;
+
+    /* Its contents do not matter, but the compiler must not do without it. */
+    __asm__ volatile("" : : "r"(probe) : "memory");
+    free(probe);
+    return is_short;
+}
+
 int dial_start(struct dialler *dialler, const struct dial_target *target, dial_done *done,
                void *context, struct dial **dial, char error[DIAL_ERROR_SIZE])
 {
-    struct dial *made = calloc(1, sizeof *made);
+    struct dial *made = memory_is_short() ? NULL : calloc(1, sizeof *made);
     int result;
 
     if (!made) {

@@ -65,7 +65,8 @@ static int act_on_config(enum action action, const char *path)
     if (action == ACTION_PRINT)
         config_print(&config, stdout);
     else if (action == ACTION_CHECK)
-        printf("%s: %u pools, no errors\n", path, config.pool_count);
+        printf("%s: %u pool%s, no errors\n", path, config.pool_count,
+               config.pool_count == 1 ? "" : "s");
     else
         result = broker_run(&config);
     config_free(&config);

@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
+#include "lendis/mailbox.h"
 
 #define BACKOFF_LEAST_MS 50u
 #define BACKOFF_MOST_MS  10000u
@@ -29,6 +30,8 @@
  */
 #define SWEEP_ORPHANED_MS 5u
 #define SWEEP_STUCK_MS    50u
+/* Commands are on a carried connection: its waiter gets as long as a combiner to show itself. */
+#define SWEEP_CARRIED_MS 1000u
 
 /*
  * Most rings that are answered: 2,000 a second. One answer serves all that rang before it, so this
@@ -201,11 +204,14 @@ static uint32_t wanted(const struct broker_pool *pool)
         enum word_state state = word_state(shm_load(connection_word(&pool->connections[i])));
 
         if (pool->connections[i].state == CONNECTION_OPEN &&
-            (state == WORD_LEASED || state == WORD_HANDED))
+            (state == WORD_LEASED || state == WORD_HANDED || state == WORD_CARRIED))
             out++;
     }
     if (spare < pool->config->min_idle)
         spare = pool->config->min_idle;
+    /* Whoever rang may not be in the queue yet. */
+    if (spare == 0 && pool->asked)
+        spare = 1;
     if (spare > pool->config->size - out)
         spare = pool->config->size - out;
     return out + spare;
@@ -279,6 +285,7 @@ static void on_opened(struct broker_connection *connection)
 {
     struct broker_pool *pool = pool_of(connection);
 
+    pool->asked = false;
     note_success(pool);
     refill(pool);
 }
@@ -343,7 +350,7 @@ static void note_handed(struct broker_pool *pool, struct broker_connection *conn
 {
     int armed;
 
-    if (word_state(word) != WORD_HANDED)
+    if (word_state(word) != WORD_HANDED && word_state(word) != WORD_CARRIED)
         return;
     if (connection->handed != word) {
         connection->handed = word;
@@ -352,6 +359,14 @@ static void note_handed(struct broker_pool *pool, struct broker_connection *conn
     /* A timer that runs is left alone: in a storm of deaths it would else never come to an end. */
     if (sd_event_source_get_enabled(pool->sweep, &armed) < 0 || armed == SD_EVENT_OFF)
         arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
+}
+
+/* Whether a hand-over that was noted for `age_ms` is finished by nobody. */
+static bool is_stuck(const struct broker_pool *pool, uint64_t word, uint64_t age_ms)
+{
+    if (!slot_lives(pool, word_owner(word)))
+        return true;
+    return age_ms >= (word_state(word) == WORD_CARRIED ? SWEEP_CARRIED_MS : SWEEP_STUCK_MS);
 }
 
 static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
@@ -370,12 +385,12 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
             continue;
         if (shm_load(connection_word(connection)) != word) {
             connection->handed = 0;
-        } else if (slot_lives(pool, word_owner(word)) &&
-                   now - connection->handed_ms < SWEEP_STUCK_MS) {
+        } else if (!is_stuck(pool, word, now - connection->handed_ms)) {
             again = true;
         } else if (word_reclaim(connection_word(connection), word)) {
             shm_add_relaxed(&pool->owner.catalog->reclaimed, 1);
             connection_close(connection);
+            mail_revoked(&pool->owner.segment, connection->index, word_generation(word));
         }
     }
     if (again)
@@ -401,6 +416,7 @@ static void on_spoiled(struct broker_connection *connection)
     struct broker_pool *pool = pool_of(connection);
     uint64_t now = clock_ms();
 
+    pool->tainted = true;
     if (connection->state == CONNECTION_OPEN)
         connection_close(connection);
     else
@@ -412,6 +428,29 @@ static void on_spoiled(struct broker_connection *connection)
     pool->spoiled++;
     if (pool->spoiled > SPOILED_PER_CONNECTION * pool->config->size && !pool->paused)
         pause_repairs(pool);
+}
+
+/*
+ * Takes a connection from a combiner that others found to have stopped, if it has: the process may run again,
+ * but not on this connection.
+ */
+static void look_at_stalled(struct broker_pool *pool, struct broker_connection *connection,
+                            uint64_t word)
+{
+    const struct segment *segment = &pool->owner.segment;
+    struct connection *shared = &segment->connections[connection->index];
+    uint64_t now_ms = clock_ms(), beat_ms = shm_load_relaxed(&shared->beat_ms);
+
+    if (shm_load(&shared->stalled) != 1 + word_generation(word))
+        return;
+    shm_store(&shared->stalled, 0);
+    if (beat_ms <= now_ms && now_ms - beat_ms < MAIL_STALL_MS)
+        return;
+    if (!word_reclaim(connection_word(connection), word))
+        return;
+    shm_add_relaxed(&pool->owner.catalog->reclaimed, 1);
+    connection_close(connection);
+    mail_revoked(segment, connection->index, word_generation(word));
 }
 
 static void look_at(struct broker_pool *pool, struct broker_connection *connection)
@@ -435,10 +474,14 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
     }
     if (word_state(word) == WORD_LEASED && !is_attached(pool, word_owner(word)))
         on_spoiled(connection);
-    else if (word_state(word) == WORD_HANDED && word_owner(word) >= pool->owner.segment.slot_max)
+    else if ((word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED) &&
+             word_owner(word) >= pool->owner.segment.slot_max)
         on_spoiled(connection);
-    else if (word_state(word) == WORD_HANDED && !slot_lives(pool, word_owner(word)))
+    else if ((word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED) &&
+             !slot_lives(pool, word_owner(word)))
         note_handed(pool, connection, word);
+    else if (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED)
+        look_at_stalled(pool, connection, word);
 }
 
 static void look_over(struct broker_pool *pool)
@@ -460,6 +503,7 @@ static int on_bell(sd_event_source *source, int fd, uint32_t events, void *conte
     /* Emptied before the look, so that whoever rings during it is not missed. */
     if (read(fd, &rings, sizeof rings) < 0)
         return 0;
+    pool->asked = true;
     if (pool->draining)
         broker_pool_drain_step(pool);
     else if (!pool->paused)
@@ -503,7 +547,11 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
         shm_store_relaxed(&segment->workers[worker].counters[i], 0);
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
     shm_store32(&segment->slots[worker].owner, 1 + worker);
+    /* Whoever maps the segment checks its header, which another worker may have overwritten. */
+    if (memcmp(segment->base, &pool->header, sizeof pool->header) != 0)
+        memcpy(segment->base, &pool->header, sizeof pool->header);
     pool->attached[worker / 64] |= UINT64_C(1) << (worker % 64);
+    pool->attached_count++;
     shm_add_relaxed(&pool->owner.catalog->attached, 1);
 }
 
@@ -535,6 +583,7 @@ static bool take_back(struct broker_pool *pool, struct broker_connection *connec
                 return false;
             break;
         case WORD_HANDED:
+        case WORD_CARRIED:
             if (!owns_slot(pool, word_owner(word), worker))
                 return false;
             break;
@@ -554,30 +603,85 @@ static void free_slots(struct broker_pool *pool, uint32_t worker)
 {
     const struct segment *segment = &pool->owner.segment;
 
+    mail_owner_died(segment, worker);
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
     for (uint32_t slot = segment->worker_max; slot < segment->slot_max; slot++)
         if (owns_slot(pool, slot, worker)) {
+            mail_owner_died(segment, slot);
             shm_store32(&segment->slots[slot].wake, WAKE_NONE);
             shm_store32(&segment->slots[slot].owner, 0);
         }
+}
+
+/* Whether somebody could queue up and be found, now that nobody waits. */
+static bool queue_works(const struct segment *segment)
+{
+    uint64_t ticket, found;
+    uint32_t slot;
+    bool good;
+
+    if (queue_push(segment, 0, CELL_WAITING, &ticket) != 0)
+        return false;
+    good = queue_head(segment, &found, &slot) != CELL_FREE && found == ticket && slot == 0;
+    return queue_leave(segment, 0, ticket) && good;
+}
+
+/*
+ * The last worker has left a segment that was scribbled: what it scribbled is put right. It is the
+ * same memory, for a child of that worker may still have it mapped and attach later. What was open
+ * is not to be trusted.
+ */
+static void renew(struct broker_pool *pool)
+{
+    const struct segment *segment = &pool->owner.segment;
+
+    memcpy(segment->base, &pool->header, sizeof pool->header);
+    shm_store(&segment->queue->head, 0);
+    shm_store(&segment->queue->tail, 0);
+    for (uint32_t i = 0; i < segment->cell_count; i++)
+        shm_store(&segment->cells[i], cell_make(CELL_FREE, 0, 0));
+    for (uint32_t i = 0; i < segment->slot_max; i++) {
+        shm_store32(&segment->slots[i].wake, WAKE_NONE);
+        shm_store32(&segment->slots[i].owner, i < segment->worker_max ? 1 + i : 0);
+        shm_store(&segment->slots[i].mail, MAIL_FREE);
+    }
+    for (uint32_t i = 0; i < CHUNKS; i++)
+        shm_store32(&segment->chunk_owners[i].slot, 0);
+    for (uint32_t i = 0; i < pool->config->size; i++)
+        if (pool->connections[i].state == CONNECTION_OPEN)
+            connection_close(&pool->connections[i]);
+        else
+            connection_restore(&pool->connections[i]);
+    pool->tainted = false;
+    log_limited(
+        &pool->spoil_limit, LOG_LEVEL_NOTICE,
+        "pool %s: its shared memory was overwritten by a worker that has left; it is restored",
+        pool->config->name);
 }
 
 uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
 {
     const struct segment *segment = &pool->owner.segment;
     struct departure departure = {.pool = pool, .worker = worker};
-    uint32_t held = 0;
+    struct mail_held held[LENDIS_MAX_CONNECTIONS];
+    uint32_t count = 0;
 
     /* Out of the queue before its hand-overs are collected, so that no new one can be completed. */
     queue_evict(segment, departed_has, &departure);
-    for (uint32_t i = 0; i < pool->config->size; i++)
+    for (uint32_t i = 0; i < pool->config->size; i++) {
+        held[count] = (struct mail_held){i, pool->connections[i].generation};
         if (pool->connections[i].state == CONNECTION_OPEN)
-            held += take_back(pool, &pool->connections[i], worker);
+            count += take_back(pool, &pool->connections[i], worker);
+    }
     free_slots(pool, worker);
+    mail_taker_died(segment, worker, held, count);
     for (uint32_t i = 0; i < COUNTER_COUNT; i++)
         shm_add_relaxed(&pool->owner.catalog->departed[i],
                         shm_load_relaxed(&segment->workers[worker].counters[i]));
     pool->attached[worker / 64] &= ~(UINT64_C(1) << (worker % 64));
+    pool->attached_count--;
+    if (pool->attached_count == 0 && !pool->draining && (pool->tainted || !queue_works(segment)))
+        renew(pool);
     /* It may have died in the middle of handing over, or a hand-over to it may be under way. */
     for (uint32_t i = 0; i < pool->config->size; i++)
         if (pool->connections[i].state == CONNECTION_OPEN)
@@ -587,7 +691,7 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
     if (!pool->draining)
         queue_match(segment, LENDIS_BROKER);
     refill(pool);
-    return held;
+    return count;
 }
 
 /* ---- the end ---- */
@@ -703,6 +807,7 @@ static int make_tables(struct broker_pool *pool)
                          pool->site->worker_max, &pool->segment_fd, &pool->owner.segment);
     if (result != 0)
         return result;
+    memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
     pool->connections = calloc(config->size, sizeof *pool->connections);
     pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
     if (!pool->connections || !pool->attached)

@@ -33,6 +33,8 @@ struct broker_pool {
     const struct pool_site *site;
     struct broker_connection *connections; /* config->size of them */
     uint64_t *attached;                    /* a bit per worker index */
+    uint32_t attached_count;
+    struct segment_header header; /* as it was made: workers can write the shared one */
     uint32_t index;
     int segment_fd;
     int doorbell; /* eventfd */
@@ -47,6 +49,8 @@ struct broker_pool {
     bool holding; /* no dial before `retry` */
     bool paused;  /* too much is scribbled; no look before `repair` */
     bool draining;
+    bool asked;        /* the bell rang since a connection was opened last */
+    bool tainted;      /* words were scribbled since the segment was new */
     uint32_t failures; /* failed dials in a row, probes only after the first */
     uint32_t churn;    /* connections in a row that did not live for a second */
     uint32_t spoiled;  /* words found scribbled since spoiled_ms */

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -39,6 +40,9 @@
 #define PAUSE_US UINT64_C(100000)
 /* More than any message of ours, so that those of other versions can be answered. */
 #define MESSAGE_ROOM 512u
+/* Descriptors that workers may not use up, besides those for connections that are not open yet: for
+ * dials (two each), for accepting and telling what is wrong. */
+#define DESCRIPTORS_KEPT 32u
 /* Supplementary groups that are looked up without asking for memory. */
 #define GROUPS_ON_STACK 128u
 
@@ -262,10 +266,30 @@ static struct broker_pool *find_pool(struct workers *all, const char *name)
     return NULL;
 }
 
+/*
+ * The kernel gives the lowest number that is free (open(2)), so a high one means that all below are
+ * in use. Workers stop well before the limit: then they can be told why, and connections can still
+ * be opened.
+ */
+static bool descriptors_are_short(const struct worker *worker)
+{
+    const struct workers *all = worker->all;
+    uint32_t kept = DESCRIPTORS_KEPT;
+
+    for (uint32_t i = 0; i < all->pool_count; i++)
+        kept += all->pools[i].config->size - all->pools[i].owner.open;
+    if (kept > all->descriptors / 2)
+        kept = all->descriptors / 2;
+    return (uint32_t)worker->socket >= all->descriptors - kept;
+}
+
 static int watch_process(struct worker *worker)
 {
-    int result = open_process(worker, &worker->process);
+    int result;
 
+    if (descriptors_are_short(worker))
+        return -EMFILE;
+    result = open_process(worker, &worker->process);
     if (result == 0 && worker->process >= 0)
         result = sd_event_add_io(worker->all->event, &worker->death, worker->process, EPOLLIN,
                                  on_death, worker);
@@ -629,6 +653,8 @@ void workers_stop(struct workers *workers)
 int workers_init(struct workers *workers, sd_event *event, struct catalog *catalog, int catalog_fd,
                  struct broker_pool *pools, uint32_t pool_count)
 {
+    struct rlimit limit;
+
     *workers = (struct workers){
         .event = event,
         .catalog = catalog,
@@ -636,8 +662,11 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
         .pools = pools,
         .pool_count = pool_count,
         .free_count = catalog->worker_max,
+        .descriptors = UINT32_MAX,
         .spare = open_spare(),
     };
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < UINT32_MAX)
+        workers->descriptors = (uint32_t)limit.rlim_cur;
     workers->attached = calloc(catalog->worker_max, sizeof *workers->attached);
     workers->free = calloc(catalog->worker_max, sizeof *workers->free);
     if (!workers->attached || !workers->free || workers->spare < 0) {

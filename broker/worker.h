@@ -24,7 +24,8 @@ struct workers {
     int catalog_fd;
     struct broker_pool *pools;
     uint32_t pool_count;
-    bool stopping; /* nobody may attach any more */
+    uint32_t descriptors; /* RLIMIT_NOFILE */
+    bool stopping;        /* nobody may attach any more */
 
     struct worker **attached; /* by worker index */
     uint32_t *free;           /* ring of free indices: the one freed first is given first */

@@ -171,7 +171,37 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
         return result != 0 ? result : -EPROTO;
     attachment->wait_timeout_ms = settings.wait_timeout_ms;
     attachment->command_timeout_ms = settings.command_timeout_ms;
+    atomic_store_explicit(&attachment->filled, true, memory_order_release);
     return 0;
+}
+
+/* Keeps `leases`, a table or a single one, for lease_is_mine() alone. Caller holds the lock. */
+static void keep_foreign(struct lendis_pool *pool, struct lendis_lease *leases)
+{
+    leases->next_extra = pool->foreign;
+    pool->foreign = leases;
+}
+
+static void disown_extra(struct attachment *attachment)
+{
+    while (attachment->extra) {
+        struct lendis_lease *lease = attachment->extra;
+
+        attachment->extra = lease->next_extra;
+        atomic_store_explicit(&lease->held, false, memory_order_relaxed);
+        keep_foreign(attachment->pool, lease);
+    }
+}
+
+/* In a forked child whose parent was a worker of another broker: nothing of it is ours. */
+static void disown(struct attachment *attachment)
+{
+    for (uint32_t i = 0; i < attachment->segment.connection_max; i++)
+        atomic_store_explicit(&attachment->leases[i].held, false, memory_order_relaxed);
+    disown_extra(attachment);
+    keep_foreign(attachment->pool, attachment->leases);
+    attachment->leases = NULL;
+    atomic_store_explicit(&attachment->users, 0, memory_order_relaxed);
 }
 
 /*
@@ -195,7 +225,7 @@ static void take_over(struct attachment *attachment, int socket, uint32_t worker
         if (atomic_load_explicit(&lease->held, memory_order_relaxed))
             *lease = (struct lendis_lease){.attachment = attachment, .index = i, .fd = -1};
     }
-    attachment->extra = NULL;
+    disown_extra(attachment);
 }
 
 /* An empty struct of the pool's list, or a new one. */
@@ -253,14 +283,18 @@ int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
         attachment_empty(fresh);
         return result;
     }
-    if (inherited) /* of another broker: none of its leases are ours */
-        atomic_store_explicit(&inherited->users, 0, memory_order_relaxed);
+    if (inherited)
+        disown(inherited);
     *attachment = fresh;
     return 0;
 }
 
 void attachment_empty(struct attachment *attachment)
 {
+    LENDIS_STEP("empty");
+    /* First: a child forked in the middle of this must not touch it. */
+    atomic_store_explicit(&attachment->retired, true, memory_order_relaxed);
+    atomic_store_explicit(&attachment->filled, false, memory_order_relaxed);
     while (attachment->extra) {
         struct lendis_lease *next = attachment->extra->next_extra;
 
@@ -278,7 +312,13 @@ void attachment_empty(struct attachment *attachment)
     attachment->cached = NULL;
     segment_unmap(&attachment->segment);
     catalog_unmap(&attachment->catalog);
+    LENDIS_STEP("close");
     close_fd(&attachment->doorbell);
+    close_fd(&attachment->socket);
+}
+
+void attachment_disown(struct attachment *attachment)
+{
     close_fd(&attachment->socket);
     atomic_store_explicit(&attachment->retired, true, memory_order_relaxed);
 }

@@ -59,6 +59,7 @@ struct attachment {
     uint32_t command_timeout_ms;
     _Atomic uint32_t users; /* calls under way and leases held */
     _Atomic bool retired;   /* a newer one is current; emptied when users falls to 0 */
+    _Atomic bool filled;    /* all of it is there: not so in a child forked while it was filled */
     _Atomic bool expelled;  /* the broker hung up on us: we are no longer its worker */
     struct cached_descriptor *cached;
     struct lendis_lease *leases; /* one per connection */
@@ -83,6 +84,9 @@ struct lendis_pool {
     char *pool_name;
     int attach_timeout_ms;
     struct attachment *attachments; /* under local->lock */
+    /* Leases of a parent process: kept, so that they can be told from ours. Tables or single ones,
+     * linked by the first's next_extra. */
+    struct lendis_lease *foreign;
     void (*reader_free)(struct reply_reader *reader);
 };
 
@@ -119,6 +123,13 @@ int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
 
 /* Closes and unmaps all that it has. Caller holds the lock and knows that nobody uses it. */
 void attachment_empty(struct attachment *attachment);
+
+/*
+ * In a forked child: another thread of the parent was filling it when we were forked. Our copy of
+ * the parent's socket is closed, so that the broker sees when the parent hangs up; the rest stays
+ * until detach.
+ */
+void attachment_disown(struct attachment *attachment);
 
 /*
  * The descriptor of connection `index`, which the caller holds with `generation`: the cached one,

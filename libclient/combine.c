@@ -251,7 +251,7 @@ static int64_t batch_deadline(const struct combiner *combiner)
     return clock_now_ns() + SERVICE_PATIENCE_NS;
 }
 
-/* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked: nothing was sent. */
+/* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked or is dead: nothing was sent. */
 static int send_batch(struct combiner *combiner)
 {
     struct iovec parts[BATCH_MAX];
@@ -586,7 +586,7 @@ static bool begin_batch(struct combiner *combiner)
     take_queued(combiner, combiner->answered ? 0 : combiner->call->size);
     if (combiner->count == 0)
         return false;
-    sent = send_batch(combiner);
+    sent = exec_is_silent(combiner->lease->fd) ? send_batch(combiner) : -ECANCELED;
     if (sent != 0) {
         /* Part of a batch may have been executed. */
         fail_own(combiner, sent != -ECANCELED, sent != LENDIS_E_TIMEOUT);

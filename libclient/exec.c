@@ -47,6 +47,13 @@ int exec_wait_ready(int fd, short events, int64_t deadline_ns)
     }
 }
 
+bool exec_is_silent(int fd)
+{
+    char byte;
+
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
 /* Sends all. Results: 0; LENDIS_E_TIMEOUT; -errno, the connection is lost. *sent tells how much
  * went out in any case. */
 static int send_all(int fd, const char *request, size_t size, int64_t deadline_ns, size_t *sent)
@@ -107,7 +114,9 @@ static enum receive_result receive_reply(int fd, char *buffer, int64_t deadline_
             return RECEIVE_SINK;
         if (result == 1) {
             *error = scan.first == '-' || scan.first == '!';
-            return used == (size_t)got ? RECEIVED : RECEIVED_TOO_MUCH;
+            /* A reply that just fills the buffer can hide what follows it. */
+            return used == (size_t)got && (got < RECEIVE_SIZE || exec_is_silent(fd)) ? RECEIVED
+                                                                                : RECEIVED_TOO_MUCH;
         }
     }
 }
@@ -182,6 +191,12 @@ int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
     if (!buffer)
         return -ENOMEM;
     attachment_count(attachment, COUNTER_commands, 1);
+    /* A subscriber may be sent something at any time; nobody else has this connection after it. */
+    if (!lease->session.changed && !exec_is_silent(lease->fd)) {
+        lease->broken = true;
+        buffer_give(local, buffer);
+        return exec_failure(attachment, command, false, false, true);
+    }
     result = send_all(lease->fd, request, size, deadline_ns, &sent);
     if (result != 0) {
         lease->broken = sent > 0 || result != LENDIS_E_TIMEOUT;
@@ -194,6 +209,10 @@ int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
     lease->broken = lease->broken || received != RECEIVED;
     if (received == RECEIVE_SINK)
         return -ENOMEM;
+    /* More than one reply: which of them is ours? SUBSCRIBE and its kind are answered so. */
+    if (received == RECEIVED_TOO_MUCH && !lease->session.changed &&
+        !(command->flags & COMMAND_SESSION))
+        received = RECEIVE_LOST;
     if (received != RECEIVED && received != RECEIVED_TOO_MUCH)
         return exec_failure(attachment, command, true, any, received == RECEIVE_LOST);
     session_follow(&lease->session, command, error);
@@ -234,9 +253,10 @@ static int exec_shared(struct attachment *attachment, const struct call *call, i
     }
     if (result != LENDIS_E_BUSY)
         return result;
-    lease_ask_for_more(attachment);
-    if (wait_deadline_ns == 0)
+    if (wait_deadline_ns == 0) {
+        lease_ask_for_more(attachment);
         return lease_why_none(attachment, LENDIS_E_BUSY);
+    }
     return hand_over(attachment, call, wait_deadline_ns);
 }
 

@@ -14,9 +14,6 @@
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
 
-/* A combiner that has not shown for this long that it runs is taken for stopped. */
-#define STALL_MS 1000
-
 struct errand {
     struct attachment *attachment;
     const struct segment *segment;
@@ -154,7 +151,7 @@ static void report_stall(struct errand *errand, uint64_t mail)
     uint64_t beat_ms = shm_load_relaxed(&connection->beat_ms);
     uint64_t word = shm_load(&connection->word);
 
-    if (!mail_fits(mail, word) || now_ms < beat_ms + STALL_MS)
+    if (!mail_fits(mail, word) || now_ms < beat_ms + MAIL_STALL_MS)
         return;
     if (shm_load(&connection->stalled) == 1 + word_generation(word))
         return;
@@ -282,10 +279,12 @@ int hand_over(struct attachment *attachment, const struct call *call, int64_t wa
     }
     result = waiter_join(&errand.waiter, errand.segment, attachment->worker, errand.slot,
                          CELL_COMMAND);
-    if (result == 0)
+    if (result == 0) {
+        lease_ask_for_more(attachment); /* now that the broker can see that somebody waits */
         result = wait_for_reply(&errand, wait_deadline_ns);
-    else
+    } else {
         give_up(&errand, 0);
+    }
     if (!errand.released) {
         waiter_finish(&errand.waiter);
         slot_release(attachment, errand.slot);

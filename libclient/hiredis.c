@@ -82,9 +82,14 @@ static redisReply *reading_finish(struct reading *reading, int result)
 
 static redisReply *command_on_pool(struct lendis_pool *pool, const char *request, size_t size)
 {
-    struct reading reading = {.reader = reader_take(pool), .pool = pool};
+    struct reading reading = {.pool = pool};
     struct reply_sink sink = {reading_take, reading_restart, &reading};
 
+    if (!pool) {
+        last_result = -EINVAL;
+        return NULL;
+    }
+    reading.reader = reader_take(pool);
     return reading_finish(&reading, exec_command(pool, request, size, -1, &sink));
 }
 

@@ -12,6 +12,9 @@
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
 
+/* wait_for()'s: a connection was leased. No LENDIS_E_* has this value, 1 is LENDIS_E_TIMEOUT. */
+#define LEASED 1002
+
 static struct catalog_pool *pool_entry(const struct attachment *attachment)
 {
     return &attachment->catalog.pools[attachment->pool_index];
@@ -115,7 +118,7 @@ int lease_why_none(const struct attachment *attachment, int otherwise)
     return shm_load32(&pool_entry(attachment)->backend) == BACKEND_DOWN ? LENDIS_E_DOWN : otherwise;
 }
 
-/* Waits in `slot`. Results: 1, leased; LENDIS_E_*; LEASE_TRY_AGAIN; -errno. */
+/* Waits in `slot`. Results: LEASED; LENDIS_E_*; LEASE_TRY_AGAIN; -errno. */
 static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t deadline_ns,
                         uint32_t *index, uint64_t *word)
 {
@@ -126,15 +129,18 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
     result = waiter_join(&waiter, &attachment->segment, attachment->worker, slot, CELL_WAITING);
     if (result != 0)
         return result;
+    lease_ask_for_more(attachment); /* now that the broker can see that somebody waits */
     for (;;) {
         result = waiter_take(&waiter, thorough, index, word);
         if (result != 0)
-            return result;
+            return result == 1 ? LEASED : result;
         if (clock_now_ns() >= deadline_ns)
-            return waiter_leave(&waiter, index, word) ? 1 : lease_why_none(attachment, LENDIS_E_TIMEOUT);
+            return waiter_leave(&waiter, index, word)
+                       ? LEASED
+                       : lease_why_none(attachment, LENDIS_E_TIMEOUT);
         if (thorough && attachment_is_orphan(attachment) &&
             pool_renew(attachment->pool, attachment))
-            return waiter_leave(&waiter, index, word) ? 1 : LEASE_TRY_AGAIN;
+            return waiter_leave(&waiter, index, word) ? LEASED : LEASE_TRY_AGAIN;
         thorough = waiter_sleep(&waiter, deadline_ns);
     }
 }
@@ -263,11 +269,12 @@ int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns, struct 
     result = lease_try(attachment, lease);
     if (result != LENDIS_E_BUSY)
         return result;
-    lease_ask_for_more(attachment);
-    if (deadline_ns == 0)
+    if (deadline_ns == 0) {
+        lease_ask_for_more(attachment);
         return lease_why_none(attachment, LENDIS_E_BUSY);
+    }
     result = wait_for(attachment, deadline_ns, &index, &word);
-    return result == 1 ? lease_make(attachment, index, word, true, lease) : result;
+    return result == LEASED ? lease_make(attachment, index, word, true, lease) : result;
 }
 
 int lease_attach_result(int result)

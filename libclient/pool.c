@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include "client.h"
@@ -86,13 +87,20 @@ static void make_current(struct lendis_pool *pool, struct attachment *fresh, str
         attachment_empty(old);
 }
 
-/* The parent's attachment that a child may take over: the one that is neither empty nor retired. */
+/* The parent's attachment that a child may take over: the one that is filled and not retired. */
 static struct attachment *inherited_attachment(struct lendis_pool *pool)
 {
-    for (struct attachment *each = pool->attachments; each; each = each->next)
-        if (each->catalog.header && !atomic_load_explicit(&each->retired, memory_order_relaxed))
-            return each;
-    return NULL;
+    struct attachment *inherited = NULL;
+
+    for (struct attachment *each = pool->attachments; each; each = each->next) {
+        if (atomic_load_explicit(&each->retired, memory_order_relaxed))
+            continue;
+        if (atomic_load_explicit(&each->filled, memory_order_acquire))
+            inherited = each;
+        else
+            attachment_disown(each);
+    }
+    return inherited;
 }
 
 /* The first use in this process. Results as lendis_attach(). */
@@ -159,12 +167,11 @@ int pool_enter(struct lendis_pool *pool, struct attachment **attachment)
                 return result;
             continue;
         }
-        if (attachment_is_orphan(current) && pool_renew(pool, current))
-            continue;
         /* Pairs with make_current(): either it sees our use, or we see that it is no longer
-         * current. */
+         * current. Only then may we look at what it has mapped. */
         atomic_fetch_add_explicit(&current->users, 1, memory_order_seq_cst);
-        if (atomic_load_explicit(&local->current, memory_order_seq_cst) == current) {
+        if (atomic_load_explicit(&local->current, memory_order_seq_cst) == current &&
+            !(attachment_is_orphan(current) && pool_renew(pool, current))) {
             *attachment = current;
             return 0;
         }
@@ -188,6 +195,12 @@ void pool_leave(struct attachment *attachment)
 
 static void pool_free(struct lendis_pool *pool)
 {
+    while (pool->foreign) {
+        struct lendis_lease *next = pool->foreign->next_extra;
+
+        free(pool->foreign);
+        pool->foreign = next;
+    }
     while (pool->attachments) {
         struct attachment *next = pool->attachments->next;
 
@@ -246,10 +259,17 @@ LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
 
 LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
 {
+    struct attachment *current;
+
     if (!pool)
         return;
-    /* In a child that never used the handle `current` is NULL: its copies are closed, nobody is
-     * told. */
+    /* A child forked before may have a copy of our socket, so closing ours tells the broker
+     * nothing. In a child that never used the handle `current` is NULL: its copies are closed,
+     * nobody is told. */
+    current = atomic_load_explicit(&pool->local->current, memory_order_relaxed);
+    LENDIS_STEP("hang up");
+    if (current && current->socket >= 0)
+        shutdown(current->socket, SHUT_RDWR);
     for (struct attachment *each = pool->attachments; each; each = each->next)
         attachment_empty(each);
     exec_forget(pool->local);

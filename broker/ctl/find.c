@@ -284,7 +284,7 @@ static int look_at_all(struct search *search)
 
         if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
-        search->pid = (pid_t)atoi(entry->d_name);
+        search->pid = (pid_t)strtol(entry->d_name, NULL, 10);
         looked = look_at(search);
         if (looked == 0 && result == 0) {
             broker_close(broker);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,16 +97,17 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
     arguments->socket_path = socket_path && *socket_path ? socket_path : LENDIS_DEFAULT_SOCKET;
     while ((option = getopt_long(argc, argv, "s:p:jhV", options, NULL)) != -1) {
         char *end;
+        long number;
 
         switch (option) {
         case 's':
             arguments->socket_path = optarg;
             break;
         case 'p':
-            errno = 0;
-            arguments->pid = (pid_t)strtol(optarg, &end, 10);
-            if (errno != 0 || *end || arguments->pid <= 0)
+            number = strtol(optarg, &end, 10);
+            if (*end || number <= 0 || number > INT_MAX)
                 return usage_error("not a process id", optarg);
+            arguments->pid = (pid_t)number;
             break;
         case 'j':
             arguments->json = true;

@@ -113,6 +113,7 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
     [POOLS_STATES + WORD_RETURNED] = {"returned", NULL, COLUMN_NUMBER},
     [POOLS_STATES + WORD_RECLAIMED] = {"reclaimed", NULL, COLUMN_NUMBER},
     [POOLS_STATES + WORD_CHECKING] = {"checking", NULL, COLUMN_NUMBER},
+    [POOLS_STATES + WORD_CARRIED] = {"carried", NULL, COLUMN_NUMBER},
     [POOLS_INVALID] = {"invalid", NULL, COLUMN_NUMBER},
     [POOLS_OTHER] = {"other", "other", COLUMN_NUMBER},
     [POOLS_WAITING] = {"waiting", "waiting", COLUMN_NUMBER},
@@ -275,6 +276,7 @@ static int64_t holder_of(const struct segment *segment, uint64_t word)
     case WORD_RETURNED:
         return owner;
     case WORD_HANDED:
+    case WORD_CARRIED:
         return owner < segment->slot_max ? (int64_t)shm_load32(&segment->slots[owner].owner) - 1
                                          : -1;
     default:

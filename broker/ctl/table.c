@@ -30,7 +30,7 @@ static void add_column(struct table *table, size_t index, const struct column *c
 
     if (!name)
         return;
-    for (size_t i = 0; name[i] && i < sizeof title - 1; i++)
+    for (size_t i = 0; i < sizeof title - 1 && name[i]; i++)
         title[i] = table->json ? name[i] : (char)toupper((unsigned char)name[i]);
     made = scols_table_new_column(table->cells, title, 0,
                                   column->kind == COLUMN_NUMBER ? SCOLS_FL_RIGHT : 0);

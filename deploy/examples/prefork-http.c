@@ -38,7 +38,7 @@
 #define REQUEST_SIZE_MAX   8192
 #define BODY_SIZE_MAX      (FRAGMENT_SIZE_MAX + 128)
 #define KEEP_ALIVE_SECONDS 15
-#define STOP_SECONDS       5
+#define STOP_SECONDS       2
 #define WORKERS_MAX        4096
 
 static struct {
@@ -435,7 +435,7 @@ static int supervise(pid_t *pids, struct store *store, int listener, const sigse
         }
         if (reap(pids, store, listener, signals) == 0)
             return 0;
-        if (stopping && time(NULL) > kill_at) {
+        if (stopping && time(NULL) >= kill_at) {
             fprintf(stderr, "some workers do not stop; killing them\n");
             signal_all(pids, SIGKILL);
         }

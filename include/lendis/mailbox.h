@@ -46,6 +46,9 @@ enum mail_state {
     MAIL_ABANDONED = 7,
 };
 
+/* A combiner that has not shown for this long that it runs (connection.beat_ms) is taken for stopped. */
+#define MAIL_STALL_MS 1000u
+
 /* wait_slot.reply_size with MAIL_RETRY: the reply is too large to be handed over now. */
 #define REPLY_TOO_LARGE UINT32_MAX
 

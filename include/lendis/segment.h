@@ -6,14 +6,14 @@
  *
  *   struct segment_header           written once, before anyone else maps it
  *   struct segment_queue            head and tail of the wait queue
+ *   struct chunk_owner[]            who uses a chunk
+ *   struct wake_group[]             the futexes that waiters sleep on
+ *   struct mailbox[]                a page for each slot: a command and its reply on their way
+ *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *   struct connection[]             one per connection, 128 bytes
  *   cells[]                         the ring of the wait queue, 8 bytes each
  *   struct wait_slot[]              64 bytes each; slot i < workers belongs to worker i for good
  *   struct worker_block[]           128 bytes each: the worker's own counters
- *   struct wake_group[]             the futexes that waiters sleep on
- *   struct chunk_owner[]            who uses a chunk
- *   struct mailbox[]                4 KiB for each slot: a command and its reply on their way
- *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *
  * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
  * indices; every size comes from the header, which is checked once when mapping and kept in private
@@ -158,5 +158,8 @@ void segment_unmap(struct segment *segment);
 
 /* Size in bytes of a segment with these tables; what segment_new() makes. */
 uint64_t segment_size(uint32_t connection_max, uint32_t worker_max);
+
+/* What of that is mailboxes and chunks, of which only the used ones take memory. */
+uint64_t segment_mail_size(uint32_t worker_max);
 
 #endif

@@ -11,6 +11,12 @@
 #include <unistd.h>
 #include "lendis/catalog.h"
 
+/* A mailbox has a page of its own, so that an unused one takes no memory. */
+#define PAGE 4096
+_Static_assert(sizeof(struct mailbox) == PAGE && sizeof(struct chunk) % PAGE == 0 &&
+                   sizeof(struct wake_group) * WAKE_GROUPS % PAGE == 0,
+               "mailboxes and chunks must be pages");
+
 static uint32_t slots_for(uint32_t worker_max)
 {
     return worker_max + worker_max / 4 + 64;
@@ -33,6 +39,15 @@ static size_t place_tables(struct segment *segment)
 
     segment->queue = (void *)(base + at);
     at += sizeof(struct segment_queue);
+    segment->chunk_owners = (void *)(base + at);
+    at += sizeof(struct chunk_owner) * CHUNKS;
+    at = (at + PAGE - 1) & ~(size_t)(PAGE - 1);
+    segment->groups = (void *)(base + at);
+    at += sizeof(struct wake_group) * WAKE_GROUPS;
+    segment->mailboxes = (void *)(base + at);
+    at += sizeof(struct mailbox) * segment->slot_max;
+    segment->chunks = (void *)(base + at);
+    at += sizeof(struct chunk) * CHUNKS;
     segment->connections = (void *)(base + at);
     at += sizeof(struct connection) * segment->connection_max;
     segment->cells = (void *)(base + at);
@@ -42,15 +57,6 @@ static size_t place_tables(struct segment *segment)
     at = (at + 127) & ~(size_t)127;
     segment->workers = (void *)(base + at);
     at += sizeof(struct worker_block) * segment->worker_max;
-    segment->groups = (void *)(base + at);
-    at += sizeof(struct wake_group) * WAKE_GROUPS;
-    segment->chunk_owners = (void *)(base + at);
-    at += sizeof(struct chunk_owner) * CHUNKS;
-    at = (at + 4095) & ~(size_t)4095; /* a mailbox is a page: an unused one takes none */
-    segment->mailboxes = (void *)(base + at);
-    at += sizeof(struct mailbox) * segment->slot_max;
-    segment->chunks = (void *)(base + at);
-    at += sizeof(struct chunk) * CHUNKS;
     segment->cell_shift = (uint32_t)__builtin_ctz(segment->cell_count);
     return at;
 }
@@ -65,6 +71,11 @@ uint64_t segment_size(uint32_t connection_max, uint32_t worker_max)
     };
 
     return place_tables(&segment);
+}
+
+uint64_t segment_mail_size(uint32_t worker_max)
+{
+    return (uint64_t)sizeof(struct mailbox) * slots_for(worker_max) + sizeof(struct chunk) * CHUNKS;
 }
 
 int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint32_t worker_max,

@@ -30,10 +30,9 @@ enum step_action {
 struct step_report {
     atomic_uint steps; /* taken so far */
     atomic_bool reached;
-    atomic_int child;      /* forked by the action; 0: none */
-    atomic_bool child_bad; /* what the child did with the handle failed */
-    char where[32];        /* the name of the step at which the action happened */
-    char text[256];        /* what failed, for people */
+    atomic_int child; /* forked by the action; 0: none */
+    char where[32];   /* the name of the step at which the action happened */
+    char text[256];   /* what failed, for people */
 };
 
 struct step_plan {

@@ -19,6 +19,7 @@ struct subject_report {
     atomic_uint worker; /* 1 + its worker index; 0: not known */
     atomic_bool go;     /* set by the watching process: run the phase */
     atomic_bool finish; /* likewise: end */
+    atomic_bool child;  /* a child that was forked beforehand runs */
     char text[256];     /* what failed, for people */
 };
 

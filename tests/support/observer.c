@@ -101,7 +101,7 @@ static unsigned count_waiting(const struct segment *segment)
     unsigned waiting = 0;
 
     for (uint32_t i = 0; i < segment->cell_count; i++)
-        waiting += cell_state(shm_load_relaxed(&segment->cells[i])) == CELL_WAITING;
+        waiting += cell_state(shm_load_relaxed(&segment->cells[i])) != CELL_FREE;
     return waiting;
 }
 
@@ -113,6 +113,7 @@ static bool word_possible(const struct segment *segment, uint64_t word)
     case WORD_RETURNED:
         return word_owner(word) < segment->worker_max;
     case WORD_HANDED:
+    case WORD_CARRIED:
         return word_owner(word) < segment->slot_max;
     default:
         return word_state(word) < WORD_STATES;
@@ -183,8 +184,10 @@ uint64_t pool_counter(const struct observer *observer, enum counter counter)
 
     observe_pool(observer, &pool);
     sum = shm_load_relaxed(&pool.departed[counter]);
-    for (uint32_t i = 0; i < observer->segment.worker_max; i++)
-        sum += shm_load_relaxed(&observer->segment.workers[i].counters[counter]);
+    /* The block of one who left keeps its counts, which are in `departed` by then. */
+    for (uint32_t i = 0; i < observer->segment.worker_max && i < observer->catalog.worker_max; i++)
+        if (atomic_load(&observer->catalog.workers[i].pool) == 1 + observer->pool)
+            sum += shm_load_relaxed(&observer->segment.workers[i].counters[counter]);
     return sum;
 }
 

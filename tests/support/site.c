@@ -2,9 +2,26 @@
 /* What the system tests share: see site.h. */
 #include "tests/support/site.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+/* cmocka takes these and goes on with the next test: in a forked worker that would be a second
+ * run of the tests. There they end the process. */
+static void crash_for_good(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS};
+
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        signal(signals[i], SIG_DFL);
+}
+
+static void __attribute__((constructor)) watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, crash_for_good);
+}
 
 void site_end(struct site *site)
 {
@@ -170,8 +187,8 @@ static bool read_ticks(pid_t pid, unsigned long long *ticks)
     fclose(file);
     text[got] = '\0';
     at = strrchr(text, ')');
-    if (!at || sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
-                      &system) != 2)
+    if (!at ||
+        sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2)
         return false;
     *ticks = user + system;
     return true;
@@ -209,8 +226,7 @@ int worker_of(const struct observer *observer, pid_t pid)
     const struct catalog *catalog = &observer->catalog;
 
     for (uint32_t i = 0; i < catalog->worker_max; i++)
-        if (atomic_load(&catalog->workers[i].pool) != 0 &&
-            catalog->workers[i].pid == (uint32_t)pid)
+        if (atomic_load(&catalog->workers[i].pool) != 0 && catalog->workers[i].pid == (uint32_t)pid)
             return (int)i;
     return -1;
 }

@@ -30,9 +30,9 @@ struct lendis_pool *pool_attach(const struct lendisd *broker, const char *name);
 /* Counts, in memory that others may read meanwhile. */
 struct tally {
     atomic_ulong good;
-    atomic_ulong wrong;     /* replies that were another's, or make no sense */
-    atomic_ulong missing;   /* nil where a value had been stored */
-    atomic_ulong timeout;   /* LENDIS_E_TIMEOUT, and so on */
+    atomic_ulong wrong;   /* replies that were another's, or make no sense */
+    atomic_ulong missing; /* nil where a value had been stored */
+    atomic_ulong timeout; /* LENDIS_E_TIMEOUT, and so on */
     atomic_ulong busy;
     atomic_ulong uncertain;
     atomic_ulong down;

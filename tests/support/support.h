@@ -244,6 +244,8 @@ struct crew {
 /*
  * Forks `count` workers, each of which runs `function` and ends with its result as exit status.
  * Each has result_size bytes of zeroed memory, at crew_result(), that the parent sees as well.
+ * Workers do not use cmocka's assertions, which would go on with the next test: they return what
+ * they found.
  */
 void crew_start(struct crew *crew, unsigned count, size_t result_size,
                 int (*function)(struct crew *crew, unsigned number), void *context);
@@ -366,7 +368,8 @@ bool pool_fills(const struct observer *observer, unsigned idle, int limit_ms);
 unsigned leased_by(const struct observer *observer, uint32_t worker);
 unsigned words_in(const struct observer *observer, enum word_state state);
 
-/* A counter of enum counter, summed over workers, those that departed included. */
+/* A counter of enum counter, summed over workers, those that departed included. For a moment a
+ * worker that departs is in both sums: compare with eventually(). */
 uint64_t pool_counter(const struct observer *observer, enum counter counter);
 
 /* What the broker says about the pool: catalog_read_pool(). */

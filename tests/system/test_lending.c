@@ -58,7 +58,8 @@ static int end(void **state)
 
 static void expect_text(redisReply *reply, int type, const char *text)
 {
-    assert_non_null(reply);
+    if (!reply)
+        fail_msg("no reply: %s", lendis_strerror(lendis_pool_error(NULL, NULL)));
     assert_int_equal(reply->type, type);
     assert_string_equal(reply->str, text);
     freeReplyObject(reply);
@@ -84,7 +85,9 @@ static void expect_failure(const struct lendis_pool *pool, redisReply *reply, in
     const char *text = NULL;
 
     assert_null(reply);
-    assert_int_equal(lendis_pool_error(pool, &text), result);
+    if (lendis_pool_error(pool, &text) != result)
+        fail_msg("%d (%s) instead of %d (%s)", lendis_pool_error(pool, NULL), text, result,
+                 lendis_strerror(result));
     assert_string_equal(text, lendis_strerror(result));
 }
 
@@ -895,7 +898,8 @@ static void reads_survive_killed_connections(void **state)
 
     (void)state;
     expect_text(lendis_command(pool, "SET key value"), REDIS_REPLY_STATUS, "OK");
-    for (int round = 0; round < 30; round++) {
+    /* Few: a server that always throws the broker out is dialled ever more slowly. */
+    for (int round = 0; round < 6; round++) {
         freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
         expect_text(lendis_command(pool, "GET key"), REDIS_REPLY_STRING, "value");
     }
@@ -1166,7 +1170,7 @@ static void detaching_gives_back_what_is_held(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 #define PLAIN(test)  cmocka_unit_test_setup_teardown(test, start_plain, end)
 #define ALONE(test)  cmocka_unit_test_setup_teardown(test, start_nothing, end)
@@ -1208,5 +1212,7 @@ int main(void)
         PLAIN(detaching_gives_back_what_is_held),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern of test names */
     return cmocka_run_group_tests_name("lending", tests, NULL, NULL);
 }

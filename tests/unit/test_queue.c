@@ -33,11 +33,11 @@ static void make_idle(struct segment *segment, uint32_t index)
 static void oldest_is_served_first(void **state)
 {
     struct segment *segment = *state;
-    uint64_t tickets[3], ticket, word;
+    uint64_t tickets[3], ticket, word = 0;
     uint32_t slot;
 
     for (uint32_t i = 0; i < 3; i++)
-        assert_int_equal(queue_push(segment, 10 + i, &tickets[i]), 0);
+        assert_int_equal(queue_push(segment, 10 + i, CELL_WAITING, &tickets[i]), 0);
     assert_true(queue_maybe_waiting(segment));
     assert_int_equal(queue_length(segment), 3);
     make_idle(segment, 2);
@@ -50,7 +50,7 @@ static void oldest_is_served_first(void **state)
         assert_false(queue_waits(segment, 10 + i, tickets[i]));
         assert_true(word_pick_up(&segment->connections[2].word, 10 + i, 30 + i, &word));
     }
-    assert_false(queue_head(segment, &ticket, &slot));
+    assert_true(CELL_FREE == queue_head(segment, &ticket, &slot));
     assert_true(queue_pass_on(segment, 2, word));
     assert_int_equal(shm_load(&segment->connections[2].word), word_make(WORD_IDLE, 0, 1));
 }
@@ -61,11 +61,11 @@ static void one_who_left_is_passed_over(void **state)
     uint64_t first, second, ticket;
     uint32_t slot;
 
-    queue_push(segment, 1, &first);
-    queue_push(segment, 2, &second);
+    queue_push(segment, 1, CELL_WAITING, &first);
+    queue_push(segment, 2, CELL_WAITING, &second);
     assert_true(queue_leave(segment, 1, first));
     assert_false(queue_leave(segment, 1, first));
-    assert_true(queue_head(segment, &ticket, &slot));
+    assert_true(CELL_WAITING == queue_head(segment, &ticket, &slot));
     assert_int_equal(slot, 2);
     assert_int_equal(ticket, second);
 }
@@ -75,9 +75,9 @@ static void tail_left_behind_is_helped(void **state)
     struct segment *segment = *state;
     uint64_t first, second;
 
-    queue_push(segment, 1, &first);
+    queue_push(segment, 1, CELL_WAITING, &first);
     shm_store(&segment->queue->tail, first); /* as if slot 1's owner died before it moved tail */
-    assert_int_equal(queue_push(segment, 2, &second), 0);
+    assert_int_equal(queue_push(segment, 2, CELL_WAITING, &second), 0);
     assert_int_equal(second, first + 1);
 }
 
@@ -88,13 +88,13 @@ static void laps_go_round(void **state)
     uint32_t slot;
 
     for (uint32_t i = 0; i < 5 * segment->cell_count; i++) {
-        assert_int_equal(queue_push(segment, i % 100, &ticket), 0);
+        assert_int_equal(queue_push(segment, i % 100, CELL_WAITING, &ticket), 0);
         assert_int_equal(ticket, i);
-        assert_true(queue_head(segment, &seen, &slot));
+        assert_true(CELL_WAITING == queue_head(segment, &seen, &slot));
         assert_int_equal(seen, ticket);
         assert_true(queue_leave(segment, slot, seen));
     }
-    assert_false(queue_head(segment, &seen, &slot));
+    assert_true(CELL_FREE == queue_head(segment, &seen, &slot));
 }
 
 static void full_ring_is_an_error(void **state)
@@ -103,8 +103,8 @@ static void full_ring_is_an_error(void **state)
     uint64_t ticket;
 
     for (uint32_t i = 0; i < segment->cell_count; i++)
-        assert_int_equal(queue_push(segment, i % segment->slot_max, &ticket), 0);
-    assert_int_equal(queue_push(segment, 0, &ticket), -ENOBUFS);
+        assert_int_equal(queue_push(segment, i % segment->slot_max, CELL_WAITING, &ticket), 0);
+    assert_int_equal(queue_push(segment, 0, CELL_WAITING, &ticket), -ENOBUFS);
 }
 
 static void idle_connections_are_matched(void **state)
@@ -113,7 +113,7 @@ static void idle_connections_are_matched(void **state)
     uint64_t tickets[3];
 
     for (uint32_t i = 0; i < 3; i++)
-        queue_push(segment, i, &tickets[i]);
+        queue_push(segment, i, CELL_WAITING, &tickets[i]);
     make_idle(segment, 0);
     make_idle(segment, 3);
     queue_match(segment, LENDIS_BROKER);
@@ -135,19 +135,19 @@ static void the_dead_are_evicted(void **state)
     uint32_t slot;
 
     for (uint32_t i = 0; i < 3; i++)
-        queue_push(segment, i, &tickets[i]);
+        queue_push(segment, i, CELL_WAITING, &tickets[i]);
     queue_evict(segment, is_one, NULL);
     assert_true(queue_waits(segment, 0, tickets[0]));
     assert_false(queue_waits(segment, 1, tickets[1]));
     assert_true(queue_leave(segment, 0, tickets[0]));
-    assert_true(queue_head(segment, &ticket, &slot));
+    assert_true(CELL_WAITING == queue_head(segment, &ticket, &slot));
     assert_int_equal(slot, 2);
 }
 
 static void revoked_connection_is_not_passed_on(void **state)
 {
     struct segment *segment = *state;
-    uint64_t word;
+    uint64_t word = 0;
 
     make_idle(segment, 0);
     assert_true(word_lease(&segment->connections[0].word, 7, &word));
@@ -171,7 +171,7 @@ static void scribbled_segment_is_survived(void **state)
             seed = seed * 1103515245 + 12345;
             bytes[i] = (unsigned char)(seed >> 16);
         }
-        queue_push(segment, 3, &ticket);
+        queue_push(segment, 3, CELL_WAITING, &ticket);
         queue_match(segment, LENDIS_BROKER);
         queue_evict(segment, is_one, NULL);
         queue_pass_on(segment, 1, shm_load(&segment->connections[1].word));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The end of a reply, in one piece and in every split, against hiredis' reader where that knows the type. */
+/* The end of a reply, in one piece and in every split, against hiredis' reader where that knows the
+ * type. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +11,8 @@
 #include <hiredis/hiredis.h>
 #include "resp.h"
 
-/* Feeds `text` in pieces of `piece` bytes; returns the reply's length, 0 for incomplete, -1 for an error. */
+/* Feeds `text` in pieces of `piece` bytes; returns the reply's length, 0 for incomplete, -1 for an
+ * error. */
 static long scan_pieces(const char *text, size_t size, size_t piece)
 {
     struct resp_scan scan = {0};
@@ -82,9 +84,9 @@ static void resp3_replies(void **state)
 
 static void not_resp(void **state)
 {
-    static const char *const texts[] = {"HTTP/1.1 200\r\n", "\r\n",       "$x\r\n",  "$\r\n",
-                                        "$-2\r\n",          "*99999999999999999999\r\n", "*1-\r\n",
-                                        "+OK\rx\n",         "%-1\r\n",    "$1 \r\n"};
+    static const char *const texts[] = {
+        "HTTP/1.1 200\r\n",          "\r\n",    "$x\r\n",   "$\r\n",   "$-2\r\n",
+        "*99999999999999999999\r\n", "*1-\r\n", "+OK\rx\n", "%-1\r\n", "$1 \r\n"};
 
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -176,9 +178,12 @@ static void same_boundaries_as_hiredis(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(resp2_replies),          cmocka_unit_test(resp3_replies),
-        cmocka_unit_test(not_resp),               cmocka_unit_test(deep_and_wide),
-        cmocka_unit_test(error_replies_are_known), cmocka_unit_test(same_boundaries_as_hiredis),
+        cmocka_unit_test(resp2_replies),
+        cmocka_unit_test(resp3_replies),
+        cmocka_unit_test(not_resp),
+        cmocka_unit_test(deep_and_wide),
+        cmocka_unit_test(error_replies_are_known),
+        cmocka_unit_test(same_boundaries_as_hiredis),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

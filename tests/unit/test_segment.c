@@ -62,7 +62,12 @@ static void tables_do_not_overlap(void **state)
 
         assert_int_equal(segment_new(0, 1, sizes[i][0], sizes[i][1], &fd, &segment), 0);
         assert_true((char *)segment.queue >= (char *)segment.base + sizeof(struct segment_header));
-        assert_true((char *)segment.connections >= (char *)(segment.queue + 1));
+        assert_true((char *)segment.chunk_owners >= (char *)(segment.queue + 1));
+        assert_true((char *)segment.groups >= (char *)(segment.chunk_owners + CHUNKS));
+        assert_true((char *)segment.mailboxes >= (char *)(segment.groups + WAKE_GROUPS));
+        assert_true((char *)segment.chunks >= (char *)(segment.mailboxes + segment.slot_max));
+        assert_true((char *)segment.connections >= (char *)(segment.chunks + CHUNKS));
+        assert_int_equal((uintptr_t)segment.mailboxes % 4096, 0);
         assert_true((char *)segment.cells >=
                     (char *)(segment.connections + segment.connection_max));
         assert_true((char *)segment.slots >= (char *)(segment.cells + segment.cell_count));
@@ -281,31 +286,37 @@ static void later_scribbling_moves_no_bound(void **state)
 
 /* ---- what it costs: the budget of shared memory ---- */
 
+/* What is there whether commands are handed over or not. */
+static uint64_t tables_size(uint32_t connections, uint32_t workers)
+{
+    return segment_size(connections, workers) - segment_mail_size(workers);
+}
+
 static void sizes_are_within_the_budget(void **state)
 {
     (void)state;
     for (uint32_t workers = 1; workers <= LENDIS_MAX_WORKERS / 2; workers *= 2) {
-        uint64_t small = segment_size(16, workers),
-                 connections = segment_size(116, workers) - small;
-        uint64_t double_size = segment_size(16, 2 * workers) - small;
+        uint64_t small = tables_size(16, workers),
+                 connections = tables_size(116, workers) - small;
+        uint64_t double_size = tables_size(16, 2 * workers) - small;
 
         assert_true(connections <= 100 * 128);
         /* The ring grows in powers of two, so look at how much twice the workers take. */
         assert_true(double_size / workers + sizeof(struct catalog_worker) <= 1024);
         assert_true(small <= 16 * 128 + workers * (1024 - sizeof(struct catalog_worker)) + 65536);
     }
-    assert_true(segment_size(1, 1) - 128 - 1024 < 65536);
+    assert_true(tables_size(1, 1) - 128 - 1024 < 65536);
     /* The catalog's share that does not grow with the workers, for each of the pools it has room
      * for. */
     assert_true((sizeof(struct catalog_header) + CATALOG_CONFIG_SIZE) / 1 +
-                    sizeof(struct catalog_pool) + segment_size(1, 1) - 128 - 1024 <
+                    sizeof(struct catalog_pool) + tables_size(1, 1) - 128 - 1024 <
                 65536);
 }
 
 static void untouched_pages_take_no_memory(void **state)
 {
     struct segment segment;
-    struct stat stat;
+    struct stat stat, after;
     int fd;
 
     (void)state;
@@ -314,6 +325,10 @@ static void untouched_pages_take_no_memory(void **state)
     /* The header's page and those of the slots, whose owner is written. */
     assert_true((uint64_t)stat.st_blocks * 512 <=
                 2 * 4096 + 1024 * sizeof(struct wait_slot) + 2 * 4096);
+    /* A mailbox takes its page when it is used. */
+    segment.mailboxes[7].request[0] = 'x';
+    assert_int_equal(fstat(fd, &after), 0);
+    assert_true((after.st_blocks - stat.st_blocks) * 512 <= 4096);
     segment_unmap(&segment);
     close(fd);
 }

@@ -85,7 +85,8 @@ static void what_cannot_be_undone_stays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ordinary_commands_leave_it_clean), cmocka_unit_test(transactions_end),
+        cmocka_unit_test(ordinary_commands_leave_it_clean),
+        cmocka_unit_test(transactions_end),
         cmocka_unit_test(watch_without_multi),
         cmocka_unit_test(queued_unwatch_does_not_count),
         cmocka_unit_test(what_cannot_be_undone_stays),

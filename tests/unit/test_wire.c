@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -304,19 +305,45 @@ static void descriptor_that_is_none_is_not_sent(void **state)
     assert_int_equal(wire_receive(fixture->worker, got, sizeof got, NULL, 0), -EAGAIN);
 }
 
+/* The soft limit of open files as the kernel sees it: valgrind only pretends to set it. */
+static unsigned long kernel_limit(void)
+{
+    static const char field[] = "Max open files";
+    FILE *file = fopen("/proc/self/limits", "re");
+    unsigned long limit = 0;
+    char line[256];
+
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, field, sizeof field - 1) == 0)
+            limit = strtoul(line + sizeof field - 1, NULL, 10);
+    if (file)
+        fclose(file);
+    return limit;
+}
+
+#define NO_LIMITS 77
+
 /*
  * CVE-2020-12049: at RLIMIT_NOFILE the kernel delivers the message, the descriptors that fit, and
  * MSG_CTRUNC. In a child, whose limit is its own. Exits 0 if all is as it should be, else with a
- * number that says what not.
+ * number that says what not; NO_LIMITS: there are no limits here.
  */
-static void receive_at_the_limit(const struct fixture *fixture, int room)
+_Noreturn static void receive_at_the_limit(const struct fixture *fixture, int room)
 {
+    int fd = 77, lowest = dup(fixture->worker);
     struct rlimit limit;
     char got[WIRE_MAX];
-    int fd = 77, lowest = dup(fixture->worker);
 
     close(lowest);
-    limit.rlim_cur = limit.rlim_max = (rlim_t)(lowest + room);
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        _exit(1);
+    /* One more at first, for the file that says what the limit is. */
+    limit.rlim_cur = (rlim_t)(lowest + 1);
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        _exit(1);
+    if (kernel_limit() != limit.rlim_cur)
+        _exit(NO_LIMITS);
+    limit.rlim_cur = (rlim_t)(lowest + room);
     if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
         _exit(1);
     if (wire_receive(fixture->worker, got, sizeof got, &fd, 0) != -EMFILE)
@@ -348,6 +375,8 @@ static void descriptors_beyond_the_limit_do_not_leak(void **state)
             receive_at_the_limit(fixture, room);
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_true(WIFEXITED(status));
+        if (WEXITSTATUS(status) == NO_LIMITS)
+            skip();
         assert_int_equal(WEXITSTATUS(status), 0);
         assert_int_equal(wire_receive(fixture->worker, got, sizeof got, NULL, 0), -EAGAIN);
     }

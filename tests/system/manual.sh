@@ -1,0 +1,101 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The manual and the programs must agree: every key that lendisd --list-keys knows is in lendis.conf(5) and in the
+# example configuration, with the same default, and no other; every function of the public headers is in
+# liblendis(3); every verb, option and JSON field of lendisctl is in lendisctl(1); every option of lendisd in lendisd(8).
+#
+# Environment: LENDIS_BUILD, the folder of the programs (build).
+set -eu
+
+cd "$(dirname "$0")/../.."
+build=${LENDIS_BUILD:-build}
+man=deploy/man
+work=$(mktemp -d "${TMPDIR:-/tmp}/lendis-manual.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+problems=0
+
+complain()
+{
+    echo "manual.sh: $*" >&2
+    problems=$((problems + 1))
+}
+
+# compare WHAT FILE_A NAME_A FILE_B NAME_B: both have one name per line.
+compare()
+{
+    local name
+
+    LC_ALL=C sort -u "$2" >"$work/a"
+    LC_ALL=C sort -u "$4" >"$work/b"
+    [ -s "$work/a" ] && [ -s "$work/b" ] || complain "found no $1 in $3 or $5"
+    while read -r name; do
+        complain "$1 $name is in $3 and not in $5"
+    done < <(LC_ALL=C comm -23 "$work/a" "$work/b")
+    while read -r name; do
+        complain "$1 $name is in $5 and not in $3"
+    done < <(LC_ALL=C comm -13 "$work/a" "$work/b")
+}
+
+# ---- the configuration ----
+
+# section.key<TAB>default ("-": none) from each of the three.
+for file in deploy/lendis.conf "$build/lendisd" "$build/lendisctl"; do
+    [ -e "$file" ] || { echo "manual.sh: there is no $file" >&2; exit 1; }
+done
+"$build/lendisd" --list-keys | awk -F'\t' '{ sub(/ .*/, "", $1); print $1 "." $2 "\t" ($4 == "" ? "-" : $4) }' |
+    LC_ALL=C sort >"$work/keys.listed"
+awk '/^# \[BROKER\]/ { section = "broker" } /^# \[POOL/ { section = "pool" } /^# [A-Z]/ { section = "" }
+    section && match($0, /^\*[a-z_]+\* \(/) {
+        key = $1; gsub(/\*/, "", key)
+        value = "-"
+        if (match($0, /default [_*]?[^ )]+\)/)) {
+            value = substr($0, RSTART + 8, RLENGTH - 9); gsub(/^[_*]|[_*]$/, "", value)
+        }
+        print section "." key "\t" value
+    }' "$man/lendis.conf.5.scd" | LC_ALL=C sort >"$work/keys.manual"
+cut -f1 "$work/keys.listed" >"$work/names.listed"
+cut -f1 "$work/keys.manual" >"$work/names.manual"
+compare key "$work/names.listed" "lendisd --list-keys" "$work/names.manual" "lendis.conf(5)"
+LC_ALL=C join -t "$(printf '\t')" "$work/keys.listed" "$work/keys.manual" |
+    awk -F'\t' '$2 != $3 { print $1 ": default " $2 " in lendisd, " $3 " in lendis.conf(5)" }' >"$work/defaults"
+while read -r line; do
+    complain "$line"
+done <"$work/defaults"
+
+# In the example a key is set or commented out: "key = value" or "#key = value".
+awk '/^#? *\[broker\]/ { section = "broker" } /^#? *\[pool / { section = "pool" }
+    section && match($0, /^#? ?[a-z_]+ *=/) { key = substr($0, 1, RLENGTH); gsub(/[# =]/, "", key); print section "." key }' \
+    deploy/lendis.conf >"$work/names.example"
+compare key "$work/names.listed" "lendisd --list-keys" "$work/names.example" "deploy/lendis.conf"
+
+# ---- the library ----
+
+sed -e 's|/\*.*\*/||' -e '/\/\*/,/\*\//d' include/*.h | grep -oE '\blendis_[a-z_]+\(' | tr -d '(' >"$work/declared"
+grep -oE '\*lendis_[a-z_]+\*\(' "$man/liblendis.3.scd" | tr -d '*(' >"$work/described"
+compare function "$work/declared" "the headers" "$work/described" "liblendis(3)"
+awk '/^# SYNOPSIS/ { on = 1 } /^# DESCRIPTION/ { on = 0 } on' "$man/liblendis.3.scd" |
+    grep -oE '\*lendis_[a-z_]+\*\(' | tr -d '*(' >"$work/synopsis"
+compare function "$work/declared" "the headers" "$work/synopsis" "the synopsis of liblendis(3)"
+grep -ohE '\bLENDIS_(E_[A-Z]+|LAZY)\b' include/*.h | grep -v '_E_$' >"$work/declared"
+grep -oE '\*LENDIS_(E_[A-Z]+|LAZY)\*' "$man/liblendis.3.scd" | tr -d '*' >"$work/described"
+compare constant "$work/declared" "the headers" "$work/described" "liblendis(3)"
+
+# ---- the programs ----
+
+"$build/lendisctl" --help | grep -oE '^  show [a-z]+' | cut -c3- >"$work/verbs"
+grep -oE '^\*show [a-z]+\*' "$man/lendisctl.1.scd" | tr -d '*' >"$work/described"
+compare verb "$work/verbs" "lendisctl --help" "$work/described" "lendisctl(1)"
+for program in lendisctl.1 lendisd.8; do
+    "$build/${program%.*}" --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
+    grep -E '^\*-' "$man/$program.scd" | grep -oE '\*--[a-z-]+\*' | tr -d '*' >"$work/described"
+    compare option "$work/options" "$program --help" "$work/described" "$program.scd"
+done
+# Counters are declared once, in counters.h.
+grep -oE '^    COUNTER\([a-z_]+' include/lendis/counters.h | sed 's/.*(\(.*\)/\1_total/' >"$work/counters"
+awk '/^# COUNTERS/ { on = 1 } /^# EXIT/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z_]+_total\*' |
+    tr -d '*' >"$work/described"
+compare counter "$work/counters" "counters.h" "$work/described" "lendisctl(1)"
+
+[ "$problems" -eq 0 ] || exit 1
+echo "manual.sh: manual and programs agree"

@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lendisctl against a broker that does nothing at all: a process that made a catalog and segments
+ * as lendisd does, listens, and then stopped itself. So every state of a connection, a scribbled
+ * segment, another layout and a service manager's socket can be shown to it, and it is proven that
+ * it needs no answer.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "lendis/queue.h"
+#include "tests/support/support.h"
+
+#define INSTANCE  UINT64_C(0x5eed)
+#define WORKERS   20
+#define SIZE      8
+#define OUTPUT    (1 << 20)
+#define LIMIT_MS  20000
+#define EXIT_GOOD 0
+#define EXIT_FAIL 1
+
+static const char config[] =
+    "[broker]\nsocket = /x\n\n[pool app]\nredis = redis://\"h\"/0\nsize = 8\n"
+    "; a comment\n\n[pool idle]\nredis = unix:///r.sock\nsize = 2";
+
+/* What the stopped process is to have before it stops. */
+struct setting {
+    bool passed_socket; /* another process listens */
+    bool empty;         /* no pools */
+    bool scribbled;     /* random bytes all over pool app's segment, but for its header */
+    bool two_claims;    /* pool idle's segment says that it is app's */
+    uint32_t abi_major; /* 0: ours */
+    unsigned seed;
+};
+
+struct fixture {
+    struct setting setting;
+    char socket_path[SUPPORT_PATH_SIZE];
+    pid_t broker; /* stopped */
+    int listener; /* ours, with passed_socket; else -1 */
+    char *output;
+};
+
+/* ---- the process that stands for a broker ---- */
+
+static void fill_segment(struct segment *segment)
+{
+    struct connection *connections = segment->connections;
+    struct timespec now;
+    uint64_t ticket;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    shm_store(&connections[0].word, word_make(WORD_IDLE, 0, 3));
+    shm_store(&connections[1].word, word_make(WORD_LEASED, 5, 4));
+    shm_store(&connections[1].uses, 77);
+    shm_store(&connections[1].leased_ms, (uint64_t)now.tv_sec * 1000 - 90000);
+    shm_store(&connections[2].word, word_make(WORD_HANDED, WORKERS + 1, 5));
+    shm_store32(&segment->slots[WORKERS + 1].owner, 1 + 6);
+    shm_store(&connections[3].word, word_make(WORD_OPENING, 0, 1));
+    shm_store(&connections[4].word, word_make(WORD_RETURNED, 5, 1));
+    shm_store(&connections[5].word, word_make(WORD_CHECKING, 0, 1));
+    shm_store(&connections[6].word, word_make((enum word_state)12, 5, 1));
+    shm_store(&segment->workers[5].counters[COUNTER_leases], 1000);
+    shm_store(&segment->workers[6].counters[COUNTER_leases], 200);
+    shm_store(&segment->workers[6].counters[COUNTER_timeouts], 3);
+    shm_store(&segment->workers[9].counters[COUNTER_leases], 99999); /* nobody's */
+    if (queue_push(segment, 3, &ticket) != 0 || queue_push(segment, 4, &ticket) != 0)
+        _exit(1);
+}
+
+static void fill_pool(struct catalog_pool *pool, const char *name, uint32_t size)
+{
+    catalog_write_begin(pool);
+    snprintf(pool->name, sizeof pool->name, "%s", name);
+    snprintf(pool->address, sizeof pool->address, "redis://%s.example:6379/0", name);
+    pool->size = size;
+    pool->wait_timeout_ms = 5000;
+    catalog_write_end(pool);
+    shm_store32(&pool->backend, BACKEND_UP);
+    shm_store(&pool->opened, 12);
+    shm_store(&pool->denied, 2);
+    shm_store(&pool->departed[COUNTER_leases], 30);
+}
+
+static void fill_catalog(struct catalog *catalog, const char *socket_path, pid_t worker)
+{
+    snprintf(catalog->header->socket_path, sizeof catalog->header->socket_path, "%s", socket_path);
+    memcpy(catalog->config, config, sizeof config);
+    catalog->header->config_size = sizeof config - 1;
+    fill_pool(&catalog->pools[0], "app", SIZE);
+    fill_pool(&catalog->pools[3], "idle", 2);
+    shm_store32(&catalog->pools[3].backend, BACKEND_DOWN);
+    /* Bytes that would end a JSON text, or move a terminal's cursor. */
+    memcpy(catalog->pools[3].last_error, "no \"route\"\n\x1b[2J\xff\xc3\xa9", 19);
+    for (uint32_t i = 5; i <= 6; i++) {
+        catalog->workers[i].pid = (uint32_t)worker;
+        catalog->workers[i].uid = 33;
+        catalog->workers[i].since_ms = UINT64_C(1700000000000);
+        shm_store32(&catalog->workers[i].pool, 1);
+    }
+}
+
+/* Leaves the header, with which the segment is found, as it is. */
+static void scribble(struct segment *segment, unsigned seed)
+{
+    unsigned char *bytes = (unsigned char *)segment->queue;
+    size_t size = segment->size - sizeof(struct segment_header);
+
+    srandom(seed);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (unsigned char)(random() >> 8);
+}
+
+static struct sockaddr_un address_of(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    assert_true(strlen(path) < sizeof address.sun_path);
+    memcpy(address.sun_path, path, strlen(path));
+    return address;
+}
+
+static void listen_at(const char *path, int *listener)
+{
+    struct sockaddr_un address = address_of(path);
+
+    unlink(path);
+    *listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (*listener < 0 || bind(*listener, (struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(*listener, 1) < 0)
+        _exit(1);
+}
+
+/* A catalog of a layout that nobody knows, but for the fields that never move. */
+static void make_foreign_catalog(uint32_t abi_major)
+{
+    struct catalog_header header = {
+        .magic = LENDIS_CATALOG_MAGIC, .abi_major = abi_major, .abi_minor = 4, .size = 1 << 16};
+    int fd = memfd_create(CATALOG_MEMFD_NAME, MFD_ALLOW_SEALING);
+
+    if (fd < 0 || ftruncate(fd, 1 << 16) < 0 || pwrite(fd, &header, sizeof header, 0) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0)
+        _exit(1);
+}
+
+_Noreturn static void be_broker(const struct setting *setting, const char *socket_path)
+{
+    struct segment app, idle;
+    struct catalog catalog;
+    int fd, listener;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (!setting->passed_socket)
+        listen_at(socket_path, &listener);
+    if (setting->abi_major) {
+        make_foreign_catalog(setting->abi_major);
+    } else {
+        if (catalog_new(INSTANCE, WORKERS, &fd, &catalog) != 0 ||
+            segment_new(0, INSTANCE, SIZE, WORKERS, &fd, &app) != 0 ||
+            segment_new(3, INSTANCE, 2, WORKERS, &fd, &idle) != 0)
+            _exit(1);
+        fill_catalog(&catalog, socket_path, getppid());
+        if (setting->empty)
+            memset(catalog.pools, 0, sizeof *catalog.pools * catalog.pool_max);
+        fill_segment(&app);
+        if (setting->scribbled)
+            scribble(&app, setting->seed);
+        if (setting->two_claims)
+            ((struct segment_header *)idle.base)->pool = 0;
+    }
+    /* A worker that holds the catalog's descriptor is not the broker. */
+    if (fork() == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            pause();
+    }
+    for (;;)
+        raise(SIGSTOP);
+}
+
+static void start(struct fixture *fixture, struct setting setting)
+{
+    int status;
+
+    fixture->setting = setting;
+    scratch_path(fixture->socket_path, "%s", "lendis.sock");
+    if (setting.passed_socket)
+        listen_at(fixture->socket_path, &fixture->listener);
+    fixture->broker = fork();
+    assert_true(fixture->broker >= 0);
+    if (fixture->broker == 0)
+        be_broker(&setting, fixture->socket_path);
+    assert_int_equal(waitpid(fixture->broker, &status, WUNTRACED), fixture->broker);
+    assert_true(WIFSTOPPED(status));
+}
+
+static int setup(void **state)
+{
+    static struct fixture fixture;
+
+    fixture = (struct fixture){.broker = -1, .listener = -1};
+    fixture.output = malloc(OUTPUT);
+    *state = &fixture;
+    return fixture.output ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+
+    if (fixture->broker > 0) {
+        kill(fixture->broker, SIGKILL);
+        waitpid(fixture->broker, NULL, 0);
+    }
+    if (fixture->listener >= 0)
+        close(fixture->listener);
+    unlink(fixture->socket_path);
+    free(fixture->output);
+    return 0;
+}
+
+/* ---- looking ---- */
+
+/* Runs lendisctl with up to four words and compares its exit status; stdout and stderr are in
+ * fixture->output. */
+static void ctl(struct fixture *fixture, int status, const char *a, const char *b, const char *c,
+                const char *d)
+{
+    const char *argv[] = {
+        built_program("lendisctl"), "--socket", fixture->socket_path, a, b, c, d, NULL};
+    int got = program_run(argv, fixture->output, OUTPUT, LIMIT_MS);
+
+    if (got != status)
+        fail_msg("lendisctl %s %s %s: exit status %d: %s", a, b ? b : "", c ? c : "", got,
+                 fixture->output);
+}
+
+static void has(struct fixture *fixture, const char *text)
+{
+    if (!strstr(fixture->output, text))
+        fail_msg("\"%s\" is not in: %s", text, fixture->output);
+}
+
+static void has_not(struct fixture *fixture, const char *text)
+{
+    if (strstr(fixture->output, text))
+        fail_msg("\"%s\" is in: %s", text, fixture->output);
+}
+
+/* Skips a JSON value at `at`; NULL: it is none. A few lines of RFC 8259, so that no other program
+ * is needed. */
+static const char *skip_json(const char *at, int depth);
+
+static const char *skip_blanks(const char *at)
+{
+    return at + strspn(at, " \t\r\n");
+}
+
+static const char *skip_string(const char *at)
+{
+    if (*at++ != '"')
+        return NULL;
+    for (; *at != '"'; at++) {
+        if ((unsigned char)*at < 0x20)
+            return NULL;
+        if (*at == '\\' && !strchr("\"\\/bfnrtu", *++at))
+            return NULL;
+    }
+    return at + 1;
+}
+
+static const char *skip_members(const char *at, int depth, char end, bool named)
+{
+    at = skip_blanks(at + 1);
+    if (*at == end)
+        return at + 1;
+    for (;;) {
+        if (named) {
+            at = skip_string(skip_blanks(at));
+            if (!at || *(at = skip_blanks(at)) != ':')
+                return NULL;
+            at++;
+        }
+        at = skip_json(at, depth + 1);
+        if (!at)
+            return NULL;
+        at = skip_blanks(at);
+        if (*at == end)
+            return at + 1;
+        if (*at++ != ',')
+            return NULL;
+    }
+}
+
+static const char *skip_json(const char *at, int depth)
+{
+    static const char *const words[] = {"null", "true", "false"};
+    size_t digits;
+
+    at = skip_blanks(at);
+    if (depth > 8)
+        return NULL;
+    if (*at == '{')
+        return skip_members(at, depth, '}', true);
+    if (*at == '[')
+        return skip_members(at, depth, ']', false);
+    if (*at == '"')
+        return skip_string(at);
+    for (size_t i = 0; i < 3; i++)
+        if (strncmp(at, words[i], strlen(words[i])) == 0)
+            return at + strlen(words[i]);
+    digits = strspn(at, "0123456789");
+    return digits > 0 && (digits == 1 || *at != '0') ? at + digits : NULL;
+}
+
+/* The output has a JSON value, after what was said on stderr, and nothing behind it. */
+static void is_json(struct fixture *fixture)
+{
+    const char *at = fixture->output;
+
+    while (strncmp(at, "lendisctl: ", 11) == 0)
+        at += strcspn(at, "\n") + 1;
+    at = skip_json(at, 0);
+    if (!at || *skip_blanks(at) != '\0')
+        fail_msg("not JSON: %s", fixture->output);
+}
+
+/* ---- tests ---- */
+
+static void stopped_broker_is_shown(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "show", "pools", NULL, NULL);
+    has(fixture, "is stopped");
+    has(fixture, "POOL");
+    has(fixture, "redis://app.example:6379/0");
+    has(fixture, "idle is down: no \"route\"??[2J?\xc3\xa9\n");
+    has_not(fixture, "\x1b");
+}
+
+static void pools_have_all_figures_in_json(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "--json", "show", "pools", "app");
+    is_json(fixture);
+    has(fixture, "\"pool\": \"app\"");
+    has_not(fixture, "\"pool\": \"idle\"");
+    has(fixture, "\"backend\": \"up\"");
+    has(fixture, "\"size\": 8,");
+    has(fixture, "\"open\": 6,");
+    has(fixture, "\"idle\": 1,");
+    has(fixture, "\"leased\": 1,");
+    has(fixture, "\"handed\": 1,");
+    has(fixture, "\"empty\": 1,");
+    has(fixture, "\"opening\": 1,");
+    has(fixture, "\"returned\": 1,");
+    has(fixture, "\"checking\": 1,");
+    has(fixture, "\"invalid\": 1,");
+    has(fixture, "\"other\": 5,");
+    has(fixture, "\"waiting\": 2,");
+    has(fixture, "\"workers\": 2,");
+    has(fixture, "\"leases_total\": 1230,"); /* 30 of those that have gone */
+    has(fixture, "\"timeouts_total\": 3,");
+    has(fixture, "\"broker_opened_total\": 12,");
+    has(fixture, "\"broker_denied_total\": 2,");
+    has(fixture, "\"wait_timeout_ms\": 5000,");
+}
+
+static void connections_name_their_holders(void **state)
+{
+    struct fixture *fixture = *state;
+    char pid[32];
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "--json", "show", "connections", NULL);
+    is_json(fixture);
+    has(fixture, "\"state\": \"leased\",\n         \"generation\": 4,\n         \"worker\": 5,");
+    has(fixture, "\"state\": \"handed\",\n         \"generation\": 5,\n         \"worker\": 6,");
+    has(fixture,
+        "\"state\": \"invalid\",\n         \"generation\": 1,\n         \"worker\": null,");
+    has(fixture, "\"uses\": 77,");
+    has(fixture, "\"lease_age_ms\": 9");
+    has(fixture, "\"pool\": \"idle\"");
+    snprintf(pid, sizeof pid, "\"pid\": %d,", (int)getpid());
+    has(fixture, pid);
+    ctl(fixture, EXIT_GOOD, "show", "connections", "app", NULL);
+    has(fixture, "1m3");
+    has_not(fixture, "\nidle ");
+}
+
+static void workers_are_named(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "--json", "show", "workers", NULL);
+    is_json(fixture);
+    has(fixture, "\"worker\": 5,");
+    has(fixture, "\"worker\": 6,");
+    has_not(fixture, "\"worker\": 9,");
+    has(fixture, "\"uid\": 33,");
+    has(fixture, "\"since_ms\": 1700000000000,");
+    has(fixture, "\"command\": \"test_lendisctl\",");
+    has(fixture, "\"held\": 1,");
+    has(fixture, "\"leases_total\": 1000,");
+    ctl(fixture, EXIT_GOOD, "--json", "show", "workers", "idle");
+    is_json(fixture);
+    has(fixture, "\"workers\": [");
+    has_not(fixture, "\"worker\":");
+}
+
+static void config_is_shown(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "show", "config", NULL, NULL);
+    has(fixture, "[broker]\nsocket = /x\n");
+    has(fixture, "[pool idle]\nredis = unix:///r.sock\nsize = 2\n");
+    ctl(fixture, EXIT_GOOD, "--json", "show", "config", NULL);
+    is_json(fixture);
+    has(fixture, "\"redis\": \"redis://\\\"h\\\"/0\"");
+    ctl(fixture, EXIT_GOOD, "--json", "show", "config", "app");
+    is_json(fixture);
+    has(fixture, "\"pool app\": {");
+    has_not(fixture, "socket");
+    has_not(fixture, "pool idle");
+}
+
+static void no_pools_are_valid_json(void **state)
+{
+    static const char *const what[] = {"pools", "connections", "workers"};
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){.empty = true});
+    for (size_t i = 0; i < 3; i++) {
+        ctl(fixture, EXIT_GOOD, "--json", "show", what[i], NULL);
+        is_json(fixture);
+    }
+    ctl(fixture, EXIT_FAIL, "show", "pools", "app", NULL);
+    has(fixture, "no pool is called app; there are: none\n");
+}
+
+static void unknown_words_are_told(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_FAIL, "show", "pools", "ap", NULL);
+    has(fixture, "no pool is called ap; there are: app, idle\n");
+    ctl(fixture, 64, "show", "nothing", NULL, NULL);
+    has(fixture, "pools, connections, workers, config");
+    ctl(fixture, 64, "show", NULL, NULL, NULL);
+    ctl(fixture, 64, "list", "pools", NULL, NULL);
+    ctl(fixture, 64, "show", "pools", "app", "idle");
+    ctl(fixture, 64, "--nonsense", NULL, NULL, NULL);
+    ctl(fixture, 64, "--pid", "x", "show", "pools");
+    ctl(fixture, 64, "--pid", "4294967297", "show", "pools");
+    ctl(fixture, EXIT_GOOD, "--version", NULL, NULL, NULL);
+    has(fixture, "lendisctl 0.");
+    ctl(fixture, EXIT_GOOD, "--help", NULL, NULL, NULL);
+    has(fixture, "show connections");
+}
+
+static void no_broker_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+
+    scratch_path(fixture->socket_path, "%s", "nobody.sock");
+    ctl(fixture, EXIT_FAIL, "show", "pools", NULL, NULL);
+    has(fixture, "no broker at ");
+    has(fixture, "start lendisd");
+    /* Something listens that is no lendisd. */
+    listen_at(fixture->socket_path, &fixture->listener);
+    ctl(fixture, EXIT_FAIL, "show", "pools", NULL, NULL);
+    has(fixture, "something listens at ");
+    ctl(fixture, EXIT_FAIL, "--pid", "1", "show", "pools");
+    has(fixture, "process 1 is not a lendisd");
+}
+
+static void service_managers_socket_leads_to_the_broker(void **state)
+{
+    struct fixture *fixture = *state;
+    struct fixture holder = {.listener = -1};
+    char pid[16];
+
+    start(fixture, (struct setting){.passed_socket = true});
+    ctl(fixture, EXIT_GOOD, "show", "pools", NULL, NULL);
+    has(fixture, "redis://app.example:6379/0");
+    /* Another broker, of another socket, is not taken for it; by its pid it can be shown. */
+    start(&holder, (struct setting){.passed_socket = true});
+    ctl(fixture, EXIT_FAIL, "show", "pools", NULL, NULL);
+    has(fixture, "several processes");
+    snprintf(pid, sizeof pid, "%d", (int)holder.broker);
+    ctl(fixture, EXIT_GOOD, "--pid", pid, "show", "pools");
+    kill(holder.broker, SIGKILL);
+    waitpid(holder.broker, NULL, 0);
+    close(holder.listener);
+}
+
+static void full_backlog_does_not_block(void **state)
+{
+    struct fixture *fixture = *state;
+    struct sockaddr_un address;
+    int clients[8];
+
+    start(fixture, (struct setting){0});
+    address = address_of(fixture->socket_path);
+    for (size_t i = 0; i < 8; i++) {
+        clients[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        connect(clients[i], (struct sockaddr *)&address, sizeof address);
+    }
+    ctl(fixture, EXIT_GOOD, "show", "pools", NULL, NULL);
+    has(fixture, "redis://app.example:6379/0");
+    for (size_t i = 0; i < 8; i++)
+        close(clients[i]);
+}
+
+static void other_layout_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){.abi_major = 99});
+    ctl(fixture, EXIT_FAIL, "show", "pools", NULL, NULL);
+    has(fixture, "99.4");
+}
+
+/* I5, for those who look on. */
+static void scribbled_segment_is_survived(void **state)
+{
+    static const char *const what[] = {"pools", "connections", "workers"};
+    struct fixture *fixture = *state;
+
+    for (unsigned seed = 1; seed <= 5; seed++) {
+        start(fixture, (struct setting){.scribbled = true, .seed = seed});
+        for (size_t i = 0; i < 3; i++) {
+            ctl(fixture, EXIT_GOOD, "--json", "show", what[i], NULL);
+            is_json(fixture);
+            ctl(fixture, EXIT_GOOD, "show", what[i], NULL, NULL);
+        }
+        ctl(fixture, EXIT_GOOD, "--json", "show", "pools", "idle");
+        has(fixture, "\"empty\": 2,");
+        kill(fixture->broker, SIGKILL);
+        waitpid(fixture->broker, NULL, 0);
+        fixture->broker = -1;
+    }
+}
+
+/* A worker of pool idle passes its segment off as pool app's: neither is believed. */
+static void two_claims_are_no_claim(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){.two_claims = true});
+    ctl(fixture, EXIT_GOOD, "--json", "show", "pools", "app");
+    is_json(fixture);
+    has(fixture, "pool app: its shared memory was not found, or a worker scribbled over it");
+    has(fixture, "\"idle\": null,");
+}
+
+/* As another user: runs lendisctl in a child that gave up being root. */
+static void lack_of_permission_is_told(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[SUPPORT_PATH_SIZE];
+    int status, fd;
+    ssize_t got;
+    pid_t child;
+
+    if (getuid() != 0)
+        skip();
+    start(fixture, (struct setting){0});
+    scratch_share();
+    chmod(fixture->socket_path, 0666);
+    scratch_path(path, "%s", "denied.log");
+    fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    child = fork();
+    if (child == 0) {
+        dup2(fd, STDERR_FILENO);
+        if (setgid(65534) < 0 || setuid(65534) < 0)
+            _exit(99);
+        execl(built_program("lendisctl"), "lendisctl", "--socket", fixture->socket_path, "show",
+              "pools", (char *)NULL);
+        _exit(errno == EACCES ? 77 : 98);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    got = pread(fd, fixture->output, OUTPUT - 1, 0);
+    close(fd);
+    fixture->output[got > 0 ? got : 0] = '\0';
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip(); /* the program is in a folder that other users may not enter */
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), EXIT_FAIL);
+    has(fixture, "run this as root or as the broker's user");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(stopped_broker_is_shown),
+        TEST(pools_have_all_figures_in_json),
+        TEST(connections_name_their_holders),
+        TEST(workers_are_named),
+        TEST(config_is_shown),
+        TEST(no_pools_are_valid_json),
+        TEST(unknown_words_are_told),
+        TEST(no_broker_is_told),
+        TEST(service_managers_socket_leads_to_the_broker),
+        TEST(full_backlog_does_not_block),
+        TEST(other_layout_is_told),
+        TEST(scribbled_segment_is_survived),
+        TEST(two_claims_are_no_claim),
+        TEST(lack_of_permission_is_told),
+    };
+
+    return cmocka_run_group_tests_name("lendisctl", tests, NULL, NULL);
+}

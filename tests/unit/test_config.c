@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: MIT */
+/* The configuration: what is accepted, and that everything wrong is reported with its place. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "broker/config.h"
+
+static char folder[] = "/tmp/lendis-config-XXXXXX";
+static char config_path[64];
+static char password_path[64];
+
+/* What was reported, one line each, with the folder left out. */
+static char reports[8192];
+
+static int setup(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(config_path, sizeof config_path, "%s/c", folder);
+    snprintf(password_path, sizeof password_path, "%s/p", folder);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    unlink(config_path);
+    unlink(password_path);
+    return rmdir(folder);
+}
+
+static void write_file(const char *path, const char *text, size_t size, mode_t mode)
+{
+    FILE *file = fopen(path, "w");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+static void collect(enum log_level level, const char *text, void *context)
+{
+    size_t have = strlen(reports);
+
+    (void)context;
+    if (strncmp(text, folder, strlen(folder)) == 0)
+        text += strlen(folder) + 1;
+    snprintf(reports + have, sizeof reports - have, "%s%s\n",
+             level == LOG_LEVEL_WARNING ? "warning: " : "", text);
+}
+
+static int load(const char *text, char *const *environment, struct config *config)
+{
+    reports[0] = '\0';
+    write_file(config_path, text, strlen(text), 0600);
+    return config_load(config_path, environment, collect, NULL, config);
+}
+
+static void assert_refused(const char *text, const char *expected)
+{
+    struct config config;
+    int result = load(text, NULL, &config);
+
+    assert_string_equal(reports, expected);
+    assert_int_equal(result, -EINVAL);
+    assert_null(config.pools);
+}
+
+static void assert_accepted(const char *text, struct config *config)
+{
+    int result = load(text, NULL, config);
+
+    assert_string_equal(reports, "");
+    assert_int_equal(result, 0);
+}
+
+static char *printed(const struct config *config)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *memory = open_memstream(&text, &size);
+
+    assert_non_null(memory);
+    config_print(config, memory);
+    assert_int_equal(fclose(memory), 0);
+    return text;
+}
+
+#define POOL "[pool a]\nredis = redis://h:1/2\n"
+
+static void defaults(void **state)
+{
+    struct config config;
+
+    (void)state;
+    assert_accepted("[pool a]\nredis = redis://localhost\n", &config);
+    assert_string_equal(config.broker.socket, "/run/lendis/lendis.sock");
+    assert_int_equal(config.broker.log_level, LOG_LEVEL_NOTICE);
+    assert_int_equal(config.broker.max_workers, 1024);
+    assert_int_equal(config.broker.dial_concurrency, 8);
+    assert_int_equal(config.broker.drain_timeout_ms, 10000);
+    assert_int_equal(config.pool_count, 1);
+    assert_string_equal(config.pools[0].name, "a");
+    assert_string_equal(config.pools[0].redis.host, "localhost");
+    assert_int_equal(config.pools[0].redis.port, 6379);
+    assert_int_equal(config.pools[0].redis.db, 0);
+    assert_null(config.pools[0].redis.path);
+    assert_null(config.pools[0].username);
+    assert_null(config.pools[0].password);
+    assert_int_equal(config.pools[0].size, 16);
+    assert_int_equal(config.pools[0].min_idle, 1);
+    assert_int_equal(config.pools[0].connect_timeout_ms, 5000);
+    assert_int_equal(config.pools[0].wait_timeout_ms, 5000);
+    assert_int_equal(config.pools[0].command_timeout_ms, 10000);
+    assert_int_equal(config.pools[0].allow_uids.count, 0);
+    config_free(&config);
+}
+
+static void all_keys(void **state)
+{
+    struct config config;
+
+    (void)state;
+    write_file(password_path, "pass word\n", 10, 0600);
+    assert_accepted("\xef\xbb\xbf; a comment\n"
+                    "[broker]   # and another\n"
+                    "socket = /tmp/x.sock ; with a remark\n"
+                    "log_level=debug\n"
+                    "max_workers: 16384\n"
+                    "dial_concurrency = 1\n"
+                    "drain_timeout = 1min\r\n"
+                    "\n"
+                    "[pool  web-1.main_x]\n"
+                    "   redis = unix:///run/redis.sock?db=7\n"
+                    "\tsize = 1024\n"
+                    "min_idle = 0\n"
+                    "connect_timeout = 250ms\n"
+                    "wait_timeout = 2h\n"
+                    "command_timeout = 0\n"
+                    "allow_uids = 33, 1000-1999 0\n"
+                    "allow_gids = 5\n",
+                    &config);
+    assert_string_equal(config.broker.socket, "/tmp/x.sock");
+    assert_int_equal(config.broker.log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(config.broker.max_workers, 16384);
+    assert_int_equal(config.broker.drain_timeout_ms, 60000);
+    assert_string_equal(config.pools[0].name, "web-1.main_x");
+    assert_string_equal(config.pools[0].redis.path, "/run/redis.sock");
+    assert_int_equal(config.pools[0].redis.db, 7);
+    assert_int_equal(config.pools[0].size, 1024);
+    assert_int_equal(config.pools[0].min_idle, 0);
+    assert_int_equal(config.pools[0].connect_timeout_ms, 250);
+    assert_int_equal(config.pools[0].wait_timeout_ms, 7200000);
+    assert_int_equal(config.pools[0].command_timeout_ms, 0);
+    assert_true(id_list_contains(&config.pools[0].allow_uids, 0));
+    assert_true(id_list_contains(&config.pools[0].allow_uids, 33));
+    assert_true(id_list_contains(&config.pools[0].allow_uids, 1000));
+    assert_true(id_list_contains(&config.pools[0].allow_uids, 1999));
+    assert_false(id_list_contains(&config.pools[0].allow_uids, 2000));
+    assert_false(id_list_contains(&config.pools[0].allow_gids, 33));
+    config_free(&config);
+}
+
+static void addresses(void **state)
+{
+    static const struct {
+        const char *url;
+        const char *host;
+        const char *path;
+        unsigned port, db;
+    } good[] = {
+        {"redis://h", "h", NULL, 6379, 0},
+        {"redis://h/", "h", NULL, 6379, 0},
+        {"redis://h/5", "h", NULL, 6379, 5},
+        {"redis://h:65535/65535", "h", NULL, 65535, 65535},
+        {"redis://10.0.0.1:7", "10.0.0.1", NULL, 7, 0},
+        {"redis://[::1]:7/3", "::1", NULL, 7, 3},
+        {"redis://[fe80::1]", "fe80::1", NULL, 6379, 0},
+        {"unix:///a/b", NULL, "/a/b", 0, 0},
+        {"unix:///a?db=3", NULL, "/a", 0, 3},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        struct config config;
+        char text[128];
+
+        snprintf(text, sizeof text, "[pool a]\nredis = %s\n", good[i].url);
+        assert_accepted(text, &config);
+        if (good[i].host)
+            assert_string_equal(config.pools[0].redis.host, good[i].host);
+        else
+            assert_string_equal(config.pools[0].redis.path, good[i].path);
+        assert_int_equal(config.pools[0].redis.port, good[i].port);
+        assert_int_equal(config.pools[0].redis.db, good[i].db);
+        assert_string_equal(config.pools[0].redis.text, good[i].url);
+        config_free(&config);
+    }
+}
+
+static void bad_addresses(void **state)
+{
+    static const struct {
+        const char *url, *complaint;
+    } bad[] = {
+        {"redis://h:0", "\"0\" is not a port; 1 to 65535 is allowed"},
+        {"redis://h:65536", "\"65536\" is not a port; 1 to 65535 is allowed"},
+        {"redis://h:", "\"\" is not a port; 1 to 65535 is allowed"},
+        {"redis://h/x", "\"x\" is not a database number; 0 to 65535 is allowed"},
+        {"redis://h/1/2", "\"1/2\" is not a database number; 0 to 65535 is allowed"},
+        {"redis://h/65536", "\"65536\" is not a database number; 0 to 65535 is allowed"},
+        {"redis://", "\"\" is not a host; write redis://HOST:PORT/DB"},
+        {"redis://::1/0", "\"::1\" has more than one colon; write an IPv6 address in brackets"},
+        {"redis://[::1", "\"[::1\" is not [ADDRESS]:PORT"},
+        {"redis://[::1]x", "\"[::1]x\" is not [ADDRESS]:PORT"},
+        {"redis://[h]:1", "\"h\" is not an IPv6 address"},
+        {"redis://user:secret@h",
+         "no user or password is allowed in the URL; use username and password_file"},
+        {"redis://:secret@h",
+         "no user or password is allowed in the URL; use username and password_file"},
+        {"http://:secret@h",
+         "no user or password is allowed in the URL; use username and password_file"},
+        {"rediss://h", "rediss:// (TLS) is not supported; redis:// and unix:// are allowed"},
+        {"h:1",
+         "\"h:1\" is not an address; redis://HOST:PORT/DB and unix:///PATH?db=N are allowed"},
+        {"unix://a", "\"unix://a\" has no absolute path; write unix:///PATH?db=N"},
+        {"unix:///", "\"unix:///\" has no absolute path; write unix:///PATH?db=N"},
+        {"unix:///a?x=1", "\"?x=1\" is not known; ?db=N is allowed"},
+        {"unix:///a?db=", "\"\" is not a database number; 0 to 65535 is allowed"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[128], expected[256];
+
+        snprintf(text, sizeof text, "[pool a]\n\nredis = %s\n", bad[i].url);
+        snprintf(expected, sizeof expected, "c:3: [pool a] redis: %s\n", bad[i].complaint);
+        assert_refused(text, expected);
+        assert_null(strstr(reports, "secret"));
+    }
+}
+
+static void durations(void **state)
+{
+    static const struct {
+        const char *text, *complaint;
+    } bad[] = {
+        {"5", "5 has no unit; write ms, s, min or h behind it, as in 5ms"},
+        {"5x", "\"x\" is not a unit of time; ms, s, min and h are allowed"},
+        {"5 s", "\" s\" is not a unit of time; ms, s, min and h are allowed"},
+        {"1.5s", "\".5s\" is not a unit of time; ms, s, min and h are allowed"},
+        {"-1s", "\"-1s\" is not a duration; write a whole number and ms, s, min or h, as in 250ms"},
+        {"s", "\"s\" is not a duration; write a whole number and ms, s, min or h, as in 250ms"},
+        {"0", "0 is out of range; 1ms to 10min is allowed"},
+        {"601s", "601s is out of range; 1ms to 10min is allowed"},
+        {"99999999999999999h", "99999999999999999h is out of range; 1ms to 10min is allowed"},
+        {"99999999999999999999h", "\"99999999999999999999h\" is not a duration; write a whole "
+                                  "number and ms, s, min or h, as in 250ms"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[128], expected[256];
+
+        snprintf(text, sizeof text, POOL "connect_timeout = %s\n", bad[i].text);
+        snprintf(expected, sizeof expected, "c:3: [pool a] connect_timeout: %s\n",
+                 bad[i].complaint);
+        assert_refused(text, expected);
+    }
+}
+
+static void every_error_is_reported(void **state)
+{
+    (void)state;
+    assert_refused(
+        "size = 3\n"
+        "[broker]\n"
+        "socket = relative\n"
+        "log_level = loud\n"
+        "max_workers = 16385\n"
+        "max_workers = 5\n"
+        "colour = red\n"
+        "nonsense\n"
+        "[pool a]\n"
+        "size = many\n"
+        "size = 4\n"
+        "allow_uids = 5-3\n"
+        "allow_gids = 1 x 3\n"
+        "username =\n"
+        "password_file = /nonexistent/password\n"
+        "[pool a]\n"
+        "size = ignored\n"
+        "[pool b/c]\n"
+        "[pool]\n"
+        "[broken\n"
+        "[broker]\n"
+        "[pool d]\n"
+        "redis = redis://h\n"
+        "size = 2\n"
+        "min_idle = 3\n"
+        "username = somebody\n",
+        "c:1: size: stands before any section; write [broker] or [pool NAME] first\n"
+        "c:3: [broker] socket: \"relative\" is not an absolute path; write one that begins with /\n"
+        "c:4: [broker] log_level: \"loud\" is not a level; err, warning, notice, info and debug "
+        "are "
+        "allowed\n"
+        "c:5: [broker] max_workers: 16385 is out of range; 1 to 16384 is allowed\n"
+        "c:6: [broker] max_workers: is set twice, first in line 5\n"
+        "c:7: [broker] colour: is not a key of this section; socket, log_level, max_workers, "
+        "dial_concurrency, drain_timeout are\n"
+        "c:8: \"nonsense\" is neither a [section], a comment nor key = value\n"
+        "c:10: [pool a] size: \"many\" is not a number; 1 to 1024 is allowed\n"
+        "c:11: [pool a] size: is set twice, first in line 10\n"
+        "c:12: [pool a] allow_uids: \"5-3\" is not an id; numbers and ranges such as 1000-1999 are "
+        "allowed\n"
+        "c:13: [pool a] allow_gids: \"x\" is not an id; numbers and ranges such as 1000-1999 are "
+        "allowed\n"
+        "c:14: [pool a] username: there is no value\n"
+        "c:16: [pool a]: this section was there before, in line 9\n"
+        "c:18: [pool b/c]: is not a pool's name; 1 to 63 letters, digits, '-', '_' and '.' are "
+        "allowed\n"
+        "c:19: [pool]: is not a section; [broker] and [pool NAME] are\n"
+        "c:20: \"[broken\" is not a section; write [NAME]\n"
+        "c:21: [broker]: this section was there before, in line 2\n"
+        "c:9: [pool a] redis: is missing; write redis = redis://HOST:PORT/DB or unix:///PATH?db=N\n"
+        "c:15: [pool a] password_file: cannot read /nonexistent/password: No such file or "
+        "directory\n"
+        "c:25: [pool d] min_idle: min_idle is 3 and size is 2; min_idle may be at most size\n"
+        "c:26: [pool d] username: needs password_file\n");
+}
+
+static void conflict_with_a_default(void **state)
+{
+    (void)state;
+    assert_refused(
+        POOL "\nmin_idle = 17\n",
+        "c:4: [pool a] min_idle: min_idle is 17 and size is 16; min_idle may be at most size\n");
+}
+
+static void no_pool(void **state)
+{
+    (void)state;
+    assert_refused(
+        "",
+        "c:1: there is no pool; write a [pool NAME] section with redis = redis://HOST:PORT/DB\n");
+    assert_refused(
+        "[broker]\n\n",
+        "c:2: there is no pool; write a [pool NAME] section with redis = redis://HOST:PORT/DB\n");
+}
+
+static void no_file(void **state)
+{
+    struct config config;
+
+    (void)state;
+    reports[0] = '\0';
+    unlink(config_path);
+    assert_int_equal(config_load(config_path, NULL, collect, NULL, &config), -EINVAL);
+    assert_string_equal(reports, "c: No such file or directory\n");
+    reports[0] = '\0';
+    assert_int_equal(config_load("/tmp", NULL, collect, NULL, &config), -EINVAL);
+    assert_string_equal(reports, "/tmp: Is a directory\n");
+}
+
+static void odd_lines(void **state)
+{
+    char text[1024], line[512];
+    struct config config;
+
+    (void)state;
+    memset(line, 'x', sizeof line);
+    line[sizeof line - 1] = '\0';
+    snprintf(text, sizeof text, "[pool a]\n%s = 1\nredis = redis://h\nbad = 1\n", line);
+    assert_int_equal(load(text, NULL, &config), -EINVAL);
+    /* One error for the whole line, and the count of lines is still right after it. */
+    assert_int_equal(strncmp(reports, "c:2: the line is too long; ", 27), 0);
+    assert_non_null(strstr(reports, "\nc:4: [pool a] bad: is not a key"));
+
+    reports[0] = '\0';
+    write_file(config_path, "[pool a]\nredis = redis://h\nsi\0ze = 3\n", 37, 0600);
+    assert_int_equal(config_load(config_path, NULL, collect, NULL, &config), -EINVAL);
+    assert_string_equal(reports, "c:3: the line contains a zero byte\n");
+}
+
+static void too_many_pools(void **state)
+{
+    struct config config;
+    char text[8192];
+    size_t at = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < CATALOG_MAX_POOLS; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "[pool p%u]\nredis = redis://h/%u\n", i,
+                               i);
+    assert_accepted(text, &config);
+    assert_int_equal(config.pool_count, CATALOG_MAX_POOLS);
+    assert_string_equal(config.pools[63].name, "p63");
+    config_free(&config);
+    snprintf(text + at, sizeof text - at, "[pool more]\nredis = redis://h\n");
+    assert_refused(text, "c:129: [pool more]: too many pools; 64 are allowed\n");
+}
+
+/* ---- passwords ---- */
+
+static void assert_password(const char *contents, size_t size, const char *expected)
+{
+    struct config config;
+    char text[256];
+
+    write_file(password_path, contents, size, 0600);
+    snprintf(text, sizeof text, POOL "username = u\npassword_file = %s\n", password_path);
+    assert_accepted(text, &config);
+    assert_int_equal(config.pools[0].password_size, strlen(expected));
+    assert_memory_equal(config.pools[0].password, expected, strlen(expected));
+    config_free(&config);
+}
+
+static void passwords(void **state)
+{
+    (void)state;
+    assert_password("secret", 6, "secret");
+    assert_password("secret\n", 7, "secret");
+    assert_password("secret\r\n", 8, "secret");
+    assert_password(" two words \n\n", 13, " two words \n");
+}
+
+static void password_is_a_credential(void **state)
+{
+    char variable[128];
+    char *environment[] = {variable, NULL};
+    struct config config;
+
+    (void)state;
+    write_file(password_path, "secret\n", 7, 0600);
+    snprintf(variable, sizeof variable, "CREDENTIALS_DIRECTORY=%s", folder);
+    assert_int_equal(load(POOL "password_file = p\n", environment, &config), 0);
+    assert_memory_equal(config.pools[0].password, "secret", 6);
+    config_free(&config);
+    assert_refused(POOL "password_file = p\n",
+                   "c:3: [pool a] password_file: \"p\" is not an absolute path, and "
+                   "there is no systemd credential of that name\n");
+}
+
+static void bad_passwords(void **state)
+{
+    char text[256], expected[256], *big = calloc(1, 5000);
+    struct config config;
+
+    (void)state;
+    assert_non_null(big);
+    snprintf(text, sizeof text, POOL "password_file = %s\n", password_path);
+
+    write_file(password_path, "\n", 1, 0600);
+    snprintf(expected, sizeof expected,
+             "c:3: [pool a] password_file: %s is empty; the password is expected there\n",
+             password_path);
+    assert_refused(text, expected);
+
+    memset(big, 'x', 5000);
+    write_file(password_path, big, 5000, 0600);
+    free(big);
+    snprintf(expected, sizeof expected,
+             "c:3: [pool a] password_file: %s is too long for a password; 4096 bytes are allowed\n",
+             password_path);
+    assert_refused(text, expected);
+
+    write_file(password_path, "secret", 6, 0644);
+    snprintf(expected, sizeof expected,
+             "warning: c:3: [pool a] password_file: %s can be read by every user; take that right "
+             "away (chmod "
+             "o-r)\n",
+             password_path);
+    assert_int_equal(load(text, NULL, &config), 0);
+    assert_string_equal(reports, expected);
+    config_free(&config);
+}
+
+/* ---- the environment ---- */
+
+static void environment_overrides(void **state)
+{
+    char *environment[] = {"LENDIS_BROKER_MAX_WORKERS=7",
+                           "LENDIS_POOL_WEB_1_MAIN_SIZE=20",
+                           "LENDIS_POOL_WEB_1_MAIN_REDIS=redis://other:9/1",
+                           "LENDIS_POOL_OTHER_SIZE=of another program",
+                           "LENDIS_SOCKET=/for/clients",
+                           "HOME=/",
+                           NULL};
+    struct config config;
+
+    (void)state;
+    assert_int_equal(
+        load("[broker]\nmax_workers = 5\n[pool web-1.main]\nredis = redis://h\nsize = 3\n",
+             environment, &config),
+        0);
+    assert_string_equal(reports, "");
+    assert_int_equal(config.broker.max_workers, 7);
+    assert_int_equal(config.pools[0].size, 20);
+    assert_string_equal(config.pools[0].redis.host, "other");
+    config_free(&config);
+}
+
+static void environment_of_similar_names(void **state)
+{
+    char *environment[] = {"LENDIS_POOL_A_B_SIZE=20", "LENDIS_POOL_A_SIZE=10", NULL};
+    struct config config;
+
+    (void)state;
+    assert_int_equal(
+        load("[pool a]\nredis = redis://h\n[pool a_b]\nredis = redis://h\n", environment, &config),
+        0);
+    assert_int_equal(config.pools[0].size, 10);
+    assert_int_equal(config.pools[1].size, 20);
+    config_free(&config);
+    assert_refused(
+        "[pool a.b]\nredis = redis://h\n[pool A-B]\nredis = redis://h\n",
+        "c:3: [pool A-B]: has the same environment variables as [pool a.b], LENDIS_POOL_A_B_...\n");
+}
+
+static void environment_errors(void **state)
+{
+    char *environment[] = {"LENDIS_BROKER_COLOUR=red", "LENDIS_POOL_A_COLOUR=red",
+                           "LENDIS_POOL_A_SIZE=0", "LENDIS_POOL_A_MIN_IDLE=17", NULL};
+    struct config config;
+
+    (void)state;
+    assert_int_equal(load(POOL, environment, &config), -EINVAL);
+    assert_string_equal(
+        reports, "LENDIS_BROKER_COLOUR: is not a key of [broker]; socket, log_level, max_workers, "
+                 "dial_concurrency, "
+                 "drain_timeout are\n"
+                 "LENDIS_POOL_A_COLOUR: is not a key of [pool a]; redis, username, password_file, "
+                 "size, min_idle, "
+                 "connect_timeout, wait_timeout, command_timeout, allow_uids, allow_gids are\n"
+                 "LENDIS_POOL_A_SIZE: [pool a] size: 0 is out of range; 1 to 1024 is allowed\n"
+                 "LENDIS_POOL_A_MIN_IDLE: [pool a] min_idle: min_idle is 17 and size is 16; "
+                 "min_idle may be at most size\n");
+}
+
+/* ---- printing ---- */
+
+static void print_is_read_again(void **state)
+{
+    struct config config;
+    char text[512], *first, *second;
+
+    (void)state;
+    write_file(password_path, "hidden\n", 7, 0600);
+    snprintf(text, sizeof text,
+             "[broker]\nlog_level = info\ndrain_timeout = 1500ms\n" POOL
+             "username = somebody\npassword_file = %s\nallow_uids = 1-3,7\ncommand_timeout = 0\n"
+             "wait_timeout = 120s\n[pool b]\nredis = unix:///s?db=1\n",
+             password_path);
+    assert_accepted(text, &config);
+    first = printed(&config);
+    config_free(&config);
+    assert_null(strstr(first, "hidden"));
+    assert_non_null(strstr(first, password_path));
+    assert_non_null(strstr(first, "drain_timeout = 1500ms\n"));
+    assert_non_null(strstr(first, "wait_timeout = 2min\n"));
+    assert_non_null(strstr(first, "allow_uids = 1-3 7\n"));
+    assert_accepted(first, &config);
+    second = printed(&config);
+    config_free(&config);
+    assert_string_equal(first, second);
+    free(first);
+    free(second);
+}
+
+static void keys_are_listed(void **state)
+{
+    char *text = NULL;
+    size_t size = 0, lines = 0;
+    FILE *memory = open_memstream(&text, &size);
+
+    (void)state;
+    assert_non_null(memory);
+    config_list_keys(memory);
+    assert_int_equal(fclose(memory), 0);
+    for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+        size_t tabs = 0;
+
+        for (const char *at = line; *at; at++)
+            tabs += *at == '\t';
+        assert_int_equal(tabs, 4);
+        lines++;
+    }
+    assert_int_equal(lines, CONFIG_BROKER_KEYS + CONFIG_POOL_KEYS);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(all_keys),
+        cmocka_unit_test(addresses),
+        cmocka_unit_test(bad_addresses),
+        cmocka_unit_test(durations),
+        cmocka_unit_test(every_error_is_reported),
+        cmocka_unit_test(conflict_with_a_default),
+        cmocka_unit_test(no_pool),
+        cmocka_unit_test(no_file),
+        cmocka_unit_test(odd_lines),
+        cmocka_unit_test(too_many_pools),
+        cmocka_unit_test(passwords),
+        cmocka_unit_test(password_is_a_credential),
+        cmocka_unit_test(bad_passwords),
+        cmocka_unit_test(environment_overrides),
+        cmocka_unit_test(environment_of_similar_names),
+        cmocka_unit_test(environment_errors),
+        cmocka_unit_test(print_is_read_again),
+        cmocka_unit_test(keys_are_listed),
+    };
+
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
