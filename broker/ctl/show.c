@@ -150,7 +150,7 @@ static void set_states(struct table *table, const struct segment *segment)
         states[state < WORD_STATES ? state : WORD_STATES]++;
     }
     for (uint32_t i = 0; i < segment->cell_count; i++)
-        waiting += cell_state(shm_load(&segment->cells[i])) == CELL_WAITING;
+        waiting += cell_state(shm_load(&segment->cells[i])) != CELL_FREE;
     for (uint32_t i = 0; i < WORD_STATES; i++)
         table_number(table, POOLS_STATES + i, states[i]);
     open = segment->connection_max - states[WORD_EMPTY] - states[WORD_OPENING];

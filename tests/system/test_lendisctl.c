@@ -78,7 +78,7 @@ static void fill_segment(struct segment *segment)
     shm_store(&segment->workers[6].counters[COUNTER_leases], 200);
     shm_store(&segment->workers[6].counters[COUNTER_timeouts], 3);
     shm_store(&segment->workers[9].counters[COUNTER_leases], 99999); /* nobody's */
-    if (queue_push(segment, 3, &ticket) != 0 || queue_push(segment, 4, &ticket) != 0)
+    if (queue_push(segment, 3, CELL_WAITING, &ticket) != 0 || queue_push(segment, 4, CELL_COMMAND, &ticket) != 0)
         _exit(1);
 }
 
