@@ -4,14 +4,15 @@
  *
  * A round: take what is queued, send it in one write, read, split, put each reply into its owner's
  * mailbox, wake all owners of what one read brought together. The first round has the caller's own
- * command in it. After ROUNDS_MAX rounds, or when nothing is queued, the connection is passed on like any lease, to the
- * oldest waiter, who goes on.
+ * command in it. After ROUNDS_MAX rounds, or when nothing is queued, the connection is passed on
+ * like any lease, to the oldest waiter, who goes on.
  *
- * A combiner never waits for another process. A reply that is too large to be handed over, or a caller whose time is up,
- * is a take-over: the batch, as far as it is unanswered, goes to the owner of the next reply, with the connection.
+ * A combiner never waits for another process. A reply that is too large to be handed over, or a
+ * caller whose time is up, is a take-over: the batch, as far as it is unanswered, goes to the owner
+ * of the next reply, with the connection.
  *
- * Upholds I4: a reply is delivered only by moving the mail word that the command was taken with, and the stream must
- * end exactly where the last reply ends, else the connection is broken.
+ * Upholds I4: a reply is delivered only by moving the mail word that the command was taken with,
+ * and the stream must end exactly where the last reply ends, else the connection is broken.
  */
 #include "combine.h"
 
@@ -27,12 +28,14 @@
 
 /* Commands of one batch; more do not make it faster (make bench, 500 workers). */
 #define BATCH_MAX 128
-/* Batches that a combiner serves before it passes the connection on; its own caller waits meanwhile. */
-#define ROUNDS_MAX 16
+/* Batches that a combiner serves before it passes the connection on; its own caller waits
+ * meanwhile. */
+#define ROUNDS_MAX  16
 #define BUFFER_SIZE (16 * 1024)
 /* How long a combiner that only serves others waits for Redis before one of them shall. */
 #define SERVICE_PATIENCE_NS INT64_C(5000000)
-/* Bytes of a batch's requests: what a Unix socket takes in one write by default (net.core.wmem_default / 2). */
+/* Bytes of a batch's requests: what a Unix socket takes in one write by default
+ * (net.core.wmem_default / 2). */
 #define BATCH_BYTES (96 * 1024)
 
 enum route { ROUTE_MAILBOX, ROUTE_OWN, ROUTE_DISCARD };
@@ -54,7 +57,8 @@ struct carry {
     uint32_t bytes;   /* scanned and unscanned */
     struct item items[BATCH_MAX];
 };
-_Static_assert(sizeof(struct carry) + 3 * BUFFER_SIZE <= CHUNK_SIZE, "a take-over must fit a chunk");
+_Static_assert(sizeof(struct carry) + 3 * BUFFER_SIZE <= CHUNK_SIZE,
+               "a take-over must fit a chunk");
 
 /* A reply that has come so far is kept in a chunk up to this; a further read still fits then. */
 #define ASSEMBLY_MAX (CHUNK_SIZE - sizeof(struct carry) - BUFFER_SIZE)
@@ -146,7 +150,8 @@ static int take_one(struct combiner *combiner, struct item *item)
 /* Fills the batch from the queue. */
 static void take_queued(struct combiner *combiner, size_t bytes)
 {
-    /* A hostile or dying crowd could keep us here; twice the ring is more than can honestly be queued. */
+    /* A hostile or dying crowd could keep us here; twice the ring is more than can honestly be
+     * queued. */
     for (uint32_t looks = 0; looks < 2 * combiner->segment->cell_count; looks++) {
         struct item *item = &combiner->items[combiner->count];
         int result;
@@ -177,7 +182,8 @@ static void settle(struct combiner *combiner, struct item *item, enum mail_state
         mail_acknowledge(combiner->segment, item->slot, item->mail);
 }
 
-/* The connection is lost, or shall not be used any more: everything unanswered ends with `state`. */
+/* The connection is lost, or shall not be used any more: everything unanswered ends with `state`.
+ */
 static void settle_rest(struct combiner *combiner, enum mail_state state)
 {
     if (combiner->chunk >= 0)
@@ -194,8 +200,8 @@ static void settle_rest(struct combiner *combiner, enum mail_state state)
 /* ---- sending ---- */
 
 /*
- * Leaves out what was abandoned. Comes after connection.batch was raised: an owner that abandons later reads the
- * raised number and knows that its command may be sent.
+ * Leaves out what was abandoned. Comes after connection.batch was raised: an owner that abandons
+ * later reads the raised number and knows that its command may be sent.
  */
 static void drop_abandoned(struct combiner *combiner)
 {
@@ -251,7 +257,8 @@ static int64_t batch_deadline(const struct combiner *combiner)
     return clock_now_ns() + SERVICE_PATIENCE_NS;
 }
 
-/* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked or is dead: nothing was sent. */
+/* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked or is dead:
+ * nothing was sent. */
 static int send_batch(struct combiner *combiner)
 {
     struct iovec parts[BATCH_MAX];
@@ -267,9 +274,10 @@ static int send_batch(struct combiner *combiner)
 
         if (item->route == ROUTE_MAILBOX)
             request = request_of(combiner->segment, item->slot, &size);
-        parts[count++] = (struct iovec){
-            .iov_base = (char *)request,
-            .iov_len = item->route == ROUTE_OWN ? combiner->call->size : request ? size : 0};
+        parts[count++] = (struct iovec){.iov_base = (char *)request,
+                                        .iov_len = item->route == ROUTE_OWN ? combiner->call->size
+                                                   : request                ? size
+                                                                            : 0};
     }
     return send_parts(combiner->lease->fd, parts, count, batch_deadline(combiner));
 }
@@ -299,8 +307,7 @@ static void deliver(struct combiner *combiner, struct item *item)
         if (combiner->chunk < 0) {
             /* No room now. A read is done again by its owner, alone. */
             shm_store32(&shared->reply_size, REPLY_TOO_LARGE);
-            settle(combiner, item,
-                   shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
+            settle(combiner, item, shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
             return;
         }
     }
@@ -363,8 +370,8 @@ static struct item *find_successor(struct combiner *combiner, int *chunk)
 }
 
 /*
- * Leaves the rest of the batch to the owner of the next reply, with the connection. False: nobody could be found; all is
- * as before. True: the lease is gone.
+ * Leaves the rest of the batch to the owner of the next reply, with the connection. False: nobody
+ * could be found; all is as before. True: the lease is gone.
  */
 static bool hand_on(struct combiner *combiner)
 {
@@ -403,9 +410,8 @@ static bool hand_on(struct combiner *combiner)
     }
     lease_carry(combiner->lease, slot);
     /* The successor may have given up before it could see the connection: then it stays ours. */
-    if (mail_state(shm_load(&segment->slots[slot].mail)) == MAIL_ABANDONED &&
+    if (shm_load(&segment->slots[slot].mail) != mail_with(successor->mail, MAIL_TAKEOVER) &&
         lease_carry_back(combiner->lease, slot)) {
-        mail_acknowledge(segment, slot, successor->mail);
         successor->route = ROUTE_DISCARD;
         return hand_on(combiner);
     }
@@ -435,7 +441,8 @@ static int spill(struct combiner *combiner)
     return 0;
 }
 
-/* Goes through what was received. Results: 0; -EPROTO; -EFBIG, a reply is too large to be handed over; -errno of the sink. */
+/* Goes through what was received. Results: 0; -EPROTO; -EFBIG, a reply is too large to be handed
+ * over; -errno of the sink. */
 static int split(struct combiner *combiner)
 {
     while (combiner->at < combiner->end && combiner->next < combiner->count) {
@@ -517,7 +524,8 @@ static enum received receive_batch(struct combiner *combiner)
 /* The call's own command got no reply. */
 static void fail_own(struct combiner *combiner, bool sent, bool lost)
 {
-    bool any = combiner->scan.values > 0 || combiner->scan.type || combiner->replies != combiner->call->replies;
+    bool any = combiner->scan.values > 0 || combiner->scan.type ||
+               combiner->replies != combiner->call->replies;
 
     if (combiner->answered)
         return;
@@ -530,8 +538,8 @@ static void fail_own(struct combiner *combiner, bool sent, bool lost)
 }
 
 /*
- * The reply under way is too large and nobody can take over (no chunk is free): it is read and dropped. A read is done again by its
- * owner, alone.
+ * The reply under way is too large and nobody can take over (no chunk is free): it is read and
+ * dropped. A read is done again by its owner, alone.
  */
 static void drop_current(struct combiner *combiner)
 {
@@ -547,7 +555,8 @@ static void drop_current(struct combiner *combiner)
     combiner->start = combiner->at;
 }
 
-/* Reads the batch's replies. True: the lease can be given back, broken or not; false: it is gone. */
+/* Reads the batch's replies. True: the lease can be given back, broken or not; false: it is gone.
+ */
 static bool read_batch(struct combiner *combiner)
 {
     for (;;) {
@@ -652,7 +661,8 @@ int combine(struct lendis_lease *lease, const struct call *call)
     return finish(&combiner, serve(&combiner, ROUNDS_MAX));
 }
 
-/* Takes the items of `carry`, which others can write: checked as it is copied. False: it makes no sense. */
+/* Takes the items of `carry`, which others can write: checked as it is copied. False: it makes no
+ * sense. */
 static bool adopt_items(struct combiner *combiner, const struct carry *carry, uint32_t slot)
 {
     const struct segment *segment = combiner->segment;

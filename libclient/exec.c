@@ -115,8 +115,9 @@ static enum receive_result receive_reply(int fd, char *buffer, int64_t deadline_
         if (result == 1) {
             *error = scan.first == '-' || scan.first == '!';
             /* A reply that just fills the buffer can hide what follows it. */
-            return used == (size_t)got && (got < RECEIVE_SIZE || exec_is_silent(fd)) ? RECEIVED
-                                                                                : RECEIVED_TOO_MUCH;
+            return used == (size_t)got && (got < RECEIVE_SIZE || exec_is_silent(fd))
+                       ? RECEIVED
+                       : RECEIVED_TOO_MUCH;
         }
     }
 }
@@ -227,7 +228,8 @@ static bool may_share(const struct command *command)
 }
 
 /* One attempt on a connection of its own. */
-static int exec_alone(struct attachment *attachment, const struct call *call, int64_t wait_deadline_ns)
+static int exec_alone(struct attachment *attachment, const struct call *call,
+                      int64_t wait_deadline_ns)
 {
     struct lendis_lease *lease;
     int result = lease_acquire_on(attachment, wait_deadline_ns, &lease);
@@ -242,7 +244,8 @@ static int exec_alone(struct attachment *attachment, const struct call *call, in
 }
 
 /* One attempt: on an idle connection, else handed over. */
-static int exec_shared(struct attachment *attachment, const struct call *call, int64_t wait_deadline_ns)
+static int exec_shared(struct attachment *attachment, const struct call *call,
+                       int64_t wait_deadline_ns)
 {
     struct lendis_lease *lease;
     int result = lease_try(attachment, &lease);
@@ -281,9 +284,8 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
             call.deadline_ns = timeout_ms > 0 ? clock_deadline_ns(timeout_ms)
                                               : exec_reply_deadline(attachment, &call.command);
             if (timeout_ms != 0)
-                wait_deadline_ns = timeout_ms > 0
-                                       ? call.deadline_ns
-                                       : clock_deadline_ns(attachment->wait_timeout_ms);
+                wait_deadline_ns = timeout_ms > 0 ? call.deadline_ns
+                                                  : clock_deadline_ns(attachment->wait_timeout_ms);
         } else {
             sink->restart(sink->context);
         }

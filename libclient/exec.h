@@ -38,9 +38,9 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
 int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command);
 
 /*
- * Nothing waits to be read on a connection whose stream is at a command's boundary. What does is a reply that
- * came when nobody asked (I4), or the end of the connection: found here, before a command is sent, it
- * costs no command. (Some 250 ns of the 30 us and more that a command takes.)
+ * Nothing waits to be read on a connection whose stream is at a command's boundary. What does is a
+ * reply that came when nobody asked (I4), or the end of the connection: found here, before a
+ * command is sent, it costs no command. (Some 250 ns of the 30 us and more that a command takes.)
  */
 bool exec_is_silent(int fd);
 
@@ -51,8 +51,8 @@ int exec_wait_ready(int fd, short events, int64_t deadline_ns);
 int exec_wait_readable(int fd, int64_t deadline_ns, shm_u64 *beat_ms);
 
 /*
- * What a command that was not answered comes to, and counts it. `sent`: any of it may have reached Redis; `any`: a byte of
- * its reply came; `lost`: the connection is dead, else time is up.
+ * What a command that was not answered comes to, and counts it. `sent`: any of it may have reached
+ * Redis; `any`: a byte of its reply came; `lost`: the connection is dead, else time is up.
  */
 int exec_failure(struct attachment *attachment, const struct command *command, bool sent, bool any,
                  bool lost);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The owner's side of handing a command over (lendis/mailbox.h): it puts the command into the mailbox of a wait slot, queues
- * up, sleeps, and takes what comes: the reply, a connection, or the rest of somebody's batch.
+ * The owner's side of handing a command over (lendis/mailbox.h): it puts the command into the
+ * mailbox of a wait slot, queues up, sleeps, and takes what comes: the reply, a connection, or the
+ * rest of somebody's batch.
  *
- * Between QUEUED and the end the mailbox may be the combiner's; it is given up only by moving the mail word (I4). Needs
- * neither the broker nor a thread.
+ * Between QUEUED and the end the mailbox may be the combiner's; it is given up only by moving the
+ * mail word (I4). Needs neither the broker nor a thread.
  */
 #include "handover.h"
 
@@ -96,7 +97,8 @@ static bool abandon(struct errand *errand, uint64_t mail, bool lost, int *result
 
 /* ---- what can happen while it waits ---- */
 
-/* A combiner left us the rest of its batch. Results: as combine(); -EAGAIN, the connection is not here yet. */
+/* A combiner left us the rest of its batch. Results: as combine(); -EAGAIN, the connection is not
+ * here yet. */
 static int take_over(struct errand *errand, uint64_t mail)
 {
     uint32_t index = mail_connection(mail);
@@ -132,6 +134,7 @@ static int serve_ourselves(struct errand *errand, uint64_t mail, uint32_t index,
         return -EAGAIN;
     }
     close_mail(errand, mail);
+    waiter_finish(&errand->waiter);
     slot_release(errand->attachment, errand->slot);
     errand->released = true;
     atomic_fetch_add_explicit(&errand->attachment->users, 1, memory_order_seq_cst);
@@ -169,7 +172,8 @@ static bool combiner_lost(const struct errand *errand, uint64_t mail)
 }
 
 /*
- * One look at the mailbox. Results: -EAGAIN, sleep; else the call's result, with the mailbox closed or abandoned.
+ * One look at the mailbox. Results: -EAGAIN, sleep; else the call's result, with the mailbox closed
+ * or abandoned.
  */
 static int look(struct errand *errand, bool thorough, bool late)
 {
@@ -192,9 +196,10 @@ static int look(struct errand *errand, bool thorough, bool late)
         result = take_over(errand, mail);
         if (result != -EAGAIN)
             return result;
-        if ((late || combiner_lost(errand, mail)) && abandon(errand, mail, !late, &result))
-            return result;
-        return -EAGAIN;
+        if (!late && !combiner_lost(errand, mail))
+            return -EAGAIN;
+        close_mail(errand, mail); /* ours already; who would have carried the connection sees it */
+        return unanswered(errand, true, !late);
     case MAIL_TAKEN:
         if (thorough)
             report_stall(errand, mail);
@@ -208,7 +213,8 @@ static int look(struct errand *errand, bool thorough, bool late)
             return serve_ourselves(errand, mail, index, word);
         return result == 0 ? -EAGAIN : result;
     default:
-        return -EPROTO; /* scribbled */
+        /* The broker believes that we are gone, or the segment is scribbled. */
+        return unanswered(errand, true, true);
     }
 }
 
@@ -256,17 +262,18 @@ static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
         result = look(errand, thorough, late);
         if (result != -EAGAIN)
             return result;
-        thorough = waiter_sleep(&errand->waiter,
-                                mail_state(shm_load(&errand->shared->mail)) == MAIL_QUEUED &&
-                                        wait_deadline_ns < deadline_ns
-                                    ? wait_deadline_ns
-                                    : deadline_ns);
+        errand->waiter.served = mail_state(shm_load(&errand->shared->mail)) != MAIL_QUEUED;
+        thorough =
+            waiter_sleep(&errand->waiter, !errand->waiter.served && wait_deadline_ns < deadline_ns
+                                              ? wait_deadline_ns
+                                              : deadline_ns);
     }
 }
 
 int hand_over(struct attachment *attachment, const struct call *call, int64_t wait_deadline_ns)
 {
-    struct errand errand = {.attachment = attachment, .segment = &attachment->segment, .call = call};
+    struct errand errand = {
+        .attachment = attachment, .segment = &attachment->segment, .call = call};
     int64_t start_ns = clock_now_ns();
     int result;
 
@@ -277,8 +284,8 @@ int hand_over(struct attachment *attachment, const struct call *call, int64_t wa
         slot_release(attachment, errand.slot);
         return HAND_OVER_NOT;
     }
-    result = waiter_join(&errand.waiter, errand.segment, attachment->worker, errand.slot,
-                         CELL_COMMAND);
+    result =
+        waiter_join(&errand.waiter, errand.segment, attachment->worker, errand.slot, CELL_COMMAND);
     if (result == 0) {
         lease_ask_for_more(attachment); /* now that the broker can see that somebody waits */
         result = wait_for_reply(&errand, wait_deadline_ns);

@@ -107,8 +107,7 @@ bool slot_claim(struct attachment *attachment, uint32_t *slot)
 void slot_release(struct attachment *attachment, uint32_t slot)
 {
     if (slot == attachment->worker)
-        atomic_store_explicit(&attachment->pool->local->own_slot_busy, false,
-                              memory_order_release);
+        atomic_store_explicit(&attachment->pool->local->own_slot_busy, false, memory_order_release);
     else
         shm_store32(&attachment->segment.slots[slot].owner, 0);
 }
@@ -260,7 +259,8 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
     return lease_make(attachment, index, word, true, lease);
 }
 
-int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns, struct lendis_lease **lease)
+int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns,
+                     struct lendis_lease **lease)
 {
     uint32_t index;
     uint64_t word;
@@ -338,7 +338,8 @@ static void context_forget(struct lendis_lease *lease)
     lease->context = NULL;
 }
 
-/* The struct is free again; with it, under the lock, a descriptor that the cache has replaced meanwhile. */
+/* The struct is free again; with it, under the lock, a descriptor that the cache has replaced
+ * meanwhile. */
 static void struct_release(struct lendis_lease *lease, bool revoked)
 {
     struct attachment *attachment = lease->attachment;

@@ -5,33 +5,39 @@
 
 #include "client.h"
 
-/* lendis_acquire()'s limits: absolute, CLOCK_MONOTONIC; 0: do not wait; DEADLINE_OF_POOL: the pool's wait_timeout. */
+/* lendis_acquire()'s limits: absolute, CLOCK_MONOTONIC; 0: do not wait; DEADLINE_OF_POOL: the
+ * pool's wait_timeout. */
 #define DEADLINE_OF_POOL INT64_C(-1)
 
-/* Of lease_acquire_on() and others: the attachment is no longer current, or the connection was replaced; start anew. */
+/* Of lease_acquire_on() and others: the attachment is no longer current, or the connection was
+ * replaced; start anew. */
 #define LEASE_TRY_AGAIN 1000
 
 /*
- * Leases an idle connection at once, if nobody waits. Results: 0, and the lease keeps `attachment` in use in the caller's
- * place; LENDIS_E_BUSY; LEASE_TRY_AGAIN; LENDIS_E_DOWN, the descriptor is needed and there is no broker; -errno.
+ * Leases an idle connection at once, if nobody waits. Results: 0, and the lease keeps `attachment`
+ * in use in the caller's place; LENDIS_E_BUSY; LEASE_TRY_AGAIN; LENDIS_E_DOWN, the descriptor is
+ * needed and there is no broker; -errno.
  */
 int lease_try(struct attachment *attachment, struct lendis_lease **lease);
 
-/* The same, waiting until deadline_ns (0: no waiting). LENDIS_E_TIMEOUT and LENDIS_E_DOWN for one that passed. */
-int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns, struct lendis_lease **lease);
+/* The same, waiting until deadline_ns (0: no waiting). LENDIS_E_TIMEOUT and LENDIS_E_DOWN for one
+ * that passed. */
+int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns,
+                     struct lendis_lease **lease);
 
 /* Whether to start anew after `result`, which took until now; pauses if so. */
 bool lease_again(int result, int64_t deadline_ns);
 
-/* What kept us from attaching, as a result of a call: a missing broker is an outcome, not an error of the caller's. */
+/* What kept us from attaching, as a result of a call: a missing broker is an outcome, not an error
+ * of the caller's. */
 int lease_attach_result(int result);
 
 /* lendis_acquire() with an absolute limit. */
 int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease);
 
 /*
- * Turns connection `index`, leased as `word`, into a lease. Results as lease_try(); on failure the connection is passed on, or
- * returned unless it is `clean`.
+ * Turns connection `index`, leased as `word`, into a lease. Results as lease_try(); on failure the
+ * connection is passed on, or returned unless it is `clean`.
  */
 int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, bool clean,
                struct lendis_lease **lease);
@@ -40,12 +46,14 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
 bool lease_is_mine(const struct lendis_lease *lease);
 
 /*
- * The lease of this process that holds connection `index` in `generation`, or NULL. More than one lease of a connection can
- * be held at a time when the older ones were revoked and their holders do not know it yet. Caller holds the lock.
+ * The lease of this process that holds connection `index` in `generation`, or NULL. More than one
+ * lease of a connection can be held at a time when the older ones were revoked and their holders do
+ * not know it yet. Caller holds the lock.
  */
 struct lendis_lease *lease_find(struct attachment *attachment, uint32_t index, uint64_t generation);
 
-/* Moves the lease's connection to CARRIED for `slot`; false: it was revoked. And back, if the slot has not come for it. */
+/* Moves the lease's connection to CARRIED for `slot`; false: it was revoked. And back, if the slot
+ * has not come for it. */
 bool lease_carry(struct lendis_lease *lease, uint32_t slot);
 bool lease_carry_back(struct lendis_lease *lease, uint32_t slot);
 /* Ends a lease whose connection is somebody else's by now. */
@@ -58,7 +66,8 @@ void slot_release(struct attachment *attachment, uint32_t slot);
 /* Rings when there is room for more connections. */
 void lease_ask_for_more(const struct attachment *attachment);
 
-/* What a wait that brought nothing comes to: LENDIS_E_DOWN if the pool's Redis is down, else `otherwise`. */
+/* What a wait that brought nothing comes to: LENDIS_E_DOWN if the pool's Redis is down, else
+ * `otherwise`. */
 int lease_why_none(const struct attachment *attachment, int otherwise);
 
 /* Counts a wait that began at start_ns and ended with `result`. */

@@ -2,10 +2,10 @@
 /*
  * Handing a command over: the state of a mailbox, and its moves.
  *
- * A waiter whose command may share a connection writes it into its slot's mailbox and queues up like
- * any other waiter. A combiner, the holder of some connection, takes queued commands in their order,
- * sends them in one write, and delivers each reply. The mail word of the slot is the only truth
- * about who has the command:
+ * A waiter whose command may share a connection writes it into its slot's mailbox and queues up
+ * like any other waiter. A combiner, the holder of some connection, takes queued commands in their
+ * order, sends them in one write, and delivers each reply. The mail word of the slot is the only
+ * truth about who has the command:
  *
  *   state (3 bits) | connection (10) | generation (13) | batch (12) | sequence (26)
  *
@@ -14,21 +14,21 @@
  *   QUEUED      FREE        the owner: gives up, or got a connection itself
  *   QUEUED      TAKEN       a combiner, for a batch on its connection
  *   TAKEN       DONE        the combiner: the reply is in the mailbox
- *   TAKEN       TAKEOVER    the combiner: the owner shall read on (its reply is large, or time is up)
- *   TAKEN       RETRY       the combiner, or the broker for a dead one: it was not sent
- *   TAKEN       FAILED      likewise: it was sent, and the connection is lost
- *   TAKEN       ABANDONED   the owner: deadline, or a lost connection; the mailbox is not its own now
- *   TAKEOVER    ABANDONED   likewise
- *   ABANDONED   FREE        the combiner, or the broker for a dead one: it will not touch it again
- *   DONE, TAKEOVER, RETRY, FAILED -> FREE   the owner
+ *   TAKEN       TAKEOVER    the combiner: the owner shall read on (its reply is large, or time is
+ * up) TAKEN       RETRY       the combiner, or the broker for a dead one: it was not sent TAKEN
+ * FAILED      likewise: it was sent, and the connection is lost TAKEN       ABANDONED   the owner:
+ * deadline, or a lost connection; the mailbox is not its own now ABANDONED   FREE        the
+ * combiner, or the broker for a dead one: it will not touch it again DONE, TAKEOVER, RETRY, FAILED
+ * -> FREE   the owner
  *
  * Upholds I4: between TAKEN and what follows, the mailbox belongs to the combiner, and a late one,
- * stopped for however long, finds that the word is no longer what it put there. An abandoned mailbox is not
- * used again before its combiner says so or is dead.
+ * stopped for however long, finds that the word is no longer what it put there. An abandoned
+ * mailbox is not used again before its combiner says so or is dead.
  *
- * Whether a taken command was sent is told by connection.batch: the number of batches whose sending began.
- * The combiner raises it right before the write, and looks once more for abandoned commands after that; the
- * owner abandons first and reads it afterwards. So what an owner was told was not sent never is.
+ * Whether a taken command was sent is told by connection.batch: the number of batches whose sending
+ * began. The combiner raises it right before the write, and looks once more for abandoned commands
+ * after that; the owner abandons first and reads it afterwards. So what an owner was told was not
+ * sent never is.
  */
 #ifndef LENDIS_MAILBOX_H
 #define LENDIS_MAILBOX_H
@@ -46,7 +46,8 @@ enum mail_state {
     MAIL_ABANDONED = 7,
 };
 
-/* A combiner that has not shown for this long that it runs (connection.beat_ms) is taken for stopped. */
+/* A combiner that has not shown for this long that it runs (connection.beat_ms) is taken for
+ * stopped. */
 #define MAIL_STALL_MS 1000u
 
 /* wait_slot.reply_size with MAIL_RETRY: the reply is too large to be handed over now. */
@@ -80,7 +81,8 @@ static inline uint64_t mail_next(uint64_t mail)
 }
 
 /* `mail`, queued, as taken for batch `batch` on connection `index` in `generation`. */
-static inline uint64_t mail_taken(uint64_t mail, uint32_t index, uint64_t generation, uint64_t batch)
+static inline uint64_t mail_taken(uint64_t mail, uint32_t index, uint64_t generation,
+                                  uint64_t batch)
 {
     return (mail >> 38) << 38 | (batch & 4095) << 26 | (generation & 8191) << 13 |
            (uint64_t)index << 3 | MAIL_TAKEN;
@@ -97,8 +99,8 @@ static inline bool mail_fits(uint64_t mail, uint64_t word)
 bool mail_was_sent(const struct segment *segment, uint64_t mail);
 
 /*
- * Tells the owner of `slot` to look at its mailbox. Returns true when it sleeps and must be woken by
- * queue_wake(); the caller may collect several.
+ * Tells the owner of `slot` to look at its mailbox. Returns true when it sleeps and must be woken
+ * by queue_wake(); the caller may collect several.
  */
 bool mail_tell(const struct segment *segment, uint32_t slot, uint64_t ticket);
 
@@ -122,8 +124,8 @@ struct mail_held {
 };
 
 /*
- * `worker` is dead and held the `count` connections `held`. What it had taken fails or is tried again, what had been
- * abandoned to it becomes free, and the owners are woken.
+ * `worker` is dead and held the `count` connections `held`. What it had taken fails or is tried
+ * again, what had been abandoned to it becomes free, and the owners are woken.
  */
 void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
                      uint32_t count);

@@ -33,14 +33,16 @@ enum cell_state {
 };
 
 /*
- * What wait_slot.wake holds: nothing, that its owner sleeps, or a hint: 1 + the index of the connection that was handed
- * to it, or WAKE_MAIL, in the low 11 bits, the low bits of the ticket it is for above. The ticket tells a
- * fresh hint from one that a stopped process left for an earlier wait.
+ * What wait_slot.wake holds: nothing, that its owner sleeps, or a hint: 1 + the index of the
+ * connection that was handed to it, or WAKE_MAIL, in the low 11 bits, the low bits of the ticket it
+ * is for above. The ticket tells a fresh hint from one that a stopped process left for an earlier
+ * wait.
  */
-#define WAKE_NONE 0u
+#define WAKE_NONE   0u
 #define WAKE_ASLEEP UINT32_MAX
-#define WAKE_MAIL 2046u
-_Static_assert(LENDIS_MAX_CONNECTIONS < WAKE_MAIL, "an index must differ from WAKE_MAIL and WAKE_ASLEEP");
+#define WAKE_MAIL   2046u
+_Static_assert(LENDIS_MAX_CONNECTIONS < WAKE_MAIL,
+               "an index must differ from WAKE_MAIL and WAKE_ASLEEP");
 
 static inline uint32_t wake_make(uint32_t index, uint64_t ticket)
 {
@@ -48,9 +50,10 @@ static inline uint32_t wake_make(uint32_t index, uint64_t ticket)
 }
 
 /*
- * Waiters sleep on the futex of a group of 32 tickets, each with a bit of its own (FUTEX_WAIT_BITSET, futex(2)), so that
- * a combiner wakes exactly those whose replies it has delivered with one call for 32, not one for each: woken
- * one by one, the first of them would get the processor before the others are runnable.
+ * Waiters sleep on the futex of a group of 32 tickets, each with a bit of its own
+ * (FUTEX_WAIT_BITSET, futex(2)), so that a combiner wakes exactly those whose replies it has
+ * delivered with one call for 32, not one for each: woken one by one, the first of them would get
+ * the processor before the others are runnable.
  */
 static inline uint32_t wake_group(uint64_t ticket)
 {
@@ -96,10 +99,11 @@ static inline uint64_t queue_lap(const struct segment *segment, uint64_t ticket)
 }
 
 /*
- * Puts `slot` at the end, as CELL_WAITING or CELL_COMMAND. Results: 0 and the ticket; -ENOBUFS, no free cell (only a scribbled
- * segment has none).
+ * Puts `slot` at the end, as CELL_WAITING or CELL_COMMAND. Results: 0 and the ticket; -ENOBUFS, no
+ * free cell (only a scribbled segment has none).
  */
-int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kind, uint64_t *ticket);
+int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kind,
+               uint64_t *ticket);
 
 /* True while `slot` still waits with `ticket`. */
 bool queue_waits(const struct segment *segment, uint32_t slot, uint64_t ticket);

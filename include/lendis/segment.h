@@ -67,8 +67,8 @@ struct connection {
     shm_u64 uses;              /* leases so far in this generation; written by the holder */
     shm_u64 leased_ms;         /* CLOCK_MONOTONIC_COARSE of the last lease; written by the holder */
     shm_u64 batch;             /* batches of handed-over commands whose sending began; mailbox.h */
-    shm_u64 beat_ms;           /* when the combiner last showed that it runs; CLOCK_MONOTONIC_COARSE */
-    shm_u64 stalled;           /* 1 + the generation whose combiner is said to have stopped */
+    shm_u64 beat_ms; /* when the combiner last showed that it runs; CLOCK_MONOTONIC_COARSE */
+    shm_u64 stalled; /* 1 + the generation whose combiner is said to have stopped */
     uint64_t reserved[10];
 };
 _Static_assert(sizeof(struct connection) == 128, "layout");
@@ -94,18 +94,20 @@ struct wake_group {
     _Alignas(64) shm_u32 changes;
 };
 
-/* A small command and its reply: what fits here needs nothing else. Untouched ones take no memory. */
+/* A small command and its reply: what fits here needs nothing else. Untouched ones take no memory.
+ */
 #define MAILBOX_REQUEST_SIZE 1024u
-#define MAILBOX_REPLY_SIZE 3072u
+#define MAILBOX_REPLY_SIZE   3072u
 struct mailbox {
     _Alignas(64) char request[MAILBOX_REQUEST_SIZE];
     char reply[MAILBOX_REPLY_SIZE];
 };
 _Static_assert(sizeof(struct mailbox) == 4096, "layout");
 
-/* What does not fit a mailbox and is still handed over; anything larger is transferred by its owner. */
+/* What does not fit a mailbox and is still handed over; anything larger is transferred by its
+ * owner. */
 #define CHUNK_SIZE 65536u
-#define CHUNKS 64u
+#define CHUNKS     64u
 struct chunk {
     _Alignas(64) char bytes[CHUNK_SIZE];
 };

@@ -19,6 +19,9 @@
 /* Half of I7's 10 ms. The n-th waiter sleeps n times as long, so 200 sleepers make ~1,200 looks a
  * second. */
 #define WAITER_PATIENCE_NS INT64_C(5000000)
+/* The same for one whose command is on its way: only a dead combiner without a broker, or a stopped
+ * one, is to be found. */
+#define WAITER_SERVED_PATIENCE_NS INT64_C(100000000)
 
 struct waiter {
     const struct segment *segment;
@@ -26,6 +29,7 @@ struct waiter {
     uint32_t slot;
     enum cell_state kind; /* CELL_WAITING or CELL_COMMAND */
     bool rejoined;        /* it queued up more than once: see waiter_finish() */
+    bool served;          /* somebody has its command: no hurry to look */
     uint64_t ticket;
 };
 
@@ -42,7 +46,8 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
  */
 int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t *word);
 
-/* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: time passed, look thoroughly. */
+/* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: time
+ * passed, look thoroughly. */
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
@@ -52,8 +57,8 @@ bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word);
 
 /*
- * For a command that was answered while its waiter may still be queued, or have been handed a connection, because it queued
- * up twice: leaves, and passes on what came.
+ * For a command that was answered while its waiter may still be queued, or have been handed a
+ * connection, because it queued up twice: leaves, and passes on what came.
  */
 void waiter_finish(struct waiter *waiter);
 

@@ -37,8 +37,7 @@ static bool lap_after(uint64_t a, uint64_t b)
     return distance != 0 && distance < (WORD_GENERATION_MAX + 1) / 2;
 }
 
-int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kind,
-               uint64_t *ticket)
+int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kind, uint64_t *ticket)
 {
     /* Each failed round means that another waiter got a place or that tail lagged by one. */
     for (uint64_t rounds = 0; rounds < UINT64_C(64) * segment->cell_count; rounds++) {

@@ -112,7 +112,8 @@ void waiter_finish(struct waiter *waiter)
 }
 
 #ifdef LENDIS_MODEL
-/* The explorer's scheduler: sleeps while the word is `expected`; true when time passed instead of a wake-up. */
+/* The explorer's scheduler: sleeps while the word is `expected`; true when time passed instead of a
+ * wake-up. */
 bool lendis_model_sleep(shm_u32 *at, uint32_t expected, uint32_t bits);
 #define sleep_on(waiter, at, expected, bits, deadline_ns) lendis_model_sleep(at, expected, bits)
 #else
@@ -129,6 +130,8 @@ static int64_t patience_ns(const struct waiter *waiter)
 {
     uint64_t before_us = waiter->ticket - shm_load(&waiter->segment->queue->head);
 
+    if (waiter->served)
+        return WAITER_SERVED_PATIENCE_NS;
     if (before_us > waiter->segment->cell_count)
         before_us = 0;
     return WAITER_PATIENCE_NS * (1 + (int64_t)before_us);
@@ -144,7 +147,8 @@ static bool sleep_on(const struct waiter *waiter, shm_u32 *at, uint32_t expected
         until_ns = deadline_ns;
     until = (struct timespec){.tv_sec = until_ns / 1000000000, .tv_nsec = until_ns % 1000000000};
     LENDIS_STEP("futex wait");
-    /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time: futex(2). Shared, so not PRIVATE. */
+    /* FUTEX_WAIT_BITSET takes an absolute CLOCK_MONOTONIC time: futex(2). Shared, so not PRIVATE.
+     */
     return syscall(SYS_futex, at, FUTEX_WAIT_BITSET, expected, &until, NULL, bits) < 0 &&
            errno == ETIMEDOUT;
 }
@@ -157,7 +161,8 @@ bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns)
     uint32_t seen = shm_load32(changes);
     bool timed_out;
 
-    /* Pairs with slot_tell(): who tells us after this finds ASLEEP and changes the group after `seen`. */
+    /* Pairs with slot_tell(): who tells us after this finds ASLEEP and changes the group after
+     * `seen`. */
     if (!shm_cas32(wake, WAKE_NONE, WAKE_ASLEEP) && shm_load32(wake) != WAKE_ASLEEP)
         return false;
     timed_out = sleep_on(waiter, changes, seen, wake_bit(waiter->ticket), deadline_ns);
