@@ -78,6 +78,9 @@ SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh)
 
 UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%)
 SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
+# Kill points are in the library of the crash flavour; the broker beside it is this flavour's.
+KILLPOINTS := build/crash/tests/crash/killpoints
+STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/,storm fork_race)
 
 PROGRAMS := $(B)/lendisd $(B)/lendisctl
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
@@ -142,6 +145,20 @@ $(B)/bench/lease $(B)/bench/memory: $(B)/bench/%: $(O)/tests/bench/%.o $(SUPPORT
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
 
+$(B)/tests/crash/killpoints: $(call objects,$(addprefix tests/crash/,killpoints.c steps.c subject.c peer.c samples.c))
+$(B)/tests/crash/storm: $(call objects,$(addprefix tests/crash/,storm.c load.c))
+$(B)/tests/crash/fork_race: $(call objects,tests/crash/fork_race.c)
+$(addprefix $(B)/tests/crash/,killpoints storm fork_race): $(SUPPORT_OBJECTS) $(B)/liblendis.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS)
+
+ifneq ($(FLAVOUR),crash)
+.PHONY: $(KILLPOINTS)
+$(KILLPOINTS): | deps-check
+	@$(MAKE) --no-print-directory FLAVOUR=crash $@
+endif
+
 $(call objects,$(CTL_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
 $(call objects,$(wildcard tests/*/*.c)): | deps-check
 
@@ -178,8 +195,8 @@ export CC PKG_CONFIG
 VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,possible --error-exitcode=99
 
 .PHONY: check unit system scripts
-check: all man $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) ## build and run all tests
-	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS)
+check: all man $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
+	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS)
 
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
 	@tests/run $(UNIT_PROGRAMS)
@@ -189,6 +206,15 @@ system: $(PROGRAMS) $(SYSTEM_PROGRAMS) ## run the tests against a real redis-ser
 
 scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
+
+.PHONY: crash stress
+# Seconds after which a test of these is taken for hanging.
+STRESS_LIMIT = $(shell expr $${STRESS_SECONDS:-30} + 300)
+crash: $(B)/lendisd $(KILLPOINTS) ## kill, stop, fork and exec a worker at every step that it takes
+	@tests/run -t $(STRESS_LIMIT) $(KILLPOINTS)
+
+stress: $(B)/lendisd $(STRESS_PROGRAMS) ## the storm: a worker is killed every 10 ms, for STRESS_SECONDS=30; STORM_SEED, STORM_WORKERS
+	@tests/run -t $(STRESS_LIMIT) $(STRESS_PROGRAMS)
 
 .PHONY: asan ubsan tsan
 asan: ## run the unit tests with AddressSanitizer and UndefinedBehaviorSanitizer

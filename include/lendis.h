@@ -99,12 +99,17 @@ int lendis_discard(struct lendis_lease *lease);
 int lendis_lease_fd(const struct lendis_lease *lease);
 
 /*
- * Sends one command, `request_size` bytes of RESP (an array of bulk strings), and waits for its
- * reply, for at most timeout_ms in all (-1: the pool's limits). Results: 0, and *reply is the
- * reply's RESP bytes, reply_size of them, to be freed with lendis_free(); LENDIS_E_TIMEOUT;
- * LENDIS_E_BUSY; LENDIS_E_DOWN; LENDIS_E_UNCERTAIN, it was sent and no reply came; -EINVAL, not one
- * whole RESP command; -errno. An error reply of Redis is a reply: 0. A read-only command whose
- * connection turned out dead before the first byte of its reply is sent again by itself.
+ * Sends one command, or a pipeline of several, and waits for the reply, or all replies in their
+ * order, for at most timeout_ms in all (-1: the pool's limits; 0: does not wait for a connection).
+ * `request` is `request_size` bytes of RESP, an array of bulk strings for each command. When all
+ * connections are busy the request is handed to a process that holds one; what may not share a
+ * connection (blocking commands, MULTI, SUBSCRIBE, SELECT, ...; in a pipeline: any of them) gets
+ * one for itself for the time of the call, and the connection is replaced if the request leaves its
+ * session changed. Results: 0, and *reply is the RESP bytes of the reply or replies, reply_size of
+ * them, to be freed with lendis_free(); LENDIS_E_TIMEOUT; LENDIS_E_BUSY; LENDIS_E_DOWN;
+ * LENDIS_E_UNCERTAIN, it was sent and not answered; -EINVAL, not whole RESP commands; -errno. An
+ * error reply of Redis is a reply: 0. A request that only reads is sent again by itself when its
+ * connection turns out dead. The requests of one thread are executed in their order.
  */
 int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size, int timeout_ms,
                 void **reply, size_t *reply_size);

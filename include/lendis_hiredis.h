@@ -12,6 +12,8 @@
 extern "C" {
 #endif
 
+struct lendis_pipeline;
+
 /*
  * redisCommand() on a connection of the pool. Results: the reply, freed with freeReplyObject();
  * NULL, it failed: see lendis_pool_error(). Waits as long as the pool's wait_timeout and
@@ -20,6 +22,23 @@ extern "C" {
 redisReply *lendis_command(struct lendis_pool *pool, const char *format, ...);
 redisReply *lendis_command_argv(struct lendis_pool *pool, int argc, const char **argv,
                                 const size_t *argvlen);
+
+/*
+ * A pipeline: commands that are sent in one go and answered together, handed over as one. Append,
+ * then exec, which returns an array reply with a reply for each command in its order
+ * (freeReplyObject() frees all), and leaves the pipeline empty for the next. What lendis_exec()
+ * says of pipelines holds: with MULTI and EXEC in it, it is a transaction. A pipeline belongs to
+ * one thread at a time. hiredis 0.14 reads replies nested up to 6 deep in it.
+ *
+ * new: NULL, no memory. append: 0; -EINVAL, the format is wrong; -ENOMEM. exec: NULL, as
+ * lendis_command(); -EINVAL for an empty pipeline. free: NULL is allowed.
+ */
+struct lendis_pipeline *lendis_pipeline_new(struct lendis_pool *pool);
+int lendis_pipeline_append(struct lendis_pipeline *pipeline, const char *format, ...);
+int lendis_pipeline_append_argv(struct lendis_pipeline *pipeline, int argc, const char **argv,
+                                const size_t *argvlen);
+redisReply *lendis_pipeline_exec(struct lendis_pipeline *pipeline);
+void lendis_pipeline_free(struct lendis_pipeline *pipeline);
 
 /* Why the calling thread's last call returned NULL: a result as of lendis.h, and its sentence in
  * *text (may be NULL; constant). 0 after success. */

@@ -8,6 +8,7 @@
  * lease.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +19,41 @@
 #include "lease.h"
 #include "lendis/wire.h"
 
+#ifndef SO_COOKIE
+#define SO_COOKIE 57 /* <asm-generic/socket.h>, Linux 4.12 */
+#endif
+
 static void close_fd(int *fd)
 {
     if (*fd >= 0)
         close(*fd);
     *fd = -1;
+}
+
+/* 0: not a socket, or a kernel that has no cookies. */
+static uint64_t socket_cookie(int fd)
+{
+    uint64_t cookie = 0;
+    socklen_t size = sizeof cookie;
+
+    return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 ? 0 : cookie;
+}
+
+static bool is_socket(int fd, uint64_t cookie)
+{
+    return fd >= 0 && cookie != 0 && socket_cookie(fd) == cookie;
+}
+
+/* Another number for the socket, as the proof that attachment_inherit() needs. */
+static int renumber(int *socket)
+{
+    int moved = fcntl(*socket, F_DUPFD_CLOEXEC, 0);
+
+    if (moved < 0)
+        return -errno;
+    close(*socket);
+    *socket = moved;
+    return 0;
 }
 
 /* Results: 0 and *fd; -EAGAIN, the broker's backlog is full; -errno of connect(2). */
@@ -163,6 +194,8 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
     if (result == 0)
         result = fetch(attachment->socket, WIRE_DOORBELL, 0, 0, timeout_ms, &attachment->doorbell);
     if (result == 0)
+        result = renumber(&attachment->socket);
+    if (result == 0)
         result = make_tables(attachment);
     if (result != 0)
         return result;
@@ -213,6 +246,7 @@ static void take_over(struct attachment *attachment, int socket, uint32_t worker
 {
     close_fd(&attachment->socket);
     attachment->socket = socket;
+    attachment->cookie = socket_cookie(socket);
     attachment->worker = worker;
     atomic_store_explicit(&attachment->expelled, false, memory_order_relaxed);
     atomic_store_explicit(&attachment->users, 0, memory_order_relaxed);
@@ -276,6 +310,7 @@ int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
         return -ENOMEM;
     }
     fresh->socket = socket;
+    fresh->cookie = socket_cookie(socket);
     atomic_store_explicit(&fresh->expelled, false, memory_order_relaxed);
     atomic_store_explicit(&fresh->retired, false, memory_order_relaxed);
     result = fill(fresh, &welcome);
@@ -317,10 +352,48 @@ void attachment_empty(struct attachment *attachment)
     close_fd(&attachment->socket);
 }
 
-void attachment_disown(struct attachment *attachment)
+/* What another thread was filling or emptying: its state is unknown, but for the socket's. */
+static void forget(struct attachment *attachment)
 {
-    close_fd(&attachment->socket);
+    int socket = attachment->socket;
+
+    attachment->socket = -1;
+    attachment->doorbell = -1;
+    attachment->cached = NULL;
+    attachment->leases = NULL;
+    attachment->extra = NULL;
+    attachment->segment = (struct segment){0};
+    attachment->catalog = (struct catalog){0};
+    atomic_store_explicit(&attachment->users, 0, memory_order_relaxed);
     atomic_store_explicit(&attachment->retired, true, memory_order_relaxed);
+    /* Ours is a copy: the broker sees when the parent hangs up only when it is closed. */
+    if (is_socket(socket, attachment->cookie))
+        close(socket);
+}
+
+void attachment_inherit(struct attachment *attachment)
+{
+    if (!atomic_load_explicit(&attachment->filled, memory_order_acquire)) {
+        forget(attachment);
+        return;
+    }
+    for (uint32_t i = 0; i < attachment->segment.connection_max; i++) {
+        struct cached_descriptor *cached = &attachment->cached[i];
+
+        if (cached->fd < 0 || is_socket(cached->fd, cached->cookie))
+            continue;
+        cached->fd = -1;
+        atomic_store_explicit(&cached->generation, 0, memory_order_relaxed);
+    }
+    if (!is_socket(attachment->socket, attachment->cookie)) {
+        attachment->socket = -1;
+        attachment->doorbell = -1;
+        atomic_store_explicit(&attachment->retired, true, memory_order_relaxed);
+    }
+    if (atomic_load_explicit(&attachment->retired, memory_order_relaxed)) {
+        disown(attachment);
+        attachment_empty(attachment);
+    }
 }
 
 int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_t generation,
@@ -350,6 +423,7 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
         else
             close_fd(&cached->fd);
         cached->fd = got;
+        cached->cookie = socket_cookie(got);
         atomic_store_explicit(&cached->generation, 1 + generation, memory_order_relaxed);
         attachment_count(attachment, COUNTER_fetches, 1);
         *fd = got;

@@ -26,6 +26,7 @@
  * leases it. */
 struct cached_descriptor {
     _Atomic uint64_t generation; /* 1 + the generation; 0: none */
+    uint64_t cookie;             /* SO_COOKIE of what `fd` is; see attachment_inherit() */
     int fd;
 };
 
@@ -53,6 +54,7 @@ struct attachment {
     struct segment segment;
     uint32_t worker;
     uint32_t pool_index;
+    uint64_t cookie; /* SO_COOKIE of `socket` */
     int socket;
     int doorbell;
     uint32_t wait_timeout_ms;
@@ -125,11 +127,17 @@ int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
 void attachment_empty(struct attachment *attachment);
 
 /*
- * In a forked child: another thread of the parent was filling it when we were forked. Our copy of
- * the parent's socket is closed, so that the broker sees when the parent hangs up; the rest stays
- * until detach.
+ * In a forked child, before its first attempt to attach and before it detaches: forgets each
+ * descriptor that is not what it was in the parent, and all of an attachment that another thread
+ * was filling or emptying when we were forked. Empties one that was retired.
+ *
+ * fork(2) copies the table of descriptors first and the memory later (copy_files() and copy_mm() in
+ * kernel/fork.c). What another thread receives in between has a number in our memory, and that
+ * number is free here or something of the program's. A socket is known by its cookie (SO_COOKIE,
+ * socket(7); never used twice), the doorbell by the number of the attachment's socket, which it
+ * gets only after the doorbell has come.
  */
-void attachment_disown(struct attachment *attachment);
+void attachment_inherit(struct attachment *attachment);
 
 /*
  * The descriptor of connection `index`, which the caller holds with `generation`: the cached one,

@@ -644,7 +644,8 @@ static void combiner_init(struct combiner *combiner, struct lendis_lease *lease,
 static int finish(struct combiner *combiner, bool ours)
 {
     if (ours) {
-        session_follow(&combiner->lease->session, &combiner->call->command, combiner->error);
+        session_follow_request(&combiner->lease->session, combiner->call->request,
+                               combiner->call->size, combiner->error);
         lendis_release(combiner->lease);
     }
     return combiner->result;
@@ -657,7 +658,7 @@ int combine(struct lendis_lease *lease, const struct call *call)
     combiner_init(&combiner, lease, call);
     combiner.items[0] = (struct item){.route = ROUTE_OWN, .replies = call->replies};
     combiner.count = 1;
-    attachment_count(combiner.attachment, COUNTER_commands, 1);
+    attachment_count(combiner.attachment, COUNTER_commands, call->replies);
     return finish(&combiner, serve(&combiner, ROUNDS_MAX));
 }
 

@@ -6,16 +6,6 @@
 
 #include "exec.h"
 
-/* A call's own command, wherever it is served. */
-struct call {
-    const char *request;
-    size_t size;
-    uint32_t replies; /* how many the request gets: 1, or the length of a pipeline */
-    struct command command;
-    int64_t deadline_ns;
-    const struct reply_sink *sink;
-};
-
 /*
  * Sends `call` on `lease` together with what is queued, serves the queue for a few rounds more, and
  * gives the lease back: the lease is gone afterwards. Results as exec_on_lease().

@@ -93,21 +93,18 @@ static bool client_keeps_session(const char *subcommand)
     return false;
 }
 
-int command_parse(const char *request, size_t size, struct command *command)
+int command_next(const char *request, size_t size, size_t *at, struct command *command)
 {
     const struct command_entry *entry;
     struct word name, subcommand = {{0}}, other;
     uint64_t count;
-    size_t at = 0;
 
-    if (read_number(request, size, &at, '*', &count) != 0 || count < 1 ||
-        read_word(request, size, &at, &name) != 0)
+    if (read_number(request, size, at, '*', &count) != 0 || count < 1 ||
+        read_word(request, size, at, &name) != 0)
         return -EINVAL;
     for (uint64_t i = 1; i < count; i++)
-        if (read_word(request, size, &at, i == 1 ? &subcommand : &other) != 0)
+        if (read_word(request, size, at, i == 1 ? &subcommand : &other) != 0)
             return -EINVAL;
-    if (at != size)
-        return -EINVAL;
 
     *command = (struct command){0};
     entry = find(name.text);
@@ -118,5 +115,25 @@ int command_parse(const char *request, size_t size, struct command *command)
     if ((entry->flags & COMMAND_SESSION) && strcmp(entry->name, "CLIENT") == 0 &&
         client_keeps_session(subcommand.text))
         command->flags &= ~(unsigned)COMMAND_SESSION;
+    return 0;
+}
+
+int command_parse(const char *request, size_t size, struct command *command, uint32_t *count)
+{
+    struct command each;
+    size_t at = 0;
+
+    *count = 0;
+    *command = (struct command){.flags = COMMAND_READ_ONLY};
+    do {
+        if (*count == UINT32_MAX || command_next(request, size, &at, &each) != 0)
+            return -EINVAL;
+        if (!(each.flags & COMMAND_READ_ONLY))
+            command->flags &= ~(unsigned)COMMAND_READ_ONLY;
+        command->flags |= each.flags & ~(unsigned)COMMAND_READ_ONLY;
+        if (each.kind != COMMAND_OTHER)
+            command->kind = each.kind;
+        ++*count;
+    } while (at < size);
     return 0;
 }

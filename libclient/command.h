@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum command_flag {
     COMMAND_READ_ONLY = 1, /* may be sent twice */
@@ -29,9 +30,17 @@ struct command {
 };
 
 /*
- * Looks at `request`, one RESP array of bulk strings. Results: 0 and *command (an unknown command
- * has no flags); -EINVAL, it is not exactly one command.
+ * Reads the command at *at of `request`, RESP arrays of bulk strings one after the other, and moves
+ * *at behind it. Results: 0 and *command (an unknown command has no flags); -EINVAL, there is no
+ * whole command.
  */
-int command_parse(const char *request, size_t size, struct command *command);
+int command_next(const char *request, size_t size, size_t *at, struct command *command);
+
+/*
+ * Looks at all of `request`, one command or a pipeline of them. Results: 0, *count, and *command:
+ * read-only if all are, with every other flag that any has, and the kind of the last that has one;
+ * -EINVAL, it is not whole commands and nothing else.
+ */
+int command_parse(const char *request, size_t size, struct command *command, uint32_t *count);
 
 #endif

@@ -86,17 +86,41 @@ enum receive_result {
     RECEIVE_SINK, /* the sink failed */
 };
 
-/* Receives one reply. *any: a byte came; *error: it was an error reply. */
-static enum receive_result receive_reply(int fd, char *buffer, int64_t deadline_ns,
-                                         const struct reply_sink *sink, bool *any, bool *error)
+/* Gives what was received to the sink. Results: RECEIVED and RECEIVED_TOO_MUCH; RECEIVE_TIMEOUT for
+ * "more must come". */
+static enum receive_result take_received(const struct call *call, struct resp_scan *scan,
+                                         uint32_t *replies, const char *data, size_t size)
 {
+    size_t at = 0;
+
+    while (at<size && * replies> 0) {
+        size_t used;
+        int result = resp_scan(scan, data + at, size - at, &used);
+
+        if (result < 0)
+            return RECEIVE_LOST;
+        at += used;
+        *replies -= result == 1;
+    }
+    if (call->sink->take(call->sink->context, data, at) != 0)
+        return RECEIVE_SINK;
+    if (*replies > 0)
+        return RECEIVE_TIMEOUT;
+    return at == size ? RECEIVED : RECEIVED_TOO_MUCH;
+}
+
+/* Receives the replies. *any: a byte came; *error: the last one was an error reply. */
+static enum receive_result receive_replies(int fd, char *buffer, const struct call *call, bool *any,
+                                           bool *error)
+{
+    uint32_t replies = call->replies;
     struct resp_scan scan = {0};
 
     *any = false;
     for (;;) {
-        size_t used;
+        enum receive_result received;
         ssize_t got;
-        int result = exec_wait_ready(fd, POLLIN, deadline_ns);
+        int result = exec_wait_ready(fd, POLLIN, call->deadline_ns);
 
         if (result != 0)
             return result == LENDIS_E_TIMEOUT ? RECEIVE_TIMEOUT : RECEIVE_LOST;
@@ -107,18 +131,14 @@ static enum receive_result receive_reply(int fd, char *buffer, int64_t deadline_
         if (got <= 0)
             return RECEIVE_LOST;
         *any = true;
-        result = resp_scan(&scan, buffer, (size_t)got, &used);
-        if (result < 0)
-            return RECEIVE_LOST;
-        if (sink->take(sink->context, buffer, used) != 0)
-            return RECEIVE_SINK;
-        if (result == 1) {
-            *error = scan.first == '-' || scan.first == '!';
-            /* A reply that just fills the buffer can hide what follows it. */
-            return used == (size_t)got && (got < RECEIVE_SIZE || exec_is_silent(fd))
-                       ? RECEIVED
-                       : RECEIVED_TOO_MUCH;
-        }
+        received = take_received(call, &scan, &replies, buffer, (size_t)got);
+        if (received == RECEIVE_TIMEOUT)
+            continue;
+        *error = scan.first == '-' || scan.first == '!';
+        /* Replies that just fill the buffer can hide what follows them. */
+        if (received == RECEIVED && got == RECEIVE_SIZE && !exec_is_silent(fd))
+            return RECEIVED_TOO_MUCH;
+        return received;
     }
 }
 
@@ -177,12 +197,25 @@ int exec_failure(struct attachment *attachment, const struct command *command, b
     return LENDIS_E_UNCERTAIN;
 }
 
-int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
-                  const struct command *command, int64_t deadline_ns, const struct reply_sink *sink)
+int call_init(struct call *call, const char *request, size_t size, const struct reply_sink *sink)
 {
-    struct attachment *attachment = lease->attachment;
-    struct local *local = attachment->pool->local;
-    enum receive_result received;
+    *call = (struct call){.request = request, .size = size, .sink = sink};
+    return command_parse(request, size, &call->command, &call->replies);
+}
+
+/* What is left of a call whose request could not be sent whole. */
+static int not_sent(struct lendis_lease *lease, const struct call *call, size_t sent, bool lost)
+{
+    lease->broken = sent > 0 || lost;
+    /* Part of a command cannot have been executed; part of a pipeline can. */
+    return exec_failure(lease->attachment, &call->command, call->replies > 1 && sent > 0, false,
+                        lost);
+}
+
+int exec_on_lease(struct lendis_lease *lease, const struct call *call)
+{
+    struct local *local = lease->attachment->pool->local;
+    enum receive_result received = RECEIVED;
     bool any = false, error = false;
     char *buffer;
     size_t sent;
@@ -191,32 +224,29 @@ int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
     buffer = buffer_take(local);
     if (!buffer)
         return -ENOMEM;
-    attachment_count(attachment, COUNTER_commands, 1);
+    attachment_count(lease->attachment, COUNTER_commands, call->replies);
     /* A subscriber may be sent something at any time; nobody else has this connection after it. */
     if (!lease->session.changed && !exec_is_silent(lease->fd)) {
-        lease->broken = true;
         buffer_give(local, buffer);
-        return exec_failure(attachment, command, false, false, true);
+        return not_sent(lease, call, 0, true);
     }
-    result = send_all(lease->fd, request, size, deadline_ns, &sent);
+    result = send_all(lease->fd, call->request, call->size, call->deadline_ns, &sent);
     if (result != 0) {
-        lease->broken = sent > 0 || result != LENDIS_E_TIMEOUT;
         buffer_give(local, buffer);
-        /* A command that went out in part cannot have been executed. */
-        return exec_failure(attachment, command, false, false, result != LENDIS_E_TIMEOUT);
+        return not_sent(lease, call, sent, result != LENDIS_E_TIMEOUT);
     }
-    received = receive_reply(lease->fd, buffer, deadline_ns, sink, &any, &error);
+    received = receive_replies(lease->fd, buffer, call, &any, &error);
     buffer_give(local, buffer);
     lease->broken = lease->broken || received != RECEIVED;
     if (received == RECEIVE_SINK)
         return -ENOMEM;
     /* More than one reply: which of them is ours? SUBSCRIBE and its kind are answered so. */
     if (received == RECEIVED_TOO_MUCH && !lease->session.changed &&
-        !(command->flags & COMMAND_SESSION))
+        !(call->command.flags & COMMAND_SESSION))
         received = RECEIVE_LOST;
     if (received != RECEIVED && received != RECEIVED_TOO_MUCH)
-        return exec_failure(attachment, command, true, any, received == RECEIVE_LOST);
-    session_follow(&lease->session, command, error);
+        return exec_failure(lease->attachment, &call->command, true, any, received == RECEIVE_LOST);
+    session_follow_request(&lease->session, call->request, call->size, error);
     return 0;
 }
 
@@ -237,8 +267,7 @@ static int exec_alone(struct attachment *attachment, const struct call *call,
     if (result != 0)
         return result;
     atomic_fetch_add_explicit(&attachment->users, 1, memory_order_seq_cst);
-    result = exec_on_lease(lease, call->request, call->size, &call->command, call->deadline_ns,
-                           call->sink);
+    result = exec_on_lease(lease, call);
     lendis_release(lease);
     return result;
 }
@@ -266,21 +295,22 @@ static int exec_shared(struct attachment *attachment, const struct call *call,
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
                  const struct reply_sink *sink)
 {
-    struct call call = {.request = request, .size = size, .replies = 1, .sink = sink};
     int64_t wait_deadline_ns = 0;
-    bool share;
-    int result;
+    struct call call;
+    bool first = true, share;
+    int dead = 0, result;
 
-    if (command_parse(request, size, &call.command) != 0)
+    if (call_init(&call, request, size, sink) != 0)
         return -EINVAL;
     share = may_share(&call.command);
-    for (int attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    /* A connection that cannot be had is waited for up to the limit; dead ones are counted. */
+    do {
         struct attachment *attachment;
 
         result = pool_enter(pool, &attachment);
         if (result != 0)
             return lease_attach_result(result);
-        if (attempt == 0) {
+        if (first) {
             call.deadline_ns = timeout_ms > 0 ? clock_deadline_ns(timeout_ms)
                                               : exec_reply_deadline(attachment, &call.command);
             if (timeout_ms != 0)
@@ -289,14 +319,14 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
         } else {
             sink->restart(sink->context);
         }
+        first = false;
         result = share ? exec_shared(attachment, &call, wait_deadline_ns)
                        : exec_alone(attachment, &call, wait_deadline_ns);
         pool_leave(attachment);
-        if (result == HAND_OVER_NOT)
-            share = false;
-        else if (!lease_again(result, wait_deadline_ns))
-            break;
-    }
+        dead += result == LENDIS_E_DOWN;
+        share = share && result != HAND_OVER_NOT;
+    } while (result == HAND_OVER_NOT ||
+             (dead < ATTEMPTS_MAX && lease_again(result, wait_deadline_ns)));
     return result == LEASE_TRY_AGAIN || result == HAND_OVER_NOT ? LENDIS_E_DOWN : result;
 }
 

@@ -13,16 +13,26 @@ struct reply_sink {
     void *context;
 };
 
+/* A command, or a pipeline of them, that a caller wants answered. */
+struct call {
+    const char *request;
+    size_t size;
+    uint32_t replies; /* how many it gets: 1, or the length of the pipeline */
+    struct command command;
+    int64_t deadline_ns; /* CLOCK_MONOTONIC; INT64_MAX: none */
+    const struct reply_sink *sink;
+};
+
+/* Fills in what follows from the request. Results: 0; -EINVAL, not whole RESP commands. */
+int call_init(struct call *call, const char *request, size_t size, const struct reply_sink *sink);
+
 /*
- * Sends `request` (already parsed as `command`) on `lease` and gives the reply to `sink`.
- * deadline_ns INT64_MAX: no limit. Results: 0; LENDIS_E_TIMEOUT, nothing was sent;
+ * Sends `call` on `lease` and takes its replies. Results: 0; LENDIS_E_TIMEOUT, nothing was sent;
  * LENDIS_E_UNCERTAIN, it was sent and no whole reply came; LENDIS_E_DOWN, the connection was dead,
- * and nothing was sent or the command is read-only and no byte of reply came; -errno of the sink.
- * After anything but 0 the lease is broken.
+ * and nothing was sent or it only reads and no byte of a reply came; -errno of the sink. After
+ * anything but 0 the lease is broken.
  */
-int exec_on_lease(struct lendis_lease *lease, const char *request, size_t size,
-                  const struct command *command, int64_t deadline_ns,
-                  const struct reply_sink *sink);
+int exec_on_lease(struct lendis_lease *lease, const struct call *call);
 
 /*
  * lendis_exec() with a sink: leases, sends, gives back, and repeats what DESIGN section 7 says may

@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "client.h"
 #include "exec.h"
 #include "lease.h"
@@ -21,6 +23,7 @@ static _Thread_local int last_result;
 struct reading {
     redisReader *reader;
     struct lendis_pool *pool;
+    uint32_t replies; /* of a pipeline, read as one array; 0: a single reply */
 };
 
 /* The reader of struct local is a redisReader; the rest of the library does not know the type. */
@@ -55,12 +58,23 @@ static int reading_take(void *context, const char *data, size_t size)
     return redisReaderFeed(reading->reader, data, size) == REDIS_OK ? 0 : -ENOMEM;
 }
 
+/* A pipeline's replies become an array's elements: its head is ours. */
+static void reading_begin(struct reading *reading)
+{
+    char head[16];
+
+    if (reading->reader && reading->replies > 0)
+        redisReaderFeed(reading->reader, head,
+                        (size_t)snprintf(head, sizeof head, "*%u\r\n", reading->replies));
+}
+
 static void reading_restart(void *context)
 {
     struct reading *reading = context;
 
     redisReaderFree(reading->reader);
     reading->reader = redisReaderCreate();
+    reading_begin(reading);
 }
 
 /* Runs `exchange`'s result through: the reply, or NULL and last_result. */
@@ -80,9 +94,11 @@ static redisReply *reading_finish(struct reading *reading, int result)
 
 /* ---- commands ---- */
 
-static redisReply *command_on_pool(struct lendis_pool *pool, const char *request, size_t size)
+/* Runs `request` with `replies` of a pipeline, or 0 for a single command. */
+static redisReply *command_on_pool(struct lendis_pool *pool, const char *request, size_t size,
+                                   uint32_t replies)
 {
-    struct reading reading = {.pool = pool};
+    struct reading reading = {.pool = pool, .replies = replies};
     struct reply_sink sink = {reading_take, reading_restart, &reading};
 
     if (!pool) {
@@ -90,6 +106,7 @@ static redisReply *command_on_pool(struct lendis_pool *pool, const char *request
         return NULL;
     }
     reading.reader = reader_take(pool);
+    reading_begin(&reading);
     return reading_finish(&reading, exec_command(pool, request, size, -1, &sink));
 }
 
@@ -112,7 +129,7 @@ LENDIS_PUBLIC redisReply *lendis_command(struct lendis_pool *pool, const char *f
     va_end(arguments);
     if (!formatted(length))
         return NULL;
-    reply = command_on_pool(pool, request, (size_t)length);
+    reply = command_on_pool(pool, request, (size_t)length, 0);
     redisFreeCommand(request);
     return reply;
 }
@@ -127,7 +144,7 @@ LENDIS_PUBLIC redisReply *lendis_command_argv(struct lendis_pool *pool, int argc
     length = redisFormatCommandArgv(&request, argc, argv, argvlen);
     if (!formatted(length))
         return NULL;
-    reply = command_on_pool(pool, request, (size_t)length);
+    reply = command_on_pool(pool, request, (size_t)length, 0);
     redisFreeCommand(request);
     return reply;
 }
@@ -137,16 +154,15 @@ static redisReply *command_on_lease(struct lendis_lease *lease, const char *requ
     struct lendis_pool *pool = lease->attachment->pool;
     struct reading reading = {.pool = pool};
     struct reply_sink sink = {reading_take, reading_restart, &reading};
-    struct command command;
+    struct call call;
 
-    if (lease->broken || command_parse(request, size, &command) != 0) {
+    if (lease->broken || call_init(&call, request, size, &sink) != 0) {
         last_result = lease->broken ? LENDIS_E_DOWN : -EINVAL;
         return NULL;
     }
+    call.deadline_ns = exec_reply_deadline(lease->attachment, &call.command);
     reading.reader = reader_take(pool);
-    return reading_finish(&reading,
-                          exec_on_lease(lease, request, size, &command,
-                                        exec_reply_deadline(lease->attachment, &command), &sink));
+    return reading_finish(&reading, exec_on_lease(lease, &call));
 }
 
 LENDIS_PUBLIC redisReply *lendis_lease_command(struct lendis_lease *lease, const char *format, ...)
@@ -168,6 +184,99 @@ LENDIS_PUBLIC redisReply *lendis_lease_command(struct lendis_lease *lease, const
     reply = command_on_lease(lease, request, (size_t)length);
     redisFreeCommand(request);
     return reply;
+}
+
+/* ---- pipelines ---- */
+
+struct lendis_pipeline {
+    struct lendis_pool *pool;
+    char *request;
+    size_t size;
+    size_t room;
+    uint32_t count;
+};
+
+LENDIS_PUBLIC struct lendis_pipeline *lendis_pipeline_new(struct lendis_pool *pool)
+{
+    struct lendis_pipeline *pipeline = pool ? calloc(1, sizeof *pipeline) : NULL;
+
+    if (pipeline)
+        pipeline->pool = pool;
+    return pipeline;
+}
+
+/* Appends what hiredis formatted; consumes `request`. */
+static int pipeline_add(struct lendis_pipeline *pipeline, char *request, int length)
+{
+    size_t size;
+
+    if (!formatted(length))
+        return last_result;
+    size = (size_t)length;
+    if (size > pipeline->room - pipeline->size) {
+        size_t room = 2 * (pipeline->size + size);
+        char *grown = realloc(pipeline->request, room);
+
+        if (!grown) {
+            redisFreeCommand(request);
+            return -ENOMEM;
+        }
+        pipeline->request = grown;
+        pipeline->room = room;
+    }
+    memcpy(pipeline->request + pipeline->size, request, size);
+    pipeline->size += size;
+    pipeline->count++;
+    redisFreeCommand(request);
+    return 0;
+}
+
+LENDIS_PUBLIC int lendis_pipeline_append(struct lendis_pipeline *pipeline, const char *format, ...)
+{
+    va_list arguments;
+    char *request;
+    int length;
+
+    if (!pipeline)
+        return -EINVAL;
+    va_start(arguments, format);
+    length = redisvFormatCommand(&request, format, arguments);
+    va_end(arguments);
+    return pipeline_add(pipeline, request, length);
+}
+
+LENDIS_PUBLIC int lendis_pipeline_append_argv(struct lendis_pipeline *pipeline, int argc,
+                                              const char **argv, const size_t *argvlen)
+{
+    char *request;
+    int length;
+
+    if (!pipeline || argc < 1)
+        return -EINVAL;
+    length = redisFormatCommandArgv(&request, argc, argv, argvlen);
+    return pipeline_add(pipeline, request, length);
+}
+
+LENDIS_PUBLIC redisReply *lendis_pipeline_exec(struct lendis_pipeline *pipeline)
+{
+    redisReply *reply;
+
+    if (!pipeline || pipeline->count == 0) {
+        last_result = -EINVAL;
+        return NULL;
+    }
+    reply = command_on_pool(pipeline->pool, pipeline->request, pipeline->size, pipeline->count);
+    pipeline->size = 0;
+    pipeline->count = 0;
+    return reply;
+}
+
+LENDIS_PUBLIC void lendis_pipeline_free(struct lendis_pipeline *pipeline)
+{
+    if (!pipeline)
+        return;
+    free(pipeline->request);
+    free(pipeline);
 }
 
 LENDIS_PUBLIC int lendis_pool_error(const struct lendis_pool *pool, const char **text)

@@ -228,7 +228,8 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
             queue_pass_on(&attachment->segment, index, word);
         else if (word_return(&connection->word, word))
             attachment_ring(attachment);
-        return result == -ESTALE ? LEASE_TRY_AGAIN : result;
+        /* No broker to ask: others may have use for this connection, and a new broker may come. */
+        return result == -ESTALE || result == LENDIS_E_DOWN ? LEASE_TRY_AGAIN : result;
     }
     lease->word = word;
     lease->fd = fd;

@@ -9,14 +9,13 @@
  * pool's wait_timeout. */
 #define DEADLINE_OF_POOL INT64_C(-1)
 
-/* Of lease_acquire_on() and others: the attachment is no longer current, or the connection was
- * replaced; start anew. */
+/* Of lease_acquire_on() and others: the attachment is no longer current, the connection was
+ * replaced, or its descriptor is needed and there is no broker to ask; start anew. */
 #define LEASE_TRY_AGAIN 1000
 
 /*
  * Leases an idle connection at once, if nobody waits. Results: 0, and the lease keeps `attachment`
- * in use in the caller's place; LENDIS_E_BUSY; LEASE_TRY_AGAIN; LENDIS_E_DOWN, the descriptor is
- * needed and there is no broker; -errno.
+ * in use in the caller's place; LENDIS_E_BUSY; LEASE_TRY_AGAIN; -errno.
  */
 int lease_try(struct attachment *attachment, struct lendis_lease **lease);
 

@@ -87,18 +87,16 @@ static void make_current(struct lendis_pool *pool, struct attachment *fresh, str
         attachment_empty(old);
 }
 
-/* The parent's attachment that a child may take over: the one that is filled and not retired. */
+/* In a forked child: the parent's attachment that we may take over, the one that is filled and not
+ * retired. Caller holds the lock, or is alone. */
 static struct attachment *inherited_attachment(struct lendis_pool *pool)
 {
     struct attachment *inherited = NULL;
 
     for (struct attachment *each = pool->attachments; each; each = each->next) {
-        if (atomic_load_explicit(&each->retired, memory_order_relaxed))
-            continue;
-        if (atomic_load_explicit(&each->filled, memory_order_acquire))
+        attachment_inherit(each);
+        if (each->catalog.header && !atomic_load_explicit(&each->retired, memory_order_relaxed))
             inherited = each;
-        else
-            attachment_disown(each);
     }
     return inherited;
 }
@@ -263,12 +261,14 @@ LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
 
     if (!pool)
         return;
-    /* A child forked before may have a copy of our socket, so closing ours tells the broker
-     * nothing. In a child that never used the handle `current` is NULL: its copies are closed,
-     * nobody is told. */
     current = atomic_load_explicit(&pool->local->current, memory_order_relaxed);
     LENDIS_STEP("hang up");
-    if (current && current->socket >= 0)
+    /* A child forked before may have a copy of our socket: closing ours alone tells the broker
+     * nothing. In a child that never used the handle `current` is NULL: its copies are closed, and
+     * nobody is told. */
+    if (!current)
+        inherited_attachment(pool);
+    else if (current->socket >= 0)
         shutdown(current->socket, SHUT_RDWR);
     for (struct attachment *each = pool->attachments; each; each = each->next)
         attachment_empty(each);

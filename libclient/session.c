@@ -30,3 +30,15 @@ void session_follow(struct session *session, const struct command *command, bool
     if (command->flags & COMMAND_SESSION)
         session->changed = true;
 }
+
+void session_follow_request(struct session *session, const char *request, size_t size, bool error)
+{
+    struct command command;
+    size_t at = 0;
+
+    if (command_next(request, size, &at, &command) != 0)
+        return;
+    session_follow(session, &command, error && at == size);
+    while (at < size && command_next(request, size, &at, &command) == 0)
+        session_follow(session, &command, false);
+}

@@ -19,6 +19,12 @@ struct session {
 /* `command` was sent and answered; `error` says that the answer was an error reply. */
 void session_follow(struct session *session, const struct command *command, bool error);
 
+/*
+ * The same for `request`, one command or a pipeline. `error` is of the only reply; in a pipeline
+ * whatever could have changed the session is taken to have done so.
+ */
+void session_follow_request(struct session *session, const char *request, size_t size, bool error);
+
 static inline bool session_is_clean(const struct session *session)
 {
     return !session->multi && !session->watch && !session->changed;

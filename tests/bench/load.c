@@ -20,6 +20,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <math.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -48,6 +49,8 @@ enum output { OUTPUT_TEXT, OUTPUT_TSV, OUTPUT_JSON };
 enum role { ROLE_BROKER, ROLE_PROXY, ROLE_REDIS, ROLES };
 static const char *const role_names[ROLES] = {"broker", "proxy", "redis"};
 
+#define SPINNERS_MAX 256u
+
 struct options {
     struct client_options client;
     const char *redis_url; /* where the keys are set and INFO is asked; NULL: client.url */
@@ -59,6 +62,7 @@ struct options {
     unsigned mix; /* percentage of SET */
     unsigned seed;
     bool fill;
+    bool awake;
     enum output output;
     pid_t pids[ROLES];
 };
@@ -87,6 +91,8 @@ struct load {
     struct lendis_pool *pool;
     redisContext *redis;
     pid_t *pids;
+    pid_t spinners[SPINNERS_MAX];
+    unsigned spinner_count;
     struct shared *shared;
     struct result *results;
 };
@@ -94,6 +100,7 @@ struct load {
 struct cpu_times {
     double workers;
     double roles[ROLES];
+    double spinners;
     double machine; /* everything that ran, by whomever */
 };
 
@@ -277,6 +284,43 @@ static void fork_workers(struct load *load)
     }
 }
 
+/* ---- processors that do not sleep ---- */
+
+/*
+ * A virtual processor that idles is given up, and to have it back takes longer than a command: with
+ * one worker that is all that would be measured. A process for each processor that spins at the
+ * lowest priority there is (SCHED_IDLE, sched(7)) keeps it: any other process preempts it at once.
+ */
+static void fork_spinners(struct load *load)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    struct sched_param none = {0};
+    pid_t master = getpid();
+
+    while (load->spinner_count < SPINNERS_MAX && load->spinner_count < processors) {
+        pid_t pid = fork();
+
+        if (pid < 0)
+            die("fork: %s", strerror(errno));
+        if (pid == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            if (getppid() != master || sched_setscheduler(0, SCHED_IDLE, &none) < 0)
+                _exit(1);
+            for (;;)
+                __asm__ volatile("" ::: "memory");
+        }
+        load->spinners[load->spinner_count++] = pid;
+    }
+}
+
+static void end_spinners(struct load *load)
+{
+    for (unsigned i = 0; i < load->spinner_count; i++) {
+        kill(load->spinners[i], SIGKILL);
+        waitpid(load->spinners[i], NULL, 0);
+    }
+}
+
 /* ---- the master ---- */
 
 static void check_alive(const struct load *load)
@@ -341,6 +385,8 @@ static struct cpu_times cpu_now(const struct load *load)
 
     for (unsigned i = 0; i < load->options.workers; i++)
         now.workers += process_cpu(load->pids[i]);
+    for (unsigned i = 0; i < load->spinner_count; i++)
+        now.spinners += process_cpu(load->spinners[i]);
     for (unsigned i = 0; i < ROLES; i++)
         now.roles[i] = process_cpu(load->options.pids[i]);
     return now;
@@ -349,6 +395,7 @@ static struct cpu_times cpu_now(const struct load *load)
 static struct cpu_times cpu_between(struct cpu_times from, struct cpu_times to)
 {
     struct cpu_times spent = {.workers = to.workers - from.workers,
+                              .spinners = to.spinners - from.spinners,
                               .machine = to.machine - from.machine};
 
     for (unsigned i = 0; i < ROLES; i++)
@@ -419,6 +466,8 @@ static void run(struct load *load, struct report *report)
     /* Wakes at once when its instants come, even among 500 busy workers; it only sleeps between. */
     if (setpriority(PRIO_PROCESS, 0, -10) < 0)
         errno = 0;
+    if (load->options.awake)
+        fork_spinners(load);
     if (!await_all(load, &shared->ready, READY_LIMIT_MS))
         die("%u of %u workers are ready", atomic_load(&shared->ready), load->options.workers);
     shared->start_ns = client_now_ns() + LEAD_NS;
@@ -434,6 +483,7 @@ static void run(struct load *load, struct report *report)
     report->cpu = cpu_between(from, cpu_now(load));
     all_done = await_all(load, &shared->done, GRACE_MS);
     report->hung = end_workers(load, all_done);
+    end_spinners(load);
     report->seconds = (double)(shared->until_ns - shared->from_ns) / 1e9;
     sum_up(load, report);
 }
@@ -484,7 +534,7 @@ static size_t make_fields(const struct load *load, const struct report *report,
 
     for (unsigned i = 0; i < ROLES; i++)
         ours += report->cpu.roles[i];
-    other = report->cpu.machine - ours;
+    other = report->cpu.machine - report->cpu.spinners - ours;
 
 #define FIELD(name, value, decimals) fields[count++] = (struct field){name, value, decimals}
     FIELD("workers", options->workers, 0);
@@ -582,6 +632,7 @@ enum option_id {
     OPTION_HOLD,
     OPTION_SEED,
     OPTION_NO_FILL,
+    OPTION_AWAKE,
     OPTION_PID,
     OPTION_TSV,
     OPTION_JSON,
@@ -604,6 +655,7 @@ static const struct option long_options[] = {
     {"hold-us", required_argument, NULL, OPTION_HOLD},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"no-fill", no_argument, NULL, OPTION_NO_FILL},
+    {"awake", no_argument, NULL, OPTION_AWAKE},
     {"pid", required_argument, NULL, OPTION_PID},
     {"tsv", no_argument, NULL, OPTION_TSV},
     {"json", no_argument, NULL, OPTION_JSON},
@@ -631,6 +683,7 @@ static const char usage[] =
     "  --hold-us US      lease, acquire: keep the lease this long after its command (0)\n"
     "  --seed N          of keys and pauses (1)\n"
     "  --no-fill         do not set the keys first\n"
+    "  --awake           keep processors from idling, at the lowest priority\n"
     "  --pid ROLE=PID    count CPU time of the broker, the proxy or redis\n"
     "  --tsv, --json     one header line and one line of values; one object (else: text)\n";
 
@@ -708,6 +761,9 @@ static void parse_option(struct options *options, int id, const char *name, cons
         break;
     case OPTION_NO_FILL:
         options->fill = false;
+        break;
+    case OPTION_AWAKE:
+        options->awake = true;
         break;
     case OPTION_PID:
         parse_pid(options, text);

@@ -61,12 +61,14 @@ static void hash_bytes(const void *data, size_t bytes, uint64_t hash[2])
     const unsigned char *at = data;
     uint64_t a = hash[0], b = hash[1];
 
-    for (; bytes > 0; bytes -= 8, at += 8) {
-        uint64_t value;
+    for (; bytes > 0; bytes -= bytes < 16 ? 8 : 16, at += 16) {
+        uint64_t first, second = 0;
 
-        memcpy(&value, at, 8);
-        a = fold(a ^ value, UINT64_C(0x9e3779b97f4a7c15)) + UINT64_C(0x2545f4914f6cdd1d);
-        b = fold(b + value, UINT64_C(0xd6e8feb86659fd93)) ^ UINT64_C(0xa0761d6478bd642f);
+        memcpy(&first, at, 8);
+        if (bytes >= 16)
+            memcpy(&second, at + 8, 8);
+        a = fold(a ^ first, second ^ UINT64_C(0x9e3779b97f4a7c15)) + UINT64_C(0x2545f4914f6cdd1d);
+        b = fold(b + second, first ^ UINT64_C(0xd6e8feb86659fd93)) ^ UINT64_C(0xa0761d6478bd642f);
     }
     hash[0] = a;
     hash[1] = b;

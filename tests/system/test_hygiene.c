@@ -64,10 +64,11 @@ static void expect_text(redisReply *reply, int type, const char *text)
 /* CLIENT INFO has this field with this value. */
 static void expect_field(const char *info, const char *field)
 {
-    char spaced[64];
+    char middle[64], last[64];
 
-    snprintf(spaced, sizeof spaced, " %s ", field);
-    if (!strstr(info, spaced))
+    snprintf(middle, sizeof middle, " %s ", field);
+    snprintf(last, sizeof last, " %s\n", field);
+    if (!strstr(info, middle) && !strstr(info, last))
         fail_msg("not %s: %s", field, info);
 }
 
@@ -81,13 +82,15 @@ static struct lendis_lease *lease_of(struct lendis_pool *pool)
     return lease;
 }
 
-/* A transaction by `lease` takes place although somebody else changed what the last holder watched. */
+/* A transaction by `lease` takes place although somebody else changed what the last holder watched.
+ */
 static void expect_unwatched(struct lendis_lease *lease)
 {
     redisReply *reply;
 
-    freeReplyObject(redis_do(&site.redis, "EVAL %s 0", "redis.call('SELECT', 2) "
-                                                       "redis.call('SET', 'watched', 'again')"));
+    freeReplyObject(redis_do(&site.redis, "EVAL %s 0",
+                             "redis.call('SELECT', 2) "
+                             "redis.call('SET', 'watched', 'again')"));
     expect_text(lendis_lease_command(lease, "MULTI"), REDIS_REPLY_STATUS, "OK");
     expect_text(lendis_lease_command(lease, "SET other value"), REDIS_REPLY_STATUS, "QUEUED");
     reply = lendis_lease_command(lease, "EXEC");
@@ -198,9 +201,9 @@ static void what_ends_clean_is_not_replaced(void **state)
 
 static void session_changes_through_the_pool(void **state)
 {
-    static const char *const commands[] = {"SELECT 5",          "MULTI",         "WATCH watched",
-                                           "SUBSCRIBE channel", "CLIENT SETNAME somebody",
-                                           "HELLO 3",           "MONITOR",       "QUIT"};
+    static const char *const commands[] = {
+        "SELECT 5", "MULTI",   "WATCH watched", "SUBSCRIBE channel", "CLIENT SETNAME somebody",
+        "HELLO 3",  "MONITOR", "QUIT"};
     static const char raw[] = "*2\r\n$6\r\nselect\r\n$1\r\n5\r\n";
     unsigned long before = closed_so_far();
     redisReply *reply;
@@ -210,8 +213,11 @@ static void session_changes_through_the_pool(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         reply = lendis_command(leaver, commands[i]);
-        assert_non_null(reply);
-        freeReplyObject(reply);
+        /* hiredis before 1.0 cannot read RESP3. */
+        if (!reply && lendis_pool_error(leaver, NULL) != -EPROTO)
+            fail_msg("%s: %s", commands[i], lendis_strerror(lendis_pool_error(leaver, NULL)));
+        if (reply)
+            freeReplyObject(reply);
         expect_clean();
         assert_int_equal(closed_so_far(), ++before);
     }
@@ -230,9 +236,12 @@ static void leave(leaving *how)
 {
     struct lendis_lease *lease = lease_of(leaver);
     unsigned long before = closed_so_far();
+    int result;
 
     how(lease);
-    assert_int_equal(lendis_release(lease), 0);
+    /* Where the holder shut it down, the broker may have seen that before. */
+    result = lendis_release(lease);
+    assert_true(result == 0 || result == LENDIS_E_REVOKED);
     expect_clean();
     assert_int_equal(closed_so_far(), before + 1);
 }
@@ -448,10 +457,10 @@ static int start_fake(void **state)
     return 0;
 }
 
-/* GET key yields "key" at the fake, unless it misbehaves: then anything but another's reply. */
+/* ECHO key yields "key", unless the fake misbehaves: then anything but another's reply. */
 static bool gets_own(struct lendis_pool *pool, const char *key)
 {
-    redisReply *reply = lendis_command(pool, "GET %s", key);
+    redisReply *reply = lendis_command(pool, "ECHO %s", key); /* not repeated, as GET would be */
     bool own = reply && reply->type == REDIS_REPLY_STRING && strcmp(reply->str, key) == 0;
 
     if (reply && !own)
@@ -465,7 +474,7 @@ static void misbehave_and_go_on(enum fake_action action)
 {
     char key[32];
 
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 3; round++) {
         unsigned long before = closed_so_far();
 
         atomic_store(&site.fake.control->command, action);
@@ -541,9 +550,13 @@ static void a_reply_that_ends_midway(void **state)
 
 /* ---- all at once ---- */
 
+static const enum fake_action actions[] = {FAKE_TWICE,        FAKE_GARBAGE, FAKE_CLOSE,
+                                           FAKE_CLOSE_MIDWAY, FAKE_RESET,   FAKE_TRICKLE};
+#define ACTIONS (sizeof actions / sizeof *actions)
+
 static int talk_until_stopped(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&site.broker, crew->context);
     struct tally *tally = crew_result(crew, number);
 
     crew_ready(crew);
@@ -554,35 +567,59 @@ static int talk_until_stopped(struct crew *crew, unsigned number)
     return 0;
 }
 
-static void nobody_gets_anothers_reply(void **state)
+static unsigned long good_so_far(void)
 {
-    static const enum fake_action actions[] = {FAKE_TWICE,        FAKE_GARBAGE, FAKE_CLOSE,
-                                               FAKE_CLOSE_MIDWAY, FAKE_RESET,   FAKE_TRICKLE};
     struct tally tally;
-    unsigned long good = 0;
 
-    (void)state;
-    fake_start(&site.fake, FAKE_ANSWER);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 3\nmin_idle = 3\n",
-                  site.fake.tcp_url);
-    crew_start(&site.crew, 10, sizeof(struct tally), talk_until_stopped, NULL);
+    tally_crew(&site.crew, &tally);
+    return tally.good;
+}
+
+static void misbehave_under_load(enum fake_action action, char *pool)
+{
+    struct tally tally;
+
+    crew_start(&site.crew, 8, sizeof tally, talk_until_stopped, pool);
     crew_go(&site.crew);
-    for (unsigned round = 0; round < 3 * sizeof actions / sizeof *actions; round++) {
+    for (int round = 0; round < 3; round++) {
+        unsigned long before;
+
         atomic_store(&site.fake.control->answer_first, 20);
-        atomic_store(&site.fake.control->command, actions[round % (sizeof actions / sizeof *actions)]);
+        atomic_store(&site.fake.control->command, action);
         sleep_us(20000);
         atomic_store(&site.fake.control->command, FAKE_ANSWER);
-        tally_crew(&site.crew, &tally);
-        good = tally.good;
-        assert_true(eventually((tally_crew(&site.crew, &tally), tally.good > good + 50), 15000));
+        before = good_so_far();
+        assert_true(eventually(good_so_far() > before + 20, 15000));
     }
     crew_stop(&site.crew);
     assert_true(crew_wait(&site.crew, 20000));
     assert_int_equal(crew_failures(&site.crew), 0);
     tally_crew(&site.crew, &tally);
-    tally_print("misbehaving", &tally);
+    tally_print(pool, &tally);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.other, 0);
+    assert_true(action == FAKE_TRICKLE ? tally_failed(&tally) == 0 : tally.uncertain > 0);
+    crew_end(&site.crew);
+}
+
+/* A pool for each: one whose server keeps closing connections is dialled ever more slowly. */
+static void nobody_gets_anothers_reply(void **state)
+{
+    char config[ACTIONS * 256], pool[16];
+    size_t used = 0;
+
+    (void)state;
+    fake_start(&site.fake, FAKE_ANSWER);
+    for (size_t i = 0; i < ACTIONS; i++)
+        used += (size_t)snprintf(config + used, sizeof config - used,
+                                 "[pool p%zu]\nredis = %s\nsize = 3\nmin_idle = 3\n"
+                                 "wait_timeout = 20s\n",
+                                 i, site.fake.tcp_url);
+    lendisd_start(&site.broker, "%s", config);
+    for (size_t i = 0; i < ACTIONS; i++) {
+        snprintf(pool, sizeof pool, "p%zu", i);
+        misbehave_under_load(actions[i], pool);
+    }
 }
 
 int main(int argc, char **argv)

@@ -132,9 +132,9 @@ static void start_variant(const struct variant *variant)
     site.redis.password = variant->password;
     redis_start(&site.redis);
     if (variant->user)
-        expect_text(redis_do(&site.redis, "ACL SETUSER %s on >%s ~* &* +@all", variant->user,
-                             "ofuser"),
-                    REDIS_REPLY_STATUS, "OK");
+        expect_text(
+            redis_do(&site.redis, "ACL SETUSER %s on >%s ~* &* +@all", variant->user, "ofuser"),
+            REDIS_REPLY_STATUS, "OK");
     if (variant->password) {
         scratch_path(secret, "secret");
         write_secret(secret, variant->user ? "ofuser" : variant->password);
@@ -364,7 +364,8 @@ static int attach_as(const struct identity *identity, const char *pool_name)
 
 static void only_who_is_allowed_attaches(void **state)
 {
-    struct identity root = {0, 0, 0}, nobody = {NOBODY, NOBODY, NOBODY}, member = {4000, 4000, 4711};
+    struct identity root = {0, 0, 0}, nobody = {NOBODY, NOBODY, NOBODY},
+                    member = {4000, 4000, 4711};
     struct catalog_pool pool;
 
     (void)state;
@@ -462,10 +463,10 @@ static void misuse_is_refused(void **state)
 static void every_result_has_a_sentence(void **state)
 {
     static const int results[] = {
-        LENDIS_OK,          LENDIS_E_TIMEOUT, LENDIS_E_BUSY, LENDIS_E_REVOKED, LENDIS_E_UNCERTAIN,
-        LENDIS_E_DOWN,      LENDIS_E_DENIED,  LENDIS_E_ABI,  LENDIS_E_DISABLED, -ENOENT,
-        -ECONNREFUSED,      -EACCES,          -ESRCH,        -EINVAL,          -ENOMEM,
-        -EMFILE,            -EPROTO,          -EIO};
+        LENDIS_OK,     LENDIS_E_TIMEOUT, LENDIS_E_BUSY, LENDIS_E_REVOKED,  LENDIS_E_UNCERTAIN,
+        LENDIS_E_DOWN, LENDIS_E_DENIED,  LENDIS_E_ABI,  LENDIS_E_DISABLED, -ENOENT,
+        -ECONNREFUSED, -EACCES,          -ESRCH,        -EINVAL,           -ENOMEM,
+        -EMFILE,       -EPROTO,          -EIO};
 
     (void)state;
     for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
@@ -573,8 +574,8 @@ static void waiters_are_served_in_order(void **state)
     crew_start(&site.crew, workers, sizeof(struct in_line), wait_in_line, NULL);
     for (unsigned i = 0; i < workers; i++) {
         atomic_store(&site.crew.control->go, i + 1);
-        assert_true(eventually(
-            observe_words(&site.observer, &count) && count.waiting == i + 1, 10000));
+        assert_true(
+            eventually(observe_words(&site.observer, &count) && count.waiting == i + 1, 10000));
     }
     assert_int_equal(lendis_release(lease), 0);
     /* Not even the one who releases comes before who waits. */
@@ -881,9 +882,8 @@ static void killed_connections_are_replaced(void **state)
     for (int round = 0; round < 5; round++) {
         before = generations(&site.observer);
         freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
-        assert_true(eventually(generations(&site.observer) >= before + 4 &&
-                                   pool_is_full(&site.observer, 4),
-                               10000));
+        assert_true(eventually(
+            generations(&site.observer) >= before + 4 && pool_is_full(&site.observer, 4), 10000));
         expect_text(lendis_command(pool, "ECHO x"), REDIS_REPLY_STRING, "x");
         fetch_all(pool, 4);
         assert_int_equal(count_fds(getpid()), fds);
@@ -1008,8 +1008,7 @@ static void formats_are_those_of_hiredis(void **state)
     (void)state;
     expect_text(lendis_command(pool, "SET %s %d", "number", -42), REDIS_REPLY_STATUS, "OK");
     expect_text(lendis_command(pool, "GET number"), REDIS_REPLY_STRING, "-42");
-    expect_integer(lendis_command(pool, "INCRBY %s %lld", "number", 1LL << 40),
-                   (1LL << 40) - 42);
+    expect_integer(lendis_command(pool, "INCRBY %s %lld", "number", 1LL << 40), (1LL << 40) - 42);
     expect_text(lendis_command(pool, "SET %b %b", key, sizeof key, value, sizeof value),
                 REDIS_REPLY_STATUS, "OK");
     reply = lendis_command(pool, "GET %b", key, sizeof key);
@@ -1047,7 +1046,8 @@ static void replies_of_every_type(void **state)
     assert_int_equal(reply->element[2]->type, REDIS_REPLY_ERROR);
     freeReplyObject(reply);
 
-    reply = lendis_command(pool, "EVAL %s 0", "local t = {} for i = 1, 100000 do t[i] = i end return t");
+    reply = lendis_command(pool, "EVAL %s 0",
+                           "local t = {} for i = 1, 100000 do t[i] = i end return t");
     assert_non_null(reply);
     assert_int_equal(reply->elements, 100000);
     assert_int_equal(reply->element[99999]->integer, 100000);
@@ -1172,8 +1172,8 @@ static void detaching_gives_back_what_is_held(void **state)
 
 int main(int argc, char **argv)
 {
-#define PLAIN(test)  cmocka_unit_test_setup_teardown(test, start_plain, end)
-#define ALONE(test)  cmocka_unit_test_setup_teardown(test, start_nothing, end)
+#define PLAIN(test) cmocka_unit_test_setup_teardown(test, start_plain, end)
+#define ALONE(test) cmocka_unit_test_setup_teardown(test, start_nothing, end)
 #define IN(variant)                                                                                \
     {                                                                                              \
         "every_function_works " #variant, every_function_works, start_nothing, end,                \

@@ -12,16 +12,18 @@
 static struct command parsed(const char *line)
 {
     struct command command;
+    uint32_t count;
     char *request;
     int length = redisFormatCommand(&request, line);
 
     assert_true(length > 0);
-    assert_int_equal(command_parse(request, (size_t)length, &command), 0);
+    assert_int_equal(command_parse(request, (size_t)length, &command, &count), 0);
+    assert_int_equal(count, 1);
     /* Any part of it is not a command, nor is it with something behind it. */
     for (int cut = 0; cut < length; cut++) {
         struct command other;
 
-        assert_int_equal(command_parse(request, (size_t)cut, &other), -EINVAL);
+        assert_int_equal(command_parse(request, (size_t)cut, &other, &count), -EINVAL);
     }
     redisFreeCommand(request);
     return command;
@@ -74,11 +76,31 @@ static void unknown_commands_have_no_flags(void **state)
     assert_int_equal(parsed("GETX a").flags, 0);
 }
 
+static void pipelines_are_summed_up(void **state)
+{
+    static const char reads[] = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*2\r\n$3\r\nTTL\r\n$1\r\na\r\n";
+    static const char mixed[] = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n*1\r\n$5\r\nMULTI\r\n"
+                                "*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\n";
+    struct command command;
+    uint32_t count;
+
+    (void)state;
+    assert_int_equal(command_parse(reads, sizeof reads - 1, &command, &count), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(command.flags, COMMAND_READ_ONLY);
+    assert_int_equal(command.kind, COMMAND_OTHER);
+    assert_int_equal(command_parse(mixed, sizeof mixed - 1, &command, &count), 0);
+    assert_int_equal(count, 3);
+    assert_int_equal(command.flags, COMMAND_SESSION);
+    assert_int_equal(command.kind, COMMAND_MULTI);
+}
+
 static void refuse(const char *request, size_t size)
 {
     struct command command;
+    uint32_t count;
 
-    assert_int_equal(command_parse(request, size, &command), -EINVAL);
+    assert_int_equal(command_parse(request, size, &command, &count), -EINVAL);
 }
 
 static void what_is_no_command_is_refused(void **state)
@@ -90,7 +112,8 @@ static void what_is_no_command_is_refused(void **state)
         "*1\r\n:1\r\n",
         "*1\r\n$-1\r\n",
         "*1\r\n$4\r\nPINGx\r\n",
-        "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n",
+        "*1\r\n$4\r\nPING\r\n*1\r\n",
+        "*1\r\n$4\r\nPING\r\nPING\r\n",
         "*99999999999999999999\r\n",
         "*2\r\n$4\r\nPING\r\n$99999999999999999\r\n",
     };
@@ -104,11 +127,9 @@ static void what_is_no_command_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(flags_are_redis_own),
-        cmocka_unit_test(client_is_a_family),
-        cmocka_unit_test(transactions_have_kinds),
-        cmocka_unit_test(unknown_commands_have_no_flags),
-        cmocka_unit_test(what_is_no_command_is_refused),
+        cmocka_unit_test(flags_are_redis_own),     cmocka_unit_test(client_is_a_family),
+        cmocka_unit_test(transactions_have_kinds), cmocka_unit_test(unknown_commands_have_no_flags),
+        cmocka_unit_test(pipelines_are_summed_up), cmocka_unit_test(what_is_no_command_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

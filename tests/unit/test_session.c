@@ -71,6 +71,20 @@ static void queued_unwatch_does_not_count(void **state)
     assert_true(session_is_clean(&session)); /* "DISCARD without MULTI": there is none */
 }
 
+static void pipelines_are_followed_to_their_end(void **state)
+{
+    static const char whole[] =
+        "*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*1\r\n$4\r\nEXEC\r\n";
+    static const char open[] = "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n*1\r\n$5\r\nMULTI\r\n";
+    struct session session = {0};
+
+    (void)state;
+    session_follow_request(&session, whole, sizeof whole - 1, true);
+    assert_true(session_is_clean(&session));
+    session_follow_request(&session, open, sizeof open - 1, true);
+    assert_true(session.multi);
+}
+
 static void what_cannot_be_undone_stays(void **state)
 {
     struct session session = {0};
@@ -89,6 +103,7 @@ int main(void)
         cmocka_unit_test(transactions_end),
         cmocka_unit_test(watch_without_multi),
         cmocka_unit_test(queued_unwatch_does_not_count),
+        cmocka_unit_test(pipelines_are_followed_to_their_end),
         cmocka_unit_test(what_cannot_be_undone_stays),
     };
 
