@@ -4,15 +4,19 @@
  * libclient/lease.c) and what the broker does (that in broker/pool.c), made of the shipped functions.
  *
  * The broker, event by event:
- *   death of w   take w's slots out of the queue, then look at each word: LEASED or RETURNED by w, or HANDED to
- *                a slot of w: RECLAIMED, and replace it. In this order: who hands over to a slot that has
- *                left the queue takes its word back, so after the eviction nothing comes to w any more.
- *                Remember which words are HANDED now: w may have been handing them over.
- *   sweep        some time after a death: words that are still HANDED as remembered are RECLAIMED and
- *                replaced. Then serve waiters from idle connections, in case w died before it did.
- *   doorbell     replace what is RETURNED.
+ *   death of w   take w's slots out of the queue, then look at each word: LEASED or RETURNED by w, or
+ *                HANDED to a slot of w: RECLAIMED, and replace it. In this order: who hands over to a
+ *                slot that has left the queue takes its word back, so after the eviction nothing
+ *                comes to w any more. Reset w's wake word. Remember which words are HANDED now: w may
+ *                have been handing them over. Serve waiters from idle connections, in case w died
+ *                before it did.
+ *   sweep        some time after a death: words that are still HANDED as remembered are RECLAIMED
+ *                and replaced; serve waiters again. (The model does not wait for any length of time, so
+ *                it also takes what a living worker is about to finish.)
+ *   doorbell     replace what is RETURNED; serve waiters.
  *   replace      shut down and close; EMPTY(g+1); OPENING: dial.
  *   dialled      CHECKING; queue_pass_on().
+ *   lost         Redis closed the connection: if IDLE, CHECKING; replace, whoever has it.
  *   revoke       a lease that ran out: RECLAIMED, replace.
  *   check        IDLE -> CHECKING, a PING, queue_pass_on().
  *
@@ -43,7 +47,8 @@ static bool wait_for(const struct segment *segment, uint32_t *index, uint64_t *w
     struct waiter waiter;
     bool thorough = false;
 
-    if (waiter_join(&waiter, segment, model_worker_of(model_self()), model_slot_of(model_self()))) {
+    if (waiter_join(&waiter, segment, model_worker_of(model_self()), model_slot_of(model_self()),
+                    CELL_WAITING)) {
         model_no_place();
         return false;
     }
@@ -132,7 +137,6 @@ static void replace(uint32_t index, uint64_t word)
 {
     uint64_t generation = word_generation(word) + (MODEL_BREAK == 12 ? 0 : 1);
 
-    LENDIS_STEP("shutdown and close");
     shm_store(word_at(index), word_make(WORD_EMPTY, 0, generation));
     shm_store(word_at(index), word_make(WORD_OPENING, 0, generation));
     model_dialling(index);
@@ -177,13 +181,18 @@ static void on_death(uint32_t worker, struct suspects *suspects)
     }
     if (MODEL_BREAK == 10)
         queue_evict(&model_segment, slot_is_of, &worker);
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
+        if (slot_is_of(i, &worker))
+            shm_store32(&model_segment.slots[i].wake, WAKE_NONE);
     model_reaped(worker);
     for (uint32_t i = 0; i < model_segment.connection_max; i++) {
         uint64_t word = shm_load(word_at(i));
 
         suspects->words[i] = word_state(word) == WORD_HANDED ? word : 0;
+        if (suspects->words[i] != 0)
+            model_sweep_later();
     }
-    model_sweep_later();
+    queue_match(&model_segment, LENDIS_BROKER);
 }
 
 static void on_sweep(struct suspects *suspects)
@@ -204,14 +213,23 @@ static void on_doorbell(void)
         if (word_state(word) == WORD_RETURNED)
             replace(i, word);
     }
+    queue_match(&model_segment, LENDIS_BROKER);
 }
 
-static void on_dialled(uint32_t index)
+static void on_dialled(uint32_t index, uint64_t generation)
 {
-    uint64_t word = word_with(shm_load(word_at(index)), WORD_CHECKING, 0);
+    uint64_t checking = word_make(WORD_CHECKING, 0, generation);
 
-    shm_store(word_at(index), word);
-    queue_pass_on(&model_segment, index, word);
+    if (shm_cas(word_at(index), word_make(WORD_OPENING, 0, generation), checking))
+        queue_pass_on(&model_segment, index, checking);
+}
+
+static void on_lost(uint32_t index, uint64_t generation)
+{
+    uint64_t word;
+
+    word_check(word_at(index), &word);
+    replace(index, word_make(WORD_CHECKING, 0, generation));
 }
 
 static void on_revoke(uint32_t index)
@@ -227,7 +245,6 @@ static void on_check(uint32_t index)
     uint64_t word;
 
     if (word_check(word_at(index), &word)) {
-        LENDIS_STEP("ping");
         queue_pass_on(&model_segment, index, word);
     }
 }

@@ -20,6 +20,7 @@ void model_site(const char *function, int line, const volatile void *at);
 #define shm_store32(at, value)           shm_store32(MODEL_AT(at), value)
 #define shm_cas32(at, expected, desired) shm_cas32(MODEL_AT(at), expected, desired)
 #define shm_exchange32(at, value)        shm_exchange32(MODEL_AT(at), value)
+#define shm_add32(at, amount)            shm_add32(MODEL_AT(at), amount)
 
 #ifdef MODEL_BREAK
 #include "broken.h"
