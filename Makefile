@@ -55,16 +55,16 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 # ---- sources ----
 
-SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c mailbox.c segment.c catalog.c wire.c)
-CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c combine.c handover.c resp.c command.c session.c \
+SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c mailbox.c segment.c catalog.c wire.c command.c)
+CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c combine.c handover.c resp.c session.c \
 	hiredis.c error.c)
-BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c dialler.c connection.c pool.c worker.c broker.c)
+BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c connection.c pool.c worker.c broker.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire resp command session config
-SYSTEM_TESTS := lendisctl
-SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c)
+SYSTEM_TESTS := lending hygiene broker redis_failures hostile limits lendisctl
+SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
@@ -140,6 +140,11 @@ $(B)/bench/load: $(call objects,tests/bench/load.c tests/bench/client.c) $(B)/li
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) -lm
 
+$(B)/bench/alone: $(call objects,tests/bench/alone.c tests/bench/client.c) $(SUPPORT_OBJECTS) $(B)/liblendis.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
+
 $(B)/bench/lease $(B)/bench/memory: $(B)/bench/%: $(O)/tests/bench/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
@@ -194,14 +199,20 @@ export CC PKG_CONFIG
 
 VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,possible --error-exitcode=99
 
+# The broker that hostile workers are let loose on has sanitizers.
+HOSTILE_BROKER := $(if $(FLAVOUR),,asan-broker)
+.PHONY: asan-broker
+asan-broker:
+	@$(MAKE) --no-print-directory FLAVOUR=asan build/asan/lendisd
+
 .PHONY: check unit system scripts
-check: all man $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
+check: all man $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
 	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS)
 
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
 	@tests/run $(UNIT_PROGRAMS)
 
-system: $(PROGRAMS) $(SYSTEM_PROGRAMS) ## run the tests against a real redis-server; FLAVOUR likewise
+system: $(PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) ## run the tests against a real redis-server; FLAVOUR likewise
 	@tests/run $(SYSTEM_PROGRAMS)
 
 scripts: all man ## run the tests of the installation and of the manual
@@ -272,7 +283,7 @@ deps-demo: | deps-build
 
 # ---- bench ----
 
-BENCH_PROGRAMS := $(addprefix $(B)/bench/,load lease memory)
+BENCH_PROGRAMS := $(addprefix $(B)/bench/,load alone lease memory)
 
 .PHONY: bench bench-commands bench-programs
 bench: bench-programs ## measure leases, waits, memory and one worker against their targets, in 3 minutes
@@ -312,7 +323,8 @@ uninstall: ## remove what install installed
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) \
 		liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
-	rm -rf $(DESTDIR)$(DOCDIR)
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c)
+	rmdir $(DESTDIR)$(DOCDIR) 2>/dev/null || true
 
 # ---- for people ----
 

@@ -21,12 +21,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "lendis/wire.h"
+#include "libclient/shared/command.h"
 
 #define TEXT_SIZE     512
 #define PASSWORD_MAX  4096u
 #define USERNAME_MAX  63u
 #define ADDRESS_MAX   191u
 #define DB_MAX        65535u
+#define NAMES_MAX     255u /* with a mark for each they fit in what the catalog has room for */
 #define PATH_MAX_UNIX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 
 enum key_type {
@@ -37,11 +39,12 @@ enum key_type {
     KEY_COUNT,
     KEY_DURATION,
     KEY_REDIS,
-    KEY_IDS
+    KEY_IDS,
+    KEY_NAMES
 };
 
-static const char *const type_names[] = {"path",  "path",     "text",      "level",
-                                         "count", "duration", "redis-url", "id-list"};
+static const char *const type_names[] = {"path",     "path",      "text",    "level",    "count",
+                                         "duration", "redis-url", "id-list", "name-list"};
 
 struct key {
     const char *name;
@@ -90,6 +93,10 @@ static const struct key pool_keys[CONFIG_POOL_KEYS] = {
      "whoever can open the socket may; with both, one of the two is enough."},
     {"allow_gids", KEY_IDS, offsetof(struct pool_config, allow_gids), NULL, 0, 0,
      "Group ids that may use the pool; supplementary groups count."},
+    {"exclusive_commands", KEY_NAMES, offsetof(struct pool_config, exclusive_commands), NULL, 0,
+     NAMES_MAX,
+     "Commands, of modules say, that get a connection for themselves, as in GRAPH.QUERY FT.SEARCH. "
+     "What Redis knows to block gets one anyway."},
 };
 
 struct section {
@@ -371,8 +378,76 @@ static void parse_ids(const struct place *place, const char *text, struct id_lis
         at += size;
         at += strspn(at, ", \t");
     }
+    /* An empty list would let everybody in. */
+    if (list.count == 0 && !place->loader->no_memory) {
+        complain(place, "there is no value");
+        return;
+    }
     free(field->ranges);
     *field = list;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* The words of `text`, sorted and each once. Results: it, the caller's; NULL, no memory. */
+static char *sort_names(char *text)
+{
+    size_t count = 0, at = 0, room = strlen(text) + 1;
+    char **names = calloc(room / 2 + 1, sizeof *names);
+    char *sorted = calloc(1, room), *rest = NULL;
+
+    if (names && sorted) {
+        for (char *each = strtok_r(text, " ", &rest); each; each = strtok_r(NULL, " ", &rest))
+            names[count++] = each;
+        qsort(names, count, sizeof *names, compare_names);
+        for (size_t i = 0; i < count; i++)
+            if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
+                at += (size_t)snprintf(sorted + at, room - at, "%s%s", at ? " " : "", names[i]);
+    } else {
+        free(sorted);
+        sorted = NULL;
+    }
+    free(names);
+    return sorted;
+}
+
+static void parse_names(const struct place *place, const char *text, char **field)
+{
+    char all[NAMES_MAX + 1], name[COMMAND_NAME_SIZE], *sorted;
+    size_t used = 0;
+
+    for (const char *at = text + strspn(text, ", \t"); *at;) {
+        size_t size = strcspn(at, ", \t");
+
+        if (!command_name(at, size, name)) {
+            complain(
+                place,
+                "\"%.*s\" is not a command's name; up to %u letters, digits, '.', '_', '-', ':' "
+                "and '/' are allowed",
+                (int)(size < 80 ? size : 80), at, COMMAND_NAME_SIZE - 1);
+            return;
+        }
+        if (used + (used > 0) + size >= sizeof all) {
+            complain(place, "the names are too long together; %zu characters are allowed",
+                     sizeof all - 1);
+            return;
+        }
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", used ? " " : "", name);
+        at += size;
+        at += strspn(at, ", \t");
+    }
+    if (used == 0) {
+        complain(place, "there is no value");
+        return;
+    }
+    sorted = sort_names(all);
+    if (!sorted)
+        place->loader->no_memory = true;
+    free(*field);
+    *field = sorted;
 }
 
 static bool parse_db(const struct place *place, const char *text, uint32_t *db)
@@ -567,6 +642,9 @@ static void parse_value(const struct place *place, const char *text, void *targe
         break;
     case KEY_IDS:
         parse_ids(place, text, field);
+        break;
+    case KEY_NAMES:
+        parse_names(place, text, field);
         break;
     }
 }
@@ -1109,6 +1187,7 @@ static void pool_config_free(struct pool_config *pool)
     free(pool->username);
     free(pool->allow_uids.ranges);
     free(pool->allow_gids.ranges);
+    free(pool->exclusive_commands);
     address_free(&pool->redis);
 }
 
@@ -1147,6 +1226,7 @@ static bool is_set(const struct key *key, const void *field)
     case KEY_PATH:
     case KEY_SOCKET:
     case KEY_TEXT:
+    case KEY_NAMES:
         return *(char *const *)field != NULL;
     case KEY_REDIS:
         return ((const struct redis_address *)field)->text != NULL;
@@ -1165,6 +1245,7 @@ static void print_value(const struct key *key, const void *field, FILE *out)
     case KEY_PATH:
     case KEY_SOCKET:
     case KEY_TEXT:
+    case KEY_NAMES:
         fputs(*(char *const *)field, out);
         break;
     case KEY_LEVEL:

@@ -46,7 +46,7 @@ struct config_origin {
 };
 
 #define CONFIG_BROKER_KEYS 5u
-#define CONFIG_POOL_KEYS   10u
+#define CONFIG_POOL_KEYS   11u
 
 struct broker_config {
     struct config_origin origins[CONFIG_BROKER_KEYS];
@@ -74,6 +74,7 @@ struct pool_config {
     uint32_t command_timeout_ms; /* 0: none */
     struct id_list allow_uids;   /* both empty: whoever can open the socket */
     struct id_list allow_gids;
+    char *exclusive_commands; /* names in capitals, each once, sorted, separated by a blank */
 };
 
 struct config {

@@ -48,6 +48,7 @@ static void make_ready(struct broker_connection *connection)
     uint64_t opening = word_make(WORD_OPENING, 0, connection->generation);
     uint64_t checking = word_make(WORD_CHECKING, 0, connection->generation);
 
+    owner->dialled(connection);
     set_state(connection, CONNECTION_OPEN);
     connection->opened_ms = clock_ms();
     shm_store_relaxed(&owner->segment.connections[connection->index].uses, 0);
@@ -97,6 +98,7 @@ int connection_dial(struct broker_connection *connection, const struct dial_targ
 
 void connection_close(struct broker_connection *connection)
 {
+    static const struct linger no_wait = {.l_onoff = 0};
     uint64_t word;
 
     if (connection->dial) {
@@ -108,6 +110,9 @@ void connection_close(struct broker_connection *connection)
         /* Idle: take it first, so that nobody leases it on its way out. */
         word_check(connection_word(connection), &word);
         shutdown(connection->fd, SHUT_RDWR);
+        /* A worker may have set SO_LINGER, and the last close(2) would wait for Redis (I5). If ours
+         * is the last one, nobody can set it again. */
+        setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &no_wait, sizeof no_wait);
         close(connection->fd);
         connection->fd = -1;
         if (connection->state == CONNECTION_OPEN)

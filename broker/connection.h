@@ -28,6 +28,7 @@ struct connection_owner {
     uint32_t open;     /* connections in this state */
     uint32_t dialling; /* likewise */
 
+    void (*dialled)(struct broker_connection *connection); /* about to become idle */
     void (*opened)(struct broker_connection *connection);
     void (*failed)(struct broker_connection *connection, const char *error); /* it is closed */
     void (*lost)(struct broker_connection *connection);    /* still to be closed */

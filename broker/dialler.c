@@ -10,6 +10,10 @@
  * hiredis asserts that no reply comes without a command. It never sees one: the first error reply
  * and the last expected reply both free the context from inside the callback, before the next reply
  * is looked at.
+ *
+ * The reply to COMMAND is a hundred kilobytes and some ten thousand values. It is not made into
+ * objects: from when COMMAND is sent, hiredis' reader hands its values to functions of ours, and
+ * one object that is never freed stands for all of them.
  */
 #include "broker/dialler.h"
 
@@ -44,6 +48,8 @@ struct dial {
     int fd;           /* the result, or -1 */
     bool over;        /* fd or error says how */
     bool tcp;
+    struct survey *survey;
+    bool surveying; /* COMMAND is under way */
     dial_done *done;
     void *owner;
     char error[DIAL_ERROR_SIZE];
@@ -167,6 +173,118 @@ static void note_success(struct dial *dial, const redisContext *redis)
     dial->over = true;
 }
 
+/*
+ * Without memory for the callback, hiredis before 1.0 says that all is well, and asserts when the
+ * reply comes. So we look whether it is on its list.
+ */
+static int send_command(struct dial *dial, redisCallbackFn *callback, int count, const char **words,
+                        const size_t *sizes)
+{
+    const redisCallback *last = dial->context->replies.tail;
+
+    if (redisAsyncCommandArgv(dial->context, callback, NULL, count, words, sizes) != REDIS_OK ||
+        !dial->context->replies.tail || dial->context->replies.tail == last)
+        return -ENOMEM;
+    return 0;
+}
+
+/* ---- COMMAND ---- */
+
+/* What stands for every value of its reply. */
+static redisReply surveyed = {.type = REDIS_REPLY_NIL};
+
+static void *survey_text(const redisReadTask *task, char *text, size_t size)
+{
+    struct survey *survey = task->privdata;
+    uint32_t path[SURVEY_DEPTH], depth = 0;
+
+    if (!task->parent && task->type == REDIS_REPLY_ERROR)
+        survey_refuse(survey);
+    for (const redisReadTask *each = task; each->parent; each = each->parent)
+        depth++;
+    if (depth > SURVEY_DEPTH)
+        return &surveyed;
+    for (uint32_t i = depth; i-- > 0; task = task->parent)
+        path[i] = (uint32_t)task->idx;
+    survey_string(survey, path, depth, text, size);
+    return &surveyed;
+}
+
+#if HIREDIS_MAJOR >= 1
+static void *survey_array(const redisReadTask *task, size_t count)
+#else
+static void *survey_array(const redisReadTask *task, int count)
+#endif
+{
+    (void)task;
+    (void)count;
+    return &surveyed;
+}
+
+static void *survey_number(const redisReadTask *task, long long number)
+{
+    (void)task;
+    (void)number;
+    return &surveyed;
+}
+
+static void *survey_nothing(const redisReadTask *task)
+{
+    (void)task;
+    return &surveyed;
+}
+
+/* Also for the reply that was under way when these functions were put in. */
+static void survey_free(void *value)
+{
+    if (value != &surveyed)
+        freeReplyObject(value);
+}
+
+static redisReplyObjectFunctions survey_functions = {
+    .createString = survey_text,
+    .createArray = survey_array,
+    .createInteger = survey_number,
+    .createNil = survey_nothing,
+    .freeObject = survey_free,
+};
+
+static void on_survey(redisAsyncContext *context, void *data, void *unused)
+{
+    struct dial *dial = context->data;
+
+    (void)unused;
+    if (dial->over)
+        return;
+    if (!data) {
+        note_failure(dial, context->c.errstr[0] ? context->c.errstr
+                                                : "the server closed the connection at COMMAND");
+        return; /* hiredis is freeing the context already */
+    }
+    dial->surveying = false;
+    survey_end(dial->survey);
+    note_success(dial, &context->c);
+    redisAsyncFree(context);
+}
+
+/* True: COMMAND was sent, and the dial goes on, or it has failed. */
+static bool begin_survey(struct dial *dial)
+{
+    redisReader *reader = dial->context->c.reader;
+    const char *words[] = {"COMMAND"};
+
+    if (!dial->survey || reader->pos < reader->len || !survey_begin(dial->survey))
+        return false;
+    dial->surveying = true;
+    reader->fn = &survey_functions;
+    reader->privdata = dial->survey;
+    if (send_command(dial, on_survey, 1, words, NULL) != 0)
+        note_failure(dial, strerror(ENOMEM));
+    return true;
+}
+
+/* ---- the handshake ---- */
+
 static void on_reply(redisAsyncContext *context, void *data, void *unused)
 {
     struct dial *dial = context->data;
@@ -184,11 +302,13 @@ static void on_reply(redisAsyncContext *context, void *data, void *unused)
         note_failure(dial, reply->str);
     else if (reply->type != REDIS_REPLY_STATUS)
         note_failure(dial, "the server's reply is not one that Redis gives");
-    else if (--dial->replies == 0)
+    else if (--dial->replies == 0 && !begin_survey(dial))
         note_success(dial, &context->c);
     if (dial->over)
         redisAsyncFree(context);
 }
+
+/* ---- the end ---- */
 
 /* What a lent socket looks like: blocking, and, over TCP, without delay and noticing a dead peer.
  */
@@ -218,6 +338,8 @@ static void dispose(struct dial *dial)
     dial->over = true;
     if (dial->context)
         redisAsyncFree(dial->context);
+    if (dial->surveying)
+        survey_fail(dial->survey);
     sd_event_source_disable_unref(dial->timer);
     if (dial->fd >= 0)
         close(dial->fd);
@@ -280,25 +402,21 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
 
     (void)source;
     (void)usec;
+    if (dial->surveying)
+        note_failure(dial, "no answer to COMMAND within connect_timeout");
     note_failure(dial, dial->events & EPOLLOUT ? "connecting took longer than connect_timeout"
                                                : "no answer within connect_timeout");
     conclude(dial);
     return 0;
 }
 
-/*
- * Without memory for the callback, hiredis before 1.0 says that all is well, and asserts when the
- * reply comes. So we look whether it is on its list.
- */
-static int send_command(struct dial *dial, int count, const char **words, const size_t *sizes)
+/* A command of the handshake. */
+static int send_part(struct dial *dial, int count, const char **words, const size_t *sizes)
 {
-    const redisCallback *last = dial->context->replies.tail;
+    int result = send_command(dial, on_reply, count, words, sizes);
 
-    if (redisAsyncCommandArgv(dial->context, on_reply, NULL, count, words, sizes) != REDIS_OK ||
-        !dial->context->replies.tail || dial->context->replies.tail == last)
-        return -ENOMEM;
-    dial->replies++;
-    return 0;
+    dial->replies += result == 0;
+    return result;
 }
 
 /* All commands at once: one round trip. hiredis writes them when the connection is there. */
@@ -317,15 +435,15 @@ static int send_handshake(struct dial *dial, const struct dial_target *target)
 
     snprintf(db, sizeof db, "%u", target->db);
     if (target->password && target->username)
-        result = send_command(dial, 3, login, login_sizes);
+        result = send_part(dial, 3, login, login_sizes);
     else if (target->password)
-        result = send_command(dial, 2, short_login, short_login_sizes);
+        result = send_part(dial, 2, short_login, short_login_sizes);
     if (result == 0 && target->db != 0)
-        result = send_command(dial, 2, select, NULL);
+        result = send_part(dial, 2, select, NULL);
     if (result == 0)
-        result = send_command(dial, 3, name, NULL);
+        result = send_part(dial, 3, name, NULL);
     if (result == 0)
-        result = send_command(dial, 1, ping, NULL);
+        result = send_part(dial, 1, ping, NULL);
     return result;
 }
 
@@ -400,6 +518,7 @@ int dial_start(struct dialler *dialler, const struct dial_target *target, dial_d
     made->dialler = dialler;
     made->fd = -1;
     made->tcp = target->host != NULL;
+    made->survey = target->survey;
     made->done = done;
     made->owner = context;
     dialler->active++;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Opening one connection to Redis: connect, log in, SELECT, name it, and PING as the proof, all
- * pipelined, with hiredis' asynchronous calls on sd-event. What comes out is a plain blocking
- * socket, ready to be lent, or a sentence that says what went wrong. The only part of the broker
- * that knows addresses, TCP and hiredis.
+ * pipelined, with hiredis' asynchronous calls on sd-event; then COMMAND, where a survey is due. What
+ * comes out is a plain blocking socket, ready to be lent, or a sentence that says what went wrong.
+ * The only part of the broker that knows addresses, TCP and hiredis.
  *
  * The dialler also keeps the number of dials under way in the whole broker at its limit: who wants
  * to dial asks for a turn, and turns are given in the order of asking.
@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
+#include "broker/survey.h"
 
 #define DIAL_ERROR_SIZE 128u
 
@@ -43,7 +44,8 @@ struct dial_target {
     const char *password; /* NULL: no login */
     size_t password_size;
     const char *client_name;
-    uint32_t timeout_ms; /* for everything together */
+    uint32_t timeout_ms;   /* for everything together */
+    struct survey *survey; /* answered if it is due; must outlive the dial. NULL: none */
 };
 
 struct dial;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include "lendis/mailbox.h"
 
@@ -71,6 +72,8 @@ static void update_backend(struct broker_pool *pool)
         now = BACKEND_DOWN;
     if (now == before)
         return;
+    if (now == BACKEND_DOWN)
+        survey_renew(&pool->survey);
     shm_store32(&pool->owner.catalog->backend, now);
     pool->site->changed(pool->site->context);
 }
@@ -120,6 +123,11 @@ static void note_failure(struct broker_pool *pool, bool probe, const char *error
     snprintf(entry->last_error, sizeof entry->last_error, "%s", error);
     catalog_write_end(entry);
 
+    if (pool->survey.failures == SURVEY_TRIES && !pool->survey.due)
+        log_limited(&pool->survey_limit, LOG_LEVEL_WARNING,
+                    "pool %s: %s does not answer COMMAND; what it says of blocking commands stays "
+                    "unknown",
+                    pool->config->name, pool->config->redis.text);
     if (pool->failures == 0)
         log_limited(&pool->health_limit, LOG_LEVEL_WARNING,
                     "pool %s: cannot open a connection to %s: %s (%u open); trying again",
@@ -221,6 +229,9 @@ static bool wants_dial(const struct broker_pool *pool)
 {
     if (pool->draining || pool->holding || pool->paused)
         return false;
+    /* One at a time until it is known which commands may share a connection. */
+    if (pool->survey.due && pool->owner.dialling > 0)
+        return false;
     if (pool->failures > 0) {
         /* One at a time, and always one: how else would anybody learn that Redis is back. */
         if (pool->owner.dialling > 0)
@@ -260,6 +271,7 @@ static void dial_next(struct dial_turn *turn)
         .password_size = config->password_size,
         .client_name = pool->client_name,
         .timeout_ms = config->connect_timeout_ms,
+        .survey = &pool->survey,
     };
     struct broker_connection *connection;
     char error[DIAL_ERROR_SIZE];
@@ -279,6 +291,48 @@ static void dial_next(struct dial_turn *turn)
         note_failure(pool, connection->probe, error);
     }
     refill(pool);
+}
+
+/* ---- commands ---- */
+
+/* Tells workers which commands may not share a connection, as far as they do not know it by
+ * themselves. */
+static void publish_commands(struct broker_pool *pool)
+{
+    struct catalog_pool *entry = pool->owner.catalog;
+    char text[CATALOG_COMMANDS_SIZE];
+    size_t size;
+    bool all;
+
+    size = survey_publish(&pool->survey, pool->config->exclusive_commands, text, &all);
+    if (!all)
+        log_limited(&pool->survey_limit, LOG_LEVEL_WARNING,
+                    "pool %s: more commands block than there is room for; list those that matter "
+                    "in exclusive_commands",
+                    pool->config->name);
+    if (memcmp(text, entry->commands, sizeof text) == 0)
+        return;
+    log_line(LOG_LEVEL_INFO, "pool %s: commands other than in lendis' own table: %s",
+             pool->config->name, size > 0 ? text : "none");
+    catalog_write_begin(entry);
+    memcpy(entry->commands, text, sizeof text);
+    shm_store32(&entry->commands_size, (uint32_t)size);
+    catalog_write_end(entry);
+}
+
+static void on_dialled(struct broker_connection *connection)
+{
+    struct broker_pool *pool = pool_of(connection);
+
+    if (!pool->survey.fresh)
+        return;
+    pool->survey.fresh = false;
+    if (pool->survey.refused)
+        log_limited(&pool->survey_limit, LOG_LEVEL_NOTICE,
+                    "pool %s: the Redis user may not use COMMAND; what the server says of blocking "
+                    "commands stays unknown",
+                    pool->config->name);
+    publish_commands(pool);
 }
 
 static void on_opened(struct broker_connection *connection)
@@ -308,6 +362,8 @@ static void on_lost(struct broker_connection *connection)
                 pool->config->name, connection->index);
     pool->churn = clock_ms() - connection->opened_ms < CHURN_MS ? pool->churn + 1 : 0;
     connection_close(connection);
+    if (pool->owner.open == 0)
+        survey_renew(&pool->survey); /* it may be restarting, with other modules */
     pool->resolved = false; /* perhaps the name means another host by now */
     update_backend(pool);
     /* A server that lets us in and throws us out again, twice over: not as fast as we can. */
@@ -493,15 +549,30 @@ static void look_over(struct broker_pool *pool)
     refill(pool);
 }
 
+/*
+ * Empties the doorbell. Its O_NONBLOCK is shared with all workers, and one of them can take it away,
+ * and the ring too, before we read: RWF_NOWAIT is ours alone (preadv2(2); eventfd(2) has it since
+ * Linux 5.8). False: it did not ring.
+ */
+static bool take_ring(int doorbell)
+{
+    uint64_t rings;
+    struct iovec part = {.iov_base = &rings, .iov_len = sizeof rings};
+    ssize_t got = preadv2(doorbell, &part, 1, -1, RWF_NOWAIT);
+
+    if (got < 0 && errno == EOPNOTSUPP)
+        got = read(doorbell, &rings, sizeof rings);
+    return got > 0;
+}
+
 static int on_bell(sd_event_source *source, int fd, uint32_t events, void *context)
 {
     struct broker_pool *pool = context;
-    uint64_t rings;
 
     (void)source;
     (void)events;
     /* Emptied before the look, so that whoever rings during it is not missed. */
-    if (read(fd, &rings, sizeof rings) < 0)
+    if (!take_ring(fd))
         return 0;
     pool->asked = true;
     if (pool->draining)
@@ -764,6 +835,7 @@ static void publish(struct broker_pool *pool)
     entry->command_timeout_ms = config->command_timeout_ms;
     entry->segment_pool = pool->index;
     catalog_write_end(entry);
+    publish_commands(pool);
 }
 
 static int make_timer(struct broker_pool *pool, sd_event_source **timer,
@@ -826,6 +898,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         .owner = {.event = site->event,
                   .dialler = site->dialler,
                   .catalog = &site->catalog->pools[index],
+                  .dialled = on_dialled,
                   .opened = on_opened,
                   .failed = on_failed,
                   .lost = on_lost,
@@ -847,6 +920,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         return result;
     }
     publish(pool);
+    survey_renew(&pool->survey);
     refill(pool);
     return 0;
 }

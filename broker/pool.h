@@ -6,7 +6,8 @@
  *
  * Connections are opened as they are needed: as many as are out, and beyond them min_idle or as
  * many as wait, up to size. A pool whose Redis cannot be reached has one dial under way at a time,
- * with exponential backoff and full jitter. Upholds I1, I5, I6 and I7 as far as they are the
+ * with exponential backoff and full jitter. When it comes up, its first connection asks the server
+ * about its commands before any is lent (survey.h). Upholds I1, I5, I6 and I7 as far as they are the
  * broker's.
  */
 #ifndef LENDIS_BROKER_POOL_H
@@ -45,6 +46,7 @@ struct broker_pool {
     sd_event_source *repair; /* end of `paused` */
 
     struct dial_turn turn;
+    struct survey survey;
     char client_name[CATALOG_NAME_SIZE + 8];
     bool holding; /* no dial before `retry` */
     bool paused;  /* too much is scribbled; no look before `repair` */
@@ -58,6 +60,7 @@ struct broker_pool {
     struct log_limit health_limit;
     struct log_limit spoil_limit;
     struct log_limit lost_limit;
+    struct log_limit survey_limit;
 
     bool numeric;  /* the host needs no lookup, or there is none */
     bool resolved; /* `addresses` can be used */

@@ -437,6 +437,26 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
     return result;
 }
 
+void attachment_classify(const struct attachment *attachment, const char *request, size_t size,
+                         struct command *command)
+{
+    const struct catalog_pool *entry = &attachment->catalog.pools[attachment->pool_index];
+    uint32_t before, count;
+
+    if (atomic_load_explicit(&entry->commands_size, memory_order_relaxed) == 0)
+        return;
+    /* Read where it stands, so that a change counts at once. The request is whole commands, as it
+     * was before. A broker that died while it wrote leaves what it wrote so far. */
+    for (int looks = 0; looks < 1000; looks++) {
+        before = atomic_load_explicit(&entry->version, memory_order_acquire);
+        command_parse(request, size, entry->commands, command, &count);
+        atomic_thread_fence(memory_order_acquire);
+        if ((before & 1) == 0 &&
+            before == atomic_load_explicit(&entry->version, memory_order_relaxed))
+            return;
+    }
+}
+
 void attachment_ring(const struct attachment *attachment)
 {
     uint64_t one = 1;

@@ -147,6 +147,13 @@ void attachment_inherit(struct attachment *attachment);
 int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_t generation,
                           int *fd);
 
+/*
+ * `command`, of `request`, as the pool's server and configuration have it, where they differ from
+ * the built-in table. They rarely do, and then this is a load.
+ */
+void attachment_classify(const struct attachment *attachment, const char *request, size_t size,
+                         struct command *command);
+
 /* Wakes the broker: connections were returned, or waiters need more of them. */
 void attachment_ring(const struct attachment *attachment);
 

@@ -417,6 +417,7 @@ static bool hand_on(struct combiner *combiner)
     }
     note_wake(combiner, successor);
     wake_noted(combiner);
+    attachment_count(combiner->attachment, COUNTER_takeovers, 1);
     lease_forget(combiner->lease);
     combiner->lease = NULL;
     return true;
@@ -603,6 +604,9 @@ static bool begin_batch(struct combiner *combiner)
         return false;
     }
     begin_reply(combiner);
+    attachment_count(combiner->attachment, COUNTER_batches, 1);
+    attachment_count(combiner->attachment, COUNTER_handed,
+                     combiner->count - (combiner->answered ? 0 : 1));
     if (combiner->answered)
         combiner->progress_ns = clock_now_ns();
     return true;

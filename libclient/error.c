@@ -38,6 +38,9 @@ LENDIS_PUBLIC const char *lendis_strerror(int result)
         return "too many open files in this process (RLIMIT_NOFILE)";
     case -ENOMEM:
         return "no memory";
+    case -EOPNOTSUPP:
+        return "this command makes sense only on a connection that one keeps: take a lease "
+               "(lendis_acquire) and use lendis_lease_command";
     case -EPROTO:
         return "the other side does not speak the protocol";
     default: {

@@ -200,7 +200,7 @@ int exec_failure(struct attachment *attachment, const struct command *command, b
 int call_init(struct call *call, const char *request, size_t size, const struct reply_sink *sink)
 {
     *call = (struct call){.request = request, .size = size, .sink = sink};
-    return command_parse(request, size, &call->command, &call->replies);
+    return command_parse(request, size, NULL, &call->command, &call->replies);
 }
 
 /* What is left of a call whose request could not be sent whole. */
@@ -250,13 +250,6 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
     return 0;
 }
 
-/* May this command go over a connection together with others'? */
-static bool may_share(const struct command *command)
-{
-    return !(command->flags & (COMMAND_BLOCKING | COMMAND_SESSION)) &&
-           command->kind == COMMAND_OTHER;
-}
-
 /* One attempt on a connection of its own. */
 static int exec_alone(struct attachment *attachment, const struct call *call,
                       int64_t wait_deadline_ns)
@@ -297,12 +290,13 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
 {
     int64_t wait_deadline_ns = 0;
     struct call call;
-    bool first = true, share;
+    bool first = true, share = false;
     int dead = 0, result;
 
     if (call_init(&call, request, size, sink) != 0)
         return -EINVAL;
-    share = may_share(&call.command);
+    if (command_needs_lease(&call.command, call.replies))
+        return -EOPNOTSUPP;
     /* A connection that cannot be had is waited for up to the limit; dead ones are counted. */
     do {
         struct attachment *attachment;
@@ -311,6 +305,8 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
         if (result != 0)
             return lease_attach_result(result);
         if (first) {
+            attachment_classify(attachment, request, size, &call.command);
+            share = command_may_share(&call.command);
             call.deadline_ns = timeout_ms > 0 ? clock_deadline_ns(timeout_ms)
                                               : exec_reply_deadline(attachment, &call.command);
             if (timeout_ms != 0)

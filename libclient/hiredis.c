@@ -160,6 +160,7 @@ static redisReply *command_on_lease(struct lendis_lease *lease, const char *requ
         last_result = lease->broken ? LENDIS_E_DOWN : -EINVAL;
         return NULL;
     }
+    attachment_classify(lease->attachment, request, size, &call.command);
     call.deadline_ns = exec_reply_deadline(lease->attachment, &call.command);
     reading.reader = reader_take(pool);
     return reading_finish(&reading, exec_on_lease(lease, &call));

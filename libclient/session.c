@@ -36,9 +36,9 @@ void session_follow_request(struct session *session, const char *request, size_t
     struct command command;
     size_t at = 0;
 
-    if (command_next(request, size, &at, &command) != 0)
+    if (command_next(request, size, NULL, &at, &command) != 0)
         return;
     session_follow(session, &command, error && at == size);
-    while (at < size && command_next(request, size, &at, &command) == 0)
+    while (at < size && command_next(request, size, NULL, &at, &command) == 0)
         session_follow(session, &command, false);
 }

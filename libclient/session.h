@@ -8,7 +8,7 @@
 #define LENDIS_SESSION_H
 
 #include <stdbool.h>
-#include "command.h"
+#include "shared/command.h"
 
 struct session {
     bool multi;   /* MULTI without EXEC or DISCARD */

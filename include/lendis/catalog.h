@@ -22,10 +22,11 @@
 #include "lendis/counters.h"
 #include "lendis/segment.h"
 
-#define LENDIS_CATALOG_MAGIC UINT64_C(0x31474c5441434c44) /* "DLCATLG1" */
-#define CATALOG_MAX_POOLS    64u
-#define CATALOG_CONFIG_SIZE  32768u
-#define CATALOG_NAME_SIZE    64u
+#define LENDIS_CATALOG_MAGIC  UINT64_C(0x31474c5441434c44) /* "DLCATLG1" */
+#define CATALOG_MAX_POOLS     64u
+#define CATALOG_CONFIG_SIZE   32768u
+#define CATALOG_NAME_SIZE     64u
+#define CATALOG_COMMANDS_SIZE 512u
 /* The name under which the memfds show in /proc/PID/fd; tools find the broker's by it. */
 #define CATALOG_MEMFD_NAME "lendis-catalog"
 #define SEGMENT_MEMFD_NAME "lendis-pool"
@@ -67,7 +68,7 @@ struct catalog_pool {
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms; /* 0: none */
     uint32_t segment_pool;       /* index of this entry, as in the segment header */
-    uint32_t reserved32;
+    shm_u32 commands_size;       /* of `commands`, without its end; 0: nothing differs */
     /* Counted by the broker. */
     shm_u64 opened;                  /* connections made ready */
     shm_u64 closed;                  /* connections closed, for whatever reason */
@@ -79,6 +80,9 @@ struct catalog_pool {
     shm_u64 deaths;                  /* workers that went without detaching */
     shm_u64 denied;                  /* attach requests refused */
     shm_u64 departed[COUNTER_COUNT]; /* what departed workers had counted */
+    /* Which commands may not share a connection, where that is not as lendis' own table has it:
+     * names with marks, see shared/command.h. Always ends with a zero byte. */
+    char commands[CATALOG_COMMANDS_SIZE];
 };
 _Static_assert(sizeof(struct catalog_pool) % 64 == 0, "layout");
 

@@ -9,16 +9,19 @@
 
 /* clang-format off */
 #define COUNTERS(COUNTER) \
-    COUNTER(leases,      "leases",       "Connections leased, at once or after waiting.") \
-    COUNTER(waits,       "waits",        "Leases that had to wait because all connections were busy.") \
-    COUNTER(wait_ns,     "nanoseconds",  "Time spent waiting for a lease.") \
-    COUNTER(timeouts,    "calls",        "Waits that ended without a connection. Above 0: the pool is too small or Redis too slow.") \
-    COUNTER(commands,    "commands",     "Commands sent by lendis_command() and lendis_exec().") \
-    COUNTER(fetches,     "descriptors",  "Descriptors fetched from the broker: one per worker, connection and generation.") \
-    COUNTER(returned,    "connections",  "Connections given back unclean and replaced. Growing: a program leaves replies unread or sessions open.") \
-    COUNTER(revoked,     "leases",       "Leases that the broker took back while they were held.") \
-    COUNTER(uncertain,   "commands",     "Commands that were sent and whose outcome is unknown.") \
-    COUNTER(lost,        "connections",  "Connections found dead by the worker that used them.")
+    COUNTER(leases,    "leases",      "Connections leased, at once or after waiting.") \
+    COUNTER(waits,     "waits",       "Calls that had to wait because all connections were busy.") \
+    COUNTER(wait_ns,   "nanoseconds", "Time spent waiting: for a lease, or for a command that was handed over.") \
+    COUNTER(timeouts,  "calls",       "Waits that brought nothing. Above 0: the pool is too small or Redis too slow.") \
+    COUNTER(commands,  "commands",    "Commands sent on a connection that the worker held itself.") \
+    COUNTER(handed,    "commands",    "Commands of other workers that this one sent for them.") \
+    COUNTER(batches,   "batches",     "Writes of one or more commands. commands + handed, divided by it: the batch size.") \
+    COUNTER(takeovers, "takeovers",   "Batches that went on with another worker. Growing: large replies, or a slow Redis.") \
+    COUNTER(fetches,   "descriptors", "Descriptors fetched: one per worker, connection and generation.") \
+    COUNTER(returned,  "connections", "Connections given back unclean. Growing: replies unread, sessions left open.") \
+    COUNTER(revoked,   "leases",      "Leases that the broker took back while they were held.") \
+    COUNTER(uncertain, "commands",    "Commands that were sent and whose outcome is unknown.") \
+    COUNTER(lost,      "connections", "Connections found dead by the worker that used them.")
 /* clang-format on */
 
 enum counter {

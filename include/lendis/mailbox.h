@@ -14,12 +14,13 @@
  *   QUEUED      FREE        the owner: gives up, or got a connection itself
  *   QUEUED      TAKEN       a combiner, for a batch on its connection
  *   TAKEN       DONE        the combiner: the reply is in the mailbox
- *   TAKEN       TAKEOVER    the combiner: the owner shall read on (its reply is large, or time is
- * up) TAKEN       RETRY       the combiner, or the broker for a dead one: it was not sent TAKEN
- * FAILED      likewise: it was sent, and the connection is lost TAKEN       ABANDONED   the owner:
- * deadline, or a lost connection; the mailbox is not its own now ABANDONED   FREE        the
- * combiner, or the broker for a dead one: it will not touch it again DONE, TAKEOVER, RETRY, FAILED
- * -> FREE   the owner
+ *   TAKEN       TAKEOVER    the combiner: the owner shall read on (a large reply, or time is up)
+ *   TAKEN       RETRY       the combiner, or the broker for a dead one: it was not sent
+ *   TAKEN       FAILED      likewise: it was sent, and the connection is lost
+ *   TAKEN       ABANDONED   the owner: deadline, or a lost connection; not its own mailbox now
+ *   ABANDONED   FREE        the combiner, or the broker for a dead one: it touches it no more
+ *   DONE, TAKEOVER,
+ *   RETRY, FAILED  FREE     the owner
  *
  * Upholds I4: between TAKEN and what follows, the mailbox belongs to the combiner, and a late one,
  * stopped for however long, finds that the word is no longer what it put there. An abandoned

@@ -19,11 +19,13 @@
  *   CHECKING(g)         HANDED(s,g)      broker, likewise
  *   HANDED(s,g)         LEASED(w,g)      worker w, the owner of s, picks it up
  *   HANDED(s,g)         what it was      who handed it, when the waiter has left the queue
- *   LEASED(w,g)         CARRIED(s,g)     worker w: slot s shall read on in a batch (mailbox.h); not
- * clean CARRIED(s,g)        LEASED(w,g)      worker w, the owner of s; or who carried it, when s
- * has given up LEASED(w,g)         RETURNED(w,g)    worker w: not clean; the doorbell rings LEASED,
- * HANDED, CARRIED  RECLAIMED(g)     broker: the owner died or lost its right any EMPTY(g+1) broker,
- * after shutdown(2) and close
+ *   LEASED(w,g)         CARRIED(s,g)     worker w: slot s reads on in a batch (mailbox.h); not clean
+ *   CARRIED(s,g)        LEASED(w,g)      worker w, the owner of s
+ *   CARRIED(s,g)        what it was      who carried it, when s has given up
+ *   LEASED(w,g)         RETURNED(w,g)    worker w: not clean; the doorbell rings
+ *   LEASED,
+ *   HANDED, CARRIED     RECLAIMED(g)     broker: the owner died or lost its right
+ *   any                 EMPTY(g+1)       broker, after shutdown(2) and close
  */
 #ifndef LENDIS_WORD_H
 #define LENDIS_WORD_H
@@ -39,8 +41,7 @@ enum word_state {
     WORD_RETURNED = 5,  /* owner = worker index; the broker has to replace it */
     WORD_RECLAIMED = 6, /* the broker took it from its owner */
     WORD_CHECKING = 7,  /* the broker holds it */
-    WORD_CARRIED =
-        8, /* owner = wait slot index; with replies under way, never to be lent as clean */
+    WORD_CARRIED = 8, /* owner = wait slot index; replies are under way: never lent as clean */
     WORD_STATES = 9
 };
 

@@ -17,7 +17,8 @@ bool mail_tell(const struct segment *segment, uint32_t slot, uint64_t ticket)
 {
     uint32_t hint = WAKE_MAIL | (uint32_t)(ticket << 11);
 
-    return shm_exchange32(&segment->slots[slot].wake, hint) == WAKE_ASLEEP;
+    /* As in queue.c: not only over ASLEEP. */
+    return shm_exchange32(&segment->slots[slot].wake, hint) != WAKE_NONE;
 }
 
 void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken)

@@ -125,7 +125,9 @@ static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t tic
 {
     shm_u32 *wake = &segment->slots[slot].wake;
 
-    if (shm_exchange32(wake, wake_make(index, ticket)) == WAKE_ASLEEP)
+    /* Not only over ASLEEP: a process that was stopped on its way here may have put the hint of an
+     * earlier wait over it, and woken that ticket's bit. The owner sleeps on. */
+    if (shm_exchange32(wake, wake_make(index, ticket)) != WAKE_NONE)
         queue_wake(segment, wake_group(ticket), wake_bit(ticket));
 }
 

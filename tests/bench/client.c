@@ -353,3 +353,11 @@ enum client_result client_open(struct client *client, const struct client_option
         pause_ms(10);
     }
 }
+
+void client_close(struct client *client)
+{
+    if (client->context)
+        redisFree(client->context);
+    free(client->value);
+    *client = (struct client){0};
+}

@@ -78,6 +78,9 @@ struct lendis_pool *client_attach(const struct client_options *options, int limi
 enum client_result client_open(struct client *client, const struct client_options *options,
                                struct lendis_pool *pool);
 
+/* Closes what client_open() opened; the pool stays the caller's. */
+void client_close(struct client *client);
+
 /* GETs, or SETs, key `key` and checks the reply. */
 enum client_result client_run(struct client *client, unsigned key, bool set);
 

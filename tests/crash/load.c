@@ -62,6 +62,30 @@ static void failed(struct load *load, const char *what, int result)
          result);
 }
 
+/* A reply was checked. */
+static void counted(struct load *load)
+{
+    atomic_fetch_add(&load->report->commands, 1);
+    atomic_store(&load->report->progress_ms, now_ms());
+}
+
+static bool is_text(const redisReply *reply, const char *text, size_t size)
+{
+    if (!text)
+        return reply->type == REDIS_REPLY_NIL;
+    return (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS) &&
+           reply->len == size && memcmp(reply->str, text, size) == 0;
+}
+
+/* `reply` to `what` is not what it has to be: this text, NULL for a nil. */
+static void wrong(struct load *load, const char *what, const redisReply *reply, const char *text)
+{
+    tell(load, &load->report->wrong,
+         "%s: %s: got type %d, %lld, %zu bytes, \"%.80s\", not \"%.80s\"", load->owner, what,
+         reply->type, reply->integer, reply->len, reply->str ? reply->str : "",
+         text ? text : "nil");
+}
+
 /* Takes the reply to `what`. True if it is this text; NULL, a nil. */
 static bool expect(struct load *load, const char *what, redisReply *reply, const char *text,
                    size_t size)
@@ -72,39 +96,26 @@ static bool expect(struct load *load, const char *what, redisReply *reply, const
         failed(load, what, lendis_pool_error(load->pool, NULL));
         return false;
     }
-    if (text)
-        right = (reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS) &&
-                reply->len == size && memcmp(reply->str, text, size) == 0;
-    else
-        right = reply->type == REDIS_REPLY_NIL;
+    right = is_text(reply, text, size);
     if (!right)
-        tell(load, &load->report->wrong,
-             "%s: %s: got type %d, %zu bytes, \"%.80s\", expected %zu bytes, \"%.80s\"",
-             load->owner, what, reply->type, reply->len, reply->str ? reply->str : "", size,
-             text ? text : "nil");
+        wrong(load, what, reply, text);
     freeReplyObject(reply);
-    atomic_fetch_add(&load->report->commands, 1);
-    atomic_store(&load->report->progress_ms, now_ms());
+    counted(load);
     return right;
 }
 
-static bool expect_number(struct load *load, const char *what, redisReply *reply,
-                          unsigned long long number)
+/* No reply to a write that was handed over: fails unless it is uncertain. True: it is. */
+static bool is_uncertain(struct load *load, const char *what)
 {
-    bool right;
+    int result = lendis_pool_error(load->pool, NULL);
 
-    if (!reply) {
-        failed(load, what, lendis_pool_error(load->pool, NULL));
+    atomic_store(&load->report->progress_ms, now_ms());
+    if (result != LENDIS_E_UNCERTAIN) {
+        failed(load, what, result);
         return false;
     }
-    right = reply->type == REDIS_REPLY_INTEGER && reply->integer == (long long)number;
-    if (!right)
-        tell(load, &load->report->wrong, "%s: %s: got type %d, %lld, \"%.80s\", expected %llu",
-             load->owner, what, reply->type, reply->integer, reply->str ? reply->str : "", number);
-    freeReplyObject(reply);
-    atomic_fetch_add(&load->report->commands, 1);
-    atomic_store(&load->report->progress_ms, now_ms());
-    return right;
+    atomic_fetch_add(&load->report->uncertain, 1);
+    return true;
 }
 
 /* ---- shared keys: whoever reads them knows what is in them ---- */
@@ -194,8 +205,7 @@ static void get_shared_raw(struct load *load)
             memcmp(bytes + head, value, size) != 0)
             tell(load, &load->report->wrong, "%s: lendis_exec: %zu bytes, \"%.*s\"", load->owner,
                  reply_size, reply_size > 80 ? 80 : (int)reply_size, bytes);
-        atomic_fetch_add(&load->report->commands, 1);
-        atomic_store(&load->report->progress_ms, now_ms());
+        counted(load);
     }
     lendis_free(reply);
     redisFreeCommand(request);
@@ -210,38 +220,174 @@ static int own_value(const struct load *load, unsigned key, unsigned long long s
     return snprintf(value, size, "%s:%u is %llu", load->owner, key, serial);
 }
 
-static void set_own(struct load *load)
+static void is_now(struct load_key *key, unsigned long long serial)
 {
-    unsigned key = below(load, LOAD_OWN_KEYS);
-    char value[96];
-
-    own_value(load, key, ++load->serial, value, sizeof value);
-    if (expect(
-            load, "SET of an own key",
-            lendis_command(load->pool, "SET %s:%u %s EX %d", load->owner, key, value, KEEP_SECONDS),
-            "OK", 2))
-        load->values[key] = load->serial;
+    key->serial = serial;
+    key->maybes = 0;
 }
 
-static void get_own(struct load *load)
+/* Checks a value of an own key, and learns from it. */
+static void check_own(struct load *load, const char *what, unsigned number, const redisReply *reply)
 {
-    unsigned key = below(load, LOAD_OWN_KEYS);
+    struct load_key *key = &load->keys[number];
     char value[96];
-    int size = own_value(load, key, load->values[key], value, sizeof value);
 
-    expect(load, "GET of an own key", lendis_command(load->pool, "GET %s:%u", load->owner, key),
-           load->values[key] ? value : NULL, (size_t)size);
+    counted(load);
+    for (unsigned i = 0; i <= key->maybes; i++) {
+        unsigned long long serial = i < key->maybes ? key->maybe[i] : key->serial;
+        int size = own_value(load, number, serial, value, sizeof value);
+
+        if (is_text(reply, serial ? value : NULL, (size_t)size)) {
+            is_now(key, serial);
+            return;
+        }
+    }
+    wrong(load, what, reply, value);
+}
+
+static void get_own(struct load *load, unsigned number)
+{
+    redisReply *reply = lendis_command(load->pool, "GET %s:%u", load->owner, number);
+
+    if (!reply) {
+        failed(load, "GET of an own key", lendis_pool_error(load->pool, NULL));
+        return;
+    }
+    check_own(load, "GET of an own key", number, reply);
+    freeReplyObject(reply);
+}
+
+static void set_own(struct load *load)
+{
+    unsigned number = below(load, LOAD_OWN_KEYS);
+    struct load_key *key = &load->keys[number];
+    redisReply *reply;
+    char value[96];
+
+    if (key->maybes == LOAD_MAYBE_MAX)
+        get_own(load, number);
+    own_value(load, number, ++load->serial, value, sizeof value);
+    reply =
+        lendis_command(load->pool, "SET %s:%u %s EX %d", load->owner, number, value, KEEP_SECONDS);
+    if (reply) {
+        if (expect(load, "SET of an own key", reply, "OK", 2))
+            is_now(key, load->serial);
+    } else if (is_uncertain(load, "SET of an own key") && key->maybes < LOAD_MAYBE_MAX) {
+        key->maybe[key->maybes++] = load->serial;
+    }
+}
+
+/* Checks what an INCR said, and learns from it. */
+static void check_count(struct load *load, const redisReply *reply)
+{
+    unsigned long long got = (unsigned long long)reply->integer;
+
+    counted(load);
+    if (reply->type == REDIS_REPLY_INTEGER && got > load->counter &&
+        got <= load->counter + 1 + load->counter_maybe)
+        load->counter = got;
+    else
+        tell(load, &load->report->wrong,
+             "%s: INCR: got type %d, %lld, expected %llu and up to %u more", load->owner,
+             reply->type, reply->integer, load->counter + 1, load->counter_maybe);
+    load->counter_maybe = 0;
 }
 
 static void count(struct load *load)
 {
-    if (expect_number(load, "INCR", lendis_command(load->pool, "INCR %s:count", load->owner),
-                      load->counter + 1))
-        load->counter++;
-    if (!load->own_counter_expires)
-        load->own_counter_expires = expect_number(
-            load, "EXPIRE",
-            lendis_command(load->pool, "EXPIRE %s:count %d", load->owner, KEEP_SECONDS), 1);
+    redisReply *reply = lendis_command(load->pool, "INCR %s:count", load->owner);
+
+    if (reply)
+        check_count(load, reply);
+    else
+        load->counter_maybe += is_uncertain(load, "INCR") ? 1 : 0;
+    if (reply)
+        freeReplyObject(reply);
+    if (load->own_counter_expires)
+        return;
+    reply = lendis_command(load->pool, "EXPIRE %s:count %d", load->owner, KEEP_SECONDS);
+    load->own_counter_expires = true;
+    if (reply)
+        freeReplyObject(reply);
+    else
+        is_uncertain(load, "EXPIRE");
+}
+
+/* ---- pipelines ---- */
+
+#define PIPELINE_MAX 6u
+
+static struct lendis_pipeline *pipeline_new(struct load *load)
+{
+    struct lendis_pipeline *made = lendis_pipeline_new(load->pool);
+
+    if (!made)
+        give_up("no memory");
+    return made;
+}
+
+/* True if it has `count` replies. */
+static bool is_array(struct load *load, const redisReply *reply, unsigned length)
+{
+    bool right = reply->type == REDIS_REPLY_ARRAY && reply->elements == length;
+
+    if (!right)
+        tell(load, &load->report->wrong, "%s: pipeline: got type %d, %zu elements, \"%.80s\"",
+             load->owner, reply->type, reply->elements, reply->str ? reply->str : "");
+    return right;
+}
+
+/* Reads: they succeed. */
+static void pipeline_of_reads(struct load *load)
+{
+    unsigned length = 1 + below(load, PIPELINE_MAX), numbers[PIPELINE_MAX];
+    struct lendis_pipeline *pipeline = pipeline_new(load);
+    char *value = shared_buffer();
+    redisReply *reply;
+
+    for (unsigned i = 0; i < length; i++) {
+        numbers[i] = i % 2 ? below(load, LOAD_OWN_KEYS) : pick_shared(load);
+        if (i % 2)
+            lendis_pipeline_append(pipeline, "GET %s:%u", load->owner, numbers[i]);
+        else
+            lendis_pipeline_append(pipeline, "GET shared:%u", numbers[i]);
+    }
+    reply = lendis_pipeline_exec(pipeline);
+    if (!reply)
+        failed(load, "pipeline of reads", lendis_pool_error(load->pool, NULL));
+    for (unsigned i = 0; reply && is_array(load, reply, length) && i < length; i++) {
+        const redisReply *each = reply->element[i];
+
+        shared_value(numbers[i], value);
+        if (i % 2)
+            check_own(load, "GET in a pipeline", numbers[i], each);
+        else if (!is_text(each, value, shared_size(numbers[i])))
+            wrong(load, "shared GET in a pipeline", each, "its value");
+        counted(load);
+    }
+    if (reply)
+        freeReplyObject(reply);
+    lendis_pipeline_free(pipeline);
+    free(value);
+}
+
+/* Writes: all, some or none of an uncertain one were executed. */
+static void pipeline_of_writes(struct load *load)
+{
+    unsigned length = 1 + below(load, PIPELINE_MAX);
+    struct lendis_pipeline *pipeline = pipeline_new(load);
+    redisReply *reply;
+
+    for (unsigned i = 0; i < length; i++)
+        lendis_pipeline_append(pipeline, "INCR %s:count", load->owner);
+    reply = lendis_pipeline_exec(pipeline);
+    if (!reply)
+        load->counter_maybe += is_uncertain(load, "pipeline of writes") ? length : 0;
+    for (unsigned i = 0; reply && is_array(load, reply, length) && i < length; i++)
+        check_count(load, reply->element[i]);
+    if (reply)
+        freeReplyObject(reply);
+    lendis_pipeline_free(pipeline);
 }
 
 /* ---- leases ---- */
@@ -321,7 +467,7 @@ static void transaction(struct load *load)
         reply->element[1] = NULL;
         reply->elements = 1;
         if (expect(load, "GET in EXEC", inner, value, (size_t)size))
-            load->values[key] = load->serial;
+            is_now(&load->keys[key], load->serial);
     }
     if (reply)
         freeReplyObject(reply);
@@ -433,14 +579,18 @@ void load_step(struct load *load)
 {
     unsigned dice = below(load, 1000);
 
-    if (dice < 300)
+    if (dice < 280)
         get_shared(load);
-    else if (dice < 500)
+    else if (dice < 480)
         set_own(load);
-    else if (dice < 700)
-        get_own(load);
-    else if (dice < 800)
+    else if (dice < 680)
+        get_own(load, below(load, LOAD_OWN_KEYS));
+    else if (dice < 770)
         count(load);
+    else if (dice < 800)
+        pipeline_of_reads(load);
+    else if (dice < 820)
+        pipeline_of_writes(load);
     else if (dice < 840)
         get_shared_raw(load);
     else if (dice < 920)

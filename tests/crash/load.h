@@ -5,6 +5,9 @@
  * who knows what comes next, an ECHO is never the same twice. So a reply that was meant for another
  * command or another worker shows as what it is (I4).
  *
+ * A write that was handed over and whose combiner died is uncertain: executed or not, but if so
+ * before whatever its owner sends next. The oracle knows both outcomes until a reply tells.
+ *
  * Each process, each of its threads and each forked child is an owner of its own.
  */
 #ifndef LENDIS_TESTS_CRASH_LOAD_H
@@ -19,11 +22,13 @@
 
 #define LOAD_SHARED_KEYS 16u
 #define LOAD_OWN_KEYS    4u
+#define LOAD_MAYBE_MAX   6u
 
 /* Of one place in the crew, in shared memory: goes on over the processes that have that place. */
 struct load_report {
     atomic_ullong commands;   /* replies that were checked */
     atomic_ullong leases;     /* exclusive ones */
+    atomic_ullong uncertain;  /* writes of which that is the result */
     atomic_ullong timeouts;   /* of leases with a short limit: part of the game */
     atomic_ullong replaced;   /* connections given back as unclean or broken */
     atomic_ullong children;   /* forked */
@@ -35,14 +40,22 @@ struct load_report {
     char text[400];           /* the first problem, for people */
 };
 
+/* What an owner knows of its key: a serial number, 0 for no value, and the uncertain ones since. */
+struct load_key {
+    unsigned long long serial;
+    unsigned long long maybe[LOAD_MAYBE_MAX];
+    unsigned maybes;
+};
+
 struct load {
     struct lendis_pool *pool;
     struct load_report *report;
     pid_t nursery; /* a process group for forked children; 0: no children */
     uint64_t random;
     char owner[40];
-    unsigned long long values[LOAD_OWN_KEYS]; /* serial number of the last SET; 0: none */
+    struct load_key keys[LOAD_OWN_KEYS];
     unsigned long long counter;
+    unsigned counter_maybe; /* so many more, perhaps */
     unsigned long long serial;
     bool own_counter_expires;
 };

@@ -13,8 +13,6 @@
 
 #define PEER_LEASES_MAX 64
 
-enum peer_order { PEER_LEASE, PEER_RELEASE };
-
 struct peer_request {
     enum peer_order order;
     unsigned count;
@@ -28,6 +26,8 @@ struct peer_state {
     struct lendis_lease *leases[PEER_LEASES_MAX];
     unsigned held;
     unsigned long serial; /* no two ECHOs are alike */
+    long long counter;    /* what the last INCR said */
+    long long maybe;      /* uncertain ones since */
 };
 
 void peer_init(struct peer *peer, const char *name)
@@ -97,6 +97,50 @@ static void release(struct peer_state *state, const struct peer_request *request
     }
 }
 
+static void read_value(struct peer_state *state, redisReply *reply, struct peer_answer *answer)
+{
+    if (reply->type == REDIS_REPLY_STRING && strcmp(reply->str, PEER_VALUE) == 0)
+        return;
+    answer->result = -EBADMSG;
+    snprintf(answer->text, sizeof answer->text, "%s: GET %s got %.80s", state->name, PEER_KEY,
+             reply->str ? reply->str : "no text");
+}
+
+static void read_count(struct peer_state *state, redisReply *reply, struct peer_answer *answer)
+{
+    if (reply->type == REDIS_REPLY_INTEGER && reply->integer > state->counter &&
+        reply->integer <= state->counter + 1 + state->maybe) {
+        state->counter = reply->integer;
+    } else {
+        answer->result = -EBADMSG;
+        snprintf(answer->text, sizeof answer->text, "%s: INCR got %lld %.40s, not %lld",
+                 state->name, reply->integer, reply->str ? reply->str : "", state->counter + 1);
+    }
+    state->maybe = 0;
+}
+
+static void command(struct peer_state *state, const struct peer_request *request,
+                    struct peer_answer *answer)
+{
+    redisReply *reply = request->order == PEER_READ
+                            ? lendis_command(state->pool, "GET %s", PEER_KEY)
+                            : lendis_command(state->pool, "INCR %s:%d", state->name, (int)getpid());
+
+    answer->count = 1;
+    if (!reply) {
+        answer->result = lendis_pool_error(state->pool, NULL);
+        state->maybe += answer->result == LENDIS_E_UNCERTAIN && request->order == PEER_WRITE;
+        snprintf(answer->text, sizeof answer->text, "%s: command: %s", state->name,
+                 lendis_strerror(answer->result));
+        return;
+    }
+    if (request->order == PEER_READ)
+        read_value(state, reply, answer);
+    else
+        read_count(state, reply, answer);
+    freeReplyObject(reply);
+}
+
 int peer_run(struct peer *peer, const char *socket_path, const char *pool_name)
 {
     struct peer_state state = {.name = peer->name};
@@ -116,8 +160,10 @@ int peer_run(struct peer *peer, const char *socket_path, const char *pool_name)
 
         if (request.order == PEER_LEASE)
             lease(&state, &request, &answer);
-        else
+        else if (request.order == PEER_RELEASE)
             release(&state, &request, &answer);
+        else
+            command(&state, &request, &answer);
         if (answer.when_ns == 0)
             answer.when_ns = now_ns();
         if (send(peer->other_link, &answer, sizeof answer, MSG_NOSIGNAL) < 0)
@@ -159,7 +205,7 @@ static void ask(struct peer *peer, const struct peer_request *request)
     if (send(peer->link, request, sizeof *request, MSG_NOSIGNAL) < 0)
         give_up("%s is gone: %s", peer->name, strerror(errno));
     peer->asked = true;
-    peer->leasing = request->order == PEER_LEASE;
+    peer->order = request->order;
 }
 
 void peer_ask_lease(struct peer *peer, unsigned count, int timeout_ms)
@@ -170,6 +216,11 @@ void peer_ask_lease(struct peer *peer, unsigned count, int timeout_ms)
 void peer_ask_release(struct peer *peer, unsigned count)
 {
     ask(peer, &(struct peer_request){PEER_RELEASE, count, 0});
+}
+
+void peer_ask_command(struct peer *peer, enum peer_order order)
+{
+    ask(peer, &(struct peer_request){order, 1, 0});
 }
 
 bool peer_answered(const struct peer *peer)
@@ -187,9 +238,9 @@ bool peer_answer(struct peer *peer, struct peer_answer *answer, int limit_ms)
     if (got != sizeof *answer)
         give_up("%s is gone", peer->name);
     peer->asked = false;
-    if (peer->leasing)
+    if (peer->order == PEER_LEASE)
         peer->held += answer->count;
-    else
+    else if (peer->order == PEER_RELEASE)
         peer->held -= answer->count;
     return true;
 }

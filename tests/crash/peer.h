@@ -1,28 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A well-behaved worker process that leases and gives back on order, while another one crashes. A
- * lease counts only when an ECHO on it comes back right: a connection that another worker left
- * unclean shows here.
+ * A well-behaved worker process that leases, gives back and sends commands on order, while another
+ * one crashes. A lease counts only when an ECHO on it comes back right: a connection that another
+ * worker left unclean shows here. So does a reply that was meant for another's command.
  */
 #ifndef LENDIS_TESTS_CRASH_PEER_H
 #define LENDIS_TESTS_CRASH_PEER_H
 
 #include "tests/support/support.h"
 
+enum peer_order { PEER_LEASE, PEER_RELEASE, PEER_READ, PEER_WRITE };
+
+/* What PEER_READ and a subject that reads find: put there by the watching process. */
+#define PEER_KEY   "peer:value"
+#define PEER_VALUE "the value of peer:value"
+
 struct peer {
     const char *name;
     pid_t pid;
-    uint32_t worker; /* its index, = its wait slot */
-    int link;        /* ours */
-    int other_link;  /* the peer's */
-    bool asked;      /* an answer is outstanding */
-    bool leasing;    /* to an order to lease */
-    unsigned held;   /* as of the last answer */
+    uint32_t worker;       /* its index, = its wait slot */
+    int link;              /* ours */
+    int other_link;        /* the peer's */
+    bool asked;            /* an answer is outstanding */
+    enum peer_order order; /* the last one */
+    unsigned held;         /* as of the last answer */
 };
 
 struct peer_answer {
-    int result;      /* as lendis_acquire(); -EBADMSG, a wrong reply */
-    unsigned count;  /* how many were leased or given back */
+    int result;      /* as lendis_acquire() or lendis_pool_error(); -EBADMSG, a wrong reply */
+    unsigned count;  /* how many were leased, given back or answered */
     int64_t when_ns; /* CLOCK_MONOTONIC, at the end */
     char text[160];
 };
@@ -38,6 +44,9 @@ void peer_close(struct peer *peer);
 /* Orders to lease `count` more, waiting at most timeout_ms for each, or to give `count` back. */
 void peer_ask_lease(struct peer *peer, unsigned count, int timeout_ms);
 void peer_ask_release(struct peer *peer, unsigned count);
+
+/* Orders a command, PEER_READ or PEER_WRITE. A write is an INCR; the peer knows what comes next. */
+void peer_ask_command(struct peer *peer, enum peer_order order);
 
 /* True if the answer is there. */
 bool peer_answered(const struct peer *peer);

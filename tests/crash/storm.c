@@ -8,7 +8,9 @@
  * live worker failed, every worker goes on (I7), the pool is full (I6), and broker, workers and
  * Redis have as many descriptors and connections as at the start (I8).
  *
- * Environment: STRESS_SECONDS (30), STORM_WORKERS (56), STORM_SEED (random, printed).
+ * Environment: STRESS_SECONDS (30), STORM_WORKERS (56), STORM_CONNECTIONS (8), STORM_THINK (3000,
+ * in microseconds: a worker rests for up to so long after every other command), STORM_SEED (random,
+ * printed).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -22,7 +24,7 @@
 #include <unistd.h>
 #include "tests/crash/load.h"
 
-#define SIZE        8u /* connections of the pool */
+#define SIZE_LIMIT  64u
 #define KILL_MS     10
 #define STOP_EVERY  50u /* kills */
 #define STOP_LENGTH 5u  /* kills */
@@ -31,8 +33,6 @@
 #define THREADED(number) ((number) % 4 == 3)
 /* When nobody is killed any more, everybody gets on within this time. */
 #define PROGRESS_MS 1000
-/* A worker thinks for up to so long after every other command. */
-#define THINK_US 3000u
 
 static struct {
     struct redis_server redis;
@@ -43,6 +43,8 @@ static struct {
     pid_t nursery;            /* the group of workers' children: those left behind come to us */
     uint64_t seed, random;
     unsigned workers;
+    unsigned size; /* connections of the pool */
+    unsigned think_us;
     int seconds;
     unsigned kills, died, orphans, bad_orphans;
     int fds;        /* of this process, before it attached */
@@ -89,8 +91,8 @@ static void *work(void *context)
         uint64_t dice = load_random(&thread->load.random);
 
         load_step(&thread->load);
-        if (dice & 1)
-            sleep_us((int64_t)(dice >> 32) % THINK_US);
+        if ((dice & 1) && storm.think_us > 0)
+            sleep_us((int64_t)((dice >> 32) % storm.think_us));
     }
     return NULL;
 }
@@ -100,7 +102,7 @@ static void *work(void *context)
 static bool has_leaked(struct lendis_pool *pool)
 {
     int before = count_fds(getpid()), after;
-    bool leaked = before > storm.fds + 2 + (int)SIZE;
+    bool leaked = before > storm.fds + 2 + (int)storm.size;
 
     lendis_detach(pool);
     after = count_fds(getpid());
@@ -237,6 +239,7 @@ static void tell_sums(void)
         sum.commands += each->commands;
         sum.leases += each->leases;
         sum.timeouts += each->timeouts;
+        sum.uncertain += each->uncertain;
         sum.replaced += each->replaced;
         sum.children += each->children;
         sum.wrong += each->wrong;
@@ -246,9 +249,9 @@ static void tell_sums(void)
     }
     observe_pool(&storm.observer, &pool);
     printf("# %u kills, %llu children, %u of them left behind; %llu leases taken from the dead, "
-           "%llu connections replaced\n",
+           "%llu connections replaced, %llu writes uncertain\n",
            storm.kills, sum.children, storm.orphans,
-           (unsigned long long)atomic_load(&pool.reclaimed), sum.replaced);
+           (unsigned long long)atomic_load(&pool.reclaimed), sum.replaced, sum.uncertain);
     verdict(sum.wrong == 0, "%llu wrong replies of %llu, on %llu leases and on the pool", sum.wrong,
             sum.commands, sum.leases);
     verdict(sum.failed == 0, "%llu calls failed (and %llu short limits passed)", sum.failed,
@@ -281,10 +284,10 @@ static void assess(void)
     verdict(crew_wait(&storm.crew, 30000) && crew_failures(&storm.crew) == 0,
             "every worker ends, without a descriptor too many");
     tell_sums();
-    verdict(pool_fills(&storm.observer, SIZE, 2000), "the pool is full again");
+    verdict(pool_fills(&storm.observer, storm.size, 2000), "the pool is full again");
     assess_broker();
-    verdict(eventually(redis_info(&storm.redis, "connected_clients") == SIZE, 5000),
-            "Redis has the pool's %u connections", SIZE);
+    verdict(eventually(redis_info(&storm.redis, "connected_clients") == storm.size, 5000),
+            "Redis has the pool's %u connections", storm.size);
     printf("1..%u\n", tests);
 }
 
@@ -307,12 +310,12 @@ static void start_nursery(void)
 /* The master's connections are in its cache, and so in every worker's. */
 static void attach_master(void)
 {
-    struct lendis_lease *leases[SIZE];
+    struct lendis_lease *leases[SIZE_LIMIT];
     int result = lendis_attach(storm.broker.socket_path, "p", NULL, &storm.pool);
 
-    for (unsigned i = 0; i < SIZE && result == 0; i++)
+    for (unsigned i = 0; i < storm.size && result == 0; i++)
         result = lendis_acquire(storm.pool, 5000, &leases[i]);
-    for (unsigned i = 0; i < SIZE && result == 0; i++)
+    for (unsigned i = 0; i < storm.size && result == 0; i++)
         result = lendis_release(leases[i]);
     if (result != 0)
         give_up("the master: %s", lendis_strerror(result));
@@ -325,9 +328,9 @@ static void begin(void)
     lendisd_start(&storm.broker,
                   "[pool p]\nredis = %s\nsize = %u\nmin_idle = %u\nwait_timeout = 20s\n"
                   "command_timeout = 20s\n",
-                  storm.redis.unix_url, SIZE, SIZE);
+                  storm.redis.unix_url, storm.size, storm.size);
     segment_observe(&storm.observer, storm.broker.socket_path, "p");
-    if (!pool_fills(&storm.observer, SIZE, 10000))
+    if (!pool_fills(&storm.observer, storm.size, 10000))
         give_up("the pool does not fill");
     start_nursery();
     storm.fds = count_fds(getpid());
@@ -340,11 +343,15 @@ int main(void)
 {
     storm.seconds = (int)setting("STRESS_SECONDS", 30);
     storm.workers = (unsigned)setting("STORM_WORKERS", 56);
+    storm.size = (unsigned)setting("STORM_CONNECTIONS", 8);
+    storm.think_us = (unsigned)setting("STORM_THINK", 3000);
+    if (storm.workers == 0 || storm.size == 0 || storm.size > SIZE_LIMIT)
+        give_up("STORM_WORKERS at least 1, STORM_CONNECTIONS 1 to %u", SIZE_LIMIT);
     storm.seed = setting("STORM_SEED", (unsigned long long)now_ns() ^ (unsigned long long)getpid());
     storm.random = storm.seed | 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("# STORM_SEED=%llu: %u workers, %u connections, %d s\n", (unsigned long long)storm.seed,
-           storm.workers, SIZE, storm.seconds);
+           storm.workers, storm.size, storm.seconds);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         give_up("prctl: %s", strerror(errno));
     begin();

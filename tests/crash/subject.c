@@ -185,6 +185,11 @@ static bool phase_command(struct subject *subject)
            reply_is(subject, lendis_command(subject->pool, "GET %s", key), value);
 }
 
+static bool phase_read(struct subject *subject)
+{
+    return reply_is(subject, lendis_command(subject->pool, "GET %s", PEER_KEY), PEER_VALUE);
+}
+
 static bool phase_detach(struct subject *subject)
 {
     lendis_detach(subject->pool);
@@ -226,6 +231,9 @@ static bool after_beside(struct subject *subject)
 /* Without a handle there is nothing that a child could use. While a thread detaches no other may
  * use the handle, a forking one included. */
 #define NO_HANDLE (ALL_ACTIONS & ~(ACTION_BIT(STEP_FORK_USE) | ACTION_BIT(STEP_FORK_DETACH)))
+
+/* A stopped combiner keeps what it has taken for MAIL_STALL_MS: once is enough. */
+#define STOPS (ACTION_BIT(STEP_STOP) | ACTION_BIT(STEP_STOP_KILL))
 
 /*
  * Not detach_beside_child with exec: nothing tells the broker of the execve(2) of a process whose
@@ -345,6 +353,35 @@ const struct scenario scenarios[] = {
      .trigger = WHEN_ASLEEP,
      .prepare = prepare_warm,
      .phase = phase_write},
+    /* The subject gets the connection and the other's command with it. */
+    {.name = "combine_read",
+     .actions = ALL_ACTIONS,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .waits_for = PEER_READ,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_read},
+    {.name = "combine_write",
+     .actions = ALL_ACTIONS & ~STOPS,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .waits_for = PEER_WRITE,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_read},
+    /* The other gets the connection, and the subject's command with it. */
+    {.name = "combined",
+     .actions = ALL_ACTIONS,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_FIRST,
+     .waits_for = PEER_WRITE,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_read},
     {.name = "detach",
      .actions = NO_HANDLE,
      .idle = 3,

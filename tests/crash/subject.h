@@ -7,6 +7,7 @@
 #define LENDIS_TESTS_CRASH_SUBJECT_H
 
 #include <pthread.h>
+#include "tests/crash/peer.h"
 #include "tests/crash/steps.h"
 #include "tests/support/support.h"
 
@@ -59,6 +60,7 @@ struct scenario {
     unsigned idle; /* connections that nobody else holds during the phase; the subject's included */
     unsigned stuck; /* connections that a stopped subject can keep from the others */
     enum other_waiter waiter;
+    enum peer_order waits_for; /* the other waiter; a lease, or a command that others can serve */
     enum trigger trigger;
     bool (*prepare)(struct subject *subject);
     bool (*before)(struct subject *subject); /* right before the phase; may be NULL */

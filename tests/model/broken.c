@@ -109,23 +109,26 @@ bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
 #elif MODEL_BREAK == 2
 
 int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t worker,
-                uint32_t slot)
+                uint32_t slot, enum cell_state kind)
 {
-    *waiter = (struct waiter){.segment = segment, .worker = worker, .slot = slot};
+    *waiter = (struct waiter){.segment = segment, .worker = worker, .slot = slot, .kind = kind};
     shm_store32(wake_word(waiter), WAKE_NONE);
-    return queue_push(segment, slot, &waiter->ticket);
+    return queue_push(segment, slot, kind, &waiter->ticket);
 }
 
 #elif MODEL_BREAK == 7
 
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns)
 {
+    shm_u32 *changes = &waiter->segment->groups[wake_group(waiter->ticket)].changes;
     shm_u32 *wake = wake_word(waiter);
+    uint32_t seen = shm_load32(changes);
+    bool timed_out;
 
     (void)deadline_ns;
     shm_store32(wake, WAKE_ASLEEP);
-    sleep_on(wake, WAKE_ASLEEP, 0);
-    return shm_cas32(wake, WAKE_ASLEEP, WAKE_NONE);
+    timed_out = sleep_on(waiter, changes, seen, wake_bit(waiter->ticket), deadline_ns);
+    return shm_cas32(wake, WAKE_ASLEEP, WAKE_NONE) && timed_out;
 }
 
 #elif MODEL_BREAK == 8
@@ -144,7 +147,7 @@ bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket)
 {
     uint64_t lap = queue_lap(segment, ticket);
 
-    if (shm_load(queue_cell(segment, ticket)) != cell_make(CELL_WAITING, slot, lap))
+    if (!queue_waits(segment, slot, ticket))
         return false;
     shm_store(queue_cell(segment, ticket), cell_make(CELL_FREE, 0, lap + 1));
     return true;
@@ -169,14 +172,14 @@ int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t 
 
 #elif MODEL_BREAK == 18
 
-int queue_push(const struct segment *segment, uint32_t slot, uint64_t *ticket)
+int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kind, uint64_t *ticket)
 {
     for (uint64_t rounds = 0; rounds < UINT64_C(64) * segment->cell_count; rounds++) {
         uint64_t tail = shm_load(&segment->queue->tail);
         uint64_t lap = queue_lap(segment, tail);
 
         if (!shm_cas(queue_cell(segment, tail), cell_make(CELL_FREE, 0, lap),
-                     cell_make(CELL_WAITING, slot, lap)))
+                     cell_make(kind, slot, lap)))
             continue;
         shm_cas(&segment->queue->tail, tail, tail + 1);
         *ticket = tail;

@@ -82,6 +82,18 @@ static const struct scenario scenarios[] = {
         .workers = 3,
         .rounds = {1, 1, 1},
         .impatient = 1 << 2,
+        .give_ups = 1,
+        .cells = 4,
+    },
+    {
+        .name = "late-hint",
+        .text = "one gives back, one gives up in time to get it and waits again, one more",
+        .connections = 1,
+        .workers = 3,
+        .holders = 1,
+        .rounds = {0, 2, 1},
+        .impatient = 1 << 1,
+        .give_ups = 1,
         .cells = 4,
     },
     {
@@ -92,6 +104,7 @@ static const struct scenario scenarios[] = {
         .holders = 3,
         .rounds = {0, 0, 1, 1},
         .impatient = 1 << 3,
+        .give_ups = 1,
         .cells = 4,
     },
     {

@@ -13,6 +13,7 @@
 #define MODEL_PROCESSES   (MODEL_WORKERS + 1)
 #define MODEL_CONNECTIONS 2u
 #define MODEL_CELLS       8u
+#define MODEL_GENERATION  1u /* of all connections at the start */
 
 /* What worker processes do, and what may happen to them. Sets of workers are bits, 1 << number. */
 struct scenario {
@@ -24,11 +25,13 @@ struct scenario {
     uint8_t rounds[MODEL_WORKERS]; /* acquire and release, so often */
     uint8_t holders;               /* start with a connection, worker i with connection i */
     uint8_t unclean;               /* return their connections as unclean */
-    uint8_t impatient;             /* may give up, once, at any time */
+    uint8_t impatient;             /* may give up at any time, give_ups times */
+    uint8_t give_ups;
     uint8_t crashes;               /* so many may be killed, at any step */
     uint8_t mortal;                /* the workers to kill; 0: any */
     uint8_t early_looks;           /* timed looks of each while others can run */
     uint8_t births;                /* dead workers' indices given to new workers */
+    uint8_t losses;                /* connections that Redis closes, in whichever state */
     uint8_t revokes;               /* leases the broker takes back from living workers */
     uint8_t checks;                /* connections the broker takes for a health check */
     bool broker;
@@ -57,7 +60,7 @@ void model_acquire_ends(void);
 /* It found no place in the queue. */
 void model_no_place(void);
 void model_release_begins(bool clean);
-/* What queue_pass_on() or word_return() told: false, it was revoked. */
+/* What queue_pass_on() or word_return() told: false, the broker had taken it. */
 void model_released(bool ours);
 void model_doorbell(void);
 
@@ -67,10 +70,12 @@ bool model_deadline_passed(void);
 /* ---- told by the broker ---- */
 
 enum event_kind {
+    EVENT_NONE,
     EVENT_DEATH,    /* of worker `argument` */
     EVENT_DOORBELL, /* a connection was returned */
     EVENT_DIALLED,  /* connection `argument` is open */
     EVENT_SWEEP,    /* some time passed since a death */
+    EVENT_LOST,     /* Redis closed connection `argument` */
     EVENT_REVOKE,   /* the lease of connection `argument` ran out */
     EVENT_CHECK,    /* connection `argument` is due for a health check */
 };

@@ -122,9 +122,10 @@ void worker_run(uint32_t rounds, bool clean, uint32_t index, uint64_t held)
 
 /* ---- the broker ---- */
 
-/* Words that were HANDED at the last death, 0 for none. */
-struct suspects {
-    uint64_t words[MODEL_CONNECTIONS];
+/* What the broker knows in private. */
+struct broker {
+    uint64_t generations[MODEL_CONNECTIONS];
+    uint64_t handed[MODEL_CONNECTIONS]; /* words that were HANDED at the last death, 0 for none */
 };
 
 static shm_u64 *word_at(uint32_t index)
@@ -132,20 +133,21 @@ static shm_u64 *word_at(uint32_t index)
     return &model_segment.connections[index].word;
 }
 
-/* Replaces connection `index`, whose word is `word` and the broker's to change. */
-static void replace(uint32_t index, uint64_t word)
+/* Replaces connection `index`, which is the broker's to change. */
+static void replace(struct broker *broker, uint32_t index)
 {
-    uint64_t generation = word_generation(word) + (MODEL_BREAK == 12 ? 0 : 1);
-
-    shm_store(word_at(index), word_make(WORD_EMPTY, 0, generation));
-    shm_store(word_at(index), word_make(WORD_OPENING, 0, generation));
+    if (MODEL_BREAK != 12)
+        broker->generations[index]++;
+    broker->handed[index] = 0;
+    shm_store(word_at(index), word_make(WORD_EMPTY, 0, broker->generations[index]));
+    shm_store(word_at(index), word_make(WORD_OPENING, 0, broker->generations[index]));
     model_dialling(index);
 }
 
-static void reclaim(uint32_t index, uint64_t seen)
+static void reclaim(struct broker *broker, uint32_t index, uint64_t seen)
 {
     if (word_reclaim(word_at(index), seen))
-        replace(index, seen);
+        replace(broker, index);
 }
 
 static bool slot_is_of(uint32_t slot, void *context)
@@ -169,7 +171,7 @@ static bool word_is_of(uint64_t word, uint32_t worker)
     }
 }
 
-static void on_death(uint32_t worker, struct suspects *suspects)
+static void on_death(struct broker *broker, uint32_t worker)
 {
     if (MODEL_BREAK != 10)
         queue_evict(&model_segment, slot_is_of, &worker);
@@ -177,7 +179,7 @@ static void on_death(uint32_t worker, struct suspects *suspects)
         uint64_t word = shm_load(word_at(i));
 
         if (word_is_of(word, worker))
-            reclaim(i, word);
+            reclaim(broker, i, word);
     }
     if (MODEL_BREAK == 10)
         queue_evict(&model_segment, slot_is_of, &worker);
@@ -188,89 +190,94 @@ static void on_death(uint32_t worker, struct suspects *suspects)
     for (uint32_t i = 0; i < model_segment.connection_max; i++) {
         uint64_t word = shm_load(word_at(i));
 
-        suspects->words[i] = word_state(word) == WORD_HANDED ? word : 0;
-        if (suspects->words[i] != 0)
+        if (word_state(word) == WORD_HANDED) {
+            broker->handed[i] = word;
             model_sweep_later();
+        }
     }
     queue_match(&model_segment, LENDIS_BROKER);
 }
 
-static void on_sweep(struct suspects *suspects)
+static void on_sweep(struct broker *broker)
 {
     for (uint32_t i = 0; i < model_segment.connection_max; i++) {
-        if (suspects->words[i] != 0 && MODEL_BREAK != 11)
-            reclaim(i, suspects->words[i]);
-        suspects->words[i] = 0;
+        if (broker->handed[i] != 0 && MODEL_BREAK != 11)
+            reclaim(broker, i, broker->handed[i]);
+        broker->handed[i] = 0;
     }
     queue_match(&model_segment, LENDIS_BROKER);
 }
 
-static void on_doorbell(void)
+static void on_doorbell(struct broker *broker)
 {
-    for (uint32_t i = 0; i < model_segment.connection_max; i++) {
-        uint64_t word = shm_load(word_at(i));
-
-        if (word_state(word) == WORD_RETURNED)
-            replace(i, word);
-    }
+    for (uint32_t i = 0; i < model_segment.connection_max; i++)
+        if (word_state(shm_load(word_at(i))) == WORD_RETURNED)
+            replace(broker, i);
     queue_match(&model_segment, LENDIS_BROKER);
 }
 
-static void on_dialled(uint32_t index, uint64_t generation)
+static void on_dialled(struct broker *broker, uint32_t index)
 {
-    uint64_t checking = word_make(WORD_CHECKING, 0, generation);
+    uint64_t opening = word_make(WORD_OPENING, 0, broker->generations[index]);
+    uint64_t checking = word_with(opening, WORD_CHECKING, 0);
 
-    if (shm_cas(word_at(index), word_make(WORD_OPENING, 0, generation), checking))
+    if (shm_cas(word_at(index), opening, checking))
         queue_pass_on(&model_segment, index, checking);
 }
 
-static void on_lost(uint32_t index, uint64_t generation)
+static void on_lost(struct broker *broker, uint32_t index)
 {
     uint64_t word;
 
     word_check(word_at(index), &word);
-    replace(index, word_make(WORD_CHECKING, 0, generation));
+    replace(broker, index);
 }
 
-static void on_revoke(uint32_t index)
+static void on_revoke(struct broker *broker, uint32_t index)
 {
     uint64_t word = shm_load(word_at(index));
 
     if (word_state(word) == WORD_LEASED)
-        reclaim(index, word);
+        reclaim(broker, index, word);
 }
 
 static void on_check(uint32_t index)
 {
     uint64_t word;
 
-    if (word_check(word_at(index), &word)) {
+    if (word_check(word_at(index), &word))
         queue_pass_on(&model_segment, index, word);
-    }
 }
 
 void broker_run(void)
 {
-    struct suspects suspects = {{0}};
+    struct broker broker = {{0}, {0}};
 
+    for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++)
+        broker.generations[i] = MODEL_GENERATION;
     for (;;) {
         struct event event = model_wait_event();
 
         switch (event.kind) {
+        case EVENT_NONE:
+            break;
         case EVENT_DEATH:
-            on_death(event.argument, &suspects);
+            on_death(&broker, event.argument);
             break;
         case EVENT_DOORBELL:
-            on_doorbell();
+            on_doorbell(&broker);
             break;
         case EVENT_DIALLED:
-            on_dialled(event.argument);
+            on_dialled(&broker, event.argument);
             break;
         case EVENT_SWEEP:
-            on_sweep(&suspects);
+            on_sweep(&broker);
+            break;
+        case EVENT_LOST:
+            on_lost(&broker, event.argument);
             break;
         case EVENT_REVOKE:
-            on_revoke(event.argument);
+            on_revoke(&broker, event.argument);
             break;
         case EVENT_CHECK:
             on_check(event.argument);

@@ -21,8 +21,8 @@
 #include <string.h>
 
 /* waiter.c's and queue.c's declarations of what the explorer does for them. */
-void lendis_model_wake(shm_u32 *at);
-void lendis_model_sleep(shm_u32 *at, uint32_t expected);
+void lendis_model_wake(shm_u32 *at, uint32_t bits);
+bool lendis_model_sleep(shm_u32 *at, uint32_t expected, uint32_t bits);
 
 const struct scenario *scenario;
 struct segment model_segment;
@@ -34,6 +34,7 @@ static struct segment_queue queue;
 static struct connection connections[MODEL_CONNECTIONS];
 static shm_u64 cells[MODEL_CELLS];
 static struct wait_slot slots[MODEL_PROCESSES];
+static struct wake_group groups[WAKE_GROUPS];
 
 static struct coroutine coroutines[MODEL_PROCESSES];
 static size_t live[MODEL_PROCESSES];
@@ -113,29 +114,45 @@ void lendis_step(const char *where)
     sites[running] = (struct site){0};
 }
 
-void lendis_model_wake(shm_u32 *at)
+void lendis_model_wake(shm_u32 *at, uint32_t bits)
 {
     model_site(__func__, __LINE__, at);
     lendis_step("futex wake");
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
         struct process *process = &world.processes[i];
 
-        if (process->status == ASLEEP && at == &slots[model_slot_of(i)].wake) {
+        if (process->status == ASLEEP && process->bits & bits) {
             process->status = READY;
             process->unsettled = 1;
         }
     }
 }
 
-void lendis_model_sleep(shm_u32 *at, uint32_t expected)
+bool lendis_model_sleep(shm_u32 *at, uint32_t expected, uint32_t bits)
 {
+    struct process *me = self();
+    bool timed_out;
+
+    if (at != &groups[0].changes)
+        violate("model: worker %llu sleeps on another group", running, 0);
     model_site(__func__, __LINE__, at);
     lendis_step("futex wait");
     if (atomic_load_explicit(at, memory_order_relaxed) != expected)
-        return;
-    self()->status = ASLEEP;
+        return false;
+    me->status = ASLEEP;
+    me->bits = bits;
     sites[running] = (struct site){.function = __func__, .what = "asleep", .at = at};
     coroutine_yield();
+    timed_out = me->timed_out;
+    me->timed_out = 0;
+    me->bits = 0;
+    return timed_out;
+}
+
+static void pass_deadline(struct process *process)
+{
+    process->passed = 1;
+    process->give_ups--;
 }
 
 bool model_deadline_passed(void)
@@ -146,11 +163,10 @@ bool model_deadline_passed(void)
         me->options = 2;
         lendis_step("look at the clock");
         me->options = 0;
-        me->passed = me->chosen;
+        if (me->chosen)
+            pass_deadline(me);
         me->chosen = 0;
     }
-    if (me->passed)
-        me->give_ups = 0;
     return me->passed;
 }
 
@@ -188,6 +204,10 @@ void model_acquired(uint32_t index, uint64_t word)
     }
     me->held = word;
     me->index = (uint8_t)index;
+    if (shm_load_relaxed(&connections[index].word) == word)
+        me->revoked = 0;
+    else if (!me->revoked)
+        violate("worker %llu leased what it does not have", running, 0);
     model_acquire_ends();
 }
 
@@ -271,6 +291,7 @@ static void shared_read(struct shared *shared)
         shared->cells[i] = shm_load_relaxed(&cells[i]);
     shared->head = shm_load_relaxed(&queue.head);
     shared->tail = shm_load_relaxed(&queue.tail);
+    shared->changes = atomic_load_explicit(&groups[0].changes, memory_order_relaxed);
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
         shared->wakes[i] = atomic_load_explicit(&slots[i].wake, memory_order_relaxed);
 }
@@ -283,6 +304,7 @@ static void shared_write(const struct shared *shared)
         shm_store_relaxed(&cells[i], shared->cells[i]);
     shm_store_relaxed(&queue.head, shared->head);
     shm_store_relaxed(&queue.tail, shared->tail);
+    atomic_store_explicit(&groups[0].changes, (uint32_t)shared->changes, memory_order_relaxed);
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
         atomic_store_explicit(&slots[i].wake, shared->wakes[i], memory_order_relaxed);
 }
@@ -309,7 +331,8 @@ static bool broker_may_move(uint64_t from, uint64_t to)
 
     if (is == WORD_EMPTY)
         return word_generation(to) == word_generation(from) + 1 &&
-               (was == WORD_RECLAIMED || was == WORD_RETURNED || was == WORD_CHECKING);
+               (was == WORD_RECLAIMED || was == WORD_RETURNED || was == WORD_CHECKING ||
+                world.event == EVENT_LOST);
     if (word_generation(to) != word_generation(from))
         return false;
     switch (was) {
@@ -343,13 +366,13 @@ static bool worker_may_move(uint32_t worker, uint64_t from, uint64_t to)
            (is == WORD_IDLE || is == WORD_HANDED || (is == WORD_RETURNED && word_owner(to) == worker));
 }
 
-/* The broker takes a lease: from the dead, or by EVENT_REVOKE from the living. */
-static void check_reclaim(uint64_t from)
+/* The broker takes `from`: from the dead, or because the connection is lost or its time is up. */
+static void check_taken(uint64_t from)
 {
     for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
         if (word_state(from) != WORD_LEASED || model_worker_of(i) != word_owner(from) || !alive(i))
             continue;
-        if (world.event != EVENT_REVOKE)
+        if (world.event != EVENT_REVOKE && world.event != EVENT_LOST)
             violate("the broker took the lease of living worker %llu", i, 0);
         world.processes[i].revoked = 1;
     }
@@ -362,8 +385,8 @@ static void check_word(uint32_t actor, uint32_t index, uint64_t from, uint64_t t
 
     if (!may)
         violate("I1: connection %llu was moved as process %llu may not", index, actor);
-    if (word_state(to) == WORD_RECLAIMED)
-        check_reclaim(from);
+    if (word_state(to) == WORD_RECLAIMED || word_state(to) == WORD_EMPTY)
+        check_taken(from);
     if ((word_state(to) == WORD_IDLE || word_state(to) == WORD_HANDED) &&
         word_generation(to) < world.tainted[index])
         violate("I3: connection %llu is free again and was not proven clean", index, 0);
@@ -552,7 +575,7 @@ static void born(uint32_t process)
         .status = READY,
         .unsettled = 1,
         .early_looks = process == MODEL_BROKER ? 0 : scenario->early_looks,
-        .give_ups = process != MODEL_BROKER && (scenario->impatient & 1u << process) ? 1 : 0,
+        .give_ups = scenario->impatient & 1u << process ? scenario->give_ups : 0,
     };
     coroutine_start(&coroutines[process], entry, &live[process]);
 }
@@ -574,6 +597,7 @@ void world_start(void)
     memset(connections, 0, sizeof connections);
     memset(cells, 0, sizeof cells);
     memset(slots, 0, sizeof slots);
+    memset(groups, 0, sizeof groups);
     memset(sites, 0, sizeof sites);
     memset(live, 0, sizeof live);
     memset(stack_hash, 0, sizeof stack_hash);
@@ -588,17 +612,19 @@ void world_start(void)
         .connections = connections,
         .cells = cells,
         .slots = slots,
+        .groups = groups,
     };
     for (uint32_t i = 0; i < scenario->connections; i++)
-        shm_store_relaxed(&connections[i].word, word_make(WORD_IDLE, 0, 1));
+        shm_store_relaxed(&connections[i].word, word_make(WORD_IDLE, 0, MODEL_GENERATION));
     world.crashes = scenario->crashes;
     world.births = scenario->births;
+    world.losses = scenario->losses;
     world.revokes = scenario->revokes;
     world.checks = scenario->checks;
     for (uint32_t i = 0; i < scenario->workers; i++) {
         born(i);
         if (scenario->holders & 1u << i) {
-            world.processes[i].held = word_make(WORD_LEASED, model_worker_of(i), 1);
+            world.processes[i].held = word_make(WORD_LEASED, model_worker_of(i), MODEL_GENERATION);
             world.processes[i].index = (uint8_t)i;
             shm_store_relaxed(&connections[i].word, world.processes[i].held);
         }
@@ -642,6 +668,9 @@ static void add_operations(struct move moves[MOVES_MAX], uint32_t *count)
     for (uint32_t i = 0; i < scenario->connections; i++) {
         enum word_state state = word_state(shm_load_relaxed(&connections[i].word));
 
+        if (world.losses > 0 && (state == WORD_IDLE || state == WORD_LEASED ||
+                                 state == WORD_HANDED || state == WORD_RETURNED))
+            add(moves, count, MOVE_EVENT, EVENT_LOST, i);
         if (world.revokes > 0 && state == WORD_LEASED)
             add(moves, count, MOVE_EVENT, EVENT_REVOKE, i);
         if (world.checks > 0 && state == WORD_IDLE)
@@ -694,7 +723,7 @@ uint32_t world_moves(struct move moves[MOVES_MAX], bool *ended)
             add(moves, &count, MOVE_LOOK, i, !busy);
             *ended = *ended && busy;
         }
-        if (process->give_ups > 0)
+        if (process->give_ups > 0 && !process->passed)
             add(moves, &count, MOVE_DEADLINE, i, 0);
     }
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
@@ -731,6 +760,8 @@ static void crash(uint32_t process)
 static void tell_broker(enum event_kind kind, uint32_t argument)
 {
     switch (kind) {
+    case EVENT_NONE:
+        break;
     case EVENT_DEATH:
         world.deaths &= (uint8_t) ~(1u << argument);
         break;
@@ -742,6 +773,9 @@ static void tell_broker(enum event_kind kind, uint32_t argument)
         break;
     case EVENT_SWEEP:
         world.sweep = 0;
+        break;
+    case EVENT_LOST:
+        world.losses--;
         break;
     case EVENT_REVOKE:
         world.revokes--;
@@ -761,8 +795,9 @@ static void wake_by_time(uint32_t process, bool deadline, bool quiet)
     struct process *it = &world.processes[process];
 
     it->status = READY;
+    it->timed_out = 1;
     if (deadline)
-        it->passed = 1;
+        pass_deadline(it);
     else if (quiet)
         it->looked = 1;
     else
@@ -834,7 +869,7 @@ void world_restore(const struct snapshot *snapshot)
 }
 
 _Static_assert(sizeof(struct shared) % 8 == 0 && sizeof(struct world) % 8 == 0, "hashed by words");
-_Static_assert(sizeof(struct process) == 24, "no padding that would be hashed");
+_Static_assert(sizeof(struct process) == 32, "no padding that would be hashed");
 
 struct hash snapshot_hash(const struct snapshot *snapshot)
 {
@@ -907,6 +942,8 @@ static void print_place(const volatile void *at, const struct shared *shared, bo
         printf("%s%llu", named ? "head: " : "", (unsigned long long)shared->head);
     if (at == &queue.tail)
         printf("%s%llu", named ? "tail: " : "", (unsigned long long)shared->tail);
+    if (at == &groups[0].changes)
+        printf("%s%llu", named ? "changes: " : "", (unsigned long long)shared->changes);
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
         if (at == &slots[i].wake) {
             if (named)
@@ -939,9 +976,14 @@ static void print_step(uint32_t process, uint32_t choice, const struct snapshot 
 
 void world_print_move(struct move move, const struct snapshot *before, uint32_t number)
 {
-    static const char *const events[] = {"sees the death of worker", "is rung for returns",
-                                         "has dialled connection",   "sweeps",
-                                         "revokes connection",       "checks connection"};
+    static const char *const events[] = {"does nothing",
+                                         "sees the death of worker",
+                                         "is rung for returns",
+                                         "has dialled connection",
+                                         "sweeps",
+                                         "sees that Redis closed connection",
+                                         "revokes connection",
+                                         "checks connection"};
 
     printf("  %3u  ", number);
     switch ((enum move_kind)move.kind) {

@@ -16,6 +16,7 @@ struct shared {
     uint64_t cells[MODEL_CELLS];
     uint64_t head;
     uint64_t tail;
+    uint64_t changes; /* of wake group 0; no scenario has so many tickets that there is another */
     uint32_t wakes[(MODEL_PROCESSES + 1) / 2 * 2];
 };
 
@@ -30,6 +31,7 @@ enum status {
 
 struct process {
     uint64_t held;       /* the word of its lease, 0 for none */
+    uint32_t bits;       /* asleep with these */
     uint8_t status;      /* enum status */
     uint8_t index;       /* of the connection held */
     uint8_t unsettled;   /* woken or born: runs on to its next step within the same transition */
@@ -45,7 +47,8 @@ struct process {
     uint8_t before;    /* workers that were in the queue when it began and are to be served first */
     uint8_t granted;   /* has or is being handed a connection */
     uint8_t reaped;    /* dead, and the broker dealt with it */
-    uint8_t pad;
+    uint8_t timed_out; /* its sleep ended by itself */
+    uint8_t pad[4];
 };
 
 struct world {
@@ -53,6 +56,7 @@ struct world {
     uint64_t tainted[MODEL_CONNECTIONS]; /* generations below it were not proven clean */
     uint8_t crashes;                     /* left */
     uint8_t births;
+    uint8_t losses;
     uint8_t revokes;
     uint8_t checks;
     uint8_t deaths;    /* workers whose death the broker has not seen */
@@ -61,7 +65,7 @@ struct world {
     uint8_t sweep;     /* 1: due */
     uint8_t event;     /* what the broker was told last, enum event_kind */
     uint8_t argument;
-    uint8_t pad[6];
+    uint8_t pad[5];
 };
 
 /* What a process is about to do, for traces. */

@@ -16,13 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis/queue.h"
+#include "tests/support/internal.h"
 #include "tests/support/support.h"
 
 #define INSTANCE  UINT64_C(0x5eed)
@@ -78,7 +78,8 @@ static void fill_segment(struct segment *segment)
     shm_store(&segment->workers[6].counters[COUNTER_leases], 200);
     shm_store(&segment->workers[6].counters[COUNTER_timeouts], 3);
     shm_store(&segment->workers[9].counters[COUNTER_leases], 99999); /* nobody's */
-    if (queue_push(segment, 3, CELL_WAITING, &ticket) != 0 || queue_push(segment, 4, CELL_COMMAND, &ticket) != 0)
+    if (queue_push(segment, 3, CELL_WAITING, &ticket) != 0 ||
+        queue_push(segment, 4, CELL_COMMAND, &ticket) != 0)
         _exit(1);
 }
 
@@ -157,13 +158,14 @@ static void make_foreign_catalog(uint32_t abi_major)
         _exit(1);
 }
 
-_Noreturn static void be_broker(const struct setting *setting, const char *socket_path)
+_Noreturn static void be_broker(const struct setting *setting, const char *socket_path, pid_t test)
 {
     struct segment app, idle;
     struct catalog catalog;
+    pid_t broker = getpid();
     int fd, listener;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    die_with(test);
     if (!setting->passed_socket)
         listen_at(socket_path, &listener);
     if (setting->abi_major) {
@@ -184,7 +186,7 @@ _Noreturn static void be_broker(const struct setting *setting, const char *socke
     }
     /* A worker that holds the catalog's descriptor is not the broker. */
     if (fork() == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        die_with(broker);
         for (;;)
             pause();
     }
@@ -194,6 +196,7 @@ _Noreturn static void be_broker(const struct setting *setting, const char *socke
 
 static void start(struct fixture *fixture, struct setting setting)
 {
+    pid_t test = getpid();
     int status;
 
     fixture->setting = setting;
@@ -203,7 +206,7 @@ static void start(struct fixture *fixture, struct setting setting)
     fixture->broker = fork();
     assert_true(fixture->broker >= 0);
     if (fixture->broker == 0)
-        be_broker(&setting, fixture->socket_path);
+        be_broker(&setting, fixture->socket_path, test);
     assert_int_equal(waitpid(fixture->broker, &status, WUNTRACED), fixture->broker);
     assert_true(WIFSTOPPED(status));
 }

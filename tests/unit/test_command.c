@@ -7,7 +7,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include <hiredis/hiredis.h>
-#include "command.h"
+#include "shared/command.h"
 
 static struct command parsed(const char *line)
 {
@@ -17,13 +17,13 @@ static struct command parsed(const char *line)
     int length = redisFormatCommand(&request, line);
 
     assert_true(length > 0);
-    assert_int_equal(command_parse(request, (size_t)length, &command, &count), 0);
+    assert_int_equal(command_parse(request, (size_t)length, NULL, &command, &count), 0);
     assert_int_equal(count, 1);
     /* Any part of it is not a command, nor is it with something behind it. */
     for (int cut = 0; cut < length; cut++) {
         struct command other;
 
-        assert_int_equal(command_parse(request, (size_t)cut, &other, &count), -EINVAL);
+        assert_int_equal(command_parse(request, (size_t)cut, NULL, &other, &count), -EINVAL);
     }
     redisFreeCommand(request);
     return command;
@@ -85,11 +85,11 @@ static void pipelines_are_summed_up(void **state)
     uint32_t count;
 
     (void)state;
-    assert_int_equal(command_parse(reads, sizeof reads - 1, &command, &count), 0);
+    assert_int_equal(command_parse(reads, sizeof reads - 1, NULL, &command, &count), 0);
     assert_int_equal(count, 2);
     assert_int_equal(command.flags, COMMAND_READ_ONLY);
     assert_int_equal(command.kind, COMMAND_OTHER);
-    assert_int_equal(command_parse(mixed, sizeof mixed - 1, &command, &count), 0);
+    assert_int_equal(command_parse(mixed, sizeof mixed - 1, NULL, &command, &count), 0);
     assert_int_equal(count, 3);
     assert_int_equal(command.flags, COMMAND_SESSION);
     assert_int_equal(command.kind, COMMAND_MULTI);
@@ -100,7 +100,7 @@ static void refuse(const char *request, size_t size)
     struct command command;
     uint32_t count;
 
-    assert_int_equal(command_parse(request, size, &command, &count), -EINVAL);
+    assert_int_equal(command_parse(request, size, NULL, &command, &count), -EINVAL);
 }
 
 static void what_is_no_command_is_refused(void **state)

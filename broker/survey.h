@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a pool's server says of its commands (COMMAND, https://redis.io/commands/command/): which of
+ * them may wait, as far as lendis' own table has it otherwise. Modules are why this matters.
+ *
+ * The pool owns it and decides when it is due; the dialler asks, on a connection that it has just
+ * opened, and passes on what comes, string by string: a list of a hundred kilobytes and more is
+ * never in memory as a whole. Knows neither connections nor hiredis.
+ */
+#ifndef LENDIS_BROKER_SURVEY_H
+#define LENDIS_BROKER_SURVEY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "lendis/catalog.h"
+#include "libclient/shared/command.h"
+
+/* Where in the reply a string stands that matters, the deepest: the flag of a subcommand. */
+#define SURVEY_DEPTH 5u
+
+/* So often in a row a server may fail to answer; then it is not asked, and its connections serve. */
+#define SURVEY_TRIES 2u
+
+struct survey {
+    bool due;      /* the next connection is to ask */
+    bool asking;   /* one does */
+    bool fresh;    /* there is an answer that was not published yet; the pool's */
+    bool refused;  /* the answer was an error reply */
+    bool speaks;   /* the server calls some command blocking: its word counts */
+    bool left_out; /* names did not fit */
+    uint8_t failures;
+    bool blocks;                           /* the command under way */
+    char name[COMMAND_NAME_SIZE];          /* of it; "" none */
+    char blocking[CATALOG_COMMANDS_SIZE];  /* names that the server calls blocking, we do not */
+    char returning[CATALOG_COMMANDS_SIZE]; /* names that we call blocking, the server does not */
+};
+
+/* The server may be another one than it was: ask again. Once, if it has not answered before. */
+void survey_renew(struct survey *survey);
+
+/* ---- the dialler's ---- */
+
+/* True: COMMAND is to be sent now, and one of the other calls follows. */
+bool survey_begin(struct survey *survey);
+
+/* A string of the reply: path[0] is its index, or its parent's and so on, in the outermost array. */
+void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, const char *text,
+                   size_t size);
+
+/* The reply was an error, or is complete, or never came as it should. */
+void survey_refuse(struct survey *survey);
+void survey_end(struct survey *survey);
+void survey_fail(struct survey *survey);
+
+/* ---- the pool's ---- */
+
+/*
+ * What workers are to know, as struct catalog_pool has it: the server's differences, and
+ * `exclusive` (names separated by a blank, or NULL). Returns its length; *all is false when not
+ * everything fitted.
+ */
+size_t survey_publish(const struct survey *survey, const char *exclusive,
+                      char text[CATALOG_COMMANDS_SIZE], bool *all);
+
+#endif
