@@ -62,8 +62,8 @@ BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler
 CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := word queue segment wire resp command session config
-SYSTEM_TESTS := lending hygiene broker redis_failures hostile limits lendisctl
+UNIT_TESTS := word queue segment wire mailbox resp command session config survey
+SYSTEM_TESTS := lending commands hygiene broker redis_failures hostile limits lendisctl
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -134,6 +134,13 @@ $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/lib
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(HIREDIS_LIBS)
+
+# A Redis module, for a server of the tests' own: it is no part of a flavour.
+$(B)/tests/system/test_commands: | $(B)/tests/system/blocking_module.so
+$(B)/tests/system/blocking_module.so: tests/system/blocking_module.c | deps-check
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -std=gnu11 -fPIC -shared $(WARNINGS) $(WERROR) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
 $(B)/bench/load: $(call objects,tests/bench/load.c tests/bench/client.c) $(B)/liblendis.a
 	@mkdir -p $(@D)
@@ -219,13 +226,15 @@ scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
 
 .PHONY: crash stress
-# Seconds after which a test of these is taken for hanging.
-STRESS_LIMIT = $(shell expr $${STRESS_SECONDS:-30} + 300)
+# How long the storm lasts, and after how many seconds a test of these is taken for hanging.
+STRESS_SECONDS ?= 30
+export STRESS_SECONDS
+STRESS_LIMIT = $(shell expr $(STRESS_SECONDS) + 300)
 crash: $(B)/lendisd $(KILLPOINTS) ## kill, stop, fork and exec a worker at every step that it takes
-	@tests/run -t $(STRESS_LIMIT) $(KILLPOINTS)
+	@timeout --foreground $(STRESS_LIMIT) $(KILLPOINTS)
 
 stress: $(B)/lendisd $(STRESS_PROGRAMS) ## the storm: a worker is killed every 10 ms, for STRESS_SECONDS=30; STORM_SEED, STORM_WORKERS
-	@tests/run -t $(STRESS_LIMIT) $(STRESS_PROGRAMS)
+	@for program in $(STRESS_PROGRAMS); do timeout --foreground $(STRESS_LIMIT) $$program || exit; done
 
 .PHONY: asan ubsan tsan
 asan: ## run the unit tests with AddressSanitizer and UndefinedBehaviorSanitizer

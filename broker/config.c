@@ -28,7 +28,7 @@
 #define USERNAME_MAX  63u
 #define ADDRESS_MAX   191u
 #define DB_MAX        65535u
-#define NAMES_MAX     255u /* with a mark for each they fit in what the catalog has room for */
+#define NAMES_MAX     175u /* a line of the file; the catalog has room for it with all marks */
 #define PATH_MAX_UNIX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 
 enum key_type {
@@ -121,6 +121,7 @@ struct loader {
     bool in_broker;
     struct pool_config *pool; /* the section we are in, unless in_broker */
     bool skipping;            /* in a section that was refused */
+    size_t line_max;          /* characters of a line, as inih has it */
     unsigned errors;
     bool no_memory;
 };
@@ -140,6 +141,15 @@ static const char *const level_names[] = {
 
 /* ---- reports ---- */
 
+/* One line, whatever is quoted in it. */
+static void tell(const struct loader *loader, enum log_level level, char *text)
+{
+    for (char *at = text; *at; at++)
+        if (iscntrl((unsigned char)*at))
+            *at = '?';
+    loader->report(level, text, loader->context);
+}
+
 static void __attribute__((format(printf, 3, 4)))
 complain_line(struct loader *loader, unsigned line, const char *format, ...)
 {
@@ -154,7 +164,7 @@ complain_line(struct loader *loader, unsigned line, const char *format, ...)
     vsnprintf(text + start, sizeof text - (size_t)start, format, arguments);
     va_end(arguments);
     loader->errors++;
-    loader->report(LOG_LEVEL_ERR, text, loader->context);
+    tell(loader, LOG_LEVEL_ERR, text);
 }
 
 static void vcomplain(const struct place *place, enum log_level level, const char *format,
@@ -179,7 +189,7 @@ static void vcomplain(const struct place *place, enum log_level level, const cha
              place->pool ? place->pool->name : "", place->key->name, what);
     if (level == LOG_LEVEL_ERR)
         loader->errors++;
-    loader->report(level, text, loader->context);
+    tell(loader, level, text);
 }
 
 static void __attribute__((format(printf, 2, 3)))
@@ -610,14 +620,42 @@ static void parse_redis(const struct place *place, const char *text, struct redi
     *field = address;
 }
 
+/* What a variable says must be able to stand in the file, too, and all of it as it is printed. */
+static bool is_legal_value(const struct place *place, const char *text)
+{
+    size_t size = strlen(text), room = place->loader->line_max - strlen(place->key->name) - 3;
+
+    if (size == 0) {
+        complain(place, "there is no value");
+        return false;
+    }
+    for (size_t i = 0; i < size; i++) {
+        if (iscntrl((unsigned char)text[i]) && text[i] != '\t') {
+            complain(place, "the value contains a control character");
+            return false;
+        }
+        if (text[i] == ';' && (i == 0 || isblank((unsigned char)text[i - 1]))) {
+            complain(place, "what begins with ; is a comment, and no part of a value");
+            return false;
+        }
+    }
+    if (isblank((unsigned char)text[0]) || isblank((unsigned char)text[size - 1])) {
+        complain(place, "the value begins or ends with a blank");
+        return false;
+    }
+    if (size > room) {
+        complain(place, "%zu characters are too many; %zu are allowed", size, room);
+        return false;
+    }
+    return true;
+}
+
 static void parse_value(const struct place *place, const char *text, void *target)
 {
     void *field = (char *)target + place->key->offset;
 
-    if (*text == '\0') {
-        complain(place, "there is no value");
+    if (!is_legal_value(place, text))
         return;
-    }
     switch (place->key->type) {
     case KEY_PATH:
         replace(place->loader, field, text);
@@ -815,7 +853,7 @@ static bool check_line(struct loader *loader, char *text, size_t room)
         return false;
     if (strlen(text) + 2 > room) {
         complain_line(loader, loader->line, "the line is too long; %zu characters are allowed",
-                      room - 2);
+                      loader->line_max);
         return false;
     }
     if (*text != '[') {
@@ -848,6 +886,7 @@ static char *next_line(char *line, int room, void *stream)
     if (got < 0)
         return NULL;
     loader->line++;
+    loader->line_max = (size_t)room - 2;
     if (strlen(text) != (size_t)got) {
         complain_line(loader, loader->line, "the line contains a zero byte");
         *text = '\0';
@@ -877,7 +916,7 @@ static int read_file(struct loader *loader)
 
         snprintf(text, sizeof text, "%s: %s", loader->config->path, strerror(errno));
         loader->errors++;
-        loader->report(LOG_LEVEL_ERR, text, loader->context);
+        tell(loader, LOG_LEVEL_ERR, text);
         return -EINVAL;
     }
     result = ini_parse_stream(next_line, loader, take_value, loader);
@@ -927,7 +966,7 @@ static void unknown_variable(struct loader *loader, const char *variable,
              (int)strnlen(variable, strcspn(variable, "=")), variable, section->name,
              pool ? " " : "", pool ? pool : "", known);
     loader->errors++;
-    loader->report(LOG_LEVEL_ERR, text, loader->context);
+    tell(loader, LOG_LEVEL_ERR, text);
 }
 
 static void take_broker_variable(struct loader *loader, const char *variable)
@@ -1158,8 +1197,11 @@ static void check_all(struct loader *loader)
 int config_load(const char *path, char *const *environment, config_report *report, void *context,
                 struct config *config)
 {
-    struct loader loader = {
-        .config = config, .report = report, .context = context, .environment = environment};
+    struct loader loader = {.config = config,
+                            .report = report,
+                            .context = context,
+                            .environment = environment,
+                            .line_max = INI_MAX_LINE - 2};
 
     *config = (struct config){0};
     config->path = keep(&loader, path);

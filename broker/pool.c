@@ -123,11 +123,12 @@ static void note_failure(struct broker_pool *pool, bool probe, const char *error
     snprintf(entry->last_error, sizeof entry->last_error, "%s", error);
     catalog_write_end(entry);
 
-    if (pool->survey.failures == SURVEY_TRIES && !pool->survey.due)
+    if (pool->survey.given_up)
         log_limited(&pool->survey_limit, LOG_LEVEL_WARNING,
                     "pool %s: %s does not answer COMMAND; what it says of blocking commands stays "
                     "unknown",
                     pool->config->name, pool->config->redis.text);
+    pool->survey.given_up = false;
     if (pool->failures == 0)
         log_limited(&pool->health_limit, LOG_LEVEL_WARNING,
                     "pool %s: cannot open a connection to %s: %s (%u open); trying again",
@@ -362,8 +363,9 @@ static void on_lost(struct broker_connection *connection)
                 pool->config->name, connection->index);
     pool->churn = clock_ms() - connection->opened_ms < CHURN_MS ? pool->churn + 1 : 0;
     connection_close(connection);
+    /* The server may be restarting, with other modules. */
     if (pool->owner.open == 0)
-        survey_renew(&pool->survey); /* it may be restarting, with other modules */
+        survey_renew(&pool->survey);
     pool->resolved = false; /* perhaps the name means another host by now */
     update_backend(pool);
     /* A server that lets us in and throws us out again, twice over: not as fast as we can. */

@@ -106,6 +106,7 @@ void survey_fail(struct survey *survey)
     survey->asking = false;
     survey->blocking[0] = survey->returning[0] = '\0';
     survey->due = ++survey->failures < SURVEY_TRIES;
+    survey->given_up = !survey->due;
 }
 
 /* ---- what workers get to see ---- */

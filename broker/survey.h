@@ -26,6 +26,7 @@ struct survey {
     bool due;      /* the next connection is to ask */
     bool asking;   /* one does */
     bool fresh;    /* there is an answer that was not published yet; the pool's */
+    bool given_up; /* too many failures; the pool's, to tell of it */
     bool refused;  /* the answer was an error reply */
     bool speaks;   /* the server calls some command blocking: its word counts */
     bool left_out; /* names did not fit */

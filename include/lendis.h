@@ -103,12 +103,14 @@ int lendis_lease_fd(const struct lendis_lease *lease);
  * order, for at most timeout_ms in all (-1: the pool's limits; 0: does not wait for a connection).
  * `request` is `request_size` bytes of RESP, an array of bulk strings for each command. When all
  * connections are busy the request is handed to a process that holds one; what may not share a
- * connection (blocking commands, MULTI, SUBSCRIBE, SELECT, ...; in a pipeline: any of them) gets
- * one for itself for the time of the call, and the connection is replaced if the request leaves its
- * session changed. Results: 0, and *reply is the RESP bytes of the reply or replies, reply_size of
+ * connection (blocking commands, AUTH, MULTI with what follows it, ...; in a pipeline: any of them)
+ * gets one for itself for the time of the call, and the connection is replaced if the request
+ * leaves its session changed. What makes sense only for who keeps the connection is refused:
+ * SUBSCRIBE and its kind, MONITOR, SYNC, PSYNC, REPLCONF, QUIT, CLIENT REPLY OFF or SKIP, and MULTI,
+ * WATCH and SELECT without anything behind them; lendis_acquire() is for these. Results: 0, and *reply is the RESP bytes of the reply or replies, reply_size of
  * them, to be freed with lendis_free(); LENDIS_E_TIMEOUT; LENDIS_E_BUSY; LENDIS_E_DOWN;
- * LENDIS_E_UNCERTAIN, it was sent and not answered; -EINVAL, not whole RESP commands; -errno. An
- * error reply of Redis is a reply: 0. A request that only reads is sent again by itself when its
+ * LENDIS_E_UNCERTAIN, it was sent and not answered; -EINVAL, not whole RESP commands; -EOPNOTSUPP,
+ * it needs a lease, as above; -errno. An error reply of Redis is a reply: 0. A request that only reads is sent again by itself when its
  * connection turns out dead. The requests of one thread are executed in their order.
  */
 int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size, int timeout_ms,

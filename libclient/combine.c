@@ -38,7 +38,12 @@
  * (net.core.wmem_default / 2). */
 #define BATCH_BYTES (96 * 1024)
 
-enum route { ROUTE_MAILBOX, ROUTE_OWN, ROUTE_DISCARD };
+enum route {
+    ROUTE_MAILBOX,
+    ROUTE_OWN,
+    ROUTE_DISCARD,
+    ROUTE_ANSWERED, /* its reply is in its mailbox, its owner does not know yet */
+};
 
 struct item {
     enum route route;
@@ -308,6 +313,7 @@ static void deliver(struct combiner *combiner, struct item *item)
             /* No room now. A read is done again by its owner, alone. */
             shm_store32(&shared->reply_size, REPLY_TOO_LARGE);
             settle(combiner, item, shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
+            item->route = ROUTE_DISCARD;
             return;
         }
     }
@@ -319,7 +325,7 @@ static void deliver(struct combiner *combiner, struct item *item)
     }
     shm_store32(&shared->reply_chunk, (uint32_t)(1 + combiner->chunk));
     shm_store32(&shared->reply_size, (uint32_t)size);
-    settle(combiner, item, MAIL_DONE);
+    item->route = ROUTE_ANSWERED;
 }
 
 /* The item's last reply is complete. */
@@ -442,9 +448,8 @@ static int spill(struct combiner *combiner)
     return 0;
 }
 
-/* Goes through what was received. Results: 0; -EPROTO; -EFBIG, a reply is too large to be handed
- * over; -errno of the sink. */
-static int split(struct combiner *combiner)
+/* Puts the replies that were received where they belong. Results: 0; -EPROTO; -errno of the sink. */
+static int sort_replies(struct combiner *combiner)
 {
     while (combiner->at < combiner->end && combiner->next < combiner->count) {
         struct item *item = &combiner->items[combiner->next];
@@ -464,8 +469,42 @@ static int split(struct combiner *combiner)
         if (result == 1 && --combiner->replies == 0)
             finish_item(combiner);
     }
-    if (combiner->next == combiner->count)
-        return combiner->at == combiner->end ? 0 : -EPROTO;
+    return 0;
+}
+
+/* More came than was asked for: which reply is whose? (A read that just fills the buffer can hide
+ * what follows.) */
+static bool has_surplus(const struct combiner *combiner)
+{
+    return combiner->next == combiner->count &&
+           (combiner->at < combiner->end ||
+            (combiner->end == BUFFER_SIZE && !exec_is_silent(combiner->lease->fd)));
+}
+
+/* Tells the owners of the items from `first` on what became of them. */
+static void settle_answered(struct combiner *combiner, uint32_t first, enum mail_state state)
+{
+    for (; first < combiner->next; first++)
+        if (combiner->items[first].route == ROUTE_ANSWERED)
+            settle(combiner, &combiner->items[first], state);
+}
+
+/* Goes through what was received, and tells nobody before all of it fits (I4). Results: 0; -EPROTO;
+ * -EFBIG, a reply is too large to be handed over; -errno of the sink. */
+static int split(struct combiner *combiner)
+{
+    uint32_t first = combiner->next;
+    bool answered = combiner->answered;
+    int result = sort_replies(combiner);
+
+    if (result == 0 && has_surplus(combiner)) {
+        settle_answered(combiner, first, MAIL_FAILED);
+        combiner->answered = answered;
+        return -EPROTO;
+    }
+    settle_answered(combiner, first, MAIL_DONE);
+    if (result != 0 || combiner->next == combiner->count)
+        return result;
     /* The rest of a reply must find room behind what there is of it. */
     if (combiner->start > 0) {
         memmove(combiner->buffer, combiner->buffer + combiner->start,
@@ -525,7 +564,7 @@ static enum received receive_batch(struct combiner *combiner)
 /* The call's own command got no reply. */
 static void fail_own(struct combiner *combiner, bool sent, bool lost)
 {
-    bool any = combiner->scan.values > 0 || combiner->scan.type ||
+    bool any = combiner->scan.first || combiner->at < combiner->end ||
                combiner->replies != combiner->call->replies;
 
     if (combiner->answered)
@@ -593,17 +632,20 @@ static bool begin_batch(struct combiner *combiner)
     int sent;
 
     combiner->batch = shm_load(&combiner->connection->batch) + 1;
+    /* Before anybody's command is taken: what an earlier combiner left here can be old, and whoever
+     * looks would take us for stopped. */
+    shm_store_relaxed(&combiner->connection->beat_ms, (uint64_t)(clock_coarse_ns() / 1000000));
     take_queued(combiner, combiner->answered ? 0 : combiner->call->size);
     if (combiner->count == 0)
         return false;
     sent = exec_is_silent(combiner->lease->fd) ? send_batch(combiner) : -ECANCELED;
+    begin_reply(combiner); /* also when it failed: no byte of a reply has come */
     if (sent != 0) {
         /* Part of a batch may have been executed. */
         fail_own(combiner, sent != -ECANCELED, sent != LENDIS_E_TIMEOUT);
         settle_rest(combiner, sent == -ECANCELED ? MAIL_RETRY : MAIL_FAILED);
         return false;
     }
-    begin_reply(combiner);
     attachment_count(combiner->attachment, COUNTER_batches, 1);
     attachment_count(combiner->attachment, COUNTER_handed,
                      combiner->count - (combiner->answered ? 0 : 1));

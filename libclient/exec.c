@@ -338,6 +338,8 @@ static int bytes_take(void *context, const char *data, size_t size)
 {
     struct bytes *bytes = context;
 
+    if (size == 0)
+        return 0; /* a take-over begins with what has come so far: nothing, perhaps */
     if (size > bytes->room - bytes->size) {
         size_t room = (bytes->size + size) * 2;
         char *grown = realloc(bytes->data, room);

@@ -101,8 +101,15 @@ int resp_scan(struct resp_scan *scan, const char *data, size_t size, size_t *use
                 return -EPROTO;
             at++;
             continue;
+        } else if (scan->cr && byte != '\n') {
+            /* A CR alone is part of the text, and no part of a number. */
+            if (has_length(scan->type))
+                return -EPROTO;
+            scan->cr = byte == '\r';
+            at++;
+            continue;
         } else if (scan->cr) {
-            if (byte != '\n' || line_done(scan) != 0)
+            if (line_done(scan) != 0)
                 return -EPROTO;
             at++;
         } else if (byte == '\r') {

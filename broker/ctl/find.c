@@ -266,8 +266,7 @@ static pid_t listener_of(const char *path)
 
 /*
  * Looks at every process. Results: 0, exactly one is the broker of search->socket_path; -EEXIST,
- * several are; -EACCES, none is, and some could not be looked at; -ENOENT; what look_at() says of a
- * catalog that is unusable.
+ * several are; -EACCES, none is, and some could not be looked at; -ENOENT.
  */
 static int look_at_all(struct search *search)
 {
@@ -292,8 +291,8 @@ static int look_at_all(struct search *search)
         } else if (looked == 0) {
             found = *broker;
             result = 0;
-        } else if (result != 0 && looked != -ENOENT && looked != -ESRCH &&
-                   (looked != -EACCES || result == -ENOENT)) {
+        } else if (result == -ENOENT && looked == -EACCES) {
+            /* Of a catalog in another layout nobody can say whose socket it belongs to. */
             result = looked;
         }
     }

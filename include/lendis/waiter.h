@@ -46,6 +46,12 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
  */
 int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t *word);
 
+/*
+ * For a waiter whose command somebody has taken, which waiter_take() does not look at: takes the
+ * hint away. True: there was one, look thoroughly; a hint that is left there would keep it awake.
+ */
+bool waiter_told(struct waiter *waiter);
+
 /* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: time
  * passed, look thoroughly. */
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);

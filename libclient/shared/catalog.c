@@ -16,14 +16,15 @@
 /* Places the tables of `catalog` from its bounds; returns the size that they need together. */
 static size_t place_tables(struct catalog *catalog)
 {
-    char *base = (char *)catalog->header;
+    /* A number: where only the size is wanted, there is no base to add to. */
+    uintptr_t base = (uintptr_t)catalog->header;
     size_t at = sizeof(struct catalog_header);
 
     catalog->pools = (void *)(base + at);
     at += sizeof(struct catalog_pool) * catalog->pool_max;
     catalog->workers = (void *)(base + at);
     at += sizeof(struct catalog_worker) * catalog->worker_max;
-    catalog->config = base + at;
+    catalog->config = (void *)(base + at);
     at += CATALOG_CONFIG_SIZE;
     return at;
 }

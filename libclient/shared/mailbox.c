@@ -75,6 +75,16 @@ static bool was_held(uint64_t mail, const struct mail_held *held, uint32_t count
     return false;
 }
 
+/* The connection that it was taken for is somebody's: the batch was handed on to a successor, who
+ * puts itself down as the taker in its own time. */
+static bool goes_on(const struct segment *segment, uint64_t mail)
+{
+    uint32_t index = mail_connection(mail);
+
+    return index < segment->connection_max &&
+           mail_fits(mail, shm_load(&segment->connections[index].word));
+}
+
 void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
                      uint32_t count)
 {
@@ -87,7 +97,8 @@ void mail_taker_died(const struct segment *segment, uint32_t worker, const struc
         if (mail_state(mail) != MAIL_TAKEN && mail_state(mail) != MAIL_TAKEOVER &&
             mail_state(mail) != MAIL_ABANDONED)
             continue;
-        if (shm_load32(&shared->taker) != 1 + worker && !was_held(mail, held, count))
+        if (!was_held(mail, held, count) &&
+            (shm_load32(&shared->taker) != 1 + worker || goes_on(segment, mail)))
             continue;
         if (mail_state(mail) == MAIL_ABANDONED) {
             mail_acknowledge(segment, slot, mail_with(mail, MAIL_TAKEN));

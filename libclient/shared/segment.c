@@ -34,7 +34,8 @@ static uint32_t cells_for(uint32_t slot_max)
 /* Places the tables of `segment` from its bounds; returns the size that they need together. */
 static size_t place_tables(struct segment *segment)
 {
-    char *base = segment->base;
+    /* A number: where only the size is wanted, there is no base to add to. */
+    uintptr_t base = (uintptr_t)segment->base;
     size_t at = sizeof(struct segment_header);
 
     segment->queue = (void *)(base + at);

@@ -103,6 +103,14 @@ int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word)
     return take_any(waiter, index, word) ? 1 : 0;
 }
 
+bool waiter_told(struct waiter *waiter)
+{
+    uint32_t wake = shm_load32(wake_word(waiter));
+
+    return wake != WAKE_NONE && wake != WAKE_ASLEEP &&
+           shm_cas32(wake_word(waiter), wake, WAKE_NONE);
+}
+
 void waiter_finish(struct waiter *waiter)
 {
     if (!waiter->rejoined)

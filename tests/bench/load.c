@@ -464,7 +464,7 @@ static void run(struct load *load, struct report *report)
 
     fork_workers(load);
     /* Wakes at once when its instants come, even among 500 busy workers; it only sleeps between. */
-    if (setpriority(PRIO_PROCESS, 0, -10) < 0)
+    if (setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) - 10) < 0)
         errno = 0;
     if (load->options.awake)
         fork_spinners(load);

@@ -40,21 +40,41 @@ static void print_bytes(const char *name, double bytes, const char *text)
 
 /* ---- shared memory ---- */
 
+/* The tables of a segment alone: mailboxes and chunks, which take memory when they are used, are not
+ * counted, but returned in *reserved. */
+static double table_bytes(uint32_t connections, uint32_t workers, double *reserved)
+{
+    struct segment segment;
+    double bytes, extra;
+    int fd, result = segment_new(0, 1, connections, workers, &fd, &segment);
+
+    if (result != 0)
+        give_up("segment_new: %s", strerror(-result));
+    extra = (double)((char *)segment.chunks - (char *)segment.mailboxes) +
+            (double)CHUNKS * sizeof(struct chunk);
+    bytes = (double)segment.size - extra;
+    if (reserved)
+        *reserved = extra;
+    segment_unmap(&segment);
+    close(fd);
+    return bytes;
+}
+
 static double bytes_per_connection(void)
 {
-    double more = (double)segment_size(LENDIS_MAX_CONNECTIONS, LAYOUT_WORKERS);
-    double less = (double)segment_size(1, LAYOUT_WORKERS);
+    double more = table_bytes(LENDIS_MAX_CONNECTIONS, LAYOUT_WORKERS, NULL);
+    double less = table_bytes(1, LAYOUT_WORKERS, NULL);
 
     return (more - less) / (LENDIS_MAX_CONNECTIONS - 1);
 }
 
-/* The worst over all sizes of the worker table: the ring of waiters grows by powers of two. */
+/* The worst of some sizes of the worker table: the ring of waiters grows by powers of two. */
 static double bytes_per_worker(void)
 {
-    double one = (double)segment_size(1, 1), worst = 0;
+    double one = table_bytes(1, 1, NULL), worst = 0;
 
-    for (uint32_t workers = LEAST_WORKERS; workers <= LENDIS_MAX_WORKERS; workers++) {
-        double each = ((double)segment_size(1, workers) - one) / (workers - 1);
+    for (uint32_t workers = LEAST_WORKERS; workers <= LENDIS_MAX_WORKERS; workers += workers / 16) {
+        double each = (table_bytes(1, workers, NULL) - one) / (workers - 1);
 
         if (each > worst)
             worst = each;
@@ -93,18 +113,21 @@ static double allocated(const char *memfd_name)
     return bytes;
 }
 
+static double empty_bytes;
+
 static void print_shared(void)
 {
-    double connection = bytes_per_connection(), worker = bytes_per_worker();
+    double connection = bytes_per_connection(), worker = bytes_per_worker(), reserved;
+    double tables = table_bytes(POOL_SIZE, LAYOUT_WORKERS, &reserved);
 
+    empty_bytes = allocated(SEGMENT_MEMFD_NAME);
     print_bytes("shared_connection", connection, "shared memory per connection");
     print_bytes("shared_worker", worker, "shared memory per worker, at most");
-    print_bytes("shared_fixed", (double)segment_size(1, 1) - connection - worker,
+    print_bytes("shared_fixed", table_bytes(1, 1, NULL) - connection - worker,
                 "shared memory per pool, fixed part");
-    print_bytes("shared_layout", (double)segment_size(POOL_SIZE, LAYOUT_WORKERS),
-                "   laid out for 16 connections and 1,000 workers");
-    print_bytes("shared_empty", allocated(SEGMENT_MEMFD_NAME),
-                "   allocated of that, nobody attached");
+    print_bytes("shared_tables", tables, "   laid out for 16 connections and 1,000 workers");
+    print_bytes("shared_reserved", reserved, "   and for mailboxes and chunks, when they are used");
+    print_bytes("shared_empty", empty_bytes, "   allocated of all that, nobody attached");
     print_bytes("catalog_empty", allocated(CATALOG_MEMFD_NAME), "   allocated of the catalog");
 }
 
@@ -224,17 +247,18 @@ static double broker_before;
 
 static void look_at_attached(void)
 {
-    print_bytes("shared_attached", allocated(SEGMENT_MEMFD_NAME),
-                "   allocated of the segment, 50 workers attached");
-    print_bytes("catalog_attached", allocated(CATALOG_MEMFD_NAME), "   allocated of the catalog");
+    print_bytes("shared_attached_worker", (allocated(SEGMENT_MEMFD_NAME) - empty_bytes) / WORKERS,
+                "   allocated more for each of 50 attached workers");
+    print_bytes("catalog_attached", allocated(CATALOG_MEMFD_NAME),
+                "   allocated of the catalog, 50 workers attached");
     print_bytes("broker_worker", (broker_anonymous() - broker_before) / WORKERS,
                 "   private memory of the broker per attached worker");
 }
 
 static void look_at_used(void)
 {
-    print_bytes("shared_used", allocated(SEGMENT_MEMFD_NAME),
-                "   allocated of the segment, 50 workers at work");
+    print_bytes("shared_used_worker", (allocated(SEGMENT_MEMFD_NAME) - empty_bytes) / WORKERS,
+                "   allocated more for each of 50 workers at work");
 }
 
 static void print_private(void)

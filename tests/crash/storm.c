@@ -8,9 +8,9 @@
  * live worker failed, every worker goes on (I7), the pool is full (I6), and broker, workers and
  * Redis have as many descriptors and connections as at the start (I8).
  *
- * Environment: STRESS_SECONDS (30), STORM_WORKERS (56), STORM_CONNECTIONS (8), STORM_THINK (3000,
+ * Environment: STRESS_SECONDS (30), STORM_WORKERS (56), STORM_CONNECTIONS (6), STORM_THINK (1000,
  * in microseconds: a worker rests for up to so long after every other command), STORM_SEED (random,
- * printed).
+ * printed), STORM_KILL_MS (10), STORM_CALM_MS (4000).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -25,7 +25,6 @@
 #include "tests/crash/load.h"
 
 #define SIZE_LIMIT  64u
-#define KILL_MS     10
 #define STOP_EVERY  50u /* kills */
 #define STOP_LENGTH 5u  /* kills */
 #define THREADS_MAX 4u
@@ -46,6 +45,8 @@ static struct {
     unsigned size; /* connections of the pool */
     unsigned think_us;
     int seconds;
+    int kill_ms;
+    int calm_ms;
     unsigned kills, died, orphans, bad_orphans;
     int fds;        /* of this process, before it attached */
     int broker_fds; /* before the storm */
@@ -140,6 +141,23 @@ static int run_worker(struct crew *crew, unsigned number)
 
 /* ---- the killer ---- */
 
+static struct load_report *report_of(unsigned number)
+{
+    return crew_result(&storm.crew, number);
+}
+
+/* Before the storm: nobody dies but children that have done their work. So nothing can be uncertain.
+ */
+static void be_calm(void)
+{
+    unsigned long long uncertain = 0;
+
+    sleep_us(storm.calm_ms * 1000);
+    for (unsigned i = 0; i < storm.workers; i++)
+        uncertain += atomic_load(&report_of(i)->uncertain);
+    verdict(uncertain == 0, "%llu writes are uncertain while nobody is killed", uncertain);
+}
+
 /* Children of workers that were killed. */
 static void reap_orphans(void)
 {
@@ -172,7 +190,7 @@ static void rage(void)
     unsigned stopped = 0;
 
     while (now_ms() < until_ms && !program_ended(storm.broker.pid)) {
-        next_ms += KILL_MS;
+        next_ms += storm.kill_ms;
         if (next_ms > now_ms())
             sleep_us((next_ms - now_ms()) * 1000);
         replace_one();
@@ -188,11 +206,6 @@ static void rage(void)
 }
 
 /* ---- the end ---- */
-
-static struct load_report *report_of(unsigned number)
-{
-    return crew_result(&storm.crew, number);
-}
 
 /* How many workers got no reply since then. */
 static unsigned stuck_since(int64_t since_ms)
@@ -342,11 +355,14 @@ static void begin(void)
 int main(void)
 {
     storm.seconds = (int)setting("STRESS_SECONDS", 30);
+    storm.kill_ms = (int)setting("STORM_KILL_MS", 10);
+    storm.calm_ms = (int)setting("STORM_CALM_MS", 4000);
     storm.workers = (unsigned)setting("STORM_WORKERS", 56);
-    storm.size = (unsigned)setting("STORM_CONNECTIONS", 8);
-    storm.think_us = (unsigned)setting("STORM_THINK", 3000);
-    if (storm.workers == 0 || storm.size == 0 || storm.size > SIZE_LIMIT)
-        give_up("STORM_WORKERS at least 1, STORM_CONNECTIONS 1 to %u", SIZE_LIMIT);
+    storm.size = (unsigned)setting("STORM_CONNECTIONS", 6);
+    storm.think_us = (unsigned)setting("STORM_THINK", 1000);
+    if (storm.workers == 0 || storm.kill_ms <= 0 || storm.size == 0 || storm.size > SIZE_LIMIT)
+        give_up("STORM_WORKERS and STORM_KILL_MS at least 1, STORM_CONNECTIONS 1 to %u",
+                SIZE_LIMIT);
     storm.seed = setting("STORM_SEED", (unsigned long long)now_ns() ^ (unsigned long long)getpid());
     storm.random = storm.seed | 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -356,6 +372,7 @@ int main(void)
         give_up("prctl: %s", strerror(errno));
     begin();
     crew_start(&storm.crew, storm.workers, sizeof(struct load_report), run_worker, NULL);
+    be_calm();
     rage();
     assess();
     kill(storm.nursery, SIGKILL);

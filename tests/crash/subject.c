@@ -232,7 +232,7 @@ static bool after_beside(struct subject *subject)
  * use the handle, a forking one included. */
 #define NO_HANDLE (ALL_ACTIONS & ~(ACTION_BIT(STEP_FORK_USE) | ACTION_BIT(STEP_FORK_DETACH)))
 
-/* A stopped combiner keeps what it has taken for MAIL_STALL_MS: once is enough. */
+/* A stopped combiner keeps what it has taken for MAIL_STALL_MS: one scenario waits for that. */
 #define STOPS (ACTION_BIT(STEP_STOP) | ACTION_BIT(STEP_STOP_KILL))
 
 /*
@@ -355,7 +355,7 @@ const struct scenario scenarios[] = {
      .phase = phase_write},
     /* The subject gets the connection and the other's command with it. */
     {.name = "combine_read",
-     .actions = ALL_ACTIONS,
+     .actions = ALL_ACTIONS & ~ACTION_BIT(STEP_STOP_KILL),
      .idle = 0,
      .stuck = 1,
      .waiter = WAITER_BEHIND,

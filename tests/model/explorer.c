@@ -24,6 +24,8 @@
 /* ---- visited states ---- */
 
 /* An open-addressed table of hashes; the lowest bit of b says that the state is on the current path. */
+#define ON_PATH UINT64_C(1)
+
 struct visited {
     struct hash *table;
     uint64_t size; /* a power of two */
@@ -35,7 +37,8 @@ static struct hash *visited_place(const struct visited *visited, struct hash has
     uint64_t at = hash.a & (visited->size - 1);
 
     while ((visited->table[at].a || visited->table[at].b) &&
-           (visited->table[at].a != hash.a || (visited->table[at].b | 1) != (hash.b | 1)))
+           (visited->table[at].a != hash.a ||
+            (visited->table[at].b | ON_PATH) != (hash.b | ON_PATH)))
         at = (at + 1) & (visited->size - 1);
     return &visited->table[at];
 }
@@ -67,7 +70,7 @@ static int visited_grow(struct visited *visited)
     return 0;
 }
 
-/* Results: 1, new; 0, known, and *on_path says where; -ENOMEM. */
+/* Results: 1, new, and on the current path; 0, known, and *on_path says where; -ENOMEM. */
 static int visited_add(struct visited *visited, struct hash hash, bool *on_path)
 {
     struct hash *place;
@@ -76,17 +79,17 @@ static int visited_add(struct visited *visited, struct hash hash, bool *on_path)
         return -ENOMEM;
     place = visited_place(visited, hash);
     if (place->a || place->b) {
-        *on_path = place->b & 1;
+        *on_path = place->b & ON_PATH;
         return 0;
     }
-    *place = (struct hash){hash.a, hash.b | 1};
+    *place = (struct hash){hash.a, hash.b | ON_PATH};
     visited->count++;
     return 1;
 }
 
 static void visited_off_path(struct visited *visited, struct hash hash)
 {
-    visited_place(visited, hash)->b &= ~UINT64_C(1);
+    visited_place(visited, hash)->b &= ~ON_PATH;
 }
 
 /* ---- depth first ---- */
@@ -122,7 +125,7 @@ static void count_crash(struct search *search, const struct snapshot *snapshot, 
         search->sites[exploration->sites++] = *site;
 }
 
-/* Saves the live state, which is new, as `level`. */
+/* The live state is new: `level` starts with its moves. */
 static void enter(struct search *search, struct level *level)
 {
     bool ended;
@@ -439,12 +442,12 @@ int explore(uint64_t states_max, bool quiet, struct exploration *exploration)
 
     *exploration = (struct exploration){0};
     search = (struct search){.exploration = exploration, .states_max = states_max};
-    clock_gettime(CLOCK_MONOTONIC, &start);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
     search.levels = calloc(DEPTH_MAX, sizeof *search.levels);
     result = search.levels ? visited_new(&search.visited, 1 << 16) : -ENOMEM;
     if (result == 0)
         result = search_deep(&search, &depth);
-    clock_gettime(CLOCK_MONOTONIC, &end);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
     exploration->seconds =
         (double)(end.tv_sec - start.tv_sec) + (double)(end.tv_nsec - start.tv_nsec) / 1e9;
     if (result == 1 && !quiet)

@@ -16,12 +16,12 @@ struct exploration {
     uint64_t crashes; /* kills tried */
     uint32_t deepest; /* the longest path */
     uint32_t sites;   /* different places in the source before which a process was killed */
-    double seconds;
+    double seconds; /* of the processor */
 };
 
 /*
- * Explores `scenario`, at most `states_max` states. Results: 0, all is well; 1, something is wrong, and unless `quiet`
- * was printed with a shortest way to it; -ENOMEM, -E2BIG, not explored to the end.
+ * Explores `scenario`, at most `states_max` states. Results: 0, all is well; 1, something is wrong, and
+ * unless `quiet` was printed with a shortest way to it; -ENOMEM, -E2BIG, not explored to the end.
  */
 int explore(uint64_t states_max, bool quiet, struct exploration *exploration);
 

@@ -24,6 +24,7 @@ struct scenario {
     uint32_t workers;
     uint8_t rounds[MODEL_WORKERS]; /* acquire and release, so often */
     uint8_t holders;               /* start with a connection, worker i with connection i */
+    uint8_t keepers;               /* keep their last lease to the end */
     uint8_t unclean;               /* return their connections as unclean */
     uint8_t impatient;             /* may give up at any time, give_ups times */
     uint8_t give_ups;
@@ -92,8 +93,14 @@ void model_sweep_later(void);
 void model_reaped(uint32_t worker);
 
 /* The programs, in process.c; they return when they are done (the broker never). */
-/* Worker: with `held` not 0, it starts with the lease of connection `index`. */
-void worker_run(uint32_t rounds, bool clean, uint32_t index, uint64_t held);
+struct task {
+    uint32_t rounds;
+    bool clean;
+    bool keep;
+    uint32_t index; /* of the connection that it starts with */
+    uint64_t held;  /* its word; 0: it starts without */
+};
+void worker_run(const struct task *task);
 void broker_run(void);
 
 #endif

@@ -102,21 +102,25 @@ static void use_and_release(uint32_t index, uint64_t word, bool clean)
     release(index, word, clean);
 }
 
-void worker_run(uint32_t rounds, bool clean, uint32_t index, uint64_t held)
+void worker_run(const struct task *task)
 {
-    if (held != 0)
-        use_and_release(index, held, clean);
-    while (rounds-- > 0) {
+    uint32_t index = task->index;
+
+    if (task->held != 0)
+        use_and_release(index, task->held, task->clean);
+    for (uint32_t left = task->rounds; left > 0; left--) {
         uint64_t word;
 
         model_acquire_begins();
-        if (acquire(index, &index, &word)) {
-            model_acquired(index, word);
-            use_and_release(index, word, clean);
-        } else {
+        if (!acquire(index, &index, &word)) {
             model_acquire_ends();
             index = 0;
+            continue;
         }
+        model_acquired(index, word);
+        if (left == 1 && task->keep)
+            return;
+        use_and_release(index, word, task->clean);
     }
 }
 

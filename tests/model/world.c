@@ -270,11 +270,17 @@ void model_reaped(uint32_t worker)
 
 static void entry(void)
 {
+    struct task task = {
+        .clean = !(scenario->unclean & 1u << running),
+        .keep = scenario->keepers & 1u << running,
+        .index = self()->index,
+        .held = self()->held,
+    };
+
     if (running == MODEL_BROKER)
         broker_run();
-    else
-        worker_run(scenario->rounds[running], !(scenario->unclean & 1u << running),
-                   self()->index, self()->held);
+    task.rounds = scenario->rounds[running];
+    worker_run(&task);
     self()->status = DONE;
     for (;;)
         coroutine_yield();
@@ -504,9 +510,21 @@ static bool anybody_died(void)
     return world.crashes != scenario->crashes;
 }
 
-/* Nothing comes to its end any more; `process` sleeps. Is that right? */
+/* A living worker that came to its end has it. */
+static bool is_kept(uint32_t index, uint64_t word)
+{
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
+        if (world.processes[i].status == DONE && world.processes[i].index == index &&
+            world.processes[i].held == word)
+            return true;
+    return false;
+}
+
+/* Nothing has to happen any more, and `process` sleeps. Is that right? */
 static void check_sleeper(uint32_t process, bool repaired)
 {
+    uint32_t kept = 0;
+
     for (uint32_t i = 0; i < scenario->connections; i++) {
         uint64_t word = shm_load_relaxed(&connections[i].word);
 
@@ -514,8 +532,9 @@ static void check_sleeper(uint32_t process, bool repaired)
             violate("I7: worker %llu waits while connection %llu is idle", process, i);
         if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
             violate("I7: worker %llu sleeps while connection %llu was handed to it", process, i);
+        kept += is_kept(i, word);
     }
-    if (repaired)
+    if (repaired && kept < scenario->connections)
         violate("worker %llu waits for ever", process, 0);
 }
 
@@ -523,7 +542,7 @@ static void check_connection(uint32_t index, bool repaired, uint32_t *lost)
 {
     uint64_t word = shm_load_relaxed(&connections[index].word);
 
-    if (word_state(word) == WORD_IDLE)
+    if (word_state(word) == WORD_IDLE || is_kept(index, word))
         return;
     ++*lost;
     if (repaired)
@@ -861,10 +880,12 @@ void world_restore(const struct snapshot *snapshot)
     shared_write(&snapshot->shared);
     memcpy(&world, &snapshot->world, sizeof world);
     memcpy(sites, snapshot->sites, sizeof sites);
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        if (memcmp(stack_hash[i], snapshot->stack_hash[i], sizeof stack_hash[i]) != 0)
+            memcpy(coroutines[i].stack + COROUTINE_STACK - snapshot->live[i], snapshot->stacks[i],
+                   snapshot->live[i]);
     memcpy(live, snapshot->live, sizeof live);
     memcpy(stack_hash, snapshot->stack_hash, sizeof stack_hash);
-    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
-        memcpy(coroutines[i].stack + COROUTINE_STACK - live[i], snapshot->stacks[i], live[i]);
     violation = (struct violation){0};
 }
 

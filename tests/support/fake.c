@@ -163,6 +163,8 @@ static void put_reply(struct session *session, const struct command *command)
         put_text(session, "+RESET\r\n");
     else if (is_handshake(command))
         put_text(session, "+OK\r\n");
+    else if (is(command, "COMMAND"))
+        put_text(session, control->survey_reply[0] ? control->survey_reply : "*0\r\n");
     else
         put_bulk(session, command->last, command->last_size);
 }
@@ -239,6 +241,10 @@ static enum fake_action next_action(const struct command *command)
     if (is_handshake(command)) {
         atomic_fetch_add(&control->handshakes, 1);
         return atomic_load(&control->handshake);
+    }
+    if (is(command, "COMMAND")) {
+        atomic_fetch_add(&control->surveys, 1);
+        return atomic_load(&control->survey);
     }
     atomic_fetch_add(&control->commands, 1);
     first = atomic_load(&control->answer_first);

@@ -416,7 +416,7 @@ static void misuse_is_refused(void **state)
                          "*1\r\n$99999999999999999999\r\n",
                          "*1\r\n:1\r\n",
                          "",
-                         two};
+                         "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPI"};
     struct lendis_lease *lease = NULL;
     void *reply = NULL;
     size_t size = 0;
@@ -727,12 +727,14 @@ static void forked_children_work(void **state)
     crew_go(&site.crew);
     tally_crew(&site.crew, &sum);
     assert_int_equal(sum.good, 60 * children);
+    assert_int_equal(pool_counter(&site.observer, COUNTER_commands) +
+                         pool_counter(&site.observer, COUNTER_handed),
+                     60 * children);
     assert_int_equal(workers_attached(&site.observer), 2 + children);
     for (unsigned i = 0; i < children; i++) {
         int worker = worker_of(&site.observer, site.crew.pids[i]);
 
         assert_true(worker >= 0);
-        assert_int_equal(site.observer.segment.workers[worker].counters[COUNTER_commands], 60);
         assert_int_equal(site.observer.segment.workers[worker].counters[COUNTER_fetches], 0);
     }
     crew_stop(&site.crew);
@@ -1097,6 +1099,55 @@ static void blocking_commands_may_block(void **state)
     lendis_detach(pool);
 }
 
+/* ---- pipelines ---- */
+
+static void raw_pipelines(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    static const char request[] = "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*1\r\n$4\r\nPING\r\n"
+                                  "*1\r\n$4\r\nNONE\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n";
+    size_t size;
+    void *reply;
+
+    (void)state;
+    assert_int_equal(lendis_exec(pool, request, sizeof request - 1, -1, &reply, &size), 0);
+    assert_true(size > strlen(":1\r\n+PONG\r\n-ERR"));
+    assert_memory_equal(reply, ":1\r\n+PONG\r\n-ERR", strlen(":1\r\n+PONG\r\n-ERR"));
+    assert_memory_equal((char *)reply + size - 4, ":2\r\n", 4);
+    lendis_free(reply);
+    lendis_detach(pool);
+}
+
+static void pipelines_of_commands(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pipeline *pipeline = lendis_pipeline_new(pool);
+    const char *argv[] = {"GET", "7"};
+    redisReply *replies;
+
+    (void)state;
+    assert_non_null(pipeline);
+    expect_failure(pool, lendis_pipeline_exec(pipeline), -EINVAL);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 1000; i++)
+            assert_int_equal(lendis_pipeline_append(pipeline, "SET %d value:%d", i, i), 0);
+        assert_int_equal(lendis_pipeline_append_argv(pipeline, 2, argv, NULL), 0);
+        assert_int_equal(lendis_pipeline_append(pipeline, "LPOP 7"), 0); /* WRONGTYPE */
+        replies = lendis_pipeline_exec(pipeline);
+        assert_non_null(replies);
+        assert_int_equal(replies->type, REDIS_REPLY_ARRAY);
+        assert_int_equal(replies->elements, 1002);
+        for (int i = 0; i < 1000; i++)
+            assert_string_equal(replies->element[i]->str, "OK");
+        assert_string_equal(replies->element[1000]->str, "value:7");
+        assert_int_equal(replies->element[1001]->type, REDIS_REPLY_ERROR);
+        freeReplyObject(replies);
+    }
+    lendis_pipeline_free(pipeline);
+    lendis_pipeline_free(NULL);
+    lendis_detach(pool);
+}
+
 /* ---- giving back ---- */
 
 static void discarded_connections_are_replaced(void **state)
@@ -1207,6 +1258,8 @@ int main(int argc, char **argv)
         PLAIN(formats_are_those_of_hiredis),
         PLAIN(replies_of_every_type),
         ALONE(blocking_commands_may_block),
+        PLAIN(raw_pipelines),
+        PLAIN(pipelines_of_commands),
         PLAIN(discarded_connections_are_replaced),
         PLAIN(clean_leases_are_not_replaced),
         PLAIN(detaching_gives_back_what_is_held),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a request is: its flags, and what is not one whole command. */
+/* What a request is: its flags, by the table and by what differs from it, and what is not one whole
+ * command. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +10,7 @@
 #include <hiredis/hiredis.h>
 #include "shared/command.h"
 
-static struct command parsed(const char *line)
+static struct command parsed_with(const char *differences, const char *line)
 {
     struct command command;
     uint32_t count;
@@ -17,16 +18,21 @@ static struct command parsed(const char *line)
     int length = redisFormatCommand(&request, line);
 
     assert_true(length > 0);
-    assert_int_equal(command_parse(request, (size_t)length, NULL, &command, &count), 0);
+    assert_int_equal(command_parse(request, (size_t)length, differences, &command, &count), 0);
     assert_int_equal(count, 1);
     /* Any part of it is not a command, nor is it with something behind it. */
     for (int cut = 0; cut < length; cut++) {
         struct command other;
 
-        assert_int_equal(command_parse(request, (size_t)cut, NULL, &other, &count), -EINVAL);
+        assert_int_equal(command_parse(request, (size_t)cut, differences, &other, &count), -EINVAL);
     }
     redisFreeCommand(request);
     return command;
+}
+
+static struct command parsed(const char *line)
+{
+    return parsed_with(NULL, line);
 }
 
 static void flags_are_redis_own(void **state)
@@ -37,10 +43,10 @@ static void flags_are_redis_own(void **state)
     assert_int_equal(parsed("MGET a b c").flags, COMMAND_READ_ONLY);
     assert_int_equal(parsed("SET a b").flags, 0);
     assert_int_equal(parsed("BLPOP a 0").flags, COMMAND_BLOCKING);
-    assert_int_equal(parsed("XREAD COUNT 1 STREAMS s 0").flags,
-                     COMMAND_READ_ONLY | COMMAND_BLOCKING);
-    assert_int_equal(parsed("SELECT 3").flags, COMMAND_SESSION);
-    assert_int_equal(parsed("SUBSCRIBE c").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("WAIT 1 0").flags, COMMAND_BLOCKING);
+    assert_int_equal(parsed("WAITAOF 1 1 0").flags, COMMAND_BLOCKING);
+    assert_int_equal(parsed("SHUTDOWN").flags, COMMAND_EXCLUSIVE);
+    assert_int_equal(parsed("AUTH a b").flags, COMMAND_SESSION);
     assert_int_equal(parsed("ZUNIONSTORE a 1 b").flags, 0);
     assert_int_equal(parsed("ZSCORE a b").flags, COMMAND_READ_ONLY);
 }
@@ -51,10 +57,131 @@ static void client_is_a_family(void **state)
     assert_int_equal(parsed("CLIENT LIST").flags, 0);
     assert_int_equal(parsed("client id").flags, 0);
     assert_int_equal(parsed("CLIENT SETNAME x").flags, COMMAND_SESSION);
-    assert_int_equal(parsed("CLIENT REPLY OFF").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("CLIENT REPLY ON").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("client reply off").flags, COMMAND_SESSION | COMMAND_LEASE);
+    assert_int_equal(parsed("CLIENT REPLY SKIP").flags, COMMAND_SESSION | COMMAND_LEASE);
+    assert_int_equal(parsed("CLIENT NO-EVICT ON").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("CLIENT NO-TOUCH ON").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("CLIENT CACHING YES").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("CLIENT SETINFO LIB-NAME x").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("CLIENT KILL ID 5").flags, COMMAND_EXCLUSIVE);
     assert_int_equal(parsed("CLIENT TRACKING ON").flags, COMMAND_SESSION);
     assert_int_equal(parsed("CLIENT SOMETHINGNEW").flags, COMMAND_SESSION);
     assert_int_equal(parsed("CLIENT").flags, COMMAND_SESSION);
+}
+
+static void scripts_are_debugged_in_a_session(void **state)
+{
+    (void)state;
+    assert_int_equal(parsed("SCRIPT LOAD x").flags, 0);
+    assert_int_equal(parsed("SCRIPT EXISTS debug").flags, 0);
+    assert_int_equal(parsed("script debug sync").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("SCRIPT").flags, 0);
+}
+
+static void streams_block_only_where_told_to(void **state)
+{
+    const unsigned blocking = COMMAND_BLOCKING;
+
+    (void)state;
+    assert_int_equal(parsed("XREAD COUNT 1 STREAMS s 0").flags, COMMAND_READ_ONLY);
+    assert_int_equal(parsed("XREAD STREAMS block 0").flags, COMMAND_READ_ONLY);
+    assert_int_equal(parsed("XREAD BLOCK 0 STREAMS s 0").flags, COMMAND_READ_ONLY | blocking);
+    assert_int_equal(parsed("xread count 5 block 0 streams s 0").flags,
+                     COMMAND_READ_ONLY | blocking);
+    assert_int_equal(parsed("XREAD").flags, COMMAND_READ_ONLY);
+    assert_int_equal(parsed("XREAD COUNT").flags, COMMAND_READ_ONLY);
+    assert_int_equal(parsed("XREADGROUP GROUP g c COUNT 1 NOACK STREAMS s >").flags, 0);
+    assert_int_equal(parsed("XREADGROUP GROUP g c BLOCK 5 STREAMS s >").flags, blocking);
+    /* A group and a consumer can have any name. */
+    assert_int_equal(parsed("XREADGROUP GROUP block STREAMS COUNT 1 STREAMS s >").flags, 0);
+    assert_int_equal(parsed("XREADGROUP GROUP STREAMS c BLOCK 0 STREAMS s >").flags, blocking);
+    assert_int_equal(parsed("XREADGROUP NOACK GROUP streams block BLOCK 0 STREAMS s >").flags,
+                     blocking);
+}
+
+static bool refused(const char *line)
+{
+    struct command command = parsed(line);
+
+    return command_needs_lease(&command, 1);
+}
+
+static void some_make_no_sense_in_one_call(void **state)
+{
+    static const char *const lines[] = {
+        "SUBSCRIBE c",  "psubscribe c", "SSUBSCRIBE c", "UNSUBSCRIBE", "PUNSUBSCRIBE",
+        "SUNSUBSCRIBE", "MONITOR",      "SYNC",         "PSYNC ? -1",  "REPLCONF ACK 1",
+        "QUIT",         "multi",        "WATCH a b",    "SELECT 3",    "CLIENT REPLY OFF"};
+    static const char *const others[] = {"EXEC",     "DISCARD",     "UNWATCH",         "AUTH a b",
+                                         "RESET",    "HELLO 3",     "CLIENT REPLY ON", "BLPOP a 0",
+                                         "WAIT 1 0", "PUBLISH c m", "NOSUCHCOMMAND"};
+    struct command command = {COMMAND_NOT_ALONE, COMMAND_MULTI};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        if (!refused(lines[i]))
+            fail_msg("%s", lines[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (refused(others[i]))
+            fail_msg("%s", others[i]);
+    assert_false(command_needs_lease(&command, 3));
+    command.flags |= COMMAND_LEASE;
+    assert_true(command_needs_lease(&command, 3));
+}
+
+static bool shared(const char *differences, const char *line)
+{
+    struct command command = parsed_with(differences, line);
+
+    return command_may_share(&command);
+}
+
+static void differences_win(void **state)
+{
+    static const char all[] = "!BAR -BLPOP +FOO +GET -XREAD !XREAD";
+
+    (void)state;
+    assert_int_equal(parsed_with(all, "foo a").flags, COMMAND_BLOCKING);
+    assert_int_equal(parsed_with(all, "Bar").flags, COMMAND_EXCLUSIVE);
+    assert_int_equal(parsed_with(all, "BLPOP a 0").flags, 0);
+    assert_int_equal(parsed_with(all, "GET a").flags, COMMAND_READ_ONLY | COMMAND_BLOCKING);
+    assert_int_equal(parsed_with(all, "XREAD BLOCK 0 STREAMS s 0").flags,
+                     COMMAND_READ_ONLY | COMMAND_EXCLUSIVE);
+    assert_int_equal(parsed_with(all, "BRPOP a 0").flags, COMMAND_BLOCKING);
+    /* Whole names only. */
+    assert_true(shared(all, "FO a"));
+    assert_true(shared(all, "FOOO a"));
+    assert_true(shared(all, "+FOO a"));
+    assert_true(shared(all, "XREA a"));
+    assert_true(shared("", "FOO a"));
+    assert_false(shared("+FOO", "FOO a"));
+    assert_false(shared("!FOO", "FOO a"));
+    assert_true(shared("-FOO", "FOO a"));
+    assert_false(shared("-FOO !FOO", "FOO a"));
+    assert_true(shared("junk", "UNK"));
+}
+
+static void names_are_checked(void **state)
+{
+    char name[COMMAND_NAME_SIZE], longest[80];
+
+    (void)state;
+    memset(longest, 'a', sizeof longest);
+    assert_true(command_name("json.get", 8, name));
+    assert_string_equal(name, "JSON.GET");
+    assert_true(command_name("_a-b:c/d1", 9, name));
+    assert_string_equal(name, "_A-B:C/D1");
+    assert_true(command_name(longest, COMMAND_NAME_SIZE - 1, name));
+    assert_int_equal(strlen(name), COMMAND_NAME_SIZE - 1);
+    assert_false(command_name(longest, COMMAND_NAME_SIZE, name));
+    assert_false(command_name("", 0, name));
+    assert_false(command_name("a b", 3, name));
+    assert_false(command_name("a\0b", 3, name));
+    assert_false(command_name("+a", 2, name));
+    assert_false(command_name("\xc3\xa4", 2, name));
+    assert_int_equal(command_flags("WAIT"), COMMAND_BLOCKING | COMMAND_FIXED);
+    assert_int_equal(command_flags("NOSUCHCOMMAND"), 0);
 }
 
 static void transactions_have_kinds(void **state)
@@ -91,8 +218,10 @@ static void pipelines_are_summed_up(void **state)
     assert_int_equal(command.kind, COMMAND_OTHER);
     assert_int_equal(command_parse(mixed, sizeof mixed - 1, NULL, &command, &count), 0);
     assert_int_equal(count, 3);
-    assert_int_equal(command.flags, COMMAND_SESSION);
+    assert_int_equal(command.flags, COMMAND_SESSION | COMMAND_NOT_ALONE);
     assert_int_equal(command.kind, COMMAND_MULTI);
+    assert_int_equal(command_parse(reads, sizeof reads - 1, "!TTL", &command, &count), 0);
+    assert_int_equal(command.flags, COMMAND_READ_ONLY | COMMAND_EXCLUSIVE);
 }
 
 static void refuse(const char *request, size_t size)
@@ -115,6 +244,10 @@ static void what_is_no_command_is_refused(void **state)
         "*1\r\n$4\r\nPING\r\n*1\r\n",
         "*1\r\n$4\r\nPING\r\nPING\r\n",
         "*99999999999999999999\r\n",
+        "*01\r\n$4\r\nPING\r\n",
+        "*1\r\n$04\r\nPING\r\n",
+        "*2\r\n$4\r\nPING\r\n$00\r\n\r\n",
+        "*9999999999999999999999999999999999999999999999999999\r\n",
         "*2\r\n$4\r\nPING\r\n$99999999999999999\r\n",
     };
 
@@ -127,9 +260,17 @@ static void what_is_no_command_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(flags_are_redis_own),     cmocka_unit_test(client_is_a_family),
-        cmocka_unit_test(transactions_have_kinds), cmocka_unit_test(unknown_commands_have_no_flags),
-        cmocka_unit_test(pipelines_are_summed_up), cmocka_unit_test(what_is_no_command_is_refused),
+        cmocka_unit_test(flags_are_redis_own),
+        cmocka_unit_test(client_is_a_family),
+        cmocka_unit_test(scripts_are_debugged_in_a_session),
+        cmocka_unit_test(streams_block_only_where_told_to),
+        cmocka_unit_test(some_make_no_sense_in_one_call),
+        cmocka_unit_test(differences_win),
+        cmocka_unit_test(names_are_checked),
+        cmocka_unit_test(transactions_have_kinds),
+        cmocka_unit_test(unknown_commands_have_no_flags),
+        cmocka_unit_test(pipelines_are_summed_up),
+        cmocka_unit_test(what_is_no_command_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -121,6 +121,7 @@ static void defaults(void **state)
     assert_int_equal(config.pools[0].wait_timeout_ms, 5000);
     assert_int_equal(config.pools[0].command_timeout_ms, 10000);
     assert_int_equal(config.pools[0].allow_uids.count, 0);
+    assert_null(config.pools[0].exclusive_commands);
     config_free(&config);
 }
 
@@ -146,7 +147,8 @@ static void all_keys(void **state)
                     "wait_timeout = 2h\n"
                     "command_timeout = 0\n"
                     "allow_uids = 33, 1000-1999 0\n"
-                    "allow_gids = 5\n",
+                    "allow_gids = 5\n"
+                    "exclusive_commands = json.get, FT.SEARCH\tjson.GET ,a_b\n",
                     &config);
     assert_string_equal(config.broker.socket, "/tmp/x.sock");
     assert_int_equal(config.broker.log_level, LOG_LEVEL_DEBUG);
@@ -166,6 +168,7 @@ static void all_keys(void **state)
     assert_true(id_list_contains(&config.pools[0].allow_uids, 1999));
     assert_false(id_list_contains(&config.pools[0].allow_uids, 2000));
     assert_false(id_list_contains(&config.pools[0].allow_gids, 33));
+    assert_string_equal(config.pools[0].exclusive_commands, "A_B FT.SEARCH JSON.GET");
     config_free(&config);
 }
 
@@ -275,6 +278,83 @@ static void durations(void **state)
                  bad[i].complaint);
         assert_refused(text, expected);
     }
+}
+
+static void bad_lists(void **state)
+{
+    char *too_long[] = {NULL, NULL};
+    struct config config;
+    char text[600], expected[256];
+
+    (void)state;
+    /* Nobody in the list is not everybody. */
+    assert_refused(POOL "allow_uids = ,\nallow_gids = , ,\n",
+                   "c:3: [pool a] allow_uids: there is no value\n"
+                   "c:4: [pool a] allow_gids: there is no value\n");
+    assert_refused(POOL "exclusive_commands = ,\n",
+                   "c:3: [pool a] exclusive_commands: there is no value\n");
+    assert_refused(POOL "exclusive_commands = FOO b|r\n",
+                   "c:3: [pool a] exclusive_commands: \"b|r\" is not a command's name; up to 63 "
+                   "letters, digits, '.', '_', '-', ':' and '/' are allowed\n");
+    snprintf(text, sizeof text, POOL "exclusive_commands = %.64s\n",
+             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    snprintf(expected, sizeof expected,
+             "c:3: [pool a] exclusive_commands: \"%.64s\" is not a command's name; up to 63 "
+             "letters, digits, '.', '_', '-', ':' and '/' are allowed\n",
+             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    assert_refused(text, expected);
+
+    /* 88 names of one letter and the blanks between them are 175 characters. */
+    strcpy(text, "LENDIS_POOL_A_EXCLUSIVE_COMMANDS=");
+    for (int i = 0; i < 88; i++)
+        strcat(text, i > 0 ? " a" : "a");
+    too_long[0] = text;
+    assert_int_equal(load(POOL, too_long, &config), 0);
+    assert_string_equal(config.pools[0].exclusive_commands, "A");
+    config_free(&config);
+    strcat(text, "b");
+    assert_int_equal(load(POOL, too_long, &config), -EINVAL);
+    assert_string_equal(reports,
+                        "LENDIS_POOL_A_EXCLUSIVE_COMMANDS: [pool a] exclusive_commands: the "
+                        "names are too long together; 175 characters are allowed\n");
+}
+
+/* What could not stand in a file is refused, so that what is printed is one. */
+static void values_that_cannot_be_written(void **state)
+{
+    static const struct {
+        const char *value, *complaint;
+    } bad[] = {
+        {"", "there is no value"},
+        {"a\nsize = 5", "the value contains a control character"},
+        {"a\x1b[2J", "the value contains a control character"},
+        {" a", "the value begins or ends with a blank"},
+        {"a\t", "the value begins or ends with a blank"},
+        {";a", "what begins with ; is a comment, and no part of a value"},
+        {"a ;b", "what begins with ; is a comment, and no part of a value"},
+    };
+    char variable[512], expected[256], text[512], many[200];
+    char *environment[] = {variable, NULL};
+    struct config config;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(variable, sizeof variable, "LENDIS_POOL_A_USERNAME=%s", bad[i].value);
+        snprintf(expected, sizeof expected, "LENDIS_POOL_A_USERNAME: [pool a] username: %s\n",
+                 bad[i].complaint);
+        assert_int_equal(load(POOL, environment, &config), -EINVAL);
+        assert_string_equal(reports, expected);
+    }
+    assert_refused(POOL "username=;a\n", "c:3: [pool a] username: what begins with ; is a comment, "
+                                         "and no part of a value\n");
+    assert_refused(POOL "username = a\fb\n",
+                   "c:3: [pool a] username: the value contains a control character\n");
+    memset(many, 'x', sizeof many);
+    many[0] = '/';
+    snprintf(text, sizeof text, POOL "password_file=%.183s\n", many);
+    assert_refused(text, "c:3: [pool a] password_file: 183 characters are too many; 182 are "
+                         "allowed\n");
 }
 
 static void every_error_is_reported(void **state)
@@ -539,7 +619,8 @@ static void environment_errors(void **state)
                  "drain_timeout are\n"
                  "LENDIS_POOL_A_COLOUR: is not a key of [pool a]; redis, username, password_file, "
                  "size, min_idle, "
-                 "connect_timeout, wait_timeout, command_timeout, allow_uids, allow_gids are\n"
+                 "connect_timeout, wait_timeout, command_timeout, allow_uids, allow_gids, "
+                 "exclusive_commands are\n"
                  "LENDIS_POOL_A_SIZE: [pool a] size: 0 is out of range; 1 to 1024 is allowed\n"
                  "LENDIS_POOL_A_MIN_IDLE: [pool a] min_idle: min_idle is 17 and size is 16; "
                  "min_idle may be at most size\n");
@@ -557,6 +638,7 @@ static void print_is_read_again(void **state)
     snprintf(text, sizeof text,
              "[broker]\nlog_level = info\ndrain_timeout = 1500ms\n" POOL
              "username = somebody\npassword_file = %s\nallow_uids = 1-3,7\ncommand_timeout = 0\n"
+             "exclusive_commands = foo,BAR\n"
              "wait_timeout = 120s\n[pool b]\nredis = unix:///s?db=1\n",
              password_path);
     assert_accepted(text, &config);
@@ -567,6 +649,7 @@ static void print_is_read_again(void **state)
     assert_non_null(strstr(first, "drain_timeout = 1500ms\n"));
     assert_non_null(strstr(first, "wait_timeout = 2min\n"));
     assert_non_null(strstr(first, "allow_uids = 1-3 7\n"));
+    assert_non_null(strstr(first, "exclusive_commands = BAR FOO\n"));
     assert_accepted(first, &config);
     second = printed(&config);
     config_free(&config);
@@ -605,6 +688,8 @@ int main(void)
         cmocka_unit_test(addresses),
         cmocka_unit_test(bad_addresses),
         cmocka_unit_test(durations),
+        cmocka_unit_test(bad_lists),
+        cmocka_unit_test(values_that_cannot_be_written),
         cmocka_unit_test(every_error_is_reported),
         cmocka_unit_test(conflict_with_a_default),
         cmocka_unit_test(no_pool),

@@ -65,6 +65,10 @@ static void resp2_replies(void **state)
     expect_whole("*0\r\n");
     expect_whole("*3\r\n$1\r\na\r\n:1\r\n*2\r\n+x\r\n$-1\r\n");
     expect_whole("*2\r\n*0\r\n*1\r\n*1\r\n$3\r\n*1\r\r\n");
+    /* hiredis takes a CR without LF for text, and so do we. */
+    expect_whole("+a\rb\r\n");
+    expect_whole("-\r\r\n");
+    expect_whole("+a\nb\r\r\r\n");
 }
 
 static void resp3_replies(void **state)
@@ -85,8 +89,8 @@ static void resp3_replies(void **state)
 static void not_resp(void **state)
 {
     static const char *const texts[] = {
-        "HTTP/1.1 200\r\n",          "\r\n",    "$x\r\n",   "$\r\n",   "$-2\r\n",
-        "*99999999999999999999\r\n", "*1-\r\n", "+OK\rx\n", "%-1\r\n", "$1 \r\n"};
+        "HTTP/1.1 200\r\n",          "\r\n",    "$x\r\n",    "$\r\n",   "$-2\r\n",
+        "*99999999999999999999\r\n", "*1-\r\n", "$1\r1\r\n", "%-1\r\n", "$1 \r\n"};
 
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/* What the broker does with the mailboxes of the dead, and how an owner is told, in one process. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <unistd.h>
+#include "lendis/mailbox.h"
+#include "lendis/waiter.h"
+
+#define GENERATION 5u
+#define DEAD       3u /* worker indices; a worker waits in the slot of its index */
+#define ALIVE      7u
+#define OWNER      9u
+
+static int setup(void **state)
+{
+    static struct segment segment;
+    int fd;
+
+    assert_int_equal(segment_new(0, 1, 4, 100, &fd, &segment), 0);
+    close(fd);
+    *state = &segment;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    segment_unmap(*state);
+    return 0;
+}
+
+/* OWNER's command was taken by DEAD for the first batch on connection 2, which now is `word`. */
+static uint64_t taken(struct segment *segment, uint64_t word)
+{
+    struct wait_slot *shared = &segment->slots[OWNER];
+    uint64_t mail = mail_taken(mail_next(0), 2, GENERATION, 1);
+
+    shm_store(&segment->connections[2].word, word);
+    shm_store(&segment->connections[2].batch, 1);
+    shm_store32(&shared->taker, 1 + DEAD);
+    shm_store(&shared->mail, mail);
+    return mail;
+}
+
+static enum mail_state state_of(struct segment *segment)
+{
+    return mail_state(shm_load(&segment->slots[OWNER].mail));
+}
+
+static void what_the_dead_held_fails(void **state)
+{
+    struct segment *segment = *state;
+    struct mail_held held = {.index = 2, .generation = GENERATION};
+
+    taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
+    mail_taker_died(segment, DEAD, &held, 1);
+    assert_int_equal(state_of(segment), MAIL_FAILED);
+}
+
+static void what_was_not_sent_is_tried_again(void **state)
+{
+    struct segment *segment = *state;
+    struct mail_held held = {.index = 2, .generation = GENERATION};
+
+    taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
+    shm_store(&segment->connections[2].batch, 0);
+    mail_taker_died(segment, DEAD, &held, 1);
+    assert_int_equal(state_of(segment), MAIL_RETRY);
+}
+
+/* Its connection was taken from it before, and is another generation by now. */
+static void what_the_dead_lost_fails(void **state)
+{
+    struct segment *segment = *state;
+
+    taken(segment, word_make(WORD_IDLE, 0, GENERATION + 1));
+    mail_taker_died(segment, DEAD, NULL, 0);
+    assert_int_equal(state_of(segment), MAIL_FAILED);
+}
+
+/*
+ * Regression: DEAD handed its batch on and ended, as it may. Its successor is alive and has not put
+ * itself down as the taker yet. The commands failed, and what had been abandoned was freed while the
+ * successor still had it.
+ */
+static void what_was_handed_on_stays(void **state)
+{
+    static const enum word_state carried[] = {WORD_CARRIED, WORD_LEASED};
+    struct segment *segment = *state;
+
+    for (int i = 0; i < 2; i++) {
+        uint64_t mail = taken(segment, word_make(carried[i], ALIVE, GENERATION));
+
+        mail_taker_died(segment, DEAD, NULL, 0);
+        assert_int_equal(shm_load(&segment->slots[OWNER].mail), mail);
+        shm_store(&segment->slots[OWNER].mail, mail_with(mail, MAIL_ABANDONED));
+        mail_taker_died(segment, DEAD, NULL, 0);
+        assert_int_equal(state_of(segment), MAIL_ABANDONED);
+    }
+}
+
+/*
+ * Regression: an owner was told that its combiner's connection was revoked, found its command still
+ * taken, and could not sleep any more: nobody took the hint away.
+ */
+static void one_who_was_told_can_sleep_again(void **state)
+{
+    struct segment *segment = *state;
+    struct waiter waiter = {.segment = segment, .worker = OWNER, .slot = OWNER, .served = true};
+
+    taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
+    mail_revoked(segment, 2, GENERATION);
+    assert_int_not_equal(shm_load32(&segment->slots[OWNER].wake), WAKE_NONE);
+    assert_true(waiter_told(&waiter));
+    assert_int_equal(shm_load32(&segment->slots[OWNER].wake), WAKE_NONE);
+    assert_false(waiter_told(&waiter));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(what_the_dead_held_fails),         TEST(what_was_not_sent_is_tried_again),
+        TEST(what_the_dead_lost_fails),         TEST(what_was_handed_on_stays),
+        TEST(one_who_was_told_can_sleep_again),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

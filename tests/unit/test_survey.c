@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: MIT */
+/* What a server says of its commands: read as it comes, compared with the table, published. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#include "broker/survey.h"
+
+static struct survey survey;
+
+static int begin(void **state)
+{
+    (void)state;
+    survey = (struct survey){0};
+    survey_renew(&survey);
+    return survey_begin(&survey) ? 0 : -1;
+}
+
+static void string_at(const char *text, uint32_t depth, const uint32_t *path)
+{
+    survey_string(&survey, path, depth, text, strlen(text));
+}
+#define STRING(text, ...)                                                                          \
+    string_at(text, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t),                          \
+              (const uint32_t[]){__VA_ARGS__})
+
+/* One command, with a flag and a category, "" for none, as Redis 7 tells of it. */
+static void command(uint32_t index, const char *name, const char *flag, const char *category)
+{
+    STRING(name, index, 0);
+    STRING("write", index, 2, 0);
+    if (*flag)
+        STRING(flag, index, 2, 1);
+    STRING("@slow", index, 6, 0);
+    if (*category)
+        STRING(category, index, 6, 1);
+    STRING("blocking", index, 7, 0);       /* a tip of that name means nothing */
+    STRING("blocking", index, 8, 0, 1, 0); /* nor does part of a key specification */
+}
+
+static void expect_published(const char *exclusive, const char *expected, bool expected_all)
+{
+    char text[CATALOG_COMMANDS_SIZE];
+    bool all;
+    size_t size = survey_publish(&survey, exclusive, text, &all);
+
+    assert_string_equal(text, expected);
+    assert_int_equal(size, strlen(expected));
+    assert_int_equal(all, expected_all);
+    for (size_t i = size; i < sizeof text; i++)
+        assert_int_equal(text[i], 0);
+}
+
+static void what_is_as_in_the_table_is_not_told(void **state)
+{
+    (void)state;
+    command(0, "get", "", "");
+    command(1, "blpop", "blocking", "@blocking");
+    command(2, "wait", "", ""); /* Redis 7.0 says nothing of it */
+    command(3, "xread", "blocking", "@blocking");
+    survey_end(&survey);
+    assert_true(survey.fresh);
+    assert_false(survey.due);
+    expect_published(NULL, "", true);
+}
+
+static void differences_are_told(void **state)
+{
+    (void)state;
+    command(0, "module.wait", "blocking", "");
+    command(1, "blpop", "", "");
+    command(2, "brpop", "blocking", "");
+    command(3, "get", "BLOCKING", "");
+    survey_end(&survey);
+    expect_published(NULL, "-BLPOP +GET +MODULE.WAIT", true);
+    expect_published("ALPHA GET ZULU", "!ALPHA -BLPOP !GET +GET +MODULE.WAIT !ZULU", true);
+}
+
+static void the_last_command_counts(void **state)
+{
+    (void)state;
+    command(0, "brpop", "blocking", "");
+    command(1, "last", "blocking", "");
+    survey_end(&survey);
+    expect_published(NULL, "+LAST", true);
+}
+
+static void subcommands_count_for_their_family(void **state)
+{
+    (void)state;
+    command(0, "brpop", "blocking", "");
+    STRING("family", 1, 0);
+    STRING("readonly", 1, 2, 0);
+    STRING("family|look", 1, 9, 0, 0);
+    STRING("readonly", 1, 9, 0, 2, 0);
+    STRING("family|wait", 1, 9, 1, 0);
+    STRING("blocking", 1, 9, 1, 2, 0);
+    command(2, "another", "", "");
+    survey_end(&survey);
+    expect_published(NULL, "+FAMILY", true);
+}
+
+static void redis_6_says_it_by_category(void **state)
+{
+    (void)state;
+    command(0, "blpop", "noscript", "@blocking");
+    command(1, "brpop", "noscript", "");
+    command(2, "module.wait", "", "@blocking");
+    survey_end(&survey);
+    expect_published(NULL, "-BRPOP +MODULE.WAIT", true);
+}
+
+static void older_ones_do_not_say_it(void **state)
+{
+    (void)state;
+    STRING("blpop", 0, 0);
+    STRING("noscript", 0, 2, 0);
+    STRING("brpop", 1, 0);
+    survey_end(&survey);
+    expect_published(NULL, "", true);
+    expect_published("FOO", "!FOO", true);
+}
+
+static void refusal_says_nothing(void **state)
+{
+    (void)state;
+    survey_refuse(&survey);
+    survey_end(&survey);
+    assert_true(survey.refused);
+    assert_true(survey.fresh);
+    assert_false(survey.due);
+    expect_published("FOO", "!FOO", true);
+}
+
+static void names_that_cannot_be(void **state)
+{
+    char name[100];
+
+    (void)state;
+    memset(name, 'x', sizeof name);
+    name[99] = '\0';
+    command(0, name, "blocking", "");
+    command(1, "two words", "blocking", "");
+    command(2, "", "blocking", "");
+    command(3, "good", "blocking", "");
+    STRING("blocking", 4, 2, 0); /* of a command without a name */
+    survey_end(&survey);
+    expect_published(NULL, "+GOOD", true);
+}
+
+/* Nothing of it may be believed to have a form. */
+static void strings_anywhere(void **state)
+{
+    (void)state;
+    for (uint32_t depth = 0; depth <= SURVEY_DEPTH; depth++)
+        for (uint32_t at = 0; at < 12; at++)
+            string_at("blocking", depth, (const uint32_t[]){at, at, at, at, at});
+    survey_end(&survey);
+    expect_published(NULL, "+BLOCKING", true); /* at one place that is a name */
+}
+
+static void what_matters_least_is_left_out(void **state)
+{
+    char name[32], expected[32];
+    char text[CATALOG_COMMANDS_SIZE];
+    bool all;
+
+    (void)state;
+    for (uint32_t i = 1; i < 500; i++) {
+        snprintf(name, sizeof name, "module.waiting.%u", i);
+        command(i, name, "blocking", "");
+    }
+    survey_end(&survey);
+    assert_true(survey_publish(&survey, "EXCLUSIVE ZZZ", text, &all) < CATALOG_COMMANDS_SIZE);
+    assert_false(all);
+    assert_non_null(strstr(text, "!EXCLUSIVE +MODULE.WAITING.1 "));
+    assert_non_null(strstr(text, " !ZZZ"));
+    for (uint32_t i = 1; i <= 20; i++) {
+        snprintf(expected, sizeof expected, "+MODULE.WAITING.%u", i);
+        assert_non_null(strstr(text, expected));
+    }
+    assert_null(strstr(text, "WAITING.499"));
+}
+
+static void room_is_used_to_the_last_byte(void **state)
+{
+    char names[CATALOG_COMMANDS_SIZE] = "", text[CATALOG_COMMANDS_SIZE];
+    size_t at = 0;
+    bool all;
+
+    (void)state;
+    /* Two-letter names, "!AA" and a blank each: 127 of them are 508 bytes, and three are left. */
+    for (int i = 0; i < 127; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%c%c", i ? " " : "", 'A' + i / 26,
+                               'A' + i % 26);
+    survey_end(&survey);
+    assert_int_equal(survey_publish(&survey, names, text, &all), 507);
+    assert_true(all);
+    snprintf(names + at, sizeof names - at, " XX");
+    assert_int_equal(survey_publish(&survey, names, text, &all), 511);
+    assert_true(all);
+    snprintf(names + at, sizeof names - at, " XXX");
+    assert_int_equal(survey_publish(&survey, names, text, &all), 507);
+    assert_false(all);
+}
+
+static void asked_by_one_and_not_for_ever(void **state)
+{
+    (void)state;
+    assert_false(survey_begin(&survey)); /* one does already */
+    command(0, "half", "blocking", "");
+    survey_fail(&survey);
+    assert_true(survey.due);
+    assert_false(survey.given_up);
+    expect_published(NULL, "", true);
+    assert_true(survey_begin(&survey));
+    survey_fail(&survey);
+    assert_true(survey.given_up);
+    assert_false(survey_begin(&survey));
+    /* When the server comes back it gets one chance, and all again once it has used it. */
+    survey_renew(&survey);
+    assert_true(survey_begin(&survey));
+    survey_fail(&survey);
+    assert_false(survey_begin(&survey));
+    survey_renew(&survey);
+    assert_true(survey_begin(&survey));
+    survey_end(&survey);
+    assert_false(survey_begin(&survey));
+    survey_renew(&survey);
+    assert_true(survey_begin(&survey));
+    survey_fail(&survey);
+    assert_true(survey_begin(&survey));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(what_is_as_in_the_table_is_not_told, begin),
+        cmocka_unit_test_setup(differences_are_told, begin),
+        cmocka_unit_test_setup(the_last_command_counts, begin),
+        cmocka_unit_test_setup(subcommands_count_for_their_family, begin),
+        cmocka_unit_test_setup(redis_6_says_it_by_category, begin),
+        cmocka_unit_test_setup(older_ones_do_not_say_it, begin),
+        cmocka_unit_test_setup(refusal_says_nothing, begin),
+        cmocka_unit_test_setup(names_that_cannot_be, begin),
+        cmocka_unit_test_setup(strings_anywhere, begin),
+        cmocka_unit_test_setup(what_matters_least_is_left_out, begin),
+        cmocka_unit_test_setup(room_is_used_to_the_last_byte, begin),
+        cmocka_unit_test_setup(asked_by_one_and_not_for_ever, begin),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
