@@ -28,9 +28,11 @@ FLAVOUR_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
 FLAVOUR_tsan := -fsanitize=thread
 FLAVOUR_crash := -DLENDIS_STEPS
 FLAVOUR_coverage := --coverage -O0
+# For clang: make fuzz.
+FLAVOUR_fuzz := $(FLAVOUR_asan) -fsanitize=fuzzer-no-link
 ifneq ($(FLAVOUR),)
 ifeq ($(FLAVOUR_$(FLAVOUR)),)
-$(error FLAVOUR is one of asan, ubsan, tsan, crash, coverage)
+$(error FLAVOUR is one of asan, ubsan, tsan, crash, coverage, fuzz)
 endif
 endif
 
@@ -76,7 +78,11 @@ SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh)
 
-UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%)
+# A fuzz target each; the corpus of each is run in make check, too.
+FUZZ_TARGETS := resp command config wire
+FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(B)/tests/fuzz/fuzz_%)
+
+UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%) $(FUZZ_TARGETS:%=$(B)/tests/fuzz/replay_%)
 SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
 # Kill points are in the library of the crash flavour; the broker beside it is this flavour's.
 KILLPOINTS := build/crash/tests/crash/killpoints
@@ -128,6 +134,17 @@ $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblend
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(HIREDIS_LIBS) $(SYSTEMD_LIBS) \
+		$(INIH_LIBS)
+
+$(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS)
+
+$(B)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/%.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(SYSTEMD_LIBS) \
 		$(INIH_LIBS)
 
 $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
@@ -236,12 +253,60 @@ crash: $(B)/lendisd $(KILLPOINTS) ## kill, stop, fork and exec a worker at every
 stress: $(B)/lendisd $(STRESS_PROGRAMS) ## the storm: a worker is killed every 10 ms, for STRESS_SECONDS=30; STORM_SEED, STORM_WORKERS
 	@for program in $(STRESS_PROGRAMS); do timeout --foreground $(STRESS_LIMIT) $$program || exit; done
 
+# ---- model ----
+
+# The explorer is no part of a flavour. The code that it runs is compiled so that little is left on its stacks that means
+# nothing any more: the fewest states.
+MODEL := $(B)/tests/model
+MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -DLENDIS_STEPS -DLENDIS_MODEL -include tests/model/steps.h -std=gnu11 \
+	$(WARNINGS) $(WERROR) $(CFLAGS) -fno-sanitize=all
+MODEL_STEPPED := -O1 -fno-inline -fno-stack-protector
+MODEL_EXPLORER := $(addprefix $(MODEL)/,coroutine.o world.o explorer.o)
+MODEL_BROKEN := $(addprefix $(MODEL)/broken_,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
+MODEL_PROGRAMS := $(MODEL)/model $(MODEL_BROKEN)
+
+$(MODEL)/coroutine.o $(MODEL)/world.o $(MODEL)/explorer.o $(MODEL)/model.o: $(MODEL)/%.o: tests/model/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(MODEL_FLAGS) -O2 -MMD -MP -c -o $@ $<
+
+$(MODEL)/process.o: tests/model/process.c
+$(MODEL)/queue.o $(MODEL)/waiter.o: $(MODEL)/%.o: libclient/shared/%.c
+$(MODEL)/process.o $(MODEL)/queue.o $(MODEL)/waiter.o:
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(MODEL_FLAGS) $(MODEL_STEPPED) -MMD -MP -c -o $@ $<
+
+$(MODEL)/model: $(addprefix $(MODEL)/,model.o process.o queue.o waiter.o) $(MODEL_EXPLORER)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^
+
+# Variants with a mistake in them: each succeeds if the explorer finds it.
+$(MODEL_BROKEN): $(MODEL)/broken_%: $(addprefix tests/model/,broken.c process.c model.c) $(MODEL_EXPLORER) $(MODEL)/model
+	$(call say,CC,$@)
+	$(Q)$(CC) $(MODEL_FLAGS) $(MODEL_STEPPED) -DMODEL_BREAK=$* $(LDFLAGS) -o $@ $(filter %.c %.o,$^)
+
+.PHONY: model model-long
+model: $(MODEL_PROGRAMS) ## explore every interleaving and kill of workers and broker on the queue's code, in a minute
+	@$(MODEL)/model
+	@tests/run $(MODEL_BROKEN)
+
+model-long: $(MODEL)/model ## the same with more processes: an hour and 16 GiB
+	@$(MODEL)/model --long
+
 .PHONY: asan ubsan tsan
 asan: ## run the unit tests with AddressSanitizer and UndefinedBehaviorSanitizer
 ubsan: ## run the unit tests with UndefinedBehaviorSanitizer alone
 tsan: ## run the unit tests with ThreadSanitizer
 asan ubsan tsan:
 	@$(MAKE) --no-print-directory FLAVOUR=$@ unit
+
+.PHONY: fuzz fuzz-programs
+FUZZ_CC ?= clang
+fuzz: | deps-check ## fuzz parsers and the broker with clang's libFuzzer, for FUZZ_SECONDS=60 in all
+	@$(MAKE) --no-print-directory FLAVOUR=fuzz CC=$(FUZZ_CC) fuzz-programs
+	@tests/fuzz/run.sh build/fuzz $(FUZZ_TARGETS)
+fuzz-programs: $(FUZZ_PROGRAMS)
 
 .PHONY: valgrind
 valgrind: $(UNIT_PROGRAMS) ## run the unit tests under valgrind

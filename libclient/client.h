@@ -80,6 +80,9 @@ struct local {
     _Atomic(char *) spare;                 /* a spare receive buffer, exec.c's */
 };
 
+struct reply_reader;
+typedef void reply_reader_free(struct reply_reader *reader);
+
 struct lendis_pool {
     struct local *local;
     char *socket_path;
@@ -89,7 +92,7 @@ struct lendis_pool {
     /* Leases of a parent process: kept, so that they can be told from ours. Tables or single ones,
      * linked by the first's next_extra. */
     struct lendis_lease *foreign;
-    void (*reader_free)(struct reply_reader *reader);
+    _Atomic(reply_reader_free *) reader_free; /* set by hiredis.c when there can be a reader */
 };
 
 /* ---- pool.c ---- */

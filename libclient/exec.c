@@ -168,7 +168,8 @@ static char *buffer_take(struct local *local)
 
 static void buffer_give(struct local *local, char *buffer)
 {
-    free(atomic_exchange_explicit(&local->spare, buffer, memory_order_release));
+    /* Release: whoever takes it finds our use of it done; acquire: so do we with what we free. */
+    free(atomic_exchange_explicit(&local->spare, buffer, memory_order_acq_rel));
 }
 
 void exec_forget(struct local *local)

@@ -44,9 +44,10 @@ static redisReader *reader_take(struct lendis_pool *pool)
 /* Keeps a reader that is at a reply's boundary for the next call. */
 static void reader_give(struct lendis_pool *pool, redisReader *reader)
 {
-    pool->reader_free = reader_free;
+    atomic_store_explicit(&pool->reader_free, reader_free, memory_order_relaxed);
+    /* Release: whoever takes it finds our use of it done; acquire: so do we with what we free. */
     reader_free(atomic_exchange_explicit(&pool->local->reader, (struct reply_reader *)reader,
-                                         memory_order_release));
+                                         memory_order_acq_rel));
 }
 
 static int reading_take(void *context, const char *data, size_t size)

@@ -258,6 +258,7 @@ LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
 LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
 {
     struct attachment *current;
+    reply_reader_free *reader_free;
 
     if (!pool)
         return;
@@ -273,7 +274,8 @@ LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
     for (struct attachment *each = pool->attachments; each; each = each->next)
         attachment_empty(each);
     exec_forget(pool->local);
-    if (pool->reader_free)
-        pool->reader_free(atomic_load(&pool->local->reader));
+    reader_free = atomic_load(&pool->reader_free);
+    if (reader_free)
+        reader_free(atomic_load(&pool->local->reader));
     pool_free(pool);
 }

@@ -130,7 +130,7 @@ static unsigned differ(const char *differences, const char *name, unsigned flags
 {
     size_t size = strlen(name);
 
-    for (const char *at = differences; *at && size > 0; at += strcspn(at, " "), at += *at == ' ') {
+    for (const char *at = differences; *at && size > 0; at = strchrnul(at, ' '), at += *at == ' ') {
         if (strncmp(at + 1, name, size) != 0 || (at[1 + size] != ' ' && at[1 + size] != 0))
             continue;
         if (*at == COMMAND_MARK_BLOCKS)

@@ -55,4 +55,3 @@ end
 table.sort(lines)
 return lines' 0 "$(echo $session)" "$(echo $lease)" "$(echo $not_alone)" "$(echo $waiting)" "$(echo $exclusive)" \
     "$(echo $arguments)"
-echo '/* clang-format on */'

@@ -70,6 +70,20 @@ workers_row()
     on_each "$count" "lendis:$size" cpu_us_per_op_ratio '<=' 1 'CPU per operation, times direct'
 }
 
+# One worker: a whole round of it depends on whether the scheduler puts it on Redis' processor or on another;
+# alone.c changes sides every few milliseconds.
+alone_row()
+{
+    local transport
+
+    wanted 1 || return 0
+    printf '\n[1] GET, 3-byte values, 1 worker, in turns of 200 commands\n'
+    program alone
+    for transport in "${transports[@]}"; do
+        expect "[1] $transport: op/s, times direct" alone - "${transport}_lendis_ratio" '>=' 0.97
+    done
+}
+
 # think_row NAME MICROSECONDS: one size of at most 16 has to do for all of them; 4, 8 and 16 are shown.
 think_row()
 {
@@ -106,7 +120,7 @@ proxies_row()
 
 bench_begin
 describe_machine
-workers_row 1 0.97
+alone_row
 workers_row 2 0.97
 workers_row 8 1
 workers_row 50 2.5
@@ -121,6 +135,9 @@ value_row 16KiB 16384 0
 value_row mix 3 10
 proxies_row
 [ -z "${BENCH_TSV:-}" ] || cat "$bench_rounds" >>"$BENCH_TSV"
-[ -s "$bench_checks" ] || die "no row is called ${rows//,/ or }"
+if [ ! -s "$bench_checks" ]; then
+    echo "no row is called ${rows//,/ or }" >&2
+    exit 1
+fi
 show_checks || [ -z "${BENCH_STRICT:-}" ] || bench_bad=1
 exit "$bench_bad"

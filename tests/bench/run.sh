@@ -13,13 +13,6 @@ set -u
 
 seconds=${BENCH_SECONDS:-1.5} rounds=${BENCH_ROUNDS:-5} ramp=0.2
 
-# program NAME: runs a benchmark that starts its own servers; its figures become metrics "NAME - ...".
-program()
-{
-    "$bench_build/bench/$1" --tsv "$bench_dir/$1.tsv" || die "$1 failed"
-    awk -v OFS='\t' -v cell="$1" '{ print cell, "-", $1, $2 }' "$bench_dir/$1.tsv" >>"$bench_metrics"
-}
-
 cell()
 {
     printf '\n%s\n' "$(describe_load)"

@@ -45,6 +45,7 @@ static struct lendisd broker;
 static struct report *report;
 /* What a child uses. */
 static _Atomic(struct lendis_pool *) pool;
+static struct lendis_pool *handles[HANDLES_MAX];
 
 static void complain(const char *what, const char *why)
 {
@@ -87,7 +88,7 @@ static void *attach_again(void *unused)
     while (!atomic_load(&report->stop) && atomic_load(&report->rounds) < HANDLES_MAX) {
         struct lendis_lease *lease;
 
-        pool = attach(LENDIS_LAZY);
+        pool = handles[atomic_load(&report->rounds)] = attach(LENDIS_LAZY);
         sleep_us(500);
         if (lendis_acquire(pool, 1000, &lease) == 0)
             lendis_release(lease);
@@ -194,6 +195,7 @@ static bool part(unsigned number, const char *name, void *(*beside)(void *))
 int main(void)
 {
     struct redis_server redis = {0};
+    struct lendis_pool *first;
     bool right;
 
     report = mmap(NULL, sizeof *report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -202,10 +204,13 @@ int main(void)
     redis_start(&redis);
     lendisd_start(&broker, "[pool p]\nredis = %s\nsize = %u\nmin_idle = %u\n", redis.unix_url, SIZE,
                   SIZE);
-    pool = attach(0);
+    pool = first = attach(0);
     right = part(1, "discarding", fetch);
     right = part(2, "attaching", attach_again) && right;
     printf("1..2\n");
+    lendis_detach(first);
+    for (unsigned i = 0; i < HANDLES_MAX; i++)
+        lendis_detach(handles[i]);
     lendisd_kill(&broker);
     return right ? 0 : 1;
 }

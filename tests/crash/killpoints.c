@@ -117,7 +117,7 @@ static bool queued(uint32_t slot)
     for (uint32_t i = 0; i < segment->cell_count; i++) {
         uint64_t cell = shm_load_relaxed(&segment->cells[i]);
 
-        if (cell_state(cell) == CELL_WAITING && cell_slot(cell) == slot)
+        if (cell_state(cell) != CELL_FREE && cell_slot(cell) == slot)
             return true;
     }
     return false;

@@ -28,6 +28,12 @@
 #define STOP_EVERY  50u /* kills */
 #define STOP_LENGTH 5u  /* kills */
 #define THREADS_MAX 4u
+/* A sanitizer's allocator is not safe in the child of a process with threads. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define THREADS_FORK false
+#else
+#define THREADS_FORK true
+#endif
 /* Every fourth worker has threads. */
 #define THREADED(number) ((number) % 4 == 3)
 /* When nobody is killed any more, everybody gets on within this time. */
@@ -129,7 +135,8 @@ static int run_worker(struct crew *crew, unsigned number)
 
         snprintf(owner, sizeof owner, "w%u.%u.%u", number, process, i);
         threads[i].crew = crew;
-        load_init(&threads[i].load, storm.pool, report, storm.nursery, seed + i, owner);
+        load_init(&threads[i].load, storm.pool, report,
+                  count == 1 || THREADS_FORK ? storm.nursery : 0, seed + i, owner);
         if (i > 0 && pthread_create(&threads[i].id, NULL, work, &threads[i]) != 0)
             return 2;
     }
@@ -283,6 +290,13 @@ static void assess_broker(void)
 
     verdict(registered_as_before, "%u workers are registered, %u before", registered(),
             storm.registered);
+    for (uint32_t i = 0; !registered_as_before && i < storm.observer.catalog.worker_max; i++) {
+        const struct catalog_worker *worker = &storm.observer.catalog.workers[i];
+
+        if (atomic_load(&worker->pool) != 0)
+            fprintf(stderr, "worker %u is process %u, leased %u\n", i, worker->pid,
+                    leased_by(&storm.observer, i));
+    }
     verdict(fds_as_before, "the broker has %d descriptors, %d before", count_fds(storm.broker.pid),
             storm.broker_fds);
     if (!fds_as_before)

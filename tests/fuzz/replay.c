@@ -11,7 +11,7 @@
 #include "tests/fuzz/fuzz.h"
 
 /* So many beginnings of a file at most, evenly spread. */
-#define CUTS_MAX 64u
+#define CUTS_MAX 8u
 
 /* A copy of exactly `size` bytes, so that sanitizers and valgrind see what is read beyond. */
 static void run(const uint8_t *data, size_t size)

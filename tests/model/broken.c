@@ -14,7 +14,7 @@
  *    7  waiter_sleep() overwrites a hint
  *    8  waiter_leave() does not take what was handed over before
  *    9  queue_leave() is not atomic
- *   10  the broker looks for a dead worker's words before it evicts it
+ *   10  the broker looks for a dead worker's words before it evicts it, and does not sweep
  *   11  the broker does not sweep
  *   12  the broker replaces a connection without a new generation
  *   13  queue_pass_on() does not take its word back when the waiter has left
@@ -23,6 +23,7 @@
  *   16  waiter_take() does not queue up again when what it was handed is gone
  *   17  a worker spins instead of sleeping
  *   18  queue_push() does not help a tail that lags
+ *   19  a hint that is put over another one wakes nobody
  */
 #include "lendis/waiter.h"
 

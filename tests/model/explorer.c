@@ -36,9 +36,9 @@ static struct hash *visited_place(const struct visited *visited, struct hash has
 {
     uint64_t at = hash.a & (visited->size - 1);
 
-    while ((visited->table[at].a || visited->table[at].b) &&
-           (visited->table[at].a != hash.a ||
-            (visited->table[at].b | ON_PATH) != (hash.b | ON_PATH)))
+    while (
+        (visited->table[at].a || visited->table[at].b) &&
+        (visited->table[at].a != hash.a || (visited->table[at].b | ON_PATH) != (hash.b | ON_PATH)))
         at = (at + 1) & (visited->size - 1);
     return &visited->table[at];
 }
@@ -196,8 +196,8 @@ static int search_deep(struct search *search, uint32_t *depth)
             return result;
         if (result == 1)
             ++*depth;
-        if (*depth > search->exploration->deepest)
-            search->exploration->deepest = *depth;
+        if (*depth > search->exploration->longest)
+            search->exploration->longest = *depth;
         if (*depth + 2 >= DEPTH_MAX || search->exploration->states > search->states_max)
             return -E2BIG;
     }

@@ -14,9 +14,9 @@ struct exploration {
     uint64_t transitions;
     uint64_t ends;    /* states in which nothing has to happen any more */
     uint64_t crashes; /* kills tried */
-    uint32_t deepest; /* the longest path */
+    uint32_t longest; /* path */
     uint32_t sites;   /* different places in the source before which a process was killed */
-    double seconds; /* of the processor */
+    double seconds;   /* of the processor */
 };
 
 /*

@@ -28,13 +28,13 @@ struct scenario {
     uint8_t unclean;               /* return their connections as unclean */
     uint8_t impatient;             /* may give up at any time, give_ups times */
     uint8_t give_ups;
-    uint8_t crashes;               /* so many may be killed, at any step */
-    uint8_t mortal;                /* the workers to kill; 0: any */
-    uint8_t early_looks;           /* timed looks of each while others can run */
-    uint8_t births;                /* dead workers' indices given to new workers */
-    uint8_t losses;                /* connections that Redis closes, in whichever state */
-    uint8_t revokes;               /* leases the broker takes back from living workers */
-    uint8_t checks;                /* connections the broker takes for a health check */
+    uint8_t crashes;     /* so many may be killed, at any step */
+    uint8_t mortal;      /* the workers to kill; 0: any */
+    uint8_t early_looks; /* timed looks of each while others can run */
+    uint8_t births;      /* dead workers' indices given to new workers */
+    uint8_t losses;      /* connections that Redis closes, in whichever state */
+    uint8_t revokes;     /* leases the broker takes back from living workers */
+    uint8_t checks;      /* connections the broker takes for a health check */
     bool broker;
     bool broker_mortal; /* counts as one of `crashes` */
     bool timed_looks;   /* when nothing else happens; without them a lost wake-up shows */

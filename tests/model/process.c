@@ -205,7 +205,7 @@ static void on_death(struct broker *broker, uint32_t worker)
 static void on_sweep(struct broker *broker)
 {
     for (uint32_t i = 0; i < model_segment.connection_max; i++) {
-        if (broker->handed[i] != 0 && MODEL_BREAK != 11)
+        if (broker->handed[i] != 0 && MODEL_BREAK != 10 && MODEL_BREAK != 11)
             reclaim(broker, i, broker->handed[i]);
         broker->handed[i] = 0;
     }

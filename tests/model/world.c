@@ -187,6 +187,46 @@ void model_acquire_ends(void)
         world.processes[i].before &= (uint8_t) ~(1u << running);
 }
 
+/* The ticket of `slot`'s place in the queue. False: it has none. */
+static bool place_of(uint32_t slot, uint64_t *ticket)
+{
+    for (uint32_t i = 0; i < scenario->cells; i++) {
+        uint64_t cell = shm_load_relaxed(&cells[i]);
+
+        if (cell_state(cell) == CELL_WAITING && cell_slot(cell) == slot) {
+            *ticket = cell_lap(cell) * scenario->cells + i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A connection is this waiter's or on its way to it. */
+static bool is_granted(uint32_t process)
+{
+    uint64_t ticket;
+    bool waits = place_of(model_slot_of(process), &ticket);
+
+    for (uint32_t i = 0; i < scenario->connections; i++) {
+        uint64_t word = shm_load_relaxed(&connections[i].word);
+
+        if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
+            return true;
+        if (word_state(word) == WORD_LEASED && word_owner(word) == process && !waits)
+            return true;
+    }
+    return false;
+}
+
+/* `process` is served: who was there first must have been. */
+static void check_turn(uint32_t process)
+{
+    for (uint32_t other = 0; scenario->in_order && other < MODEL_WORKERS; other++)
+        if (world.processes[process].before & 1u << other && !is_granted(other))
+            violate("order: worker %llu was served before worker %llu, which was there first",
+                    process, other);
+}
+
 void model_acquired(uint32_t index, uint64_t word)
 {
     struct process *me = self();
@@ -202,6 +242,7 @@ void model_acquired(uint32_t index, uint64_t word)
             word_generation(other->held) == word_generation(word))
             violate("I2: workers %llu and %llu hold the same connection", i, running);
     }
+    check_turn(running);
     me->held = word;
     me->index = (uint8_t)index;
     if (shm_load_relaxed(&connections[index].word) == word)
@@ -315,20 +356,6 @@ static void shared_write(const struct shared *shared)
         atomic_store_explicit(&slots[i].wake, shared->wakes[i], memory_order_relaxed);
 }
 
-/* The ticket of `slot`'s place in the queue. False: it has none. */
-static bool place_of(uint32_t slot, uint64_t *ticket)
-{
-    for (uint32_t i = 0; i < scenario->cells; i++) {
-        uint64_t cell = shm_load_relaxed(&cells[i]);
-
-        if (cell_state(cell) == CELL_WAITING && cell_slot(cell) == slot) {
-            *ticket = cell_lap(cell) * scenario->cells + i;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* ---- checks ---- */
 
 static bool broker_may_move(uint64_t from, uint64_t to)
@@ -369,7 +396,8 @@ static bool worker_may_move(uint32_t worker, uint64_t from, uint64_t to)
     if (was == WORD_IDLE || was == WORD_HANDED)
         return is == WORD_LEASED && word_owner(to) == worker;
     return was == WORD_LEASED && word_owner(from) == worker &&
-           (is == WORD_IDLE || is == WORD_HANDED || (is == WORD_RETURNED && word_owner(to) == worker));
+           (is == WORD_IDLE || is == WORD_HANDED ||
+            (is == WORD_RETURNED && word_owner(to) == worker));
 }
 
 /* The broker takes `from`: from the dead, or because the connection is lost or its time is up. */
@@ -433,23 +461,6 @@ static void check_ring(const struct shared *before, const struct shared *after)
         violate("head or tail jumped", 0, 0);
 }
 
-/* A connection is this waiter's or on its way to it. */
-static bool is_granted(uint32_t process)
-{
-    uint64_t ticket;
-    bool waits = place_of(model_slot_of(process), &ticket);
-
-    for (uint32_t i = 0; i < scenario->connections; i++) {
-        uint64_t word = shm_load_relaxed(&connections[i].word);
-
-        if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
-            return true;
-        if (word_state(word) == WORD_LEASED && word_owner(word) == process && !waits)
-            return true;
-    }
-    return false;
-}
-
 /* The next step of `process` is the first of an acquire: notes who is in the queue by now. */
 static void order_begin(uint32_t process)
 {
@@ -473,10 +484,8 @@ static void check_order(void)
         if (!process->acquiring || process->status == DEAD)
             continue;
         granted = is_granted(i);
-        for (uint32_t other = 0; granted && !process->granted && other < MODEL_WORKERS; other++)
-            if (process->before & 1u << other && !is_granted(other))
-                violate("order: worker %llu was served before worker %llu, which was there first", i,
-                        other);
+        if (granted && !process->granted)
+            check_turn(i);
         process->granted = granted;
     }
 }
@@ -543,6 +552,8 @@ static void check_connection(uint32_t index, bool repaired, uint32_t *lost)
     uint64_t word = shm_load_relaxed(&connections[index].word);
 
     if (word_state(word) == WORD_IDLE || is_kept(index, word))
+        return;
+    if (word_state(word) == WORD_RETURNED && !scenario->broker)
         return;
     ++*lost;
     if (repaired)
@@ -660,8 +671,7 @@ static void add(struct move moves[MOVES_MAX], uint32_t *count, enum move_kind ki
         violate("model: more than %llu moves", MOVES_MAX, 0);
         return;
     }
-    moves[(*count)++] =
-        (struct move){(uint8_t)kind, (uint8_t)process, (uint8_t)argument};
+    moves[(*count)++] = (struct move){(uint8_t)kind, (uint8_t)process, (uint8_t)argument};
 }
 
 /* What the broker could be told now. Returns true if any of it has to happen. */
@@ -757,8 +767,8 @@ static void crash(uint32_t process)
     world.crashes--;
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
         struct process *it = &world.processes[i];
-        bool with = i == process || (process != MODEL_BROKER && i != MODEL_BROKER &&
-                                     scenario->threads);
+        bool with =
+            i == process || (process != MODEL_BROKER && i != MODEL_BROKER && scenario->threads);
 
         if (!with || !alive(i))
             continue;

@@ -59,11 +59,11 @@ struct world {
     uint8_t losses;
     uint8_t revokes;
     uint8_t checks;
-    uint8_t deaths;    /* workers whose death the broker has not seen */
-    uint8_t dialling;  /* connections */
-    uint8_t doorbell;  /* 1: rung */
-    uint8_t sweep;     /* 1: due */
-    uint8_t event;     /* what the broker was told last, enum event_kind */
+    uint8_t deaths;   /* workers whose death the broker has not seen */
+    uint8_t dialling; /* connections */
+    uint8_t doorbell; /* 1: rung */
+    uint8_t sweep;    /* 1: due */
+    uint8_t event;    /* what the broker was told last, enum event_kind */
     uint8_t argument;
     uint8_t pad[5];
 };

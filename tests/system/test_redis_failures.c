@@ -37,14 +37,24 @@ static void start_pool(const char *url, const char *more)
     lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\n%s", url, more);
 }
 
-static struct catalog_pool entry_of(const char *pool)
+/* What the broker says of a pool. */
+struct entry {
+    uint32_t backend;
+    uint64_t dial_failures;
+    char last_error[sizeof((struct catalog_pool *)0)->last_error];
+};
+
+static struct entry entry_of(const char *pool)
 {
     struct observer observer;
-    struct catalog_pool entry;
+    struct catalog_pool found;
+    struct entry entry;
 
     segment_observe(&observer, site.broker.socket_path, pool);
-    observe_pool(&observer, &entry);
+    observe_pool(&observer, &found);
     observer_close(&observer);
+    entry = (struct entry){.backend = found.backend, .dial_failures = found.dial_failures};
+    memcpy(entry.last_error, found.last_error, sizeof entry.last_error);
     return entry;
 }
 
@@ -363,7 +373,7 @@ static void start_fakes(void)
 
 static bool has_failed_twice(const char *name)
 {
-    struct catalog_pool entry = entry_of(name);
+    struct entry entry = entry_of(name);
 
     return entry.backend == BACKEND_DOWN && entry.dial_failures >= 2;
 }
