@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "lendis/segment.h"
 
 /* The replies of a handshake are a few dozen bytes. A server that sends more than this is not
  * Redis. */
@@ -310,14 +311,16 @@ static void on_reply(redisAsyncContext *context, void *data, void *unused)
 
 /* ---- the end ---- */
 
-/* What a lent socket looks like: blocking, and, over TCP, without delay and noticing a dead peer.
- */
+/* What a lent socket looks like: blocking for a moment, and, over TCP, without delay and noticing a
+ * dead peer. */
 static int finish_socket(int fd, bool tcp)
 {
     const int on = 1, idle = KEEPALIVE_S, gap = KEEPALIVE_GAP, attempts = KEEPALIVE_TRY;
+    const struct timeval receive = {.tv_usec = CONNECTION_RECEIVE_MS * 1000};
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, sizeof receive) < 0)
         return -errno;
     if (!tcp)
         return 0;

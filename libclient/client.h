@@ -38,6 +38,7 @@ struct lendis_lease {
     _Atomic bool held;
     bool
         owns_fd; /* revoked, and the cache has gone on to a new generation; under the pool's lock */
+    bool rested; /* the connection was not in use for a while: look at it before the first use */
     bool exposed; /* the caller got hold of the descriptor or a context */
     bool broken;  /* its byte stream is not at a command's boundary */
     struct session session;

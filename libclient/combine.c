@@ -532,20 +532,14 @@ static enum received receive_batch(struct combiner *combiner)
             combiner->start = combiner->at = combiner->end = 0;
         until_ns = !combiner->answered ? combiner->call->deadline_ns
                                        : combiner->progress_ns + SERVICE_PATIENCE_NS;
-        result = exec_wait_readable(combiner->lease->fd, until_ns, &combiner->connection->beat_ms);
-        if (result == LENDIS_E_TIMEOUT) {
+        got = exec_receive(combiner->lease->fd, combiner->buffer + combiner->end,
+                           BUFFER_SIZE - combiner->end, until_ns, &combiner->connection->beat_ms);
+        if (got == 0)
+            return RECEIVE_LOST;
+        if (got < 0) {
             combiner->progress_ns = clock_now_ns();
             return RECEIVE_GIVE_UP;
         }
-        if (result != 0)
-            return RECEIVE_LOST;
-        LENDIS_STEP("receive batch");
-        got = recv(combiner->lease->fd, combiner->buffer + combiner->end,
-                   BUFFER_SIZE - combiner->end, MSG_DONTWAIT);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR))
-            continue;
-        if (got <= 0)
-            return RECEIVE_LOST;
         combiner->end += (size_t)got;
         if (combiner->answered)
             combiner->progress_ns = clock_now_ns();
@@ -638,7 +632,11 @@ static bool begin_batch(struct combiner *combiner)
     take_queued(combiner, combiner->answered ? 0 : combiner->call->size);
     if (combiner->count == 0)
         return false;
-    sent = exec_is_silent(combiner->lease->fd) ? send_batch(combiner) : -ECANCELED;
+    if (combiner->lease->rested && !exec_is_silent(combiner->lease->fd))
+        sent = -ECANCELED;
+    else
+        sent = send_batch(combiner);
+    combiner->lease->rested = false;
     begin_reply(combiner); /* also when it failed: no byte of a reply has come */
     if (sent != 0) {
         /* Part of a batch may have been executed. */

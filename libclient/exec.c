@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include "handover.h"
 #include "lease.h"
+#include "lendis/mailbox.h"
 #include "resp.h"
 
 /* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
@@ -52,6 +53,40 @@ bool exec_is_silent(int fd)
     char byte;
 
     return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+#define SLICE_NS (CONNECTION_RECEIVE_MS * INT64_C(1000000))
+_Static_assert(CONNECTION_RECEIVE_MS * 2 < MAIL_STALL_MS,
+               "a combiner that waits must not pass for stopped");
+
+ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm_u64 *beat_ms)
+{
+    int64_t now_ns = clock_coarse_ns();
+    /* With time enough the socket's own limit does; once it did not, by poll(2). (The clock lags by a tick.) */
+    int flags = deadline_ns - now_ns > 2 * SLICE_NS ? 0 : MSG_DONTWAIT;
+
+    for (;;) {
+        ssize_t got;
+
+        if (beat_ms)
+            shm_store_relaxed(beat_ms, (uint64_t)(now_ns / 1000000));
+        if (flags == MSG_DONTWAIT) {
+            int64_t slice_ns = clock_now_ns() + SLICE_NS;
+            int result =
+                exec_wait_ready(fd, POLLIN, slice_ns < deadline_ns ? slice_ns : deadline_ns);
+
+            if (result == LENDIS_E_TIMEOUT && clock_now_ns() >= deadline_ns)
+                return -ETIMEDOUT;
+        }
+        LENDIS_STEP("receive");
+        got = recv(fd, buffer, size, flags);
+        if (got > 0)
+            return got;
+        if (got == 0 || (errno != EAGAIN && errno != EINTR))
+            return 0;
+        flags = MSG_DONTWAIT;
+        now_ns = clock_coarse_ns();
+    }
 }
 
 /* Sends all. Results: 0; LENDIS_E_TIMEOUT; -errno, the connection is lost. *sent tells how much
@@ -119,17 +154,10 @@ static enum receive_result receive_replies(int fd, char *buffer, const struct ca
     *any = false;
     for (;;) {
         enum receive_result received;
-        ssize_t got;
-        int result = exec_wait_ready(fd, POLLIN, call->deadline_ns);
+        ssize_t got = exec_receive(fd, buffer, RECEIVE_SIZE, call->deadline_ns, NULL);
 
-        if (result != 0)
-            return result == LENDIS_E_TIMEOUT ? RECEIVE_TIMEOUT : RECEIVE_LOST;
-        LENDIS_STEP("receive reply");
-        got = recv(fd, buffer, RECEIVE_SIZE, MSG_DONTWAIT);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR))
-            continue;
         if (got <= 0)
-            return RECEIVE_LOST;
+            return got == 0 ? RECEIVE_LOST : RECEIVE_TIMEOUT;
         *any = true;
         received = take_received(call, &scan, &replies, buffer, (size_t)got);
         if (received == RECEIVE_TIMEOUT)
@@ -139,22 +167,6 @@ static enum receive_result receive_replies(int fd, char *buffer, const struct ca
         if (received == RECEIVED && got == RECEIVE_SIZE && !exec_is_silent(fd))
             return RECEIVED_TOO_MUCH;
         return received;
-    }
-}
-
-/* How often a combiner shows that it runs; a quarter of what passes for stopped (handover.c). */
-#define BEAT_NS INT64_C(250000000)
-
-int exec_wait_readable(int fd, int64_t deadline_ns, shm_u64 *beat_ms)
-{
-    for (;;) {
-        int64_t now_ns = clock_coarse_ns(), slice_ns = now_ns + BEAT_NS;
-        int result;
-
-        shm_store_relaxed(beat_ms, (uint64_t)(now_ns / 1000000));
-        result = exec_wait_ready(fd, POLLIN, slice_ns < deadline_ns ? slice_ns : deadline_ns);
-        if (result != LENDIS_E_TIMEOUT || clock_now_ns() >= deadline_ns)
-            return result;
     }
 }
 

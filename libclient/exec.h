@@ -3,6 +3,7 @@
 #ifndef LENDIS_EXEC_H
 #define LENDIS_EXEC_H
 
+#include <sys/types.h>
 #include "client.h"
 
 /* Where the bytes of a reply go, piece by piece. Results: 0; -errno, which breaks the connection.
@@ -57,8 +58,11 @@ bool exec_is_silent(int fd);
 /* Waits for `events` (poll(2)). Results: 0; LENDIS_E_TIMEOUT; -errno. */
 int exec_wait_ready(int fd, short events, int64_t deadline_ns);
 
-/* As exec_wait_ready() for reading; meanwhile *beat_ms says now and then that this process runs. */
-int exec_wait_readable(int fd, int64_t deadline_ns, shm_u64 *beat_ms);
+/*
+ * Receives what comes, at most `size` bytes; meanwhile *beat_ms (may be NULL) says now and then that this process runs. Results:
+ * bytes; 0, the connection is lost; -ETIMEDOUT, deadline_ns passed.
+ */
+ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm_u64 *beat_ms);
 
 /*
  * What a command that was not answered comes to, and counts it. `sent`: any of it may have reached

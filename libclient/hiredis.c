@@ -300,7 +300,7 @@ LENDIS_PUBLIC redisContext *lendis_lease_context(struct lendis_lease *lease)
 {
     if (!lease_is_mine(lease))
         return NULL;
-    lease->exposed = true;
+    lease_expose(lease);
     if (!lease->context) {
         lease->context = redisConnectFd(lease->fd);
         lease->context_free = context_free;

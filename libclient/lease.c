@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #include "lease.h"
@@ -14,6 +15,10 @@
 
 /* wait_for()'s: a connection was leased. No LENDIS_E_* has this value, 1 is LENDIS_E_TIMEOUT. */
 #define LEASED 1002
+
+/* Not leased for this long: its end, or something that nobody asked for, may have come meanwhile. The broker sees the
+ * former, but perhaps not yet. Two ticks of CLOCK_MONOTONIC_COARSE at 250 Hz. */
+#define RESTED_MS 8
 
 static struct catalog_pool *pool_entry(const struct attachment *attachment)
 {
@@ -214,6 +219,7 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
                struct lendis_lease **made)
 {
     struct connection *connection = &attachment->segment.connections[index];
+    uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
     struct lendis_lease *lease;
     int fd, result;
 
@@ -241,7 +247,8 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
     atomic_store_explicit(&attachment->pool->local->last_index, index, memory_order_relaxed);
     attachment_count(attachment, COUNTER_leases, 1);
     shm_store_relaxed(&connection->uses, shm_load_relaxed(&connection->uses) + 1);
-    shm_store_relaxed(&connection->leased_ms, (uint64_t)(clock_coarse_ns() / 1000000));
+    lease->rested = now_ms - shm_load_relaxed(&connection->leased_ms) > RESTED_MS;
+    shm_store_relaxed(&connection->leased_ms, now_ms);
     *made = lease;
     return 0;
 }
@@ -260,22 +267,28 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
     return lease_make(attachment, index, word, true, lease);
 }
 
-int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns,
-                     struct lendis_lease **lease)
+/* Waits for a connection until deadline_ns (0: not at all). Results as lease_acquire_on(). */
+static int lease_wait(struct attachment *attachment, int64_t deadline_ns,
+                      struct lendis_lease **lease)
 {
     uint32_t index;
     uint64_t word;
     int result;
 
-    result = lease_try(attachment, lease);
-    if (result != LENDIS_E_BUSY)
-        return result;
     if (deadline_ns == 0) {
         lease_ask_for_more(attachment);
         return lease_why_none(attachment, LENDIS_E_BUSY);
     }
     result = wait_for(attachment, deadline_ns, &index, &word);
     return result == LEASED ? lease_make(attachment, index, word, true, lease) : result;
+}
+
+int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns,
+                     struct lendis_lease **lease)
+{
+    int result = lease_try(attachment, lease);
+
+    return result == LENDIS_E_BUSY ? lease_wait(attachment, deadline_ns, lease) : result;
 }
 
 int lease_attach_result(int result)
@@ -310,11 +323,15 @@ int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_l
         result = pool_enter(pool, &attachment);
         if (result != 0)
             return lease_attach_result(result);
-        if (deadline_ns == DEADLINE_OF_POOL)
-            deadline_ns = clock_now_ns() + attachment->wait_timeout_ms * INT64_C(1000000);
-        result = lease_acquire_on(attachment, deadline_ns, lease);
+        result = lease_try(attachment, lease);
         if (result == 0)
             return 0; /* the lease keeps the attachment in use */
+        if (deadline_ns == DEADLINE_OF_POOL)
+            deadline_ns = clock_deadline_ns(attachment->wait_timeout_ms);
+        if (result == LENDIS_E_BUSY)
+            result = lease_wait(attachment, deadline_ns, lease);
+        if (result == 0)
+            return 0;
         pool_leave(attachment);
     } while (lease_again(result, deadline_ns));
     return result == LEASE_TRY_AGAIN ? LENDIS_E_DOWN : result;
@@ -421,12 +438,21 @@ LENDIS_PUBLIC int lendis_discard(struct lendis_lease *lease)
     return give_back(lease, false);
 }
 
+void lease_expose(struct lendis_lease *lease)
+{
+    static const struct timeval none;
+
+    if (!lease->exposed)
+        setsockopt(lease->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none);
+    lease->exposed = true;
+}
+
 LENDIS_PUBLIC int lendis_lease_fd(const struct lendis_lease *lease)
 {
     if (!lease_is_mine(lease))
         return -EINVAL;
     /* What the caller does with it we do not see. The struct is ours; const is the caller's view.
      */
-    ((struct lendis_lease *)lease)->exposed = true;
+    lease_expose((struct lendis_lease *)lease);
     return lease->fd;
 }

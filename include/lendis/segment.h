@@ -62,6 +62,13 @@ struct segment_queue {
 };
 _Static_assert(sizeof(struct segment_queue) == 64, "layout");
 
+/*
+ * The receive time-out of a lent socket (SO_RCVTIMEO, socket(7)), which all its holders share: a blocking recv(2) comes back
+ * after this at the latest, to look at its deadline and to show that it runs. One system call less than with poll(2). Who
+ * hands the descriptor to a caller clears it.
+ */
+#define CONNECTION_RECEIVE_MS 250
+
 struct connection {
     _Alignas(64) shm_u64 word; /* word.h */
     shm_u64 uses;              /* leases so far in this generation; written by the holder */

@@ -71,6 +71,7 @@ static const struct scenario scenarios[] = {
         .rounds = {1, 1, 1},
         .impatient = 0x4,
         .give_ups = 1,
+        .in_order = true,
     },
     {
         .name = "impatient-four",
@@ -83,6 +84,7 @@ static const struct scenario scenarios[] = {
         .keepers = 0xc,
         .impatient = 0x8,
         .give_ups = 1,
+        .in_order = true,
         .long_only = true,
     },
     {
@@ -97,6 +99,7 @@ static const struct scenario scenarios[] = {
         .unclean = 0x4,
         .impatient = 0x4,
         .give_ups = 1,
+        .in_order = true,
     },
     {
         .name = "pair-looks",
@@ -107,6 +110,7 @@ static const struct scenario scenarios[] = {
         .rounds = {2, 2},
         .early_looks = 1,
         .timed_looks = true,
+        .in_order = true,
     },
     {
         .name = "handers-looks",
@@ -118,6 +122,7 @@ static const struct scenario scenarios[] = {
         .rounds = {0, 0, 2},
         .early_looks = 1,
         .timed_looks = true,
+        .in_order = true,
     },
     {
         .name = "handers-looks-four",
@@ -130,6 +135,7 @@ static const struct scenario scenarios[] = {
         .keepers = 0xc,
         .early_looks = 1,
         .timed_looks = true,
+        .in_order = true,
         .long_only = true,
     },
     {
