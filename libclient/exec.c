@@ -189,11 +189,12 @@ void exec_forget(struct local *local)
     free(atomic_exchange_explicit(&local->spare, NULL, memory_order_relaxed));
 }
 
-int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command)
+int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command,
+                            int64_t now_ns)
 {
     if (attachment->command_timeout_ms == 0 || (command->flags & COMMAND_BLOCKING))
         return INT64_MAX;
-    return clock_deadline_ns(attachment->command_timeout_ms);
+    return now_ns + attachment->command_timeout_ms * INT64_C(1000000);
 }
 
 /* What a command that was not answered comes to. */
@@ -298,6 +299,21 @@ static int exec_shared(struct attachment *attachment, const struct call *call,
     return hand_over(attachment, call, wait_deadline_ns);
 }
 
+/* The limits of lendis_exec(): of the whole call, and of the wait for a connection (0: none is waited for). */
+static void set_deadlines(const struct attachment *attachment, struct call *call, int timeout_ms,
+                          int64_t *wait_deadline_ns)
+{
+    int64_t now_ns = clock_now_ns();
+
+    if (timeout_ms > 0) {
+        call->deadline_ns = *wait_deadline_ns = now_ns + timeout_ms * INT64_C(1000000);
+        return;
+    }
+    call->deadline_ns = exec_reply_deadline(attachment, &call->command, now_ns);
+    if (timeout_ms < 0)
+        *wait_deadline_ns = now_ns + attachment->wait_timeout_ms * INT64_C(1000000);
+}
+
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
                  const struct reply_sink *sink)
 {
@@ -320,11 +336,7 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
         if (first) {
             attachment_classify(attachment, request, size, &call.command);
             share = command_may_share(&call.command);
-            call.deadline_ns = timeout_ms > 0 ? clock_deadline_ns(timeout_ms)
-                                              : exec_reply_deadline(attachment, &call.command);
-            if (timeout_ms != 0)
-                wait_deadline_ns = timeout_ms > 0 ? call.deadline_ns
-                                                  : clock_deadline_ns(attachment->wait_timeout_ms);
+            set_deadlines(attachment, &call, timeout_ms, &wait_deadline_ns);
         } else {
             sink->restart(sink->context);
         }

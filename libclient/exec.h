@@ -43,10 +43,11 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
                  const struct reply_sink *sink);
 
 /*
- * The end of the wait for a reply when the caller named none: the pool's command_timeout from now;
+ * The end of the wait for a reply when the caller named none: the pool's command_timeout from now_ns;
  * none for a command that blocks in the server, which has a limit of its own.
  */
-int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command);
+int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command,
+                            int64_t now_ns);
 
 /*
  * Nothing waits to be read on a connection whose stream is at a command's boundary. What does is a

@@ -162,7 +162,7 @@ static redisReply *command_on_lease(struct lendis_lease *lease, const char *requ
         return NULL;
     }
     attachment_classify(lease->attachment, request, size, &call.command);
-    call.deadline_ns = exec_reply_deadline(lease->attachment, &call.command);
+    call.deadline_ns = exec_reply_deadline(lease->attachment, &call.command, clock_now_ns());
     reading.reader = reader_take(pool);
     return reading_finish(&reading, exec_on_lease(lease, &call));
 }

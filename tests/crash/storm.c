@@ -389,8 +389,9 @@ int main(void)
     be_calm();
     rage();
     assess();
-    kill(storm.nursery, SIGKILL);
-    waitpid(storm.nursery, NULL, 0);
+    kill(-storm.nursery, SIGKILL); /* and children that hang */
+    while (waitpid(-storm.nursery, NULL, 0) > 0)
+        continue;
     crew_end(&storm.crew);
     lendis_detach(storm.pool);
     observer_close(&storm.observer);
