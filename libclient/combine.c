@@ -49,7 +49,6 @@ struct item {
     enum route route;
     uint32_t slot;
     uint32_t replies;
-    uint64_t ticket;
     uint64_t mail; /* the word that it was taken with */
 };
 
@@ -87,28 +86,10 @@ struct combiner {
     size_t at;    /* scanned up to here */
     size_t end;   /* received up to here */
     int64_t progress_ns;
-    uint32_t wake[WAKE_GROUPS];
+    struct wake_set told;
     struct item items[BATCH_MAX];
     char buffer[BUFFER_SIZE];
 };
-
-/* ---- waking ---- */
-
-static void note_wake(struct combiner *combiner, const struct item *item)
-{
-    if (mail_tell(combiner->segment, item->slot, item->ticket))
-        combiner->wake[wake_group(item->ticket)] |= wake_bit(item->ticket);
-}
-
-static void wake_noted(struct combiner *combiner)
-{
-    for (uint32_t group = 0; group < WAKE_GROUPS; group++) {
-        if (!combiner->wake[group])
-            continue;
-        queue_wake(combiner->segment, group, combiner->wake[group]);
-        combiner->wake[group] = 0;
-    }
-}
 
 /* ---- taking ---- */
 
@@ -145,7 +126,6 @@ static int take_one(struct combiner *combiner, struct item *item)
         return -EAGAIN; /* its owner gave up */
     *item = (struct item){.route = ROUTE_MAILBOX,
                           .slot = slot,
-                          .ticket = ticket,
                           .mail = taken,
                           .replies = shm_load32(&shared->replies)};
     return 1;
@@ -181,7 +161,7 @@ static void settle(struct combiner *combiner, struct item *item, enum mail_state
     shm_u64 *mail = &combiner->segment->slots[item->slot].mail;
 
     if (shm_cas(mail, item->mail, mail_with(item->mail, state)))
-        note_wake(combiner, item);
+        wake_tell(combiner->segment, &combiner->told, item->slot, WAKE_MAIL);
     else
         mail_acknowledge(combiner->segment, item->slot, item->mail);
 }
@@ -197,7 +177,7 @@ static void settle_rest(struct combiner *combiner, enum mail_state state)
     for (; combiner->next < combiner->count; combiner->next++)
         if (combiner->items[combiner->next].route == ROUTE_MAILBOX)
             settle(combiner, &combiner->items[combiner->next], state);
-    wake_noted(combiner);
+    wake_flush(combiner->segment, &combiner->told);
     combiner->lease->broken = true;
 }
 
@@ -421,8 +401,8 @@ static bool hand_on(struct combiner *combiner)
         successor->route = ROUTE_DISCARD;
         return hand_on(combiner);
     }
-    note_wake(combiner, successor);
-    wake_noted(combiner);
+    wake_tell(segment, &combiner->told, slot, WAKE_MAIL);
+    wake_flush(combiner->segment, &combiner->told);
     attachment_count(combiner->attachment, COUNTER_takeovers, 1);
     lease_forget(combiner->lease);
     combiner->lease = NULL;
@@ -544,7 +524,7 @@ static enum received receive_batch(struct combiner *combiner)
         if (combiner->answered)
             combiner->progress_ns = clock_now_ns();
         result = split(combiner);
-        wake_noted(combiner);
+        wake_flush(combiner->segment, &combiner->told);
         if (result == -EFBIG)
             return RECEIVE_TOO_LARGE;
         if (result != 0)
@@ -583,7 +563,7 @@ static void drop_current(struct combiner *combiner)
     if (item->route == ROUTE_MAILBOX) {
         shm_store32(&shared->reply_size, REPLY_TOO_LARGE);
         settle(combiner, item, shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
-        wake_noted(combiner);
+        wake_flush(combiner->segment, &combiner->told);
     }
     item->route = ROUTE_DISCARD;
     combiner->start = combiner->at;
@@ -681,7 +661,7 @@ static void combiner_init(struct combiner *combiner, struct lendis_lease *lease,
     combiner->scan = (struct resp_scan){0};
     combiner->chunk = -1;
     combiner->assembled = combiner->start = combiner->at = combiner->end = 0;
-    memset(combiner->wake, 0, sizeof combiner->wake);
+    combiner->told = (struct wake_set){{0}};
 }
 
 /* The end of a combiner's work; `ours`: the lease is still there. */
@@ -772,7 +752,7 @@ int combine_take_over(struct lendis_lease *lease, const struct call *call, uint3
     if (combiner.end > 0) {
         int result = split(&combiner);
 
-        wake_noted(&combiner);
+        wake_flush(segment, &combiner.told);
         if (result == -EFBIG && !hand_on(&combiner))
             drop_current(&combiner);
         else if (result == -EFBIG)

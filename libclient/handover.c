@@ -263,8 +263,8 @@ static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
         if (result != -EAGAIN)
             return result;
         errand->waiter.served = mail_state(shm_load(&errand->shared->mail)) != MAIL_QUEUED;
-        /* Told, and there is no end of it: the connection was revoked from the combiner. */
-        if (errand->waiter.served && waiter_told(&errand->waiter)) {
+        /* Told since we looked, or that the connection was revoked from the combiner. */
+        if (waiter_told(&errand->waiter)) {
             thorough = true;
             continue;
         }

@@ -99,12 +99,6 @@ static inline bool mail_fits(uint64_t mail, uint64_t word)
 /* True if the batch of a taken command began to be sent. */
 bool mail_was_sent(const struct segment *segment, uint64_t mail);
 
-/*
- * Tells the owner of `slot` to look at its mailbox. Returns true when it sleeps and must be woken
- * by queue_wake(); the caller may collect several.
- */
-bool mail_tell(const struct segment *segment, uint32_t slot, uint64_t ticket);
-
 /* A combiner's last word on a command that its owner abandoned; frees its chunks. */
 void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken);
 

@@ -65,8 +65,16 @@ static inline uint32_t wake_bit(uint64_t ticket)
     return 1u << (ticket % 32);
 }
 
-/* Wakes the sleepers of a group whose bits are set. */
-void queue_wake(const struct segment *segment, uint32_t group, uint32_t bits);
+/* Those who were told something and are still to be woken. */
+struct wake_set {
+    uint32_t bits[WAKE_GROUPS];
+};
+
+/* Leaves `hint` to the owner of `slot`, and notes it in `set` unless it is awake. */
+void wake_tell(const struct segment *segment, struct wake_set *set, uint32_t slot, uint32_t hint);
+
+/* Wakes all who were noted, and empties the set. */
+void wake_flush(const struct segment *segment, struct wake_set *set);
 
 static inline uint64_t cell_make(enum cell_state state, uint32_t slot, uint64_t lap)
 {

@@ -91,7 +91,8 @@ struct wait_slot {
     shm_u32 read_only;         /* 1: may be sent twice */
     shm_u32 reply_chunk;       /* 1 + the chunk with the reply, or what a take-over carries */
     shm_u32 reply_size;        /* bytes */
-    uint32_t reserved[4];
+    shm_u32 ticket; /* its owner waits with; the low bits: by it one knows where it sleeps */
+    uint32_t reserved[3];
 };
 _Static_assert(sizeof(struct wait_slot) == 64, "layout");
 

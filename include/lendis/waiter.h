@@ -47,8 +47,8 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
 int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t *word);
 
 /*
- * For a waiter whose command somebody has taken, which waiter_take() does not look at: takes the
- * hint away. True: there was one, look thoroughly; a hint that is left there would keep it awake.
+ * Takes the hint away that something happened to a command, which waiter_take() leaves alone. True: there was one, look
+ * thoroughly; a hint that is left there would keep its owner awake.
  */
 bool waiter_told(struct waiter *waiter);
 

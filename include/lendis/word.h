@@ -41,7 +41,7 @@ enum word_state {
     WORD_RETURNED = 5,  /* owner = worker index; the broker has to replace it */
     WORD_RECLAIMED = 6, /* the broker took it from its owner */
     WORD_CHECKING = 7,  /* the broker holds it */
-    WORD_CARRIED = 8, /* owner = wait slot index; replies are under way: never lent as clean */
+    WORD_CARRIED = 8,   /* owner = wait slot index; replies are under way: never lent as clean */
     WORD_STATES = 9
 };
 

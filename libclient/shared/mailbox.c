@@ -13,14 +13,6 @@ bool mail_was_sent(const struct segment *segment, uint64_t mail)
     return ((begun - mail_batch(mail)) & 4095) < 2048;
 }
 
-bool mail_tell(const struct segment *segment, uint32_t slot, uint64_t ticket)
-{
-    uint32_t hint = WAKE_MAIL | (uint32_t)(ticket << 11);
-
-    /* As in queue.c: not only over ASLEEP. */
-    return shm_exchange32(&segment->slots[slot].wake, hint) != WAKE_NONE;
-}
-
 void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken)
 {
     struct wait_slot *shared = &segment->slots[slot];
@@ -59,13 +51,6 @@ static void chunks_free_all(const struct segment *segment, uint32_t slot)
         chunk_free(segment, chunk, slot);
 }
 
-/* Wakes everyone: which tickets those who were told have is not known here. */
-static void wake_all(const struct segment *segment)
-{
-    for (uint32_t group = 0; group < WAKE_GROUPS; group++)
-        queue_wake(segment, group, UINT32_MAX);
-}
-
 static bool was_held(uint64_t mail, const struct mail_held *held, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
@@ -88,7 +73,7 @@ static bool goes_on(const struct segment *segment, uint64_t mail)
 void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
                      uint32_t count)
 {
-    bool asleep = false;
+    struct wake_set set = {{0}};
 
     for (uint32_t slot = 0; slot < segment->slot_max; slot++) {
         struct wait_slot *shared = &segment->slots[slot];
@@ -106,15 +91,14 @@ void mail_taker_died(const struct segment *segment, uint32_t worker, const struc
             bool sent = mail_was_sent(segment, mail);
 
             if (shm_cas(&shared->mail, mail, mail_with(mail, sent ? MAIL_FAILED : MAIL_RETRY)))
-                asleep |= mail_tell(segment, slot, 0);
+                wake_tell(segment, &set, slot, WAKE_MAIL);
             else
                 mail_acknowledge(segment, slot, mail); /* abandoned at this moment */
         } else {
-            asleep |= mail_tell(segment, slot, 0);
+            wake_tell(segment, &set, slot, WAKE_MAIL);
         }
     }
-    if (asleep)
-        wake_all(segment);
+    wake_flush(segment, &set);
 }
 
 void mail_owner_died(const struct segment *segment, uint32_t slot)
@@ -146,15 +130,14 @@ void mail_owner_died(const struct segment *segment, uint32_t slot)
 void mail_revoked(const struct segment *segment, uint32_t index, uint64_t generation)
 {
     struct mail_held held = {.index = index, .generation = generation};
-    bool asleep = false;
+    struct wake_set set = {{0}};
 
     for (uint32_t slot = 0; slot < segment->slot_max; slot++) {
         uint64_t mail = shm_load(&segment->slots[slot].mail);
 
         if ((mail_state(mail) == MAIL_TAKEN || mail_state(mail) == MAIL_TAKEOVER) &&
             was_held(mail, &held, 1))
-            asleep |= mail_tell(segment, slot, 0);
+            wake_tell(segment, &set, slot, WAKE_MAIL);
     }
-    if (asleep)
-        wake_all(segment);
+    wake_flush(segment, &set);
 }

@@ -20,13 +20,32 @@ static void futex_wake(shm_u32 *at, uint32_t bits)
 }
 #endif
 
-void queue_wake(const struct segment *segment, uint32_t group, uint32_t bits)
+void wake_tell(const struct segment *segment, struct wake_set *set, uint32_t slot, uint32_t hint)
 {
-    shm_u32 *changes = &segment->groups[group].changes;
+    struct wait_slot *shared = &segment->slots[slot];
+    uint32_t ticket;
 
-    /* First the value: who is on its way to sleep with the old one does not fall asleep. */
-    shm_add32(changes, 1);
-    futex_wake(changes, bits);
+    /* Not only over ASLEEP: a process that was stopped on its way here may have put the hint of an
+     * earlier wait over it, without a wake-up that reached the owner. */
+    if (shm_exchange32(&shared->wake, hint) == WAKE_NONE)
+        return;
+    /* Its owner wrote it before it put ASLEEP there. */
+    ticket = shm_load32(&shared->ticket);
+    set->bits[wake_group(ticket)] |= wake_bit(ticket);
+}
+
+void wake_flush(const struct segment *segment, struct wake_set *set)
+{
+    for (uint32_t group = 0; group < WAKE_GROUPS; group++) {
+        shm_u32 *changes = &segment->groups[group].changes;
+
+        if (!set->bits[group])
+            continue;
+        /* First the value: who is on its way to sleep with the old one does not fall asleep. */
+        shm_add32(changes, 1);
+        futex_wake(changes, set->bits[group]);
+        set->bits[group] = 0;
+    }
 }
 
 /* a is a later lap than b; laps have 40 bits and wrap. */
@@ -123,12 +142,10 @@ uint32_t queue_length(const struct segment *segment)
 /* Tells the owner of `slot` that connection `index` was handed to it for `ticket`. */
 static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
 {
-    shm_u32 *wake = &segment->slots[slot].wake;
+    struct wake_set set = {{0}};
 
-    /* Not only over ASLEEP: a process that was stopped on its way here may have put the hint of an
-     * earlier wait over it, and woken that ticket's bit. The owner sleeps on. */
-    if (shm_exchange32(wake, wake_make(index, ticket)) != WAKE_NONE)
-        queue_wake(segment, wake_group(ticket), wake_bit(ticket));
+    wake_tell(segment, &set, slot, wake_make(index, ticket));
+    wake_flush(segment, &set);
 }
 
 bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)

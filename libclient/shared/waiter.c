@@ -22,6 +22,7 @@ static int join(struct waiter *waiter)
     result = queue_push(segment, waiter->slot, waiter->kind, &waiter->ticket);
     if (result != 0)
         return result;
+    shm_store32(&segment->slots[waiter->slot].ticket, (uint32_t)waiter->ticket);
     /* Pairs with queue_pass_on(): a connection that became idle before it could see us. */
     queue_match(segment, waiter->worker);
     return 0;
@@ -72,6 +73,9 @@ int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t 
     const struct segment *segment = waiter->segment;
     uint32_t wake = shm_load32(wake_word(waiter));
 
+    /* That the mailbox has something is not for us: handover.c looks there, and takes the hint away. */
+    if (wake == WAKE_MAIL && waiter->kind == CELL_COMMAND)
+        return 0;
     if (wake != WAKE_NONE && wake != WAKE_ASLEEP) {
         *index = (wake & 2047) - 1;
         if (*index < segment->connection_max && wake == wake_make(*index, waiter->ticket) &&
