@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include "broker/worker.h"
@@ -311,13 +312,34 @@ static void send_bytes(const struct client *client, struct input *input)
     send_raw(client, message, size, 0);
 }
 
-static bool is_segment_of(int fd, uint32_t pool)
+static bool is_same(int fd, int other)
 {
-    struct segment_header header;
+    struct stat stat, other_stat;
 
-    /* Workers can write to it: but to tell pools apart is what counts here. */
-    (void)pool;
-    return pread(fd, &header, sizeof header, 0) == sizeof header;
+    return fstat(fd, &stat) == 0 && fstat(other, &other_stat) == 0 &&
+           stat.st_dev == other_stat.st_dev && stat.st_ino == other_stat.st_ino;
+}
+
+/* Whether `fd` is what an answer says that it is, and of the pool that can be attached to. */
+static bool is_as_told(const struct host *host, const struct wire_descriptor *answer, int fd)
+{
+    const struct broker_pool *pool = &host->pools[0];
+
+    switch (answer->what) {
+    case WIRE_CATALOG:
+        return is_same(fd, host->catalog_fd);
+    case WIRE_SEGMENT:
+        return is_same(fd, pool->segment_fd);
+    case WIRE_DOORBELL:
+        return is_same(fd, pool->doorbell); /* of all eventfds, alas */
+    case WIRE_CONNECTION:                   /* it may be closed by now */
+        return answer->index < CONNECTIONS &&
+               (pool->connections[answer->index].fd < 0 ||
+                pool->connections[answer->index].generation != answer->generation ||
+                is_same(fd, pool->connections[answer->index].fd));
+    default:
+        return false;
+    }
 }
 
 /* Takes an answer, and checks it as far as it can be. */
@@ -342,7 +364,7 @@ static void read_answer(const struct host *host, struct client *client)
         REQUIRE(wire_is(message, (size_t)got, WIRE_DESCRIPTOR, sizeof *descriptor));
         REQUIRE(client->attached);
         REQUIRE((fd >= 0) == (descriptor->result == 0));
-        REQUIRE(fd < 0 || descriptor->what != WIRE_SEGMENT || is_segment_of(fd, 0));
+        REQUIRE(fd < 0 || is_as_told(host, descriptor, fd));
     }
     if (fd >= 0)
         close(fd);
