@@ -661,7 +661,7 @@ static void combiner_init(struct combiner *combiner, struct lendis_lease *lease,
     combiner->scan = (struct resp_scan){0};
     combiner->chunk = -1;
     combiner->assembled = combiner->start = combiner->at = combiner->end = 0;
-    combiner->told = (struct wake_set){{0}};
+    combiner->told.groups = 0;
 }
 
 /* The end of a combiner's work; `ours`: the lease is still there. */

@@ -67,8 +67,10 @@ static inline uint32_t wake_bit(uint64_t ticket)
 
 /* Those who were told something and are still to be woken. */
 struct wake_set {
-    uint32_t bits[WAKE_GROUPS];
+    uint64_t groups;            /* a bit for each group that has some; 0: an empty set */
+    uint32_t bits[WAKE_GROUPS]; /* of the groups that have */
 };
+_Static_assert(WAKE_GROUPS <= 64, "a set has 64 bits for groups");
 
 /* Leaves `hint` to the owner of `slot`, and notes it in `set` unless it is awake. */
 void wake_tell(const struct segment *segment, struct wake_set *set, uint32_t slot, uint32_t hint);

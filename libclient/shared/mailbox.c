@@ -73,7 +73,7 @@ static bool goes_on(const struct segment *segment, uint64_t mail)
 void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
                      uint32_t count)
 {
-    struct wake_set set = {{0}};
+    struct wake_set set = {0};
 
     for (uint32_t slot = 0; slot < segment->slot_max; slot++) {
         struct wait_slot *shared = &segment->slots[slot];
@@ -130,7 +130,7 @@ void mail_owner_died(const struct segment *segment, uint32_t slot)
 void mail_revoked(const struct segment *segment, uint32_t index, uint64_t generation)
 {
     struct mail_held held = {.index = index, .generation = generation};
-    struct wake_set set = {{0}};
+    struct wake_set set = {0};
 
     for (uint32_t slot = 0; slot < segment->slot_max; slot++) {
         uint64_t mail = shm_load(&segment->slots[slot].mail);

@@ -23,7 +23,7 @@ static void futex_wake(shm_u32 *at, uint32_t bits)
 void wake_tell(const struct segment *segment, struct wake_set *set, uint32_t slot, uint32_t hint)
 {
     struct wait_slot *shared = &segment->slots[slot];
-    uint32_t ticket;
+    uint32_t ticket, group;
 
     /* Not only over ASLEEP: a process that was stopped on its way here may have put the hint of an
      * earlier wait over it, without a wake-up that reached the owner. */
@@ -31,20 +31,23 @@ void wake_tell(const struct segment *segment, struct wake_set *set, uint32_t slo
         return;
     /* Its owner wrote it before it put ASLEEP there. */
     ticket = shm_load32(&shared->ticket);
-    set->bits[wake_group(ticket)] |= wake_bit(ticket);
+    group = wake_group(ticket);
+    if (!(set->groups >> group & 1))
+        set->bits[group] = 0;
+    set->groups |= UINT64_C(1) << group;
+    set->bits[group] |= wake_bit(ticket);
 }
 
 void wake_flush(const struct segment *segment, struct wake_set *set)
 {
-    for (uint32_t group = 0; group < WAKE_GROUPS; group++) {
+    while (set->groups) {
+        uint32_t group = (uint32_t)__builtin_ctzll(set->groups);
         shm_u32 *changes = &segment->groups[group].changes;
 
-        if (!set->bits[group])
-            continue;
         /* First the value: who is on its way to sleep with the old one does not fall asleep. */
         shm_add32(changes, 1);
         futex_wake(changes, set->bits[group]);
-        set->bits[group] = 0;
+        set->groups &= set->groups - 1;
     }
 }
 
@@ -142,7 +145,7 @@ uint32_t queue_length(const struct segment *segment)
 /* Tells the owner of `slot` that connection `index` was handed to it for `ticket`. */
 static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
 {
-    struct wake_set set = {{0}};
+    struct wake_set set = {0};
 
     wake_tell(segment, &set, slot, wake_make(index, ticket));
     wake_flush(segment, &set);
