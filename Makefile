@@ -261,11 +261,11 @@ MODEL := $(B)/tests/model
 MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -DLENDIS_STEPS -DLENDIS_MODEL -include tests/model/steps.h -std=gnu11 \
 	$(WARNINGS) $(WERROR) $(CFLAGS) -fno-sanitize=all
 MODEL_STEPPED := -O1 -fno-inline -fno-stack-protector
-MODEL_EXPLORER := $(addprefix $(MODEL)/,coroutine.o world.o explorer.o)
+MODEL_EXPLORER := $(addprefix $(MODEL)/,coroutine.o world.o check.o trace.o explorer.o)
 MODEL_BROKEN := $(addprefix $(MODEL)/broken_,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
 MODEL_PROGRAMS := $(MODEL)/model $(MODEL_BROKEN)
 
-$(MODEL)/coroutine.o $(MODEL)/world.o $(MODEL)/explorer.o $(MODEL)/model.o: $(MODEL)/%.o: tests/model/%.c
+$(MODEL_EXPLORER) $(MODEL)/model.o: $(MODEL)/%.o: tests/model/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(MODEL_FLAGS) -O2 -MMD -MP -c -o $@ $<

@@ -23,13 +23,14 @@
  *   16  waiter_take() does not queue up again when what it was handed is gone
  *   17  a worker spins instead of sleeping
  *   18  queue_push() does not help a tail that lags
- *   19  a hint that is put over another one wakes nobody
+ *   19  a hint wakes by its own ticket, and only over ASLEEP
  */
 #include "lendis/waiter.h"
 
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
-#if MODEL_BREAK == 1 || MODEL_BREAK == 3 || MODEL_BREAK == 4 || MODEL_BREAK == 13
+#if MODEL_BREAK == 1 || MODEL_BREAK == 3 || MODEL_BREAK == 4 || MODEL_BREAK == 13 ||               \
+    MODEL_BREAK == 19
 #define queue_pass_on shipped_queue_pass_on
 #elif MODEL_BREAK == 9
 #define queue_leave shipped_queue_leave
@@ -59,7 +60,22 @@
 #undef queue_pass_on
 #undef waiter_take
 
-#if MODEL_BREAK == 1 || MODEL_BREAK == 3 || MODEL_BREAK == 4 || MODEL_BREAK == 13
+#if MODEL_BREAK == 1 || MODEL_BREAK == 3 || MODEL_BREAK == 4 || MODEL_BREAK == 13 ||               \
+    MODEL_BREAK == 19
+
+static void tell(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
+{
+    struct wake_set set = {0};
+
+    if (MODEL_BREAK != 19) {
+        slot_tell(segment, slot, ticket, index);
+        return;
+    }
+    if (shm_exchange32(&segment->slots[slot].wake, wake_make(index, ticket)) != WAKE_ASLEEP)
+        return;
+    set.bits[wake_group(ticket)] = wake_bit(ticket);
+    wake_flush(segment, &set);
+}
 
 static bool hand_over(const struct segment *segment, uint32_t index, uint64_t held, uint32_t slot,
                       uint64_t ticket)
@@ -70,15 +86,15 @@ static bool hand_over(const struct segment *segment, uint32_t index, uint64_t he
         if (!queue_leave(segment, slot, ticket))
             return false;
         shm_cas(word, held, word_with(held, WORD_HANDED, slot));
-        slot_tell(segment, slot, ticket, index);
+        tell(segment, slot, ticket, index);
         return true;
     }
     shm_cas(word, held, word_with(held, WORD_HANDED, slot));
     if (MODEL_BREAK == 3)
-        slot_tell(segment, slot, ticket, index);
+        tell(segment, slot, ticket, index);
     if (queue_leave(segment, slot, ticket)) {
         if (MODEL_BREAK != 3)
-            slot_tell(segment, slot, ticket, index);
+            tell(segment, slot, ticket, index);
         return true;
     }
     return MODEL_BREAK == 13 || !shm_cas(word, word_with(held, WORD_HANDED, slot), held);

@@ -23,16 +23,6 @@ static inline bool broken_lease(shm_u64 *at, uint32_t worker, uint64_t *word)
 #define word_lease(at, worker, word) broken_lease(at, worker, word)
 #endif
 
-#if MODEL_BREAK == 19
-/* Only the hint over ASLEEP wakes. */
-static inline uint32_t broken_exchange32(shm_u32 *at, uint32_t value)
-{
-    return shm_exchange32(at, value) == UINT32_MAX ? UINT32_MAX : 0;
-}
-#undef shm_exchange32
-#define shm_exchange32(at, value) broken_exchange32(at, value)
-#endif
-
 #if MODEL_BREAK == 6
 /* The waiter is told by load and store. */
 static inline uint32_t broken_exchange32(shm_u32 *at, uint32_t value)

@@ -135,7 +135,7 @@ static void enter(struct search *search, struct level *level)
     search->exploration->states++;
     if (ended) {
         search->exploration->ends++;
-        world_check_end();
+        check_end();
     }
 }
 
@@ -306,7 +306,7 @@ static int spread(struct breadth *breadth, uint32_t from, const struct snapshot 
             return result;
         world_moves(ignored, &ended);
         if (ended && !violation.text)
-            world_check_end();
+            check_end();
         if (violation.text)
             return 1;
         result = pack(next, breadth->count - 1, &made);
@@ -370,12 +370,12 @@ static void replay(const struct move *moves, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         world_save(&before);
         world_make(moves[i]);
-        world_print_move(moves[i], &before, i + 1);
+        trace_move(moves[i], &before, i + 1);
     }
     world_moves(ignored, &ended);
     if (ended && !violation.text)
-        world_check_end();
-    world_print();
+        check_end();
+    trace_state();
 }
 
 /* Prints a shortest way to something wrong. Results: 0; -errno, or -ENOENT: there was none. */

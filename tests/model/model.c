@@ -351,7 +351,7 @@ static const struct scenario scenarios[] = {
         .connections = 1,
         .cells = 4,
         .workers = 2,
-        .rounds = {2, 2},
+        .rounds = {1, 1},
         .losses = 2,
         .broker = true,
         .timed_looks = true,
@@ -465,7 +465,7 @@ static bool is_wanted(const struct scenario *which, int argc, char **argv)
 {
     bool named = false;
 
-    if (MODEL_BREAK != 0 && argc == 1)
+    if (shown_by[MODEL_BREAK] && argc == 1)
         return strcmp(which->name, shown_by[MODEL_BREAK]) == 0;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--long") == 0 || strcmp(argv[i], which->name) == 0)

@@ -1,23 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The live state of the model, its moves and its checks: see world.h. Plays scheduler, futex(2) and clock for
- * the processes, and observes them.
- *
- * Checked after every move:
- *   I1  a word is in a known state, and moved as word.h allows to whoever moved it;
- *   I2  no two processes hold one generation of a connection, and a lease's word stays as it is until its
- *       holder gives it back or the broker revokes it;
- *   I3  a generation that was held by one who died, or returned unclean, is never lent again;
- *       the ring: a slot has one place at most, laps, head and tail never go back;
- *       order, where the scenario says so: who was in the queue before another began is served before it.
- * Checked when nothing has to happen any more:
- *   I7  no idle connection besides a waiter; nobody waits while a connection could be had;
- *       no connection is with a dead process, on its way to nobody, or lost in any other way; no place in the
- *       queue is left behind.
+ * The live state of the model and its moves: see world.h. Plays scheduler, futex(2) and clock for the
+ * processes, and notes what they do for the checks (check.c).
  */
 #include "world.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* waiter.c's and queue.c's declarations of what the explorer does for them. */
@@ -41,7 +28,7 @@ static size_t live[MODEL_PROCESSES];
 static uint64_t stack_hash[MODEL_PROCESSES][2];
 static uint32_t running;
 
-static void violate(const char *text, uint64_t a, uint64_t b)
+void violate(const char *text, uint64_t a, uint64_t b)
 {
     if (!violation.text)
         violation = (struct violation){text, a, b};
@@ -97,13 +84,29 @@ static struct process *self(void)
     return &world.processes[running];
 }
 
-static bool alive(uint32_t process)
+bool alive(uint32_t process)
 {
     return world.processes[process].status != DEAD && world.processes[process].status != ABSENT;
 }
 
+/* The words of struct shared, and no others, are part of the state. */
+static bool is_explored(const volatile void *at)
+{
+    for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++)
+        if (at == &connections[i].word)
+            return true;
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+        if (at == &slots[i].wake || at == &slots[i].ticket)
+            return true;
+    return (at >= (const volatile void *)cells &&
+            at < (const volatile void *)(cells + MODEL_CELLS)) ||
+           at == &queue.head || at == &queue.tail || at == &groups[0].changes;
+}
+
 void model_site(const char *function, int line, const volatile void *at)
 {
+    if (!is_explored(at))
+        violate("model: line %llu touches a word that is no part of the state", (uint64_t)line, 0);
     sites[running] = (struct site){.function = function, .line = line, .at = at};
 }
 
@@ -185,46 +188,6 @@ void model_acquire_ends(void)
     self()->passed = 0;
     for (uint32_t i = 0; i < MODEL_WORKERS; i++)
         world.processes[i].before &= (uint8_t) ~(1u << running);
-}
-
-/* The ticket of `slot`'s place in the queue. False: it has none. */
-static bool place_of(uint32_t slot, uint64_t *ticket)
-{
-    for (uint32_t i = 0; i < scenario->cells; i++) {
-        uint64_t cell = shm_load_relaxed(&cells[i]);
-
-        if (cell_state(cell) == CELL_WAITING && cell_slot(cell) == slot) {
-            *ticket = cell_lap(cell) * scenario->cells + i;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A connection is this waiter's or on its way to it. */
-static bool is_granted(uint32_t process)
-{
-    uint64_t ticket;
-    bool waits = place_of(model_slot_of(process), &ticket);
-
-    for (uint32_t i = 0; i < scenario->connections; i++) {
-        uint64_t word = shm_load_relaxed(&connections[i].word);
-
-        if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
-            return true;
-        if (word_state(word) == WORD_LEASED && word_owner(word) == process && !waits)
-            return true;
-    }
-    return false;
-}
-
-/* `process` is served: who was there first must have been. */
-static void check_turn(uint32_t process)
-{
-    for (uint32_t other = 0; scenario->in_order && other < MODEL_WORKERS; other++)
-        if (world.processes[process].before & 1u << other && !is_granted(other))
-            violate("order: worker %llu was served before worker %llu, which was there first",
-                    process, other);
 }
 
 void model_acquired(uint32_t index, uint64_t word)
@@ -329,7 +292,7 @@ static void entry(void)
 
 /* ---- the shared words ---- */
 
-static void shared_read(struct shared *shared)
+void shared_read(struct shared *shared)
 {
     memset(shared, 0, sizeof *shared);
     for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++)
@@ -339,8 +302,10 @@ static void shared_read(struct shared *shared)
     shared->head = shm_load_relaxed(&queue.head);
     shared->tail = shm_load_relaxed(&queue.tail);
     shared->changes = atomic_load_explicit(&groups[0].changes, memory_order_relaxed);
-    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
         shared->wakes[i] = atomic_load_explicit(&slots[i].wake, memory_order_relaxed);
+        shared->tickets[i] = atomic_load_explicit(&slots[i].ticket, memory_order_relaxed);
+    }
 }
 
 static void shared_write(const struct shared *shared)
@@ -352,235 +317,10 @@ static void shared_write(const struct shared *shared)
     shm_store_relaxed(&queue.head, shared->head);
     shm_store_relaxed(&queue.tail, shared->tail);
     atomic_store_explicit(&groups[0].changes, (uint32_t)shared->changes, memory_order_relaxed);
-    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
+    for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
         atomic_store_explicit(&slots[i].wake, shared->wakes[i], memory_order_relaxed);
-}
-
-/* ---- checks ---- */
-
-static bool broker_may_move(uint64_t from, uint64_t to)
-{
-    enum word_state was = word_state(from), is = word_state(to);
-
-    if (is == WORD_EMPTY)
-        return word_generation(to) == word_generation(from) + 1 &&
-               (was == WORD_RECLAIMED || was == WORD_RETURNED || was == WORD_CHECKING ||
-                world.event == EVENT_LOST);
-    if (word_generation(to) != word_generation(from))
-        return false;
-    switch (was) {
-    case WORD_EMPTY:
-        return is == WORD_OPENING;
-    case WORD_OPENING:
-        return is == WORD_CHECKING;
-    case WORD_CHECKING:
-        return is == WORD_IDLE || is == WORD_HANDED;
-    case WORD_IDLE:
-        return is == WORD_CHECKING;
-    case WORD_HANDED:
-        return is == WORD_CHECKING || is == WORD_RECLAIMED;
-    case WORD_LEASED:
-    case WORD_RETURNED:
-        return is == WORD_RECLAIMED;
-    default:
-        return false;
+        atomic_store_explicit(&slots[i].ticket, shared->tickets[i], memory_order_relaxed);
     }
-}
-
-static bool worker_may_move(uint32_t worker, uint64_t from, uint64_t to)
-{
-    enum word_state was = word_state(from), is = word_state(to);
-
-    if (word_generation(to) != word_generation(from))
-        return false;
-    if (was == WORD_IDLE || was == WORD_HANDED)
-        return is == WORD_LEASED && word_owner(to) == worker;
-    return was == WORD_LEASED && word_owner(from) == worker &&
-           (is == WORD_IDLE || is == WORD_HANDED ||
-            (is == WORD_RETURNED && word_owner(to) == worker));
-}
-
-/* The broker takes `from`: from the dead, or because the connection is lost or its time is up. */
-static void check_taken(uint64_t from)
-{
-    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
-        if (word_state(from) != WORD_LEASED || model_worker_of(i) != word_owner(from) || !alive(i))
-            continue;
-        if (world.event != EVENT_REVOKE && world.event != EVENT_LOST)
-            violate("the broker took the lease of living worker %llu", i, 0);
-        world.processes[i].revoked = 1;
-    }
-}
-
-static void check_word(uint32_t actor, uint32_t index, uint64_t from, uint64_t to)
-{
-    bool may = actor == MODEL_BROKER ? broker_may_move(from, to)
-                                     : worker_may_move(model_worker_of(actor), from, to);
-
-    if (!may)
-        violate("I1: connection %llu was moved as process %llu may not", index, actor);
-    if (word_state(to) == WORD_RECLAIMED || word_state(to) == WORD_EMPTY)
-        check_taken(from);
-    if ((word_state(to) == WORD_IDLE || word_state(to) == WORD_HANDED) &&
-        word_generation(to) < world.tainted[index])
-        violate("I3: connection %llu is free again and was not proven clean", index, 0);
-    if (word_state(to) == WORD_HANDED && word_owner(to) >= MODEL_PROCESSES)
-        violate("connection %llu was handed to no slot", index, 0);
-}
-
-/* Every holder's word is as it got it. */
-static void check_leases(void)
-{
-    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
-        const struct process *process = &world.processes[i];
-
-        if (process->held != 0 && process->status != DEAD && !process->revoked &&
-            shm_load_relaxed(&connections[process->index].word) != process->held)
-            violate("I2: the word of worker %llu's lease of connection %llu changed", i,
-                    process->index);
-    }
-}
-
-static void check_ring(const struct shared *before, const struct shared *after)
-{
-    uint32_t places = 0;
-
-    for (uint32_t i = 0; i < scenario->cells; i++) {
-        uint64_t cell = after->cells[i];
-
-        if (cell_state(cell) > CELL_WAITING || cell_lap(cell) < cell_lap(before->cells[i]))
-            violate("cell %llu is invalid or went back a lap", i, 0);
-        if (cell_state(cell) != CELL_WAITING)
-            continue;
-        if (places & 1u << cell_slot(cell))
-            violate("slot %llu waits twice", cell_slot(cell), 0);
-        places |= 1u << cell_slot(cell);
-    }
-    if (after->head < before->head || after->head > before->head + 1 ||
-        after->tail < before->tail || after->tail > before->tail + 1)
-        violate("head or tail jumped", 0, 0);
-}
-
-/* The next step of `process` is the first of an acquire: notes who is in the queue by now. */
-static void order_begin(uint32_t process)
-{
-    struct process *me = &world.processes[process];
-    uint64_t ticket;
-
-    me->beginning = 0;
-    me->before = 0;
-    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
-        if (i != process && alive(i) && world.processes[i].acquiring &&
-            place_of(model_slot_of(i), &ticket) && ticket < shm_load_relaxed(&queue.tail))
-            me->before |= (uint8_t)(1u << i);
-}
-
-static void check_order(void)
-{
-    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
-        struct process *process = &world.processes[i];
-        bool granted;
-
-        if (!process->acquiring || process->status == DEAD)
-            continue;
-        granted = is_granted(i);
-        if (granted && !process->granted)
-            check_turn(i);
-        process->granted = granted;
-    }
-}
-
-static void check_move(uint32_t actor, const struct shared *before)
-{
-    struct shared after;
-
-    shared_read(&after);
-    if (memcmp(before, &after, sizeof after) != 0) {
-        bool changed = false;
-
-        for (uint32_t i = 0; i < scenario->connections; i++)
-            if (before->words[i] != after.words[i]) {
-                check_word(actor, i, before->words[i], after.words[i]);
-                changed = true;
-            }
-        if (memcmp(before->cells, after.cells, sizeof after.cells) != 0)
-            changed = true;
-        check_ring(before, &after);
-        for (uint32_t i = 0; changed && i < MODEL_WORKERS; i++)
-            world.processes[i].looked = 0;
-    }
-    check_leases();
-    if (scenario->in_order)
-        check_order();
-}
-
-static bool anybody_died(void)
-{
-    return world.crashes != scenario->crashes;
-}
-
-/* A living worker that came to its end has it. */
-static bool is_kept(uint32_t index, uint64_t word)
-{
-    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
-        if (world.processes[i].status == DONE && world.processes[i].index == index &&
-            world.processes[i].held == word)
-            return true;
-    return false;
-}
-
-/* Nothing has to happen any more, and `process` sleeps. Is that right? */
-static void check_sleeper(uint32_t process, bool repaired)
-{
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < scenario->connections; i++) {
-        uint64_t word = shm_load_relaxed(&connections[i].word);
-
-        if (word_state(word) == WORD_IDLE)
-            violate("I7: worker %llu waits while connection %llu is idle", process, i);
-        if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
-            violate("I7: worker %llu sleeps while connection %llu was handed to it", process, i);
-        kept += is_kept(i, word);
-    }
-    if (repaired && kept < scenario->connections)
-        violate("worker %llu waits for ever", process, 0);
-}
-
-static void check_connection(uint32_t index, bool repaired, uint32_t *lost)
-{
-    uint64_t word = shm_load_relaxed(&connections[index].word);
-
-    if (word_state(word) == WORD_IDLE || is_kept(index, word))
-        return;
-    if (word_state(word) == WORD_RETURNED && !scenario->broker)
-        return;
-    ++*lost;
-    if (repaired)
-        violate("connection %llu is lost", index, 0);
-    if (word_state(word) == WORD_LEASED && alive(word_owner(word)))
-        violate("connection %llu is leased by worker %llu, which is through", index,
-                word_owner(word));
-}
-
-void world_check_end(void)
-{
-    bool broker = scenario->broker && alive(MODEL_BROKER);
-    bool repaired = broker || !anybody_died();
-    uint32_t lost = 0, died = (uint32_t)(scenario->crashes - world.crashes);
-    uint64_t ticket;
-
-    for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
-        if (world.processes[i].status == ASLEEP)
-            check_sleeper(i, repaired);
-        else if (place_of(model_slot_of(i), &ticket) && (repaired || alive(i)))
-            violate("worker %llu left its place in the queue behind", i, 0);
-    }
-    for (uint32_t i = 0; i < scenario->connections; i++)
-        check_connection(i, repaired, &lost);
-    /* Who died in the queue may have held one and be handed another. */
-    if (lost > 2 * died)
-        violate("%llu connections are lost to %llu dead", lost, died);
 }
 
 /* ---- moves ---- */
@@ -844,7 +584,7 @@ void world_make(struct move move)
     switch ((enum move_kind)move.kind) {
     case MOVE_STEP:
         if (process->beginning)
-            order_begin(move.process);
+            check_begin(move.process);
         process->chosen = move.argument;
         run(move.process);
         break;
@@ -911,165 +651,4 @@ struct hash snapshot_hash(const struct snapshot *snapshot)
     hash_bytes(snapshot->stack_hash, sizeof snapshot->stack_hash, hash);
     return (struct hash){fold(hash[0], UINT64_C(0xe7037ed1a0b428db)) ^ hash[1],
                          fold(hash[1], UINT64_C(0x8ebc6af09c88c6e3)) + hash[0]};
-}
-
-/* ---- for people ---- */
-
-static const char *process_name(uint32_t process)
-{
-    static const char *const names[MODEL_PROCESSES] = {"worker 0", "worker 1", "worker 2",
-                                                       "worker 3", "broker"};
-
-    return names[process];
-}
-
-static void print_word(uint64_t word)
-{
-    enum word_state state = word_state(word);
-
-    printf("%s", word_state_name(word));
-    if (state == WORD_LEASED || state == WORD_RETURNED)
-        printf(" by %u", word_owner(word));
-    if (state == WORD_HANDED)
-        printf(" to %u", word_owner(word));
-    printf(" g%llu", (unsigned long long)word_generation(word));
-}
-
-static void print_cell(uint64_t cell)
-{
-    if (cell_state(cell) == CELL_WAITING)
-        printf("%u waits", cell_slot(cell));
-    else
-        printf("free");
-    printf(" lap %llu", (unsigned long long)cell_lap(cell));
-}
-
-static void print_wake(uint32_t wake)
-{
-    if (wake == WAKE_NONE)
-        printf("none");
-    else if (wake == WAKE_ASLEEP)
-        printf("asleep");
-    else
-        printf("connection %u for ticket %u", (wake & 2047) - 1, wake >> 11);
-}
-
-/* Names the shared word at `at` and prints its value in `shared`. */
-static void print_place(const volatile void *at, const struct shared *shared, bool named)
-{
-    for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++)
-        if (at == &connections[i].word) {
-            if (named)
-                printf("connection %u: ", i);
-            print_word(shared->words[i]);
-        }
-    for (uint32_t i = 0; i < MODEL_CELLS; i++)
-        if (at == &cells[i]) {
-            if (named)
-                printf("cell %u: ", i);
-            print_cell(shared->cells[i]);
-        }
-    if (at == &queue.head)
-        printf("%s%llu", named ? "head: " : "", (unsigned long long)shared->head);
-    if (at == &queue.tail)
-        printf("%s%llu", named ? "tail: " : "", (unsigned long long)shared->tail);
-    if (at == &groups[0].changes)
-        printf("%s%llu", named ? "changes: " : "", (unsigned long long)shared->changes);
-    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
-        if (at == &slots[i].wake) {
-            if (named)
-                printf("wake %u: ", i);
-            print_wake(shared->wakes[i]);
-        }
-}
-
-static void print_step(uint32_t process, uint32_t choice, const struct snapshot *before)
-{
-    const struct site *site = &before->sites[process];
-    struct shared after;
-
-    shared_read(&after);
-    printf("%-8s  %-10s ", process_name(process), site->what ? site->what : "");
-    if (site->at) {
-        print_place(site->at, &before->shared, true);
-        if (memcmp(&before->shared, &after, sizeof after) != 0) {
-            printf(" -> ");
-            print_place(site->at, &after, false);
-        } else if (strncmp(site->what, "cas", 3) == 0) {
-            printf(" (fails)");
-        }
-    }
-    if (before->world.processes[process].options)
-        printf("%s", choice ? "passed" : "not yet");
-    if (site->function)
-        printf("   [%s:%d]", site->function, site->line);
-}
-
-void world_print_move(struct move move, const struct snapshot *before, uint32_t number)
-{
-    static const char *const events[] = {"does nothing",
-                                         "sees the death of worker",
-                                         "is rung for returns",
-                                         "has dialled connection",
-                                         "sweeps",
-                                         "sees that Redis closed connection",
-                                         "revokes connection",
-                                         "checks connection"};
-
-    printf("  %3u  ", number);
-    switch ((enum move_kind)move.kind) {
-    case MOVE_STEP:
-        print_step(move.process, move.argument, before);
-        break;
-    case MOVE_LOOK:
-        printf("%-8s  wakes by itself", process_name(move.process));
-        break;
-    case MOVE_DEADLINE:
-        printf("%-8s  wakes at its deadline", process_name(move.process));
-        break;
-    case MOVE_EVENT:
-        printf("broker    %s", events[move.process]);
-        if (move.process != EVENT_DOORBELL && move.process != EVENT_SWEEP)
-            printf(" %u", move.argument);
-        break;
-    case MOVE_BIRTH:
-        printf("%-8s  is born anew", process_name(move.process));
-        break;
-    case MOVE_CRASH:
-        printf("%-8s  IS KILLED before: %s", process_name(move.process),
-               before->sites[move.process].what ? before->sites[move.process].what : "");
-        break;
-    }
-    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
-        if (world.processes[i].held != before->world.processes[i].held && alive(i))
-            printf("   == worker %u %s", i,
-                   world.processes[i].held ? "has its lease" : "begins to give its lease back");
-    printf("\n");
-}
-
-void world_print(void)
-{
-    static const char *const statuses[] = {"absent", "ready", "asleep", "waits", "done", "dead"};
-    struct shared shared;
-
-    shared_read(&shared);
-    printf("  then:");
-    for (uint32_t i = 0; i < scenario->connections; i++) {
-        printf("%s connection %u: ", i ? "," : "", i);
-        print_word(shared.words[i]);
-    }
-    printf("; head %llu, tail %llu", (unsigned long long)shared.head,
-           (unsigned long long)shared.tail);
-    for (uint32_t i = 0; i < scenario->cells; i++) {
-        printf(", cell %u: ", i);
-        print_cell(shared.cells[i]);
-    }
-    printf("\n       ");
-    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
-        if (world.processes[i].status != ABSENT) {
-            printf(" %s: %s, wake ", process_name(i), statuses[world.processes[i].status]);
-            print_wake(shared.wakes[i]);
-            printf(";");
-        }
-    printf("\n");
 }

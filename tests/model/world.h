@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The state that is explored. Three parts make a state: the shared words (struct shared), what the explorer
- * itself keeps (struct world: who lives, what was promised, what an observer saw), and the live stack bytes
- * of each process. world.c runs one transition on the live state and checks what it did; explorer.c
- * decides which.
+ * itself keeps (struct world: who lives, what was promised, what an observer saw), and the live stack
+ * bytes of each process. world.c makes a move on the live state, check.c looks at what it did, trace.c
+ * prints it; explorer.c decides which moves are made.
  */
 #ifndef MODEL_WORLD_H
 #define MODEL_WORLD_H
@@ -17,7 +17,8 @@ struct shared {
     uint64_t head;
     uint64_t tail;
     uint64_t changes; /* of wake group 0; no scenario has so many tickets that there is another */
-    uint32_t wakes[(MODEL_PROCESSES + 1) / 2 * 2];
+    uint32_t wakes[MODEL_PROCESSES];
+    uint32_t tickets[MODEL_PROCESSES];
 };
 
 enum status {
@@ -118,20 +119,19 @@ extern struct world world;
 extern struct site sites[MODEL_PROCESSES];
 extern struct violation violation;
 
+/* ---- world.c ---- */
+
 /* Puts the first state of `scenario` in place. */
 void world_start(void);
 
 /*
- * What can happen next, in `moves`. *ended is true if nothing has to: all that may still happen is up to an
- * adversary (a crash) or an operator.
+ * What can happen next, in `moves`. *ended is true if nothing has to: all that may still happen is
+ * up to an adversary (a crash) or an operator.
  */
 uint32_t world_moves(struct move moves[MOVES_MAX], bool *ended);
 
 /* Makes a move on the live state, and checks it. */
 void world_make(struct move move);
-
-/* Checks a state in which nothing has to happen any more. */
-void world_check_end(void);
 
 void world_save(struct snapshot *snapshot);
 void world_restore(const struct snapshot *snapshot);
@@ -141,9 +141,34 @@ struct hash {
 };
 struct hash snapshot_hash(const struct snapshot *snapshot);
 
+/* The live shared words. */
+void shared_read(struct shared *shared);
+
+bool alive(uint32_t process);
+
+/* Notes that something is wrong, if nothing was before. `text` has two %llu at most. */
+void violate(const char *text, uint64_t a, uint64_t b);
+
+/* ---- check.c ---- */
+
+/* `process` is about to make the first step of an acquire: notes who is in the queue by now. */
+void check_begin(uint32_t process);
+
+/* `process` is served: who was there first must have been. */
+void check_turn(uint32_t process);
+
+/* `actor` made a move from `before` to the live state. */
+void check_move(uint32_t actor, const struct shared *before);
+
+/* Nothing has to happen any more. */
+void check_end(void);
+
+/* ---- trace.c ---- */
+
 /* Prints move `move`, made in the live state, and what it changed since `before`. */
-void world_print_move(struct move move, const struct snapshot *before, uint32_t number);
+void trace_move(struct move move, const struct snapshot *before, uint32_t number);
+
 /* Prints the shared words and what the processes are at. */
-void world_print(void);
+void trace_state(void);
 
 #endif
