@@ -231,7 +231,8 @@ asan-broker:
 
 .PHONY: check unit system scripts
 check: all man $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
-	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS)
+	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
+		$(MODEL_PROGRAMS)
 
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
 	@tests/run $(UNIT_PROGRAMS)
@@ -290,6 +291,8 @@ $(MODEL_BROKEN): $(MODEL)/broken_%: $(addprefix tests/model/,broken.c process.c 
 model: $(MODEL_PROGRAMS) ## explore every interleaving and kill of workers and broker on the queue's code, in a minute
 	@$(MODEL)/model
 	@tests/run $(MODEL_BROKEN)
+
+check: $(MODEL_PROGRAMS)
 
 model-long: $(MODEL)/model ## the same with more processes: an hour and 16 GiB
 	@$(MODEL)/model --long
