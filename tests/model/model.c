@@ -395,22 +395,6 @@ static const struct scenario scenarios[] = {
         .broker = true,
         .timed_looks = true,
     },
-    {
-        .name = "reborn-two",
-        .text = "two give back, one that waits is killed, a new worker gets its slot",
-        .connections = 2,
-        .cells = 4,
-        .workers = 3,
-        .holders = 0x3,
-        .rounds = {0, 0, 1},
-        .keepers = 0x4,
-        .crashes = 1,
-        .mortal = 0x4,
-        .births = 1,
-        .broker = true,
-        .timed_looks = true,
-        .long_only = true,
-    },
 };
 #define SCENARIOS (sizeof scenarios / sizeof *scenarios)
 
