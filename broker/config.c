@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "lendis/mailbox.h"
 #include "lendis/wire.h"
 #include "libclient/shared/command.h"
 
@@ -35,7 +36,8 @@ enum key_type {
     KEY_PATH,
     KEY_SOCKET,
     KEY_TEXT,
-    KEY_LEVEL,
+    KEY_CHOICE,
+    KEY_SWITCH,
     KEY_COUNT,
     KEY_DURATION,
     KEY_REDIS,
@@ -43,8 +45,14 @@ enum key_type {
     KEY_NAMES
 };
 
-static const char *const type_names[] = {"path",     "path",      "text",    "level",    "count",
-                                         "duration", "redis-url", "id-list", "name-list"};
+static const char *const type_names[] = {
+    [KEY_PATH] = "path",         [KEY_SOCKET] = "path",      [KEY_TEXT] = "text",
+    [KEY_CHOICE] = "choice",     [KEY_SWITCH] = "yes-or-no", [KEY_COUNT] = "count",
+    [KEY_DURATION] = "duration", [KEY_REDIS] = "redis-url",  [KEY_IDS] = "id-list",
+    [KEY_NAMES] = "name-list",
+};
+
+static const char *const level_names[] = {"err", "warning", "notice", "info", "debug", NULL};
 
 struct key {
     const char *name;
@@ -53,50 +61,59 @@ struct key {
     const char *fallback; /* the default, as it would be written; NULL: none */
     uint64_t min, max;    /* of counts, and of durations in milliseconds */
     const char *help;
+    const char *const *choices; /* of KEY_CHOICE; the first one's value is min; NULL ends them */
 };
 
 #define HOURS(n) (UINT64_C(3600000) * (n))
 
-static const struct key broker_keys[CONFIG_BROKER_KEYS] = {
+static const struct key broker_keys[] = {
     {"socket", KEY_SOCKET, offsetof(struct broker_config, socket), LENDIS_DEFAULT_SOCKET, 0, 0,
-     "Socket that workers attach at; it is made with mode 0660. Its directory must exist."},
-    {"log_level", KEY_LEVEL, offsetof(struct broker_config, log_level), "notice", 0, 0,
-     "Least urgent messages that are logged: err, warning, notice, info or debug."},
+     "Socket that workers attach at; it is made with mode 0660. Its directory must exist.", NULL},
+    {"log_level", KEY_CHOICE, offsetof(struct broker_config, log_level), "notice", LOG_LEVEL_ERR, 0,
+     "Least urgent messages that are logged: err, warning, notice, info or debug.", level_names},
     {"max_workers", KEY_COUNT, offsetof(struct broker_config, max_workers), "1024", 1,
-     LENDIS_MAX_WORKERS, "Processes that can be attached at the same time, over all pools."},
+     LENDIS_MAX_WORKERS, "Processes that can be attached at the same time, over all pools.", NULL},
     {"dial_concurrency", KEY_COUNT, offsetof(struct broker_config, dial_concurrency), "8", 1, 256,
-     "Connections that are being opened at the same time at most, over all pools."},
+     "Connections that are being opened at the same time at most, over all pools.", NULL},
     {"drain_timeout", KEY_DURATION, offsetof(struct broker_config, drain_timeout_ms), "10s", 0,
-     HOURS(1), "How long a broker that was told to stop waits for leases to come back."},
+     HOURS(1), "How long a broker that was told to stop waits for leases to come back.", NULL},
 };
 
-static const struct key pool_keys[CONFIG_POOL_KEYS] = {
+static const struct key pool_keys[] = {
     {"redis", KEY_REDIS, offsetof(struct pool_config, redis), NULL, 0, 0,
      "Where Redis is: redis://HOST:PORT/DB (IPv6 addresses in brackets) or unix:///PATH?db=N. "
-     "Required."},
+     "Required.",
+     NULL},
     {"username", KEY_TEXT, offsetof(struct pool_config, username), NULL, 1, USERNAME_MAX,
-     "Redis user (ACL) to log in as; needs password_file."},
+     "Redis user (ACL) to log in as; needs password_file.", NULL},
     {"password_file", KEY_PATH, offsetof(struct pool_config, password_file), NULL, 0, 0,
-     "File that holds the password. A name without a leading slash is a systemd credential."},
+     "File that holds the password. A name without a leading slash is a systemd credential.", NULL},
     {"size", KEY_COUNT, offsetof(struct pool_config, size), "16", 1, LENDIS_MAX_CONNECTIONS,
-     "Connections at most."},
+     "Connections at most.", NULL},
     {"min_idle", KEY_COUNT, offsetof(struct pool_config, min_idle), "1", 0, LENDIS_MAX_CONNECTIONS,
-     "Connections that are kept open for the next comer; at most size."},
+     "Connections that are kept open for the next comer; at most size.", NULL},
     {"connect_timeout", KEY_DURATION, offsetof(struct pool_config, connect_timeout_ms), "5s", 1,
-     600000, "Limit for connecting and logging in to Redis."},
+     600000, "Limit for connecting and logging in to Redis.", NULL},
     {"wait_timeout", KEY_DURATION, offsetof(struct pool_config, wait_timeout_ms), "5s", 1,
-     HOURS(24), "How long a worker waits for a connection unless it says otherwise."},
+     HOURS(24), "How long a worker waits for a connection unless it says otherwise.", NULL},
     {"command_timeout", KEY_DURATION, offsetof(struct pool_config, command_timeout_ms), "10s", 0,
-     HOURS(24), "Limit for one command and its reply; 0 means none."},
+     HOURS(24), "Limit for one command and its reply; 0 means none.", NULL},
+    {"stall_timeout", KEY_DURATION, offsetof(struct pool_config, stall_timeout_ms), "1s",
+     MAIL_STALL_LEAST_MS, 60000,
+     "A worker that holds a connection for others and does not run for this long is taken for "
+     "stopped: the connection is taken from it.",
+     NULL},
     {"allow_uids", KEY_IDS, offsetof(struct pool_config, allow_uids), NULL, 0, 0,
      "User ids that may use the pool, as in 33 1000-1999. With neither allow_uids nor allow_gids, "
-     "whoever can open the socket may; with both, one of the two is enough."},
+     "whoever can open the socket may; with both, one of the two is enough.",
+     NULL},
     {"allow_gids", KEY_IDS, offsetof(struct pool_config, allow_gids), NULL, 0, 0,
-     "Group ids that may use the pool; supplementary groups count."},
+     "Group ids that may use the pool; supplementary groups count.", NULL},
     {"exclusive_commands", KEY_NAMES, offsetof(struct pool_config, exclusive_commands), NULL, 0,
      NAMES_MAX,
      "Commands, of modules say, that get a connection for themselves, as in GRAPH.QUERY FT.SEARCH. "
-     "What Redis knows to block gets one anyway."},
+     "What Redis knows to block gets one anyway.",
+     NULL},
 };
 
 struct section {
@@ -105,8 +122,13 @@ struct section {
     size_t count;
 };
 
-static const struct section sections[] = {{"broker", broker_keys, CONFIG_BROKER_KEYS},
-                                          {"pool", pool_keys, CONFIG_POOL_KEYS}};
+#define BROKER_KEYS (sizeof broker_keys / sizeof *broker_keys)
+#define POOL_KEYS   (sizeof pool_keys / sizeof *pool_keys)
+_Static_assert(BROKER_KEYS <= CONFIG_KEYS_MAX && POOL_KEYS <= CONFIG_KEYS_MAX,
+               "a key needs a place for its origin");
+
+static const struct section sections[] = {{"broker", broker_keys, BROKER_KEYS},
+                                          {"pool", pool_keys, POOL_KEYS}};
 
 /* One run of config_load(). */
 struct loader {
@@ -132,11 +154,6 @@ struct place {
     const struct pool_config *pool; /* NULL: the [broker] section */
     const struct key *key;
     struct config_origin origin;
-};
-
-static const char *const level_names[] = {
-    [LOG_LEVEL_ERR] = "err",   [LOG_LEVEL_WARNING] = "warning", [LOG_LEVEL_NOTICE] = "notice",
-    [LOG_LEVEL_INFO] = "info", [LOG_LEVEL_DEBUG] = "debug",
 };
 
 /* ---- reports ---- */
@@ -315,14 +332,40 @@ static void parse_duration(const struct place *place, const char *text, uint32_t
     *field = (uint32_t)(number * factor);
 }
 
-static void parse_level(const struct place *place, const char *text, uint32_t *field)
+static void parse_choice(const struct place *place, const char *text, uint32_t *field)
 {
-    for (uint32_t level = LOG_LEVEL_ERR; level <= LOG_LEVEL_DEBUG; level++)
-        if (strcmp(text, level_names[level]) == 0) {
-            *field = level;
+    const char *const *choices = place->key->choices;
+    char allowed[TEXT_SIZE / 2] = "";
+    size_t at = 0;
+
+    for (uint32_t i = 0; choices[i]; i++) {
+        if (strcmp(text, choices[i]) == 0) {
+            *field = (uint32_t)place->key->min + i;
             return;
         }
-    complain(place, "\"%s\" is not a level; err, warning, notice, info and debug are allowed",
+        if (at < sizeof allowed)
+            at += (size_t)snprintf(allowed + at, sizeof allowed - at, "%s%s",
+                                   i == 0           ? ""
+                                   : choices[i + 1] ? ", "
+                                                    : " and ",
+                                   choices[i]);
+    }
+    complain(place, "\"%s\" is none of the choices; %s are allowed", text, allowed);
+}
+
+static void parse_switch(const struct place *place, const char *text, bool *field)
+{
+    static const char *const on[] = {"yes", "1", "true", "on"};
+    static const char *const off[] = {"no", "0", "false", "off"};
+
+    for (size_t i = 0; i < sizeof on / sizeof *on; i++) {
+        if (strcmp(text, on[i]) == 0 || strcmp(text, off[i]) == 0) {
+            *field = strcmp(text, on[i]) == 0;
+            return;
+        }
+    }
+    complain(place,
+             "\"%s\" is neither yes nor no; yes, 1, true, on and no, 0, false, off are allowed",
              text);
 }
 
@@ -666,8 +709,11 @@ static void parse_value(const struct place *place, const char *text, void *targe
     case KEY_TEXT:
         parse_text(place, text, field);
         break;
-    case KEY_LEVEL:
-        parse_level(place, text, field);
+    case KEY_CHOICE:
+        parse_choice(place, text, field);
+        break;
+    case KEY_SWITCH:
+        parse_switch(place, text, field);
         break;
     case KEY_COUNT:
         parse_count(place, text, field);
@@ -707,12 +753,42 @@ static const struct key *find_key(const struct section *section, const char *nam
 
 /* ---- the file ---- */
 
-static void list_keys(const struct section *section, char *text, size_t size)
+/* How many letters must be changed, added or left out to make `b` of `a`: Levenshtein's distance.
+ * Up to 32 letters each; longer ones are as far apart as they can be. */
+static size_t distance(const char *a, const char *b)
 {
-    size_t at = 0;
+    size_t row[33], size = strlen(b);
 
-    for (size_t i = 0; i < section->count && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "%s%s", i ? ", " : "", section->keys[i].name);
+    if (strlen(a) > 32 || size > 32)
+        return 32;
+    for (size_t i = 0; i <= size; i++)
+        row[i] = i;
+    for (; *a; a++) {
+        size_t diagonal = row[0]++;
+
+        for (size_t i = 1; i <= size; i++) {
+            size_t changed = diagonal + (tolower((unsigned char)*a) != b[i - 1]);
+            size_t shorter = row[i] < row[i - 1] ? row[i] + 1 : row[i - 1] + 1;
+
+            diagonal = row[i];
+            row[i] = changed < shorter ? changed : shorter;
+        }
+    }
+    return row[size];
+}
+
+/* What to do about `name`, which is no key: the key that may have been meant, or where they are. */
+static void suggest(const struct section *section, const char *name, char *text, size_t size)
+{
+    const struct key *nearest = &section->keys[0];
+
+    for (size_t i = 1; i < section->count; i++)
+        if (distance(name, section->keys[i].name) < distance(name, nearest->name))
+            nearest = &section->keys[i];
+    if (distance(name, nearest->name) * 3 <= strlen(name))
+        snprintf(text, size, "is %s meant?", nearest->name);
+    else
+        snprintf(text, size, "lendisd --list-keys tells which are");
 }
 
 /* inih calls this for each name and value. Its own idea of the section is not used: it may be cut
@@ -730,7 +806,7 @@ static int take_value(void *user, const char *section_name, const char *name, co
     struct config_origin *origins =
         loader->pool ? loader->pool->origins : loader->config->broker.origins;
     struct place place = {.loader = loader, .pool = loader->pool, .origin.line = loader->line};
-    char known[TEXT_SIZE / 2];
+    char advice[64];
     size_t index;
 
     (void)section_name;
@@ -746,10 +822,10 @@ static int take_value(void *user, const char *section_name, const char *name, co
     }
     place.key = find_key(section, name);
     if (!place.key) {
-        list_keys(section, known, sizeof known);
-        complain_line(loader, loader->line, "[%s%s] %s: is not a key of this section; %s are",
+        suggest(section, name, advice, sizeof advice);
+        complain_line(loader, loader->line, "[%s%s] %s: is not a key of this section; %s",
                       loader->pool ? "pool " : "broker", loader->pool ? loader->pool->name : "",
-                      name, known);
+                      name, advice);
         return 1;
     }
     index = (size_t)(place.key - section->keys);
@@ -956,15 +1032,16 @@ static const struct key *find_variable(const struct section *section, const char
     return NULL;
 }
 
-static void unknown_variable(struct loader *loader, const char *variable,
+/* `rest` is where the key's name begins in `variable`. */
+static void unknown_variable(struct loader *loader, const char *variable, const char *rest,
                              const struct section *section, const char *pool)
 {
-    char text[TEXT_SIZE], known[TEXT_SIZE / 2];
+    char text[TEXT_SIZE], name[64], advice[64];
 
-    list_keys(section, known, sizeof known);
-    snprintf(text, sizeof text, "%.*s: is not a key of [%s%s%s]; %s are",
-             (int)strnlen(variable, strcspn(variable, "=")), variable, section->name,
-             pool ? " " : "", pool ? pool : "", known);
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(rest, "="), rest);
+    suggest(section, name, advice, sizeof advice);
+    snprintf(text, sizeof text, "%.*s: is not a key of [%s%s%s]; %s", (int)strcspn(variable, "="),
+             variable, section->name, pool ? " " : "", pool ? pool : "", advice);
     loader->errors++;
     tell(loader, LOG_LEVEL_ERR, text);
 }
@@ -976,7 +1053,7 @@ static void take_broker_variable(struct loader *loader, const char *variable)
 
     place.key = find_variable(&sections[0], rest);
     if (!place.key) {
-        unknown_variable(loader, variable, &sections[0], NULL);
+        unknown_variable(loader, variable, rest, &sections[0], NULL);
         return;
     }
     loader->config->broker.origins[place.key - broker_keys] = place.origin;
@@ -987,6 +1064,7 @@ static void take_pool_variable(struct loader *loader, const char *variable)
 {
     const char *rest = variable + strlen("LENDIS_POOL_");
     const struct pool_config *nearest = NULL;
+    const char *unknown = NULL;
 
     for (uint32_t i = 0; i < loader->config->pool_count; i++) {
         struct pool_config *pool = &loader->config->pools[i];
@@ -997,6 +1075,7 @@ static void take_pool_variable(struct loader *loader, const char *variable)
         if (strncmp(rest, name, size) != 0 || rest[size] != '_')
             continue;
         nearest = pool;
+        unknown = rest + size + 1;
         place.key = find_variable(&sections[1], rest + size + 1);
         if (!place.key)
             continue;
@@ -1005,7 +1084,7 @@ static void take_pool_variable(struct loader *loader, const char *variable)
         return;
     }
     if (nearest)
-        unknown_variable(loader, variable, &sections[1], nearest->name);
+        unknown_variable(loader, variable, unknown, &sections[1], nearest->name);
 }
 
 static void read_environment(struct loader *loader)
@@ -1037,7 +1116,7 @@ static struct place place_of(struct loader *loader, const struct pool_config *po
 {
     struct place place = {.loader = loader, .pool = pool};
 
-    for (size_t i = 0; i < CONFIG_POOL_KEYS; i++)
+    for (size_t i = 0; i < POOL_KEYS; i++)
         if (pool_keys[i].offset == field_offset) {
             place.key = &pool_keys[i];
             place.origin = pool->origins[i];
@@ -1290,8 +1369,11 @@ static void print_value(const struct key *key, const void *field, FILE *out)
     case KEY_NAMES:
         fputs(*(char *const *)field, out);
         break;
-    case KEY_LEVEL:
-        fputs(level_names[*(const uint32_t *)field], out);
+    case KEY_CHOICE:
+        fputs(key->choices[*(const uint32_t *)field - key->min], out);
+        break;
+    case KEY_SWITCH:
+        fputs(*(const bool *)field ? "yes" : "no", out);
         break;
     case KEY_COUNT:
         fprintf(out, "%u", *(const uint32_t *)field);

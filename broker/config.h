@@ -45,11 +45,11 @@ struct config_origin {
     const char *variable; /* points into the environment: "NAME=value" */
 };
 
-#define CONFIG_BROKER_KEYS 5u
-#define CONFIG_POOL_KEYS   11u
+/* A section has at most so many keys. */
+#define CONFIG_KEYS_MAX 64u
 
 struct broker_config {
-    struct config_origin origins[CONFIG_BROKER_KEYS];
+    struct config_origin origins[CONFIG_KEYS_MAX];
     unsigned line; /* of the section; 0: it has none */
     char *socket;
     uint32_t log_level; /* enum log_level */
@@ -59,7 +59,7 @@ struct broker_config {
 };
 
 struct pool_config {
-    struct config_origin origins[CONFIG_POOL_KEYS];
+    struct config_origin origins[CONFIG_KEYS_MAX];
     unsigned line; /* of the section */
     char name[CATALOG_NAME_SIZE];
     struct redis_address redis;
@@ -72,7 +72,8 @@ struct pool_config {
     uint32_t connect_timeout_ms;
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms; /* 0: none */
-    struct id_list allow_uids;   /* both empty: whoever can open the socket */
+    uint32_t stall_timeout_ms;
+    struct id_list allow_uids; /* both empty: whoever can open the socket */
     struct id_list allow_gids;
     char *exclusive_commands; /* names in capitals, each once, sorted, separated by a blank */
 };

@@ -31,8 +31,6 @@
  */
 #define SWEEP_ORPHANED_MS 5u
 #define SWEEP_STUCK_MS    50u
-/* Commands are on a carried connection: its waiter gets as long as a combiner to show itself. */
-#define SWEEP_CARRIED_MS 1000u
 
 /*
  * Most rings that are answered: 2,000 a second. One answer serves all that rang before it, so this
@@ -424,7 +422,9 @@ static bool is_stuck(const struct broker_pool *pool, uint64_t word, uint64_t age
 {
     if (!slot_lives(pool, word_owner(word)))
         return true;
-    return age_ms >= (word_state(word) == WORD_CARRIED ? SWEEP_CARRIED_MS : SWEEP_STUCK_MS);
+    /* Commands are on a carried connection: its waiter gets as long as a combiner to show itself. */
+    return age_ms >=
+           (word_state(word) == WORD_CARRIED ? pool->config->stall_timeout_ms : SWEEP_STUCK_MS);
 }
 
 static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
@@ -502,7 +502,7 @@ static void look_at_stalled(struct broker_pool *pool, struct broker_connection *
     if (shm_load(&shared->stalled) != 1 + word_generation(word))
         return;
     shm_store(&shared->stalled, 0);
-    if (beat_ms <= now_ms && now_ms - beat_ms < MAIL_STALL_MS)
+    if (beat_ms <= now_ms && now_ms - beat_ms < pool->config->stall_timeout_ms)
         return;
     if (!word_reclaim(connection_word(connection), word))
         return;
@@ -835,6 +835,7 @@ static void publish(struct broker_pool *pool)
     entry->connect_timeout_ms = config->connect_timeout_ms;
     entry->wait_timeout_ms = config->wait_timeout_ms;
     entry->command_timeout_ms = config->command_timeout_ms;
+    entry->stall_timeout_ms = config->stall_timeout_ms;
     entry->segment_pool = pool->index;
     catalog_write_end(entry);
     publish_commands(pool);

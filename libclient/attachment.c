@@ -204,6 +204,7 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
         return result != 0 ? result : -EPROTO;
     attachment->wait_timeout_ms = settings.wait_timeout_ms;
     attachment->command_timeout_ms = settings.command_timeout_ms;
+    attachment->stall_timeout_ms = settings.stall_timeout_ms;
     atomic_store_explicit(&attachment->filled, true, memory_order_release);
     return 0;
 }

@@ -60,6 +60,7 @@ struct attachment {
     int doorbell;
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms;
+    uint32_t stall_timeout_ms;
     _Atomic uint32_t users; /* calls under way and leases held */
     _Atomic bool retired;   /* a newer one is current; emptied when users falls to 0 */
     _Atomic bool filled;    /* all of it is there: not so in a child forked while it was filled */

@@ -101,7 +101,7 @@ static const char *request_of(const struct segment *segment, uint32_t slot, uint
 
     *size = shm_load32(&shared->request_size);
     if (chunk == 0)
-        return *size <= MAILBOX_REQUEST_SIZE ? segment->mailboxes[slot].request : NULL;
+        return mail_room(segment, slot, *size);
     return chunk <= CHUNKS && *size <= CHUNK_SIZE ? segment->chunks[chunk - 1].bytes : NULL;
 }
 
@@ -207,7 +207,7 @@ static void drop_abandoned(struct combiner *combiner)
 }
 
 /* Sends `parts`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
-static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_ns)
+static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_ns, shm_u64 *beat_ms)
 {
     while (count > 0) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
@@ -218,7 +218,7 @@ static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_n
         wrote = count == 1 ? send(fd, parts->iov_base, parts->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
                            : sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (wrote < 0 && errno == EAGAIN) {
-            int result = exec_wait_ready(fd, POLLOUT, deadline_ns);
+            int result = exec_wait_to_send(fd, deadline_ns, beat_ms);
 
             if (result != 0)
                 return result;
@@ -265,7 +265,8 @@ static int send_batch(struct combiner *combiner)
                                                    : request                ? size
                                                                             : 0};
     }
-    return send_parts(combiner->lease->fd, parts, count, batch_deadline(combiner));
+    return send_parts(combiner->lease->fd, parts, count, batch_deadline(combiner),
+                      &combiner->connection->beat_ms);
 }
 
 /* ---- delivering ---- */
@@ -288,7 +289,7 @@ static void deliver(struct combiner *combiner, struct item *item)
     size_t size = combiner->at - combiner->start;
     const char *data = combiner->buffer + combiner->start;
 
-    if (combiner->chunk < 0 && size > MAILBOX_REPLY_SIZE) {
+    if (combiner->chunk < 0 && !mail_room(segment, item->slot, size)) {
         combiner->chunk = chunk_claim(segment, item->slot);
         if (combiner->chunk < 0) {
             /* No room now. A read is done again by its owner, alone. */
@@ -302,7 +303,7 @@ static void deliver(struct combiner *combiner, struct item *item)
         memcpy(segment->chunks[combiner->chunk].bytes + combiner->assembled, data, size);
         size += combiner->assembled;
     } else {
-        memcpy(segment->mailboxes[item->slot].reply, data, size);
+        memcpy(mail_room(segment, item->slot, size), data, size);
     }
     shm_store32(&shared->reply_chunk, (uint32_t)(1 + combiner->chunk));
     shm_store32(&shared->reply_size, (uint32_t)size);

@@ -25,7 +25,7 @@
 #define ATTEMPTS_MAX 8
 
 /* Waits for `events`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
-int exec_wait_ready(int fd, short events, int64_t deadline_ns)
+static int wait_ready(int fd, short events, int64_t deadline_ns)
 {
     struct pollfd waited = {.fd = fd, .events = events};
 
@@ -56,8 +56,19 @@ bool exec_is_silent(int fd)
 }
 
 #define SLICE_NS (CONNECTION_RECEIVE_MS * INT64_C(1000000))
-_Static_assert(CONNECTION_RECEIVE_MS * 2 < MAIL_STALL_MS,
-               "a combiner that waits must not pass for stopped");
+
+int exec_wait_to_send(int fd, int64_t deadline_ns, shm_u64 *beat_ms)
+{
+    for (;;) {
+        int64_t now_ns = clock_now_ns(), slice_ns = now_ns + SLICE_NS;
+        int result;
+
+        shm_store_relaxed(beat_ms, (uint64_t)(now_ns / 1000000));
+        result = wait_ready(fd, POLLOUT, slice_ns < deadline_ns ? slice_ns : deadline_ns);
+        if (result != LENDIS_E_TIMEOUT || slice_ns >= deadline_ns)
+            return result;
+    }
+}
 
 ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm_u64 *beat_ms)
 {
@@ -72,8 +83,7 @@ ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm
             shm_store_relaxed(beat_ms, (uint64_t)(now_ns / 1000000));
         if (flags == MSG_DONTWAIT) {
             int64_t slice_ns = clock_now_ns() + SLICE_NS;
-            int result =
-                exec_wait_ready(fd, POLLIN, slice_ns < deadline_ns ? slice_ns : deadline_ns);
+            int result = wait_ready(fd, POLLIN, slice_ns < deadline_ns ? slice_ns : deadline_ns);
 
             if (result == LENDIS_E_TIMEOUT && clock_now_ns() >= deadline_ns)
                 return -ETIMEDOUT;
@@ -102,7 +112,7 @@ static int send_all(int fd, const char *request, size_t size, int64_t deadline_n
         if (wrote >= 0) {
             *sent += (size_t)wrote;
         } else if (errno == EAGAIN) {
-            int result = exec_wait_ready(fd, POLLOUT, deadline_ns);
+            int result = wait_ready(fd, POLLOUT, deadline_ns);
 
             if (result != 0)
                 return result;

@@ -56,8 +56,9 @@ int64_t exec_reply_deadline(const struct attachment *attachment, const struct co
  */
 bool exec_is_silent(int fd);
 
-/* Waits for `events` (poll(2)). Results: 0; LENDIS_E_TIMEOUT; -errno. */
-int exec_wait_ready(int fd, short events, int64_t deadline_ns);
+/* Waits until something can be sent; *beat_ms says now and then that this process runs. Results: 0;
+ * LENDIS_E_TIMEOUT; -errno. */
+int exec_wait_to_send(int fd, int64_t deadline_ns, shm_u64 *beat_ms);
 
 /*
  * Receives what comes, at most `size` bytes; meanwhile *beat_ms (may be NULL) says now and then that this process runs. Results:

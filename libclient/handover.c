@@ -32,10 +32,10 @@ static bool post(struct errand *errand)
 {
     struct wait_slot *shared = errand->shared;
     const struct call *call = errand->call;
-    char *to = errand->segment->mailboxes[errand->slot].request;
+    char *to = mail_room(errand->segment, errand->slot, call->size);
     int chunk = -1;
 
-    if (call->size > MAILBOX_REQUEST_SIZE) {
+    if (!to) {
         if (call->size > CHUNK_SIZE)
             return false;
         chunk = chunk_claim(errand->segment, errand->slot);
@@ -69,10 +69,11 @@ static int take_reply(struct errand *errand, uint64_t mail)
     uint32_t size = shm_load32(&errand->shared->reply_size);
     uint32_t chunk = shm_load32(&errand->shared->reply_chunk);
     const struct reply_sink *sink = errand->call->sink;
+    const char *room = mail_room(segment, errand->slot, size);
     int result = -EPROTO;
 
-    if (chunk == 0 && size <= MAILBOX_REPLY_SIZE)
-        result = sink->take(sink->context, segment->mailboxes[errand->slot].reply, size);
+    if (chunk == 0 && room)
+        result = sink->take(sink->context, room, size);
     else if (chunk >= 1 && chunk <= CHUNKS && size <= CHUNK_SIZE)
         result = sink->take(sink->context, segment->chunks[chunk - 1].bytes, size);
     close_mail(errand, mail);
@@ -154,7 +155,7 @@ static void report_stall(struct errand *errand, uint64_t mail)
     uint64_t beat_ms = shm_load_relaxed(&connection->beat_ms);
     uint64_t word = shm_load(&connection->word);
 
-    if (!mail_fits(mail, word) || now_ms < beat_ms + MAIL_STALL_MS)
+    if (!mail_fits(mail, word) || now_ms < beat_ms + errand->attachment->stall_timeout_ms)
         return;
     if (shm_load(&connection->stalled) == 1 + word_generation(word))
         return;

@@ -69,6 +69,8 @@ struct catalog_pool {
     uint32_t command_timeout_ms; /* 0: none */
     uint32_t segment_pool;       /* index of this entry, as in the segment header */
     shm_u32 commands_size;       /* of `commands`, without its end; 0: nothing differs */
+    uint32_t stall_timeout_ms;
+    uint32_t reserved;
     /* Counted by the broker. */
     shm_u64 opened;                  /* connections made ready */
     shm_u64 closed;                  /* connections closed, for whatever reason */

@@ -47,9 +47,11 @@ enum mail_state {
     MAIL_ABANDONED = 7,
 };
 
-/* A combiner that has not shown for this long that it runs (connection.beat_ms) is taken for
- * stopped. */
-#define MAIL_STALL_MS 1000u
+/* A combiner that has not shown for the pool's stall_timeout that it runs (connection.beat_ms) is
+ * taken for stopped. The least that can be set: twice the time between two signs, and a tick. */
+#define MAIL_STALL_LEAST_MS 600u
+_Static_assert(2 * CONNECTION_RECEIVE_MS < MAIL_STALL_LEAST_MS,
+               "a combiner that waits must not pass for stopped");
 
 /* wait_slot.reply_size with MAIL_RETRY: the reply is too large to be handed over now. */
 #define REPLY_TOO_LARGE UINT32_MAX
@@ -101,6 +103,19 @@ bool mail_was_sent(const struct segment *segment, uint64_t mail);
 
 /* A combiner's last word on a command that its owner abandoned; frees its chunks. */
 void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken);
+
+/*
+ * Where a request or a reply of `size` bytes of `slot` is: beside the slot's own words, which whoever
+ * looks at it has in its cache and its TLB anyway, or in the mailbox. NULL: in neither, it takes a
+ * chunk. The reply may lie over the request, which was sent by then; who sends a command again has
+ * it in its own memory.
+ */
+static inline char *mail_room(const struct segment *segment, uint32_t slot, size_t size)
+{
+    if (size <= sizeof segment->slots[slot].small)
+        return segment->slots[slot].small;
+    return size <= MAILBOX_SIZE ? segment->mailboxes[slot].bytes : NULL;
+}
 
 /* ---- chunks ---- */
 

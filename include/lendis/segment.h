@@ -8,11 +8,11 @@
  *   struct segment_queue            head and tail of the wait queue
  *   struct chunk_owner[]            who uses a chunk
  *   struct wake_group[]             the futexes that waiters sleep on
- *   struct mailbox[]                a page for each slot: a command and its reply on their way
+ *   struct mailbox[]                a page for each slot: a command or its reply on their way
  *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *   struct connection[]             one per connection, 128 bytes
  *   cells[]                         the ring of the wait queue, 8 bytes each
- *   struct wait_slot[]              64 bytes each; slot i < workers belongs to worker i for good
+ *   struct wait_slot[]              256 bytes each; slot i < workers belongs to worker i for good
  *   struct worker_block[]           128 bytes each: the worker's own counters
  *
  * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
@@ -85,7 +85,7 @@ struct wait_slot {
     shm_u32 owner;             /* 1 + worker index; 0 free; fixed for slots below worker_max */
     shm_u64 mail;              /* the state of the slot's mailbox, mailbox.h */
     shm_u32 taker;             /* 1 + worker index of who took the command last */
-    shm_u32 request_chunk;     /* 1 + the chunk with the request; 0: in the mailbox */
+    shm_u32 request_chunk;     /* 1 + the chunk with the request; 0: mail_room() */
     shm_u32 request_size;      /* bytes */
     shm_u32 replies;           /* how many replies the request gets */
     shm_u32 read_only;         /* 1: may be sent twice */
@@ -93,8 +93,9 @@ struct wait_slot {
     shm_u32 reply_size;        /* bytes */
     shm_u32 ticket; /* its owner waits with; the low bits: by it one knows where it sleeps */
     uint32_t reserved[3];
+    char small[192]; /* a small command, then its reply: see mail_room() in mailbox.h */
 };
-_Static_assert(sizeof(struct wait_slot) == 64, "layout");
+_Static_assert(sizeof(struct wait_slot) == 256, "layout");
 
 /* Waiters sleep on the futex of their ticket's group, see queue.h. */
 #define WAKE_GROUPS 64u
@@ -102,13 +103,10 @@ struct wake_group {
     _Alignas(64) shm_u32 changes;
 };
 
-/* A small command and its reply: what fits here needs nothing else. Untouched ones take no memory.
- */
-#define MAILBOX_REQUEST_SIZE 1024u
-#define MAILBOX_REPLY_SIZE   3072u
+/* A command, then its reply, that is too large for its slot. Untouched ones take no memory. */
+#define MAILBOX_SIZE 4096u
 struct mailbox {
-    _Alignas(64) char request[MAILBOX_REQUEST_SIZE];
-    char reply[MAILBOX_REPLY_SIZE];
+    _Alignas(64) char bytes[MAILBOX_SIZE];
 };
 _Static_assert(sizeof(struct mailbox) == 4096, "layout");
 

@@ -232,7 +232,7 @@ static bool after_beside(struct subject *subject)
  * use the handle, a forking one included. */
 #define NO_HANDLE (ALL_ACTIONS & ~(ACTION_BIT(STEP_FORK_USE) | ACTION_BIT(STEP_FORK_DETACH)))
 
-/* A stopped combiner keeps what it has taken for MAIL_STALL_MS: one scenario waits for that. */
+/* A stopped combiner keeps what it has taken for the pool's stall_timeout: one scenario waits for that. */
 #define STOPS (ACTION_BIT(STEP_STOP) | ACTION_BIT(STEP_STOP_KILL))
 
 /*

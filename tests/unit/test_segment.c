@@ -325,7 +325,7 @@ static void untouched_pages_take_no_memory(void **state)
     assert_true((uint64_t)stat.st_blocks * 512 <=
                 2 * 4096 + 1024 * sizeof(struct wait_slot) + 2 * 4096);
     /* A mailbox takes its page when it is used. */
-    segment.mailboxes[7].request[0] = 'x';
+    segment.mailboxes[7].bytes[0] = 'x';
     assert_int_equal(fstat(fd, &after), 0);
     assert_true((after.st_blocks - stat.st_blocks) * 512 <= 4096);
     segment_unmap(&segment);
