@@ -60,7 +60,8 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c mailbox.c segment.c catalog.c wire.c command.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c combine.c handover.c resp.c session.c \
 	hiredis.c error.c)
-BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c connection.c pool.c worker.c broker.c)
+BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c connection.c pool.c worker.c \
+	broker.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.

@@ -26,6 +26,50 @@ static void set_state(struct broker_connection *connection, enum connection_stat
     owner->dialling += state == CONNECTION_DIALLING;
 }
 
+/* Whatever it was, it is closed now. */
+static void drop(struct broker_connection *connection)
+{
+    static const struct linger no_wait = {.l_onoff = 0};
+    uint64_t word;
+
+    if (connection->dial) {
+        dial_cancel(connection->dial);
+        connection->dial = NULL;
+    }
+    connection->watch = sd_event_source_disable_unref(connection->watch);
+    if (connection->fd >= 0) {
+        /* Idle: take it first, so that nobody leases it on its way out. */
+        word_check(connection_word(connection), &word);
+        shutdown(connection->fd, SHUT_RDWR);
+        /* A worker may have set SO_LINGER, and the last close(2) would wait for Redis (I5). If ours
+         * is the last one, nobody can set it again. */
+        setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &no_wait, sizeof no_wait);
+        close(connection->fd);
+        connection->fd = -1;
+    }
+    connection->generation = (connection->generation + 1) & WORD_GENERATION_MAX;
+    connection->handed = 0;
+    set_state(connection, CONNECTION_CLOSED);
+    connection_restore(connection);
+}
+
+void connection_close(struct broker_connection *connection, enum close_reason reason)
+{
+    if (connection->state == CONNECTION_OPEN)
+        shm_add_relaxed(&connection->owner->catalog->closed[reason], 1);
+    drop(connection);
+}
+
+bool connection_revoke(struct broker_connection *connection, uint64_t word,
+                       enum revoke_reason reason)
+{
+    if (!word_reclaim(connection_word(connection), word))
+        return false;
+    shm_add_relaxed(&connection->owner->catalog->revoked[reason], 1);
+    connection_close(connection, CLOSE_revoked);
+    return true;
+}
+
 /*
  * The only watch there is on a connection that can be lent: the peer's closing, never data. All
  * copies of the descriptor share one open file description, so EPOLLIN would wake us for every
@@ -52,7 +96,7 @@ static void make_ready(struct broker_connection *connection)
     set_state(connection, CONNECTION_OPEN);
     connection->opened_ms = clock_ms();
     shm_store_relaxed(&owner->segment.connections[connection->index].uses, 0);
-    shm_add_relaxed(&owner->catalog->opened, 1);
+    shm_add_relaxed(&owner->catalog->counters[BROKER_COUNTER_opened], 1);
     if (!shm_cas(connection_word(connection), opening, checking) ||
         !queue_pass_on(&owner->segment, connection->index, checking))
         owner->spoiled(connection);
@@ -78,7 +122,7 @@ static void on_dialled(void *context, int fd, const char *error)
         snprintf(text, sizeof text, "cannot watch the connection: %s", strerror(-result));
         error = text;
     }
-    connection_close(connection);
+    drop(connection);
     owner->failed(connection, error);
 }
 
@@ -92,36 +136,8 @@ int connection_dial(struct broker_connection *connection, const struct dial_targ
     result = dial_start(connection->owner->dialler, target, on_dialled, connection,
                         &connection->dial, error);
     if (result != 0)
-        connection_close(connection);
+        drop(connection);
     return result;
-}
-
-void connection_close(struct broker_connection *connection)
-{
-    static const struct linger no_wait = {.l_onoff = 0};
-    uint64_t word;
-
-    if (connection->dial) {
-        dial_cancel(connection->dial);
-        connection->dial = NULL;
-    }
-    connection->watch = sd_event_source_disable_unref(connection->watch);
-    if (connection->fd >= 0) {
-        /* Idle: take it first, so that nobody leases it on its way out. */
-        word_check(connection_word(connection), &word);
-        shutdown(connection->fd, SHUT_RDWR);
-        /* A worker may have set SO_LINGER, and the last close(2) would wait for Redis (I5). If ours
-         * is the last one, nobody can set it again. */
-        setsockopt(connection->fd, SOL_SOCKET, SO_LINGER, &no_wait, sizeof no_wait);
-        close(connection->fd);
-        connection->fd = -1;
-        if (connection->state == CONNECTION_OPEN)
-            shm_add_relaxed(&connection->owner->catalog->closed, 1);
-    }
-    connection->generation = (connection->generation + 1) & WORD_GENERATION_MAX;
-    connection->handed = 0;
-    set_state(connection, CONNECTION_CLOSED);
-    connection_restore(connection);
 }
 
 enum connection_look connection_look(const struct broker_connection *connection, uint64_t *word)

@@ -71,8 +71,16 @@ static inline shm_u64 *connection_word(const struct broker_connection *connectio
 int connection_dial(struct broker_connection *connection, const struct dial_target *target,
                     char error[DIAL_ERROR_SIZE]);
 
-/* Revokes and closes, whatever state it is in. */
-void connection_close(struct broker_connection *connection);
+/* Revokes and closes, whatever state it is in. One that was open is counted by `reason`. */
+void connection_close(struct broker_connection *connection, enum close_reason reason);
+
+/*
+ * Takes the connection from whoever has it by `word`, which was read before, and closes it; the
+ * lease is counted by `reason`. False: the word has changed meanwhile, and nothing was done. Waiters
+ * with commands on it are not told: see broker_pool_revoke().
+ */
+bool connection_revoke(struct broker_connection *connection, uint64_t word,
+                       enum revoke_reason reason);
 
 /* Compares the word, which goes to *word, with the record. Owners are compared with nothing here.
  */

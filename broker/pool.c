@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "broker/dial_reason.h"
 #include "lendis/mailbox.h"
 
 #define BACKOFF_LEAST_MS 50u
@@ -112,11 +113,12 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *context)
     return 0;
 }
 
-static void note_failure(struct broker_pool *pool, bool probe, const char *error)
+static void note_failure(struct broker_pool *pool, bool probe, enum dial_reason reason,
+                         const char *error)
 {
     struct catalog_pool *entry = pool->owner.catalog;
 
-    shm_add_relaxed(&entry->dial_failures, 1);
+    shm_add_relaxed(&entry->dial_errors[reason], 1);
     catalog_write_begin(entry);
     snprintf(entry->last_error, sizeof entry->last_error, "%s", error);
     catalog_write_end(entry);
@@ -166,7 +168,7 @@ static void on_resolved(void *context, const struct addresses *addresses, const 
         pool->resolved = true;
         pool->resolved_ms = clock_ms();
     } else {
-        note_failure(pool, pool->failures > 0, error);
+        note_failure(pool, pool->failures > 0, DIAL_lookup, error);
     }
     refill(pool);
 }
@@ -185,7 +187,7 @@ static bool have_address(struct broker_pool *pool)
     result = resolver_lookup(pool->site->resolver, pool->config->redis.host, on_resolved, pool,
                              &pool->lookup);
     if (result != 0)
-        note_failure(pool, pool->failures > 0, strerror(-result));
+        note_failure(pool, pool->failures > 0, DIAL_local, strerror(-result));
     return false;
 }
 
@@ -287,7 +289,7 @@ static void dial_next(struct dial_turn *turn)
     connection->probe = pool->failures > 0;
     if (connection_dial(connection, &target, error) != 0) {
         pass_address(pool, connection);
-        note_failure(pool, connection->probe, error);
+        note_failure(pool, connection->probe, dial_reason(error), error);
     }
     refill(pool);
 }
@@ -348,7 +350,7 @@ static void on_failed(struct broker_connection *connection, const char *error)
     struct broker_pool *pool = pool_of(connection);
 
     pass_address(pool, connection);
-    note_failure(pool, connection->probe, error);
+    note_failure(pool, connection->probe, dial_reason(error), error);
     refill(pool);
 }
 
@@ -356,11 +358,10 @@ static void on_lost(struct broker_connection *connection)
 {
     struct broker_pool *pool = pool_of(connection);
 
-    shm_add_relaxed(&pool->owner.catalog->lost, 1);
     log_limited(&pool->lost_limit, LOG_LEVEL_DEBUG, "pool %s: Redis closed connection %u",
                 pool->config->name, connection->index);
     pool->churn = clock_ms() - connection->opened_ms < CHURN_MS ? pool->churn + 1 : 0;
-    connection_close(connection);
+    connection_close(connection, CLOSE_lost);
     /* The server may be restarting, with other modules. */
     if (pool->owner.open == 0)
         survey_renew(&pool->survey);
@@ -373,6 +374,15 @@ static void on_lost(struct broker_connection *connection)
 }
 
 /* ---- looking after the words ---- */
+
+bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *connection,
+                        uint64_t word, enum revoke_reason reason)
+{
+    if (!connection_revoke(connection, word, reason))
+        return false;
+    mail_revoked(&pool->owner.segment, connection->index, word_generation(word));
+    return true;
+}
 
 static bool is_attached(const struct broker_pool *pool, uint32_t worker)
 {
@@ -445,10 +455,12 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
             connection->handed = 0;
         } else if (!is_stuck(pool, word, now - connection->handed_ms)) {
             again = true;
-        } else if (word_reclaim(connection_word(connection), word)) {
-            shm_add_relaxed(&pool->owner.catalog->reclaimed, 1);
-            connection_close(connection);
-            mail_revoked(&pool->owner.segment, connection->index, word_generation(word));
+        } else {
+            broker_pool_revoke(pool, connection, word,
+                               word_state(word) == WORD_CARRIED &&
+                                       slot_lives(pool, word_owner(word))
+                                   ? REVOKE_stalled
+                                   : REVOKE_died);
         }
     }
     if (again)
@@ -476,7 +488,7 @@ static void on_spoiled(struct broker_connection *connection)
 
     pool->tainted = true;
     if (connection->state == CONNECTION_OPEN)
-        connection_close(connection);
+        connection_close(connection, CLOSE_spoiled);
     else
         connection_restore(connection);
     if (now - pool->spoiled_ms > SPOILED_WINDOW_MS) {
@@ -504,11 +516,7 @@ static void look_at_stalled(struct broker_pool *pool, struct broker_connection *
     shm_store(&shared->stalled, 0);
     if (beat_ms <= now_ms && now_ms - beat_ms < pool->config->stall_timeout_ms)
         return;
-    if (!word_reclaim(connection_word(connection), word))
-        return;
-    shm_add_relaxed(&pool->owner.catalog->reclaimed, 1);
-    connection_close(connection);
-    mail_revoked(segment, connection->index, word_generation(word));
+    broker_pool_revoke(pool, connection, word, REVOKE_stalled);
 }
 
 static void look_at(struct broker_pool *pool, struct broker_connection *connection)
@@ -524,8 +532,7 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
             on_spoiled(connection);
             return;
         }
-        shm_add_relaxed(&pool->owner.catalog->returned, 1);
-        connection_close(connection);
+        connection_close(connection, CLOSE_returned);
         return;
     case LOOK_FINE:
         break;
@@ -625,7 +632,7 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
         memcpy(segment->base, &pool->header, sizeof pool->header);
     pool->attached[worker / 64] |= UINT64_C(1) << (worker % 64);
     pool->attached_count++;
-    shm_add_relaxed(&pool->owner.catalog->attached, 1);
+    shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_attached], 1);
 }
 
 struct departure {
@@ -640,9 +647,12 @@ static bool departed_has(uint32_t slot, void *context)
     return owns_slot(departure->pool, slot, departure->worker);
 }
 
-/* Takes `connection` from `worker`. False: it does not have it. */
-static bool take_back(struct broker_pool *pool, struct broker_connection *connection,
-                      uint32_t worker)
+/* What became of a connection at the departure of a worker. */
+enum taken { TAKEN_NOT, TAKEN_RETURNED, TAKEN_REVOKED };
+
+/* Takes `connection` from `worker`, if it has it. */
+static enum taken take_back(struct broker_pool *pool, struct broker_connection *connection,
+                            uint32_t worker)
 {
     /* A live worker can be handing it to the dead one or taking it back: a few looks, not one for
      * each. */
@@ -653,23 +663,25 @@ static bool take_back(struct broker_pool *pool, struct broker_connection *connec
         case WORD_RETURNED:
         case WORD_LEASED:
             if (word_owner(word) != worker)
-                return false;
+                return TAKEN_NOT;
             break;
         case WORD_HANDED:
         case WORD_CARRIED:
             if (!owns_slot(pool, word_owner(word), worker))
-                return false;
+                return TAKEN_NOT;
             break;
         default:
-            return false;
+            return TAKEN_NOT;
         }
-        if (word_reclaim(connection_word(connection), word)) {
-            connection_close(connection);
-            shm_add_relaxed(&pool->owner.catalog->reclaimed, 1);
-            return true;
+        /* What it gave back before it went is no lease any more. */
+        if (word_state(word) == WORD_RETURNED && word_reclaim(connection_word(connection), word)) {
+            connection_close(connection, CLOSE_returned);
+            return TAKEN_RETURNED;
         }
+        if (word_state(word) != WORD_RETURNED && connection_revoke(connection, word, REVOKE_died))
+            return TAKEN_REVOKED;
     }
-    return false;
+    return TAKEN_NOT;
 }
 
 static void free_slots(struct broker_pool *pool, uint32_t worker)
@@ -722,7 +734,7 @@ static void renew(struct broker_pool *pool)
         shm_store32(&segment->chunk_owners[i].slot, 0);
     for (uint32_t i = 0; i < pool->config->size; i++)
         if (pool->connections[i].state == CONNECTION_OPEN)
-            connection_close(&pool->connections[i]);
+            connection_close(&pool->connections[i], CLOSE_spoiled);
         else
             connection_restore(&pool->connections[i]);
     pool->tainted = false;
@@ -737,14 +749,18 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
     const struct segment *segment = &pool->owner.segment;
     struct departure departure = {.pool = pool, .worker = worker};
     struct mail_held held[LENDIS_MAX_CONNECTIONS];
-    uint32_t count = 0;
+    uint32_t count = 0, leases = 0;
 
     /* Out of the queue before its hand-overs are collected, so that no new one can be completed. */
     queue_evict(segment, departed_has, &departure);
     for (uint32_t i = 0; i < pool->config->size; i++) {
+        enum taken taken = TAKEN_NOT;
+
         held[count] = (struct mail_held){i, pool->connections[i].generation};
         if (pool->connections[i].state == CONNECTION_OPEN)
-            count += take_back(pool, &pool->connections[i], worker);
+            taken = take_back(pool, &pool->connections[i], worker);
+        count += taken != TAKEN_NOT;
+        leases += taken == TAKEN_REVOKED;
     }
     free_slots(pool, worker);
     mail_taker_died(segment, worker, held, count);
@@ -764,7 +780,7 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
     if (!pool->draining)
         queue_match(segment, LENDIS_BROKER);
     refill(pool);
-    return count;
+    return leases;
 }
 
 /* ---- the end ---- */
@@ -777,7 +793,7 @@ void broker_pool_drain(struct broker_pool *pool)
     pool->lookup = NULL;
     for (uint32_t i = 0; i < pool->config->size; i++)
         if (pool->connections[i].state == CONNECTION_DIALLING)
-            connection_close(&pool->connections[i]);
+            connection_close(&pool->connections[i], CLOSE_drained);
     broker_pool_drain_step(pool);
 }
 
@@ -791,9 +807,20 @@ uint32_t broker_pool_drain_step(struct broker_pool *pool)
             continue;
         if (connection_look(connection, &word) != LOOK_FINE ||
             word_check(connection_word(connection), &word))
-            connection_close(connection);
+            connection_close(connection, CLOSE_drained);
     }
     return pool->owner.open;
+}
+
+/* Closes it, whoever has it. */
+static void end_connection(struct broker_connection *connection)
+{
+    uint64_t word;
+
+    if (connection->state == CONNECTION_OPEN && connection_look(connection, &word) == LOOK_FINE &&
+        word_state(word) != WORD_IDLE && connection_revoke(connection, word, REVOKE_drained))
+        return;
+    connection_close(connection, CLOSE_drained);
 }
 
 void broker_pool_stop(struct broker_pool *pool)
@@ -803,7 +830,7 @@ void broker_pool_stop(struct broker_pool *pool)
     resolver_cancel(pool->lookup);
     for (uint32_t i = 0; pool->connections && i < pool->config->size; i++)
         if (pool->connections[i].state != CONNECTION_CLOSED)
-            connection_close(&pool->connections[i]);
+            end_connection(&pool->connections[i]);
     sd_event_source_disable_unref(pool->bell);
     sd_event_source_disable_unref(pool->retry);
     sd_event_source_disable_unref(pool->sweep);

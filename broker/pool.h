@@ -93,6 +93,13 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker);
  */
 uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker);
 
+/*
+ * Takes `connection` from whoever has it by `word`, which was read before: closes it, counts the
+ * lease by `reason`, and tells those whose commands were on it. False: the word has changed.
+ */
+bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *connection,
+                        uint64_t word, enum revoke_reason reason);
+
 /* No more dials; idle connections are closed. */
 void broker_pool_drain(struct broker_pool *pool);
 

@@ -121,7 +121,7 @@ static void worker_leave(struct worker *worker)
     }
     held = broker_pool_reclaim(worker->pool, worker->index);
     if (held > 0 || process_is_dead(worker))
-        shm_add_relaxed(&worker->pool->owner.catalog->deaths, 1);
+        shm_add_relaxed(&worker->pool->owner.catalog->counters[BROKER_COUNTER_deaths], 1);
     entry = &all->catalog->workers[worker->index];
     shm_store32(&entry->pool, 0);
     all->attached[worker->index] = NULL;
@@ -348,7 +348,7 @@ static void attach(struct worker *worker, struct broker_pool *pool)
     if (all->stopping) {
         refuse(worker, LENDIS_E_DOWN, "the broker is stopping");
     } else if (!is_allowed(worker, pool->config)) {
-        shm_add_relaxed(&pool->owner.catalog->denied, 1);
+        shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_denied], 1);
         log_limited(&all->denied_limit, LOG_LEVEL_WARNING,
                     "pool %s: process %d of user %u and group %u may not use it",
                     pool->config->name, (int)worker->peer.pid, worker->peer.uid, worker->peer.gid);

@@ -16,20 +16,6 @@
 #include "broker/ctl/table.h"
 #include "lendis/queue.h"
 
-/* What the broker counts for each pool: fields of struct catalog_pool. */
-/* clang-format off */
-#define BROKER_COUNTERS(COUNTER) \
-    COUNTER(opened) \
-    COUNTER(closed) \
-    COUNTER(dial_failures) \
-    COUNTER(reclaimed) \
-    COUNTER(returned) \
-    COUNTER(lost) \
-    COUNTER(attached) \
-    COUNTER(deaths) \
-    COUNTER(denied)
-/* clang-format on */
-
 /* The worker counters that have a column in the tables; JSON has all. */
 #define IN_POOLS_TABLE(counter)                                                                    \
     ((counter) == COUNTER_leases || (counter) == COUNTER_waits || (counter) == COUNTER_timeouts)
@@ -92,10 +78,14 @@ enum {
     POOLS_COMMAND_TIMEOUT,
     POOLS_COUNTERS, /* one for each worker counter, by its number */
     POOLS_COUNTERS_LAST = POOLS_COUNTERS + COUNTER_COUNT - 1,
-#define BROKER_COLUMN(name) POOLS_BROKER_##name,
-    BROKER_COUNTERS(BROKER_COLUMN)
-#undef BROKER_COLUMN
-        POOLS_LAST_ERROR,
+    POOLS_BROKER, /* likewise each of the broker's, and each reason */
+    POOLS_CLOSED = POOLS_BROKER + BROKER_COUNTER_COUNT,
+    POOLS_CLOSED_BY,
+    POOLS_REVOKED = POOLS_CLOSED_BY + CLOSE_REASON_COUNT,
+    POOLS_REVOKED_BY,
+    POOLS_DIAL_ERRORS = POOLS_REVOKED_BY + REVOKE_REASON_COUNT,
+    POOLS_DIAL_ERRORS_BY,
+    POOLS_LAST_ERROR = POOLS_DIAL_ERRORS_BY + DIAL_REASON_COUNT,
     POOLS_COLUMNS
 };
 
@@ -129,10 +119,26 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
         name] = {#name "_total", IN_POOLS_TABLE(COUNTER_##name) ? #name : NULL, COLUMN_NUMBER},
     COUNTERS(POOLS_COLUMN)
 #undef POOLS_COLUMN
-#define BROKER_COLUMN(name) [POOLS_BROKER_##name] = {"broker_" #name "_total", NULL, COLUMN_NUMBER},
+#define BROKER_COLUMN(name, unit, text)                                                            \
+    [POOLS_BROKER + BROKER_COUNTER_##name] = {#name "_total", NULL, COLUMN_NUMBER},
         BROKER_COUNTERS(BROKER_COLUMN)
 #undef BROKER_COLUMN
-            [POOLS_LAST_ERROR] = {"last_error", NULL, COLUMN_TEXT},
+            [POOLS_CLOSED] = {"closed_total", NULL, COLUMN_NUMBER},
+#define CLOSED_COLUMN(name, text)                                                                  \
+    [POOLS_CLOSED_BY + CLOSE_##name] = {"closed_" #name "_total", NULL, COLUMN_NUMBER},
+    CLOSE_REASONS(CLOSED_COLUMN)
+#undef CLOSED_COLUMN
+        [POOLS_REVOKED] = {"revoked_by_broker_total", NULL, COLUMN_NUMBER},
+#define REVOKED_COLUMN(name, text)                                                                 \
+    [POOLS_REVOKED_BY + REVOKE_##name] = {"revoked_" #name "_total", NULL, COLUMN_NUMBER},
+    REVOKE_REASONS(REVOKED_COLUMN)
+#undef REVOKED_COLUMN
+        [POOLS_DIAL_ERRORS] = {"dial_errors_total", NULL, COLUMN_NUMBER},
+#define DIAL_COLUMN(name, text)                                                                    \
+    [POOLS_DIAL_ERRORS_BY + DIAL_##name] = {"dial_errors_" #name "_total", NULL, COLUMN_NUMBER},
+    DIAL_REASONS(DIAL_COLUMN)
+#undef DIAL_COLUMN
+        [POOLS_LAST_ERROR] = {"last_error", NULL, COLUMN_TEXT},
 };
 
 static const char *backend_name(uint32_t backend)
@@ -183,6 +189,12 @@ static void set_counters(struct table *table, const struct show *show, uint32_t 
         table_number(table, POOLS_COUNTERS + i, sums[i]);
 }
 
+static void set_counts(struct table *table, size_t column, const shm_u64 *counts, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        table_number(table, column + i, shm_load_relaxed(&counts[i]));
+}
+
 static void add_pool(struct table *table, const struct show *show, uint32_t index,
                      const struct catalog_pool *pool, const struct segment *segment)
 {
@@ -198,9 +210,13 @@ static void add_pool(struct table *table, const struct show *show, uint32_t inde
     table_number(table, POOLS_CONNECT_TIMEOUT, pool->connect_timeout_ms);
     table_number(table, POOLS_WAIT_TIMEOUT, pool->wait_timeout_ms);
     table_number(table, POOLS_COMMAND_TIMEOUT, pool->command_timeout_ms);
-#define BROKER_CELL(name) table_number(table, POOLS_BROKER_##name, shm_load_relaxed(&pool->name));
-    BROKER_COUNTERS(BROKER_CELL)
-#undef BROKER_CELL
+    set_counts(table, POOLS_BROKER, pool->counters, BROKER_COUNTER_COUNT);
+    table_number(table, POOLS_CLOSED, CATALOG_SUM(pool->closed));
+    set_counts(table, POOLS_CLOSED_BY, pool->closed, CLOSE_REASON_COUNT);
+    table_number(table, POOLS_REVOKED, CATALOG_SUM(pool->revoked));
+    set_counts(table, POOLS_REVOKED_BY, pool->revoked, REVOKE_REASON_COUNT);
+    table_number(table, POOLS_DIAL_ERRORS, CATALOG_SUM(pool->dial_errors));
+    set_counts(table, POOLS_DIAL_ERRORS_BY, pool->dial_errors, DIAL_REASON_COUNT);
     if (segment->base)
         set_states(table, segment);
     set_counters(table, show, index, pool, segment);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#define TABLE_MAX_COLUMNS 64
+#define TABLE_MAX_COLUMNS 128
 #define TABLE_MAX_TEXT    255
 
 struct table {

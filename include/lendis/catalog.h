@@ -20,6 +20,7 @@
 
 #include <stddef.h>
 #include "lendis/counters.h"
+#include "lendis/reasons.h"
 #include "lendis/segment.h"
 
 #define LENDIS_CATALOG_MAGIC  UINT64_C(0x31474c5441434c44) /* "DLCATLG1" */
@@ -72,16 +73,11 @@ struct catalog_pool {
     uint32_t stall_timeout_ms;
     uint32_t reserved;
     /* Counted by the broker. */
-    shm_u64 opened;                  /* connections made ready */
-    shm_u64 closed;                  /* connections closed, for whatever reason */
-    shm_u64 dial_failures;           /* dials that failed */
-    shm_u64 reclaimed;               /* leases taken from workers that died */
-    shm_u64 returned;                /* connections given back for replacement */
-    shm_u64 lost;                    /* connections that Redis or the network closed */
-    shm_u64 attached;                /* workers attached so far */
-    shm_u64 deaths;                  /* workers that went without detaching */
-    shm_u64 denied;                  /* attach requests refused */
-    shm_u64 departed[COUNTER_COUNT]; /* what departed workers had counted */
+    shm_u64 counters[BROKER_COUNTER_COUNT];
+    shm_u64 closed[CLOSE_REASON_COUNT];     /* connections closed, by reason */
+    shm_u64 revoked[REVOKE_REASON_COUNT];   /* leases taken from their holders, by reason */
+    shm_u64 dial_errors[DIAL_REASON_COUNT]; /* dials that failed, by reason */
+    shm_u64 departed[COUNTER_COUNT];        /* what departed workers had counted */
     /* Which commands may not share a connection, where that is not as lendis' own table has it:
      * names with marks, see shared/command.h. Always ends with a zero byte. */
     char commands[CATALOG_COMMANDS_SIZE];
@@ -98,6 +94,17 @@ struct catalog_worker {
     uint64_t reserved;
 };
 _Static_assert(sizeof(struct catalog_worker) == 32, "layout");
+
+/* All of what is counted by reason: closed, revoked, dial_errors. */
+static inline uint64_t catalog_sum(const shm_u64 *counts, uint32_t count)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        sum += shm_load_relaxed(&counts[i]);
+    return sum;
+}
+#define CATALOG_SUM(counts) catalog_sum(counts, sizeof(counts) / sizeof *(counts))
 
 /* A process' view of a mapped catalog. */
 struct catalog {

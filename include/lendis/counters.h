@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The counters of a worker, declared once: COUNTER(name, unit, text). The text says what is counted
- * and whether to worry. Each worker adds to its own block; readers sum over workers, and the broker
- * keeps what departed workers had counted.
+ * The counters, declared once: COUNTER(name, unit, text). The text says what is counted and whether
+ * to worry. Each worker adds to its own block; readers sum over workers, and the broker keeps what
+ * departed workers had counted. The broker's own are in the catalog, one set for each pool; what it
+ * counts by reason is in reasons.h.
  */
 #ifndef LENDIS_COUNTERS_H
 #define LENDIS_COUNTERS_H
@@ -22,6 +23,12 @@
     COUNTER(revoked,   "leases",      "Leases that the broker took back while they were held.") \
     COUNTER(uncertain, "commands",    "Commands that were sent and whose outcome is unknown.") \
     COUNTER(lost,      "connections", "Connections found dead by the worker that used them.")
+
+#define BROKER_COUNTERS(COUNTER) \
+    COUNTER(opened,   "connections", "Connections made ready.") \
+    COUNTER(attached, "workers",     "Workers that attached.") \
+    COUNTER(deaths,   "workers",     "Workers that died, or went with a connection in their hands.") \
+    COUNTER(denied,   "requests",    "Requests to attach that were refused: the process may not use the pool.")
 /* clang-format on */
 
 enum counter {
@@ -29,6 +36,13 @@ enum counter {
     COUNTERS(COUNTER_ENUM)
 #undef COUNTER_ENUM
         COUNTER_COUNT
+};
+
+enum broker_counter {
+#define COUNTER_ENUM(name, unit, text) BROKER_COUNTER_##name,
+    BROKER_COUNTERS(COUNTER_ENUM)
+#undef COUNTER_ENUM
+        BROKER_COUNTER_COUNT
 };
 
 _Static_assert(COUNTER_COUNT <= 16, "a worker's block has room for 16 counters");

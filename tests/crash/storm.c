@@ -270,13 +270,13 @@ static void tell_sums(void)
     observe_pool(&storm.observer, &pool);
     printf("# %u kills, %llu children, %u of them left behind; %llu leases taken from the dead, "
            "%llu connections replaced, %llu writes uncertain\n",
-           storm.kills, sum.children, storm.orphans,
-           (unsigned long long)atomic_load(&pool.reclaimed), sum.replaced, sum.uncertain);
+           storm.kills, sum.children, storm.orphans, (unsigned long long)CATALOG_SUM(pool.revoked),
+           sum.replaced, sum.uncertain);
     verdict(sum.wrong == 0, "%llu wrong replies of %llu, on %llu leases and on the pool", sum.wrong,
             sum.commands, sum.leases);
     verdict(sum.failed == 0, "%llu calls failed (and %llu short limits passed)", sum.failed,
             sum.timeouts);
-    verdict(sum.commands > 0 && atomic_load(&pool.reclaimed) > 0, "the storm was one");
+    verdict(sum.commands > 0 && CATALOG_SUM(pool.revoked) > 0, "the storm was one");
     verdict(storm.died == 0 && storm.bad_orphans == 0, "%u workers and %u children crashed",
             storm.died, storm.bad_orphans);
 }

@@ -93,9 +93,15 @@ for program in lendisctl.1 lendisd.8; do
 done
 # Counters are declared once, in counters.h.
 grep -oE '^    COUNTER\([a-z_]+' include/lendis/counters.h | sed 's/.*(\(.*\)/\1_total/' >"$work/counters"
-awk '/^# COUNTERS/ { on = 1 } /^# EXIT/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z_]+_total\*' |
+awk '/^# COUNTERS/ { on = 1 } /^# REASONS/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z_]+_total\*' |
     tr -d '*' >"$work/described"
 compare counter "$work/counters" "counters.h" "$work/described" "lendisctl(1)"
+# Likewise reasons, in reasons.h: the section of each is known by its macro.
+awk '/^#define/ { prefix = /CLOSE/ ? "closed_" : /REVOKE/ ? "revoked_" : "dial_errors_" }
+    match($0, /^    REASON\([a-z_]+/) { print prefix substr($0, 12, RLENGTH - 11) "_total" }' include/lendis/reasons.h >"$work/reasons"
+awk '/^# REASONS/ { on = 1 } /^# EXIT/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z_]+_total\*' |
+    tr -d '*' >"$work/described"
+compare reason "$work/reasons" "reasons.h" "$work/described" "lendisctl(1)"
 
 [ "$problems" -eq 0 ] || exit 1
 echo "manual.sh: manual and programs agree"

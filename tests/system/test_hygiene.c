@@ -140,7 +140,7 @@ static unsigned long closed_so_far(void)
     struct catalog_pool pool;
 
     observe_pool(&site.observer, &pool);
-    return pool.closed;
+    return CATALOG_SUM(pool.closed);
 }
 
 /* ---- what a holder leaves behind, by lendis_lease_command() ---- */

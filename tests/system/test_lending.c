@@ -397,7 +397,7 @@ static void only_who_is_allowed_attaches(void **state)
 
     segment_observe(&site.observer, site.broker.socket_path, "root");
     observe_pool(&site.observer, &pool);
-    assert_int_equal(pool.denied, 1);
+    assert_int_equal(pool.counters[BROKER_COUNTER_denied], 1);
 }
 
 /* ---- misuse ---- */
@@ -1169,8 +1169,8 @@ static void discarded_connections_are_replaced(void **state)
     }
     assert_true(pool_fills(&site.observer, 4, 5000));
     observe_pool(&site.observer, &after);
-    assert_int_equal(after.returned - before.returned, 20);
-    assert_int_equal(after.closed - before.closed, 20);
+    assert_int_equal(after.closed[CLOSE_returned] - before.closed[CLOSE_returned], 20);
+    assert_int_equal(CATALOG_SUM(after.closed) - CATALOG_SUM(before.closed), 20);
     assert_int_equal(pool_counter(&site.observer, COUNTER_returned), 20);
     fetch_all(pool, 4);
     assert_int_equal(count_fds(getpid()), fds);
@@ -1193,8 +1193,8 @@ static void clean_leases_are_not_replaced(void **state)
         assert_int_equal(lendis_release(lease), 0);
     }
     observe_pool(&site.observer, &after);
-    assert_int_equal(after.opened, before.opened);
-    assert_int_equal(after.closed, before.closed);
+    assert_int_equal(after.counters[BROKER_COUNTER_opened], before.counters[BROKER_COUNTER_opened]);
+    assert_int_equal(CATALOG_SUM(after.closed), CATALOG_SUM(before.closed));
     assert_int_equal(pool_counter(&site.observer, COUNTER_leases), 300);
     assert_int_equal(pool_counter(&site.observer, COUNTER_returned), 0);
     lendis_detach(pool);

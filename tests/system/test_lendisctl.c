@@ -92,8 +92,12 @@ static void fill_pool(struct catalog_pool *pool, const char *name, uint32_t size
     pool->wait_timeout_ms = 5000;
     catalog_write_end(pool);
     shm_store32(&pool->backend, BACKEND_UP);
-    shm_store(&pool->opened, 12);
-    shm_store(&pool->denied, 2);
+    shm_store(&pool->counters[BROKER_COUNTER_opened], 12);
+    shm_store(&pool->counters[BROKER_COUNTER_denied], 2);
+    shm_store(&pool->closed[CLOSE_lost], 4);
+    shm_store(&pool->closed[CLOSE_lifetime], 3);
+    shm_store(&pool->revoked[REVOKE_died], 1);
+    shm_store(&pool->dial_errors[DIAL_refused], 6);
     shm_store(&pool->departed[COUNTER_leases], 30);
 }
 
@@ -382,8 +386,14 @@ static void pools_have_all_figures_in_json(void **state)
     has(fixture, "\"workers\": 2,");
     has(fixture, "\"leases_total\": 1230,"); /* 30 of those that have gone */
     has(fixture, "\"timeouts_total\": 3,");
-    has(fixture, "\"broker_opened_total\": 12,");
-    has(fixture, "\"broker_denied_total\": 2,");
+    has(fixture, "\"opened_total\": 12,");
+    has(fixture, "\"denied_total\": 2,");
+    has(fixture, "\"closed_total\": 7,");
+    has(fixture, "\"closed_lost_total\": 4,");
+    has(fixture, "\"closed_lifetime_total\": 3,");
+    has(fixture, "\"revoked_died_total\": 1,");
+    has(fixture, "\"dial_errors_total\": 6,");
+    has(fixture, "\"dial_errors_refused_total\": 6,");
     has(fixture, "\"wait_timeout_ms\": 5000,");
 }
 

@@ -40,7 +40,7 @@ static void start_pool(const char *url, const char *more)
 /* What the broker says of a pool. */
 struct entry {
     uint32_t backend;
-    uint64_t dial_failures;
+    uint64_t dial_errors;
     char last_error[sizeof((struct catalog_pool *)0)->last_error];
 };
 
@@ -53,7 +53,7 @@ static struct entry entry_of(const char *pool)
     segment_observe(&observer, site.broker.socket_path, pool);
     observe_pool(&observer, &found);
     observer_close(&observer);
-    entry = (struct entry){.backend = found.backend, .dial_failures = found.dial_failures};
+    entry = (struct entry){.backend = found.backend, .dial_errors = CATALOG_SUM(found.dial_errors)};
     memcpy(entry.last_error, found.last_error, sizeof entry.last_error);
     return entry;
 }
@@ -321,7 +321,7 @@ static void a_refused_password_is_reported(void **state)
     assert_true(lendisd_logged(&site.broker, "WRONGPASS"));
     assert_false(lendisd_logged(&site.broker, "other"));
     /* Refused at the log in, it does not knock faster and faster. */
-    assert_true(entry_of("p").dial_failures < 20);
+    assert_true(entry_of("p").dial_errors < 20);
 
     expect_text(redisCommand(admin, "CONFIG SET requirepass other"), REDIS_REPLY_STATUS, "OK");
     redisFree(admin);
@@ -375,7 +375,7 @@ static bool has_failed_twice(const char *name)
 {
     struct entry entry = entry_of(name);
 
-    return entry.backend == BACKEND_DOWN && entry.dial_failures >= 2;
+    return entry.backend == BACKEND_DOWN && entry.dial_errors >= 2;
 }
 
 static void handshakes_that_fail(void **state)
@@ -422,7 +422,7 @@ static void maxclients_is_reached(void **state)
                   site.redis.unix_url);
     segment_observe(&site.observer, site.broker.socket_path, "p");
     assert_true(eventually(
-        words_in(&site.observer, WORD_IDLE) == 2 && entry_of("p").dial_failures > 0, RECOVERY_MS));
+        words_in(&site.observer, WORD_IDLE) == 2 && entry_of("p").dial_errors > 0, RECOVERY_MS));
     assert_non_null(strstr(entry_of("p").last_error, "max number of clients"));
     assert_int_equal(entry_of("p").backend, BACKEND_UP);
 

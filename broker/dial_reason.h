@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* What kind of failure the text that a failed dial left behind tells of; for counting alone. */
+#ifndef LENDIS_BROKER_DIAL_REASON_H
+#define LENDIS_BROKER_DIAL_REASON_H
+
+#include "lendis/reasons.h"
+
+/* `error` is strerror(3)'s, hiredis', the server's or the dialler's own. Any text is allowed. */
+enum dial_reason dial_reason(const char *error);
+
+#endif
