@@ -60,13 +60,14 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c mailbox.c segment.c catalog.c wire.c command.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c combine.c handover.c resp.c session.c \
 	hiredis.c error.c)
-BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c connection.c pool.c worker.c \
+BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c connection.c demand.c \
+	upkeep.c pool.c worker.c \
 	broker.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
-SYSTEM_TESTS := lending commands hygiene broker redis_failures hostile limits lendisctl
+SYSTEM_TESTS := lending commands hygiene broker redis_failures hostile limits lendisctl upkeep
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))

@@ -25,6 +25,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/demand.h"
 #include "broker/worker.h"
 
 #define DRAIN_STEP_US 20000u
@@ -376,7 +377,7 @@ static void raise_descriptor_limit(const struct config *config)
     struct rlimit limit;
 
     for (uint32_t i = 0; i < config->pool_count; i++)
-        needed += config->pools[i].size + 2;
+        needed += demand_places(&config->pools[i]) + 2;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
     limit.rlim_cur = limit.rlim_max;

@@ -64,7 +64,8 @@ struct key {
     const char *const *choices; /* of KEY_CHOICE; the first one's value is min; NULL ends them */
 };
 
-#define HOURS(n) (UINT64_C(3600000) * (n))
+#define HOURS(n)  (UINT64_C(3600000) * (n))
+#define SIZE_MOST (LENDIS_MAX_CONNECTIONS - LENDIS_SPARE_PLACES)
 
 static const struct key broker_keys[] = {
     {"socket", KEY_SOCKET, offsetof(struct broker_config, socket), LENDIS_DEFAULT_SOCKET, 0, 0,
@@ -88,10 +89,24 @@ static const struct key pool_keys[] = {
      "Redis user (ACL) to log in as; needs password_file.", NULL},
     {"password_file", KEY_PATH, offsetof(struct pool_config, password_file), NULL, 0, 0,
      "File that holds the password. A name without a leading slash is a systemd credential.", NULL},
-    {"size", KEY_COUNT, offsetof(struct pool_config, size), "16", 1, LENDIS_MAX_CONNECTIONS,
-     "Connections at most.", NULL},
-    {"min_idle", KEY_COUNT, offsetof(struct pool_config, min_idle), "1", 0, LENDIS_MAX_CONNECTIONS,
+    {"size", KEY_COUNT, offsetof(struct pool_config, size), "16", 1, SIZE_MOST,
+     "Connections at most. While one is replaced, there is one more.", NULL},
+    {"min_idle", KEY_COUNT, offsetof(struct pool_config, min_idle), "1", 0, SIZE_MOST,
      "Connections that are kept open for the next comer; at most size.", NULL},
+    {"max_idle", KEY_COUNT, offsetof(struct pool_config, max_idle), "0", 0, SIZE_MOST,
+     "Idle connections beyond this many are closed after a second; at least min_idle. 0 means no "
+     "limit.",
+     NULL},
+    {"max_idle_time", KEY_DURATION, offsetof(struct pool_config, max_idle_time_ms), "10min", 0,
+     HOURS(720),
+     "A connection that nobody used for this long is closed, down to min_idle; 0 means never.",
+     NULL},
+    {"max_lifetime", KEY_DURATION, offsetof(struct pool_config, max_lifetime_ms), "1h", 0,
+     HOURS(720), "A connection is replaced when it is this old; 0 means never.", NULL},
+    {"lifetime_jitter", KEY_COUNT, offsetof(struct pool_config, lifetime_jitter), "10", 0, 100,
+     "Percent of max_lifetime, up to which each connection lives shorter, at random.", NULL},
+    {"max_uses", KEY_COUNT, offsetof(struct pool_config, max_uses), "0", 0, 1000000000,
+     "A connection is replaced when it was lent this often; 0 means never.", NULL},
     {"connect_timeout", KEY_DURATION, offsetof(struct pool_config, connect_timeout_ms), "5s", 1,
      600000, "Limit for connecting and logging in to Redis.", NULL},
     {"wait_timeout", KEY_DURATION, offsetof(struct pool_config, wait_timeout_ms), "5s", 1,
@@ -1233,6 +1248,11 @@ static void check_pool(struct loader *loader, struct pool_config *pool)
         complain(&place, "min_idle is %u and size is %u; min_idle may be at most size",
                  pool->min_idle, pool->size);
     }
+    place = PLACE_OF(loader, pool, max_idle);
+    if (pool->max_idle > 0 && pool->max_idle < pool->min_idle)
+        complain(&place,
+                 "max_idle is %u and min_idle is %u; max_idle must be 0 or at least min_idle",
+                 pool->max_idle, pool->min_idle);
     place = PLACE_OF(loader, pool, username);
     if (pool->username && !pool->password_file)
         complain(&place, "needs password_file");

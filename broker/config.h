@@ -69,6 +69,11 @@ struct pool_config {
     size_t password_size;
     uint32_t size;
     uint32_t min_idle;
+    uint32_t max_idle;         /* 0: no limit */
+    uint32_t max_idle_time_ms; /* 0: no limit; likewise the next ones */
+    uint32_t max_lifetime_ms;
+    uint32_t lifetime_jitter; /* percent */
+    uint32_t max_uses;
     uint32_t connect_timeout_ms;
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms; /* 0: none */

@@ -49,6 +49,8 @@ static void drop(struct broker_connection *connection)
     }
     connection->generation = (connection->generation + 1) & WORD_GENERATION_MAX;
     connection->handed = 0;
+    connection->successor = false;
+    connection->wear = WEAR_NONE;
     set_state(connection, CONNECTION_CLOSED);
     connection_restore(connection);
 }
@@ -97,6 +99,7 @@ static void make_ready(struct broker_connection *connection)
     connection->opened_ms = clock_ms();
     shm_store_relaxed(&owner->segment.connections[connection->index].uses, 0);
     shm_add_relaxed(&owner->catalog->counters[BROKER_COUNTER_opened], 1);
+    shm_store(&owner->segment.connections[connection->index].retire, 0);
     if (!shm_cas(connection_word(connection), opening, checking) ||
         !queue_pass_on(&owner->segment, connection->index, checking))
         owner->spoiled(connection);

@@ -17,6 +17,9 @@
 
 enum connection_state { CONNECTION_CLOSED, CONNECTION_DIALLING, CONNECTION_OPEN };
 
+/* How a connection stands with regard to its replacement: see upkeep.h. */
+enum connection_wear { WEAR_NONE, WEAR_WORN, WEAR_RETIRING };
+
 struct broker_connection;
 
 /* What the connections of a pool have in common, and whom they tell. */
@@ -41,13 +44,18 @@ struct broker_connection {
     struct dial *dial;      /* while it is being dialled */
     uint64_t generation;
     uint64_t opened_ms;
+    uint64_t expires_ms; /* when it has lived for long enough; UINT64_MAX: never */
+    uint64_t busy_ms;    /* when upkeep.c last saw that somebody had it */
     uint64_t handed; /* its word when it was first seen in HANDED after a death; 0: nothing seen */
     uint64_t handed_ms; /* when that was */
     int fd;             /* -1 unless it is open */
     uint16_t index;
-    uint8_t state;   /* enum connection_state */
-    uint8_t address; /* of the pool's addresses, the one that is being dialled */
-    bool probe;      /* dialled while the pool was failing */
+    uint8_t state;       /* enum connection_state */
+    uint8_t address;     /* of the pool's addresses, the one that is being dialled */
+    bool probe;          /* dialled while the pool was failing */
+    bool successor;      /* dialled in place of a worn one */
+    uint8_t wear;        /* enum connection_wear */
+    uint8_t wear_reason; /* enum close_reason: why it is worn */
 };
 
 enum connection_look {

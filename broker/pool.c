@@ -7,10 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "broker/demand.h"
 #include "broker/dial_reason.h"
+#include "broker/upkeep.h"
 #include "lendis/mailbox.h"
 
 #define BACKOFF_LEAST_MS 50u
@@ -77,7 +78,7 @@ static void update_backend(struct broker_pool *pool)
     pool->site->changed(pool->site->context);
 }
 
-static void arm(sd_event_source *timer, uint64_t usec)
+void broker_pool_arm(sd_event_source *timer, uint64_t usec)
 {
     int result = sd_event_source_set_time_relative(timer, usec);
 
@@ -91,15 +92,13 @@ static void arm(sd_event_source *timer, uint64_t usec)
 static void hold(struct broker_pool *pool, uint32_t rounds)
 {
     uint32_t most = rounds > 8 ? BACKOFF_MOST_MS : BACKOFF_LEAST_MS << (rounds - 1);
-    uint32_t random = 0;
 
     if (most > BACKOFF_MOST_MS)
         most = BACKOFF_MOST_MS;
-    /* Before the kernel's generator is ready (early boot) any delay will do. */
-    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
-        random = (uint32_t)clock_ms() * 2654435761u;
     pool->holding = true;
-    arm(pool->retry, (BACKOFF_FLOOR_MS + (uint64_t)random % (most - BACKOFF_FLOOR_MS + 1)) * 1000);
+    broker_pool_arm(pool->retry,
+                    (BACKOFF_FLOOR_MS + UINT64_C(1) * upkeep_random(most - BACKOFF_FLOOR_MS)) *
+                        1000);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *context)
@@ -202,59 +201,12 @@ static void pass_address(struct broker_pool *pool, const struct broker_connectio
         pool->resolved = false;
 }
 
-/* ---- how many, and dialling them ---- */
-
-/* How many connections there ought to be. What the words say is only believed up to `size`. */
-static uint32_t wanted(const struct broker_pool *pool)
-{
-    uint32_t out = 0, spare = queue_length(&pool->owner.segment);
-
-    for (uint32_t i = 0; i < pool->config->size; i++) {
-        enum word_state state = word_state(shm_load(connection_word(&pool->connections[i])));
-
-        if (pool->connections[i].state == CONNECTION_OPEN &&
-            (state == WORD_LEASED || state == WORD_HANDED || state == WORD_CARRIED))
-            out++;
-    }
-    if (spare < pool->config->min_idle)
-        spare = pool->config->min_idle;
-    /* Whoever rang may not be in the queue yet. */
-    if (spare == 0 && pool->asked)
-        spare = 1;
-    if (spare > pool->config->size - out)
-        spare = pool->config->size - out;
-    return out + spare;
-}
-
-static bool wants_dial(const struct broker_pool *pool)
-{
-    if (pool->draining || pool->holding || pool->paused)
-        return false;
-    /* One at a time until it is known which commands may share a connection. */
-    if (pool->survey.due && pool->owner.dialling > 0)
-        return false;
-    if (pool->failures > 0) {
-        /* One at a time, and always one: how else would anybody learn that Redis is back. */
-        if (pool->owner.dialling > 0)
-            return false;
-        if (pool->owner.open == 0)
-            return true;
-    }
-    return pool->owner.open + pool->owner.dialling < wanted(pool);
-}
+/* ---- dialling ---- */
 
 static void refill(struct broker_pool *pool)
 {
-    if (wants_dial(pool) && have_address(pool))
+    if (demand_now(pool) != DEMAND_NONE && have_address(pool))
         dialler_ask(pool->owner.dialler, &pool->turn);
-}
-
-static struct broker_connection *find_closed(const struct broker_pool *pool)
-{
-    for (uint32_t i = 0; i < pool->config->size; i++)
-        if (pool->connections[i].state == CONNECTION_CLOSED)
-            return &pool->connections[i];
-    return NULL;
 }
 
 static void dial_next(struct dial_turn *turn)
@@ -276,17 +228,19 @@ static void dial_next(struct dial_turn *turn)
     };
     struct broker_connection *connection;
     char error[DIAL_ERROR_SIZE];
+    enum demand demand = demand_now(pool);
 
     /* Things may have changed while the turn was waited for. */
-    if (!wants_dial(pool) || !have_address(pool))
+    if (demand == DEMAND_NONE || !have_address(pool))
         return;
-    connection = find_closed(pool);
+    connection = demand_place(pool);
     if (!connection)
         return;
     if (!pool->numeric)
         target.host = pool->addresses.text[pool->address];
     connection->address = (uint8_t)pool->address;
     connection->probe = pool->failures > 0;
+    connection->successor = demand == DEMAND_SUCCESSOR;
     if (connection_dial(connection, &target, error) != 0) {
         pass_address(pool, connection);
         note_failure(pool, connection->probe, dial_reason(error), error);
@@ -342,6 +296,8 @@ static void on_opened(struct broker_connection *connection)
 
     pool->asked = false;
     note_success(pool);
+    if (connection->state == CONNECTION_OPEN)
+        upkeep_opened(pool, connection);
     refill(pool);
 }
 
@@ -424,7 +380,7 @@ static void note_handed(struct broker_pool *pool, struct broker_connection *conn
     }
     /* A timer that runs is left alone: in a storm of deaths it would else never come to an end. */
     if (sd_event_source_get_enabled(pool->sweep, &armed) < 0 || armed == SD_EVENT_OFF)
-        arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
+        broker_pool_arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
 }
 
 /* Whether a hand-over that was noted for `age_ms` is finished by nobody. */
@@ -445,7 +401,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
 
     (void)source;
     (void)usec;
-    for (uint32_t i = 0; i < pool->config->size; i++) {
+    for (uint32_t i = 0; i < pool->places; i++) {
         struct broker_connection *connection = &pool->connections[i];
         uint64_t word = connection->handed;
 
@@ -464,7 +420,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
         }
     }
     if (again)
-        arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
+        broker_pool_arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
     update_backend(pool);
     queue_match(&pool->owner.segment, LENDIS_BROKER);
     refill(pool);
@@ -474,7 +430,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
 static void pause_repairs(struct broker_pool *pool)
 {
     pool->paused = true;
-    arm(pool->repair, SPOILED_PAUSE_US);
+    broker_pool_arm(pool->repair, SPOILED_PAUSE_US);
     log_limited(&pool->spoil_limit, LOG_LEVEL_WARNING,
                 "pool %s: its shared memory is being overwritten by one of its workers; repairs "
                 "are slowed down",
@@ -532,7 +488,9 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
             on_spoiled(connection);
             return;
         }
-        connection_close(connection, CLOSE_returned);
+        connection_close(connection, connection->wear == WEAR_RETIRING
+                                         ? (enum close_reason)connection->wear_reason
+                                         : CLOSE_returned);
         return;
     case LOOK_FINE:
         break;
@@ -551,8 +509,10 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
 
 static void look_over(struct broker_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->config->size && !pool->paused; i++)
+    for (uint32_t i = 0; i < pool->places && !pool->paused; i++)
         look_at(pool, &pool->connections[i]);
+    if (pool->config->max_uses > 0)
+        upkeep_look(pool);
     update_backend(pool);
     queue_match(&pool->owner.segment, LENDIS_BROKER);
     refill(pool);
@@ -605,12 +565,24 @@ static int on_repair(sd_event_source *source, uint64_t usec, void *context)
     return 0;
 }
 
+static int on_upkeep(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker_pool *pool = context;
+
+    (void)source;
+    (void)usec;
+    upkeep_look(pool);
+    update_backend(pool);
+    refill(pool);
+    return 0;
+}
+
 /* ---- workers ---- */
 
 int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint64_t generation,
                            int *fd)
 {
-    if (index >= pool->config->size)
+    if (index >= pool->places)
         return -EINVAL;
     if (pool->connections[index].state != CONNECTION_OPEN ||
         pool->connections[index].generation != generation)
@@ -732,7 +704,7 @@ static void renew(struct broker_pool *pool)
     }
     for (uint32_t i = 0; i < CHUNKS; i++)
         shm_store32(&segment->chunk_owners[i].slot, 0);
-    for (uint32_t i = 0; i < pool->config->size; i++)
+    for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_OPEN)
             connection_close(&pool->connections[i], CLOSE_spoiled);
         else
@@ -753,7 +725,7 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
 
     /* Out of the queue before its hand-overs are collected, so that no new one can be completed. */
     queue_evict(segment, departed_has, &departure);
-    for (uint32_t i = 0; i < pool->config->size; i++) {
+    for (uint32_t i = 0; i < pool->places; i++) {
         enum taken taken = TAKEN_NOT;
 
         held[count] = (struct mail_held){i, pool->connections[i].generation};
@@ -772,7 +744,7 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
     if (pool->attached_count == 0 && !pool->draining && (pool->tainted || !queue_works(segment)))
         renew(pool);
     /* It may have died in the middle of handing over, or a hand-over to it may be under way. */
-    for (uint32_t i = 0; i < pool->config->size; i++)
+    for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_OPEN)
             note_handed(pool, &pool->connections[i],
                         shm_load(connection_word(&pool->connections[i])));
@@ -791,7 +763,7 @@ void broker_pool_drain(struct broker_pool *pool)
     dialler_withdraw(pool->owner.dialler, &pool->turn);
     resolver_cancel(pool->lookup);
     pool->lookup = NULL;
-    for (uint32_t i = 0; i < pool->config->size; i++)
+    for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_DIALLING)
             connection_close(&pool->connections[i], CLOSE_drained);
     broker_pool_drain_step(pool);
@@ -799,7 +771,7 @@ void broker_pool_drain(struct broker_pool *pool)
 
 uint32_t broker_pool_drain_step(struct broker_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->config->size; i++) {
+    for (uint32_t i = 0; i < pool->places; i++) {
         struct broker_connection *connection = &pool->connections[i];
         uint64_t word;
 
@@ -828,13 +800,14 @@ void broker_pool_stop(struct broker_pool *pool)
     pool->draining = true;
     dialler_withdraw(pool->owner.dialler, &pool->turn);
     resolver_cancel(pool->lookup);
-    for (uint32_t i = 0; pool->connections && i < pool->config->size; i++)
+    for (uint32_t i = 0; pool->connections && i < pool->places; i++)
         if (pool->connections[i].state != CONNECTION_CLOSED)
             end_connection(&pool->connections[i]);
     sd_event_source_disable_unref(pool->bell);
     sd_event_source_disable_unref(pool->retry);
     sd_event_source_disable_unref(pool->sweep);
     sd_event_source_disable_unref(pool->repair);
+    sd_event_source_disable_unref(pool->upkeep);
     if (pool->doorbell >= 0)
         close(pool->doorbell);
     if (pool->segment_fd >= 0)
@@ -864,6 +837,7 @@ static void publish(struct broker_pool *pool)
     entry->command_timeout_ms = config->command_timeout_ms;
     entry->stall_timeout_ms = config->stall_timeout_ms;
     entry->segment_pool = pool->index;
+    shm_store32(&entry->max_uses, config->max_uses);
     catalog_write_end(entry);
     publish_commands(pool);
 }
@@ -897,6 +871,8 @@ static int make_sources(struct broker_pool *pool)
         result = make_timer(pool, &pool->sweep, on_sweep);
     if (result >= 0)
         result = make_timer(pool, &pool->repair, on_repair);
+    if (result >= 0)
+        result = make_timer(pool, &pool->upkeep, on_upkeep);
     return result;
 }
 
@@ -905,16 +881,17 @@ static int make_tables(struct broker_pool *pool)
     const struct pool_config *config = pool->config;
     int result;
 
-    result = segment_new(pool->index, pool->site->catalog->instance, config->size,
+    pool->places = demand_places(config);
+    result = segment_new(pool->index, pool->site->catalog->instance, pool->places,
                          pool->site->worker_max, &pool->segment_fd, &pool->owner.segment);
     if (result != 0)
         return result;
     memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
-    pool->connections = calloc(config->size, sizeof *pool->connections);
+    pool->connections = calloc(pool->places, sizeof *pool->connections);
     pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
     if (!pool->connections || !pool->attached)
         return -ENOMEM;
-    for (uint32_t i = 0; i < config->size; i++)
+    for (uint32_t i = 0; i < pool->places; i++)
         connection_init(&pool->connections[i], &pool->owner, i);
     return 0;
 }

@@ -5,7 +5,7 @@
  * connections; fills the pool's entry in the catalog. Knows workers by index only.
  *
  * Connections are opened as they are needed: as many as are out, and beyond them min_idle or as
- * many as wait, up to size. A pool whose Redis cannot be reached has one dial under way at a time,
+ * many as wait, up to size (demand.h); upkeep.h replaces and closes them. A pool whose Redis cannot be reached has one dial under way at a time,
  * with exponential backoff and full jitter. When it comes up, its first connection asks the server
  * about its commands before any is lent (survey.h). Upholds I1, I5, I6 and I7 as far as they are the
  * broker's.
@@ -32,7 +32,8 @@ struct broker_pool {
     struct connection_owner owner; /* the first, so that a connection finds its pool */
     const struct pool_config *config;
     const struct pool_site *site;
-    struct broker_connection *connections; /* config->size of them */
+    struct broker_connection *connections; /* `places` of them */
+    uint32_t places;                       /* size, and spare ones: demand.h */
     uint64_t *attached;                    /* a bit per worker index */
     uint32_t attached_count;
     struct segment_header header; /* as it was made: workers can write the shared one */
@@ -44,6 +45,7 @@ struct broker_pool {
     sd_event_source *retry;  /* end of `holding` */
     sd_event_source *sweep;  /* a look at hand-overs some time after a death */
     sd_event_source *repair; /* end of `paused` */
+    sd_event_source *upkeep; /* the next moment at which upkeep.c has something to do */
 
     struct dial_turn turn;
     struct survey survey;
@@ -105,6 +107,9 @@ void broker_pool_drain(struct broker_pool *pool);
 
 /* Closes what came back since. Returns how many connections are still out. */
 uint32_t broker_pool_drain_step(struct broker_pool *pool);
+
+/* Sets one of the pool's timers to `usec` from now. */
+void broker_pool_arm(sd_event_source *timer, uint64_t usec);
 
 enum backend_state broker_pool_backend(const struct broker_pool *pool);
 

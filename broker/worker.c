@@ -277,7 +277,7 @@ static bool descriptors_are_short(const struct worker *worker)
     uint32_t kept = DESCRIPTORS_KEPT;
 
     for (uint32_t i = 0; i < all->pool_count; i++)
-        kept += all->pools[i].config->size - all->pools[i].owner.open;
+        kept += all->pools[i].places - all->pools[i].owner.open;
     if (kept > all->descriptors / 2)
         kept = all->descriptors / 2;
     return (uint32_t)worker->socket >= all->descriptors - kept;

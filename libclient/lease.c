@@ -58,18 +58,25 @@ static bool lease_idle(struct attachment *attachment, uint32_t *index, uint64_t 
     return false;
 }
 
-/* Some places have no connection yet: the broker opens them when there is need. */
-static bool can_grow(const struct segment *segment)
+/* There are fewer connections than there may be: the broker opens them when there is need. */
+static bool can_grow(const struct attachment *attachment)
 {
-    for (uint32_t i = 0; i < segment->connection_max; i++)
-        if (word_state(shm_load(&segment->connections[i].word)) == WORD_EMPTY)
-            return true;
-    return false;
+    const struct segment *segment = &attachment->segment;
+    uint32_t taken = 0, size = pool_entry(attachment)->size;
+
+    for (uint32_t i = 0; i < segment->connection_max && taken < size; i++) {
+        const struct connection *connection = &segment->connections[i];
+        uint64_t word = shm_load(&connection->word);
+
+        taken += word_state(word) != WORD_EMPTY &&
+                 shm_load(&connection->retire) != 1 + word_generation(word);
+    }
+    return taken < size;
 }
 
 void lease_ask_for_more(const struct attachment *attachment)
 {
-    if (can_grow(&attachment->segment))
+    if (can_grow(attachment))
         attachment_ring(attachment);
 }
 
@@ -221,6 +228,7 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
     struct connection *connection = &attachment->segment.connections[index];
     uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
     struct lendis_lease *lease;
+    uint64_t uses;
     int fd, result;
 
     result = attachment_descriptor(attachment, index, word_generation(word), &fd);
@@ -246,7 +254,11 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
     atomic_store_explicit(&lease->held, true, memory_order_release);
     atomic_store_explicit(&attachment->pool->local->last_index, index, memory_order_relaxed);
     attachment_count(attachment, COUNTER_leases, 1);
-    shm_store_relaxed(&connection->uses, shm_load_relaxed(&connection->uses) + 1);
+    uses = shm_load_relaxed(&connection->uses) + 1;
+    shm_store_relaxed(&connection->uses, uses);
+    /* Once for each connection: every lease of it comes by here, one at a time. */
+    if (uses == shm_load32_relaxed(&pool_entry(attachment)->max_uses))
+        attachment_ring(attachment);
     lease->rested = now_ms - shm_load_relaxed(&connection->leased_ms) > RESTED_MS;
     shm_store_relaxed(&connection->leased_ms, now_ms);
     *made = lease;
@@ -380,6 +392,15 @@ void lease_forget(struct lendis_lease *lease)
     struct_release(lease, true);
 }
 
+/* The broker has another connection in the place of this one, and wants it back. Without a broker it serves on. */
+static bool is_to_retire(const struct lendis_lease *lease)
+{
+    const struct attachment *attachment = lease->attachment;
+    uint64_t retire = shm_load(&attachment->segment.connections[lease->index].retire);
+
+    return retire == 1 + word_generation(lease->word) && !attachment_is_orphan(attachment);
+}
+
 /* Gives `lease` back, clean or not. Results as lendis_release(). */
 static int give_back(struct lendis_lease *lease, bool clean)
 {
@@ -387,12 +408,12 @@ static int give_back(struct lendis_lease *lease, bool clean)
     bool ours;
 
     context_forget(lease);
-    if (clean) {
+    if (clean && !is_to_retire(lease)) {
         ours = queue_pass_on(&attachment->segment, lease->index, lease->word);
     } else {
         ours = word_return(&attachment->segment.connections[lease->index].word, lease->word);
         attachment_ring(attachment);
-        attachment_count(attachment, COUNTER_returned, 1);
+        attachment_count(attachment, COUNTER_returned, !clean);
     }
     if (!ours)
         attachment_count(attachment, COUNTER_revoked, 1);

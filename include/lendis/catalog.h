@@ -62,7 +62,7 @@ struct catalog_pool {
     char address[192];            /* as configured, without secrets */
     char username[64];
     char last_error[128]; /* of the last failed dial */
-    uint32_t size;        /* connections at most = segment's connection_max */
+    uint32_t size;        /* connections at most; the segment has places for a few more */
     uint32_t min_idle;
     uint32_t db;
     uint32_t connect_timeout_ms;
@@ -78,6 +78,9 @@ struct catalog_pool {
     shm_u64 revoked[REVOKE_REASON_COUNT];   /* leases taken from their holders, by reason */
     shm_u64 dial_errors[DIAL_REASON_COUNT]; /* dials that failed, by reason */
     shm_u64 departed[COUNTER_COUNT];        /* what departed workers had counted */
+    /* How connections are kept, as far as workers have a part in it. These may change at any time. */
+    shm_u32 max_uses; /* leases after which the broker is told; 0: never */
+    shm_u32 policy_reserved;
     /* Which commands may not share a connection, where that is not as lendis' own table has it:
      * names with marks, see shared/command.h. Always ends with a zero byte. */
     char commands[CATALOG_COMMANDS_SIZE];

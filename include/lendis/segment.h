@@ -37,8 +37,10 @@
 #define LENDIS_BROKER WORD_OWNER_MAX
 
 #define LENDIS_MAX_CONNECTIONS 1024u
-#define LENDIS_MAX_WORKERS     16384u
-#define LENDIS_MAX_SLOTS       (2u * LENDIS_MAX_WORKERS)
+/* Of these, kept for connections that are open beside the ones that they replace. */
+#define LENDIS_SPARE_PLACES 24u
+#define LENDIS_MAX_WORKERS  16384u
+#define LENDIS_MAX_SLOTS    (2u * LENDIS_MAX_WORKERS)
 
 struct segment_header {
     uint64_t magic;
@@ -76,7 +78,8 @@ struct connection {
     shm_u64 batch;             /* batches of handed-over commands whose sending began; mailbox.h */
     shm_u64 beat_ms; /* when the combiner last showed that it runs; CLOCK_MONOTONIC_COARSE */
     shm_u64 stalled; /* 1 + the generation whose combiner is said to have stopped */
-    uint64_t reserved[10];
+    shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's */
+    uint64_t reserved[9];
 };
 _Static_assert(sizeof(struct connection) == 128, "layout");
 

@@ -89,6 +89,11 @@ static inline uint64_t shm_load_relaxed(const shm_u64 *at)
     return atomic_load_explicit(at, memory_order_relaxed);
 }
 
+static inline uint32_t shm_load32_relaxed(const shm_u32 *at)
+{
+    return atomic_load_explicit(at, memory_order_relaxed);
+}
+
 static inline void shm_store_relaxed(shm_u64 *at, uint64_t value)
 {
     atomic_store_explicit(at, value, memory_order_relaxed);

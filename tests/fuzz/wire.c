@@ -28,6 +28,7 @@
 #define CLIENTS     4u
 #define WORKER_MAX  3u
 #define CONNECTIONS 2u
+#define PLACES      3u /* demand_places() of that */
 #define SERVED_MAX  64u
 #define STEPS_MAX   400u
 
@@ -333,7 +334,7 @@ static bool is_as_told(const struct host *host, const struct wire_descriptor *an
     case WIRE_DOORBELL:
         return is_same(fd, pool->doorbell); /* of all eventfds, alas */
     case WIRE_CONNECTION:                   /* it may be closed by now */
-        return answer->index < CONNECTIONS &&
+        return answer->index < PLACES &&
                (pool->connections[answer->index].fd < 0 ||
                 pool->connections[answer->index].generation != answer->generation ||
                 is_same(fd, pool->connections[answer->index].fd));
@@ -381,10 +382,10 @@ static void scribble(struct host *host, struct input *input)
     switch (take_byte(input) % 6) {
     case 0:
         take_bytes(input, &value, sizeof value);
-        shm_store(&segment->connections[index % CONNECTIONS].word, value);
+        shm_store(&segment->connections[index % PLACES].word, value);
         break;
     case 1: /* a word that makes sense */
-        shm_store(&segment->connections[index % CONNECTIONS].word,
+        shm_store(&segment->connections[index % PLACES].word,
                   word_make((enum word_state)(take_byte(input) % WORD_STATES), take_byte(input) % 8,
                             take_byte(input) % 4));
         break;
@@ -520,7 +521,7 @@ static void expect_in_order(struct host *host)
     catalog_unmap(&catalog);
     fd = fetch_one(host, &client, WIRE_SEGMENT);
     REQUIRE(segment_map(fd, true, &segment) == 0);
-    REQUIRE(segment.connection_max == CONNECTIONS && segment.worker_max == WORKER_MAX);
+    REQUIRE(segment.connection_max == host->pools[0].places && segment.worker_max == WORKER_MAX);
     close(fd);
     segment_unmap(&segment);
     close(fetch_one(host, &client, WIRE_DOORBELL));

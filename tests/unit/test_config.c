@@ -117,6 +117,11 @@ static void defaults(void **state)
     assert_null(config.pools[0].password);
     assert_int_equal(config.pools[0].size, 16);
     assert_int_equal(config.pools[0].min_idle, 1);
+    assert_int_equal(config.pools[0].max_idle, 0);
+    assert_int_equal(config.pools[0].max_idle_time_ms, 600000);
+    assert_int_equal(config.pools[0].max_lifetime_ms, 3600000);
+    assert_int_equal(config.pools[0].lifetime_jitter, 10);
+    assert_int_equal(config.pools[0].max_uses, 0);
     assert_int_equal(config.pools[0].connect_timeout_ms, 5000);
     assert_int_equal(config.pools[0].wait_timeout_ms, 5000);
     assert_int_equal(config.pools[0].command_timeout_ms, 10000);
@@ -141,8 +146,13 @@ static void all_keys(void **state)
                     "\n"
                     "[pool  web-1.main_x]\n"
                     "   redis = unix:///run/redis.sock?db=7\n"
-                    "\tsize = 1024\n"
+                    "\tsize = 1000\n"
                     "min_idle = 0\n"
+                    "max_idle = 7\n"
+                    "max_idle_time = 0\n"
+                    "max_lifetime = 720h\n"
+                    "lifetime_jitter = 100\n"
+                    "max_uses = 1000000000\n"
                     "connect_timeout = 250ms\n"
                     "wait_timeout = 2h\n"
                     "command_timeout = 0\n"
@@ -157,8 +167,13 @@ static void all_keys(void **state)
     assert_string_equal(config.pools[0].name, "web-1.main_x");
     assert_string_equal(config.pools[0].redis.path, "/run/redis.sock");
     assert_int_equal(config.pools[0].redis.db, 7);
-    assert_int_equal(config.pools[0].size, 1024);
+    assert_int_equal(config.pools[0].size, 1000);
     assert_int_equal(config.pools[0].min_idle, 0);
+    assert_int_equal(config.pools[0].max_idle, 7);
+    assert_int_equal(config.pools[0].max_idle_time_ms, 0);
+    assert_int_equal(config.pools[0].max_lifetime_ms, 2592000000);
+    assert_int_equal(config.pools[0].lifetime_jitter, 100);
+    assert_int_equal(config.pools[0].max_uses, 1000000000);
     assert_int_equal(config.pools[0].connect_timeout_ms, 250);
     assert_int_equal(config.pools[0].wait_timeout_ms, 7200000);
     assert_int_equal(config.pools[0].command_timeout_ms, 0);
@@ -396,7 +411,7 @@ static void every_error_is_reported(void **state)
         "c:7: [broker] colour: is not a key of this section; lendisd --list-keys tells which "
         "are\n"
         "c:8: \"nonsense\" is neither a [section], a comment nor key = value\n"
-        "c:10: [pool a] size: \"many\" is not a number; 1 to 1024 is allowed\n"
+        "c:10: [pool a] size: \"many\" is not a number; 1 to 1000 is allowed\n"
         "c:11: [pool a] size: is set twice, first in line 10\n"
         "c:12: [pool a] allow_uids: \"5-3\" is not an id; numbers and ranges such as 1000-1999 are "
         "allowed\n"
@@ -422,6 +437,32 @@ static void conflict_with_a_default(void **state)
     assert_refused(
         POOL "\nmin_idle = 17\n",
         "c:4: [pool a] min_idle: min_idle is 17 and size is 16; min_idle may be at most size\n");
+}
+
+/* Each key of a pool's upkeep beyond its range, and those that exclude each other. */
+static void bad_upkeep(void **state)
+{
+    static const struct {
+        const char *line, *complaint;
+    } bad[] = {
+        {"max_idle = 1\nmin_idle = 2",
+         "max_idle: max_idle is 1 and min_idle is 2; max_idle must be 0 or at least min_idle"},
+        {"lifetime_jitter = 101", "lifetime_jitter: 101 is out of range; 0 to 100 is allowed"},
+        {"max_lifetime = 721h", "max_lifetime: 721h is out of range; 0 to 720h is allowed"},
+        {"max_idle_time = 5",
+         "max_idle_time: 5 has no unit; write ms, s, min or h behind it, as in 5ms"},
+        {"max_uses = 1000000001",
+         "max_uses: 1000000001 is out of range; 0 to 1000000000 is allowed"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char text[256], expected[256];
+
+        snprintf(text, sizeof text, POOL "%s\n", bad[i].line);
+        snprintf(expected, sizeof expected, "c:3: [pool a] %s\n", bad[i].complaint);
+        assert_refused(text, expected);
+    }
 }
 
 static void no_pool(void **state)
@@ -616,7 +657,7 @@ static void environment_errors(void **state)
         reports, "LENDIS_BROKER_COLOUR: is not a key of [broker]; lendisd --list-keys tells which "
                  "are\n"
                  "LENDIS_POOL_A_MIN_IDEL: is not a key of [pool a]; is min_idle meant?\n"
-                 "LENDIS_POOL_A_SIZE: [pool a] size: 0 is out of range; 1 to 1024 is allowed\n"
+                 "LENDIS_POOL_A_SIZE: [pool a] size: 0 is out of range; 1 to 1000 is allowed\n"
                  "LENDIS_POOL_A_MIN_IDLE: [pool a] min_idle: min_idle is 17 and size is 16; "
                  "min_idle may be at most size\n");
 }
@@ -687,6 +728,7 @@ int main(void)
         cmocka_unit_test(values_that_cannot_be_written),
         cmocka_unit_test(every_error_is_reported),
         cmocka_unit_test(conflict_with_a_default),
+        cmocka_unit_test(bad_upkeep),
         cmocka_unit_test(no_pool),
         cmocka_unit_test(no_file),
         cmocka_unit_test(odd_lines),
