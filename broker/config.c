@@ -54,6 +54,8 @@ static const char *const type_names[] = {
 
 static const char *const level_names[] = {"err", "warning", "notice", "info", "debug", NULL};
 
+static const char *const reset_names[] = {"tracked", "always", "never", NULL};
+
 struct key {
     const char *name;
     enum key_type type;
@@ -118,6 +120,11 @@ static const struct key pool_keys[] = {
      "A worker that holds a connection for others and does not run for this long is taken for "
      "stopped: the connection is taken from it.",
      NULL},
+    {"reset", KEY_CHOICE, offsetof(struct pool_config, reset), "tracked", RESET_TRACKED, 0,
+     "What is done with a connection that is given back: tracked, it is reset if its session was "
+     "changed or may have been; always, after every exclusive lease; never, the next one finds "
+     "database, name, transaction and watches as the last one left them.",
+     reset_names},
     {"allow_uids", KEY_IDS, offsetof(struct pool_config, allow_uids), NULL, 0, 0,
      "User ids that may use the pool, as in 33 1000-1999. With neither allow_uids nor allow_gids, "
      "whoever can open the socket may; with both, one of the two is enough.",

@@ -78,6 +78,7 @@ struct pool_config {
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms; /* 0: none */
     uint32_t stall_timeout_ms;
+    uint32_t reset;            /* enum reset_policy */
     struct id_list allow_uids; /* both empty: whoever can open the socket */
     struct id_list allow_gids;
     char *exclusive_commands; /* names in capitals, each once, sorted, separated by a blank */

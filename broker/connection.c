@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "broker/log.h"
+#include "broker/reset.h"
 
 void connection_init(struct broker_connection *connection, struct connection_owner *owner,
                      uint32_t index)
@@ -37,6 +38,8 @@ static void drop(struct broker_connection *connection)
         connection->dial = NULL;
     }
     connection->watch = sd_event_source_disable_unref(connection->watch);
+    reset_end(connection->reset);
+    connection->reset = NULL;
     if (connection->fd >= 0) {
         /* Idle: take it first, so that nobody leases it on its way out. */
         word_check(connection_word(connection), &word);
@@ -73,8 +76,8 @@ bool connection_revoke(struct broker_connection *connection, uint64_t word,
 }
 
 /*
- * The only watch there is on a connection that can be lent: the peer's closing, never data. All
- * copies of the descriptor share one open file description, so EPOLLIN would wake us for every
+ * The only watch there is on a connection that can be lent: the peer's closing, never data (but for
+ * the time of a reset, when it cannot be lent). All copies of the descriptor share one open file description, so EPOLLIN would wake us for every
  * reply of every worker.
  */
 static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *context)
@@ -84,8 +87,24 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *con
     (void)source;
     (void)fd;
     (void)events;
-    connection->owner->lost(connection);
+    /* During a reset: what is read tells whether it came to its end. */
+    if (connection->reset)
+        connection->owner->readable(connection);
+    else
+        connection->owner->lost(connection);
     return 0;
+}
+
+bool connection_reset_begun(struct broker_connection *connection)
+{
+    return sd_event_source_set_io_events(connection->watch, EPOLLIN | EPOLLRDHUP) >= 0;
+}
+
+void connection_reset_over(struct broker_connection *connection)
+{
+    reset_end(connection->reset);
+    connection->reset = NULL;
+    sd_event_source_set_io_events(connection->watch, EPOLLRDHUP);
 }
 
 static void make_ready(struct broker_connection *connection)
@@ -159,6 +178,8 @@ enum connection_look connection_look(const struct broker_connection *connection,
     }
     if (word_generation(seen) != connection->generation)
         return LOOK_SPOILED;
+    if (connection->reset)
+        return word_state(seen) == WORD_CHECKING ? LOOK_FINE : LOOK_SPOILED;
     switch (word_state(seen)) {
     case WORD_IDLE:
     case WORD_LEASED:
@@ -167,8 +188,10 @@ enum connection_look connection_look(const struct broker_connection *connection,
         return LOOK_FINE;
     case WORD_RETURNED:
         return LOOK_RETURNED;
+    case WORD_UNCLEAN:
+        return LOOK_UNCLEAN;
     default:
-        /* CHECKING and RECLAIMED are ours and never outlast the call that makes them. */
+        /* Otherwise CHECKING and RECLAIMED are ours and never outlast the call that makes them. */
         return LOOK_SPOILED;
     }
 }

@@ -21,6 +21,7 @@ enum connection_state { CONNECTION_CLOSED, CONNECTION_DIALLING, CONNECTION_OPEN 
 enum connection_wear { WEAR_NONE, WEAR_WORN, WEAR_RETIRING };
 
 struct broker_connection;
+struct reset;
 
 /* What the connections of a pool have in common, and whom they tell. */
 struct connection_owner {
@@ -34,8 +35,9 @@ struct connection_owner {
     void (*dialled)(struct broker_connection *connection); /* about to become idle */
     void (*opened)(struct broker_connection *connection);
     void (*failed)(struct broker_connection *connection, const char *error); /* it is closed */
-    void (*lost)(struct broker_connection *connection);    /* still to be closed */
-    void (*spoiled)(struct broker_connection *connection); /* its word was scribbled */
+    void (*lost)(struct broker_connection *connection);     /* still to be closed */
+    void (*readable)(struct broker_connection *connection); /* during a reset */
+    void (*spoiled)(struct broker_connection *connection);  /* its word was scribbled */
 };
 
 struct broker_connection {
@@ -47,8 +49,11 @@ struct broker_connection {
     uint64_t expires_ms; /* when it has lived for long enough; UINT64_MAX: never */
     uint64_t busy_ms;    /* when upkeep.c last saw that somebody had it */
     uint64_t handed; /* its word when it was first seen in HANDED after a death; 0: nothing seen */
-    uint64_t handed_ms; /* when that was */
-    int fd;             /* -1 unless it is open */
+    uint64_t handed_ms;  /* when that was */
+    struct reset *reset; /* under way: the word is CHECKING until it is over */
+    uint64_t reset_ms;   /* when it began */
+    uint32_t left;       /* what it was to undo, as its last holder has it */
+    int fd;              /* -1 unless it is open */
     uint16_t index;
     uint8_t state;       /* enum connection_state */
     uint8_t address;     /* of the pool's addresses, the one that is being dialled */
@@ -62,6 +67,7 @@ enum connection_look {
     LOOK_FINE,     /* the word is one that the state allows */
     LOOK_SPOILED,  /* it is not */
     LOOK_RETURNED, /* given back for replacement */
+    LOOK_UNCLEAN,  /* given back for a reset */
 };
 
 void connection_init(struct broker_connection *connection, struct connection_owner *owner,
@@ -93,6 +99,10 @@ bool connection_revoke(struct broker_connection *connection, uint64_t word,
 /* Compares the word, which goes to *word, with the record. Owners are compared with nothing here.
  */
 enum connection_look connection_look(const struct broker_connection *connection, uint64_t *word);
+
+/* From now on the owner is told when there is something to read; and no longer. */
+bool connection_reset_begun(struct broker_connection *connection);
+void connection_reset_over(struct broker_connection *connection);
 
 /* Puts the word of a connection that is not open back to what it must be. */
 void connection_restore(struct broker_connection *connection);

@@ -30,6 +30,10 @@
 #include <unistd.h>
 #include "lendis/segment.h"
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* <asm-generic/socket.h>, Linux 5.14 */
+#endif
+
 /* The replies of a handshake are a few dozen bytes. A server that sends more than this is not
  * Redis. */
 #define REPLIES_MAX 65536u
@@ -48,7 +52,6 @@ struct dial {
     uint32_t replies; /* still to come */
     int fd;           /* the result, or -1 */
     bool over;        /* fd or error says how */
-    bool tcp;
     struct survey *survey;
     bool surveying; /* COMMAND is under way */
     dial_done *done;
@@ -311,26 +314,50 @@ static void on_reply(redisAsyncContext *context, void *data, void *unused)
 
 /* ---- the end ---- */
 
-/* What a lent socket looks like: blocking for a moment, and, over TCP, without delay and noticing a
- * dead peer. */
-static int finish_socket(int fd, bool tcp)
+static bool set_option(int fd, int level, int option, const void *value, socklen_t size)
 {
-    const int on = 1, idle = KEEPALIVE_S, gap = KEEPALIVE_GAP, attempts = KEEPALIVE_TRY;
-    const struct timeval receive = {.tv_usec = CONNECTION_RECEIVE_MS * 1000};
+    return setsockopt(fd, level, option, value, size) == 0;
+}
+
+/* What only TCP has: no delay, and a dead peer is noticed. */
+static bool finish_tcp(int fd)
+{
+    static const int on = 1, off = 0, idle = KEEPALIVE_S, gap = KEEPALIVE_GAP,
+                     attempts = KEEPALIVE_TRY;
+
+    return set_option(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof off) &&
+           set_option(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) &&
+           set_option(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) &&
+           set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) &&
+           set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, &gap, sizeof gap) &&
+           set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, &attempts, sizeof attempts);
+}
+
+int dial_finish_socket(int fd)
+{
+    static const struct timeval receive = {.tv_usec = CONNECTION_RECEIVE_MS * 1000}, none;
+    static const struct linger no_linger;
+    static const int least = 1;
+    int domain = 0;
+    socklen_t size = sizeof domain;
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, sizeof receive) < 0)
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~(O_NONBLOCK | O_ASYNC)) < 0 ||
+        !set_option(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, sizeof receive) ||
+        !set_option(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none) ||
+        !set_option(fd, SOL_SOCKET, SO_LINGER, &no_linger, sizeof no_linger) ||
+        !set_option(fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least) ||
+        getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
         return -errno;
-    if (!tcp)
-        return 0;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &gap, sizeof gap) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &attempts, sizeof attempts) < 0)
-        return -errno;
-    return 0;
+    return domain == AF_UNIX || finish_tcp(fd) ? 0 : -errno;
+}
+
+bool dial_is_resized(int fd)
+{
+    int locks = 0;
+    socklen_t size = sizeof locks;
+
+    return getsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &locks, &size) == 0 && locks != 0;
 }
 
 /* Ends the dial without telling anyone. */
@@ -363,7 +390,7 @@ static void conclude(struct dial *dial)
     if (dial->context)
         redisAsyncFree(dial->context);
     if (dial->fd >= 0) {
-        result = finish_socket(dial->fd, dial->tcp);
+        result = dial_finish_socket(dial->fd);
         if (result != 0) {
             snprintf(dial->error, sizeof dial->error, "%s", strerror(-result));
             close(dial->fd);
@@ -520,7 +547,6 @@ int dial_start(struct dialler *dialler, const struct dial_target *target, dial_d
     }
     made->dialler = dialler;
     made->fd = -1;
-    made->tcp = target->host != NULL;
     made->survey = target->survey;
     made->done = done;
     made->owner = context;

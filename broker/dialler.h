@@ -67,6 +67,15 @@ void dialler_withdraw(struct dialler *dialler, struct dial_turn *turn);
 int dial_start(struct dialler *dialler, const struct dial_target *target, dial_done *done,
                void *context, struct dial **dial, char error[DIAL_ERROR_SIZE]);
 
+/*
+ * Makes a socket what one is when it is lent: blocking for a moment, with no option that a holder may
+ * have set, and, over TCP, without delay and noticing a dead peer. Results: 0; -errno.
+ */
+int dial_finish_socket(int fd);
+
+/* A holder has fixed the size of its buffers, which cannot be undone. (False before Linux 5.14.) */
+bool dial_is_resized(int fd);
+
 /* Gives up; no turn is given in its place, so it is for the end alone. NULL is allowed. */
 void dial_cancel(struct dial *dial);
 

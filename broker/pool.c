@@ -209,6 +209,12 @@ static void refill(struct broker_pool *pool)
         dialler_ask(pool->owner.dialler, &pool->turn);
 }
 
+void broker_pool_refill(struct broker_pool *pool)
+{
+    update_backend(pool);
+    refill(pool);
+}
+
 static void dial_next(struct dial_turn *turn)
 {
     struct broker_pool *pool =
@@ -319,14 +325,26 @@ static void on_lost(struct broker_connection *connection)
     pool->churn = clock_ms() - connection->opened_ms < CHURN_MS ? pool->churn + 1 : 0;
     connection_close(connection, CLOSE_lost);
     /* The server may be restarting, with other modules. */
-    if (pool->owner.open == 0)
+    if (pool->owner.open == 0) {
         survey_renew(&pool->survey);
+        hygiene_renew(pool);
+    }
     pool->resolved = false; /* perhaps the name means another host by now */
     update_backend(pool);
     /* A server that lets us in and throws us out again, twice over: not as fast as we can. */
     if (pool->churn > 2 * pool->config->size && !pool->holding)
         hold(pool, pool->churn / pool->config->size);
     refill(pool);
+}
+
+static void on_readable(struct broker_connection *connection)
+{
+    struct broker_pool *pool = pool_of(connection);
+
+    if (!hygiene_go_on(pool, connection))
+        on_lost(connection);
+    else if (connection->state != CONNECTION_OPEN)
+        broker_pool_refill(pool);
 }
 
 /* ---- looking after the words ---- */
@@ -483,6 +501,12 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
     case LOOK_SPOILED:
         on_spoiled(connection);
         return;
+    case LOOK_UNCLEAN:
+        if (is_attached(pool, word_owner(word)))
+            hygiene_take(pool, connection, word);
+        else
+            on_spoiled(connection);
+        return;
     case LOOK_RETURNED:
         if (!is_attached(pool, word_owner(word))) {
             on_spoiled(connection);
@@ -632,6 +656,10 @@ static enum taken take_back(struct broker_pool *pool, struct broker_connection *
         uint64_t word = shm_load(connection_word(connection));
 
         switch (word_state(word)) {
+        case WORD_UNCLEAN:
+            if (word_owner(word) == worker)
+                hygiene_take(pool, connection, word);
+            return TAKEN_NOT;
         case WORD_RETURNED:
         case WORD_LEASED:
             if (word_owner(word) != worker)
@@ -777,7 +805,7 @@ uint32_t broker_pool_drain_step(struct broker_pool *pool)
 
         if (connection->state != CONNECTION_OPEN)
             continue;
-        if (connection_look(connection, &word) != LOOK_FINE ||
+        if (connection_look(connection, &word) != LOOK_FINE || connection->reset ||
             word_check(connection_word(connection), &word))
             connection_close(connection, CLOSE_drained);
     }
@@ -808,6 +836,7 @@ void broker_pool_stop(struct broker_pool *pool)
     sd_event_source_disable_unref(pool->sweep);
     sd_event_source_disable_unref(pool->repair);
     sd_event_source_disable_unref(pool->upkeep);
+    hygiene_stop(pool);
     if (pool->doorbell >= 0)
         close(pool->doorbell);
     if (pool->segment_fd >= 0)
@@ -836,6 +865,7 @@ static void publish(struct broker_pool *pool)
     entry->wait_timeout_ms = config->wait_timeout_ms;
     entry->command_timeout_ms = config->command_timeout_ms;
     entry->stall_timeout_ms = config->stall_timeout_ms;
+    entry->reset = config->reset;
     entry->segment_pool = pool->index;
     shm_store32(&entry->max_uses, config->max_uses);
     catalog_write_end(entry);
@@ -873,6 +903,8 @@ static int make_sources(struct broker_pool *pool)
         result = make_timer(pool, &pool->repair, on_repair);
     if (result >= 0)
         result = make_timer(pool, &pool->upkeep, on_upkeep);
+    if (result >= 0)
+        result = hygiene_start(pool);
     return result;
 }
 
@@ -909,6 +941,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
                   .opened = on_opened,
                   .failed = on_failed,
                   .lost = on_lost,
+                  .readable = on_readable,
                   .spoiled = on_spoiled},
         .config = config,
         .site = site,

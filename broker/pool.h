@@ -15,6 +15,7 @@
 
 #include "broker/config.h"
 #include "broker/connection.h"
+#include "broker/hygiene.h"
 #include "broker/resolver.h"
 
 /* What all pools share. */
@@ -47,6 +48,7 @@ struct broker_pool {
     sd_event_source *repair; /* end of `paused` */
     sd_event_source *upkeep; /* the next moment at which upkeep.c has something to do */
 
+    struct hygiene hygiene;
     struct dial_turn turn;
     struct survey survey;
     char client_name[CATALOG_NAME_SIZE + 8];
@@ -110,6 +112,9 @@ uint32_t broker_pool_drain_step(struct broker_pool *pool);
 
 /* Sets one of the pool's timers to `usec` from now. */
 void broker_pool_arm(sd_event_source *timer, uint64_t usec);
+
+/* A connection was closed by somebody else: opens another one if there is need. */
+void broker_pool_refill(struct broker_pool *pool);
 
 enum backend_state broker_pool_backend(const struct broker_pool *pool);
 

@@ -81,8 +81,9 @@ int lendis_acquire(struct lendis_pool *pool, int timeout_ms, struct lendis_lease
 
 /*
  * Gives the connection back; the lease is gone, whatever the result. A connection that is not
- * proven clean (unread or partial replies, unsent output, an open MULTI or WATCH, another db, or a
- * descriptor or context that the caller got hold of) goes to the broker for replacement, else to
+ * proven clean goes to the broker: for a reset in the background if its session is changed (an open
+ * MULTI or WATCH, another db, ...) or unknown, because the caller got hold of the descriptor or of a
+ * context; for replacement if its stream is broken (unread replies, unsent output). Else it goes to
  * the oldest waiter or to the idle ones. Results: 0; LENDIS_E_REVOKED, the broker had taken it
  * back; -EINVAL, not a lease of this process. Never waits.
  */
@@ -93,8 +94,9 @@ int lendis_discard(struct lendis_lease *lease);
 
 /*
  * The connection's descriptor, for reading and writing RESP. It stays lendis' own: do not close it,
- * shut it down or change its flags. After this call the connection is returned as unknown and
- * replaced. Results: the descriptor; -EINVAL, not a lease of this process.
+ * shut it down or change its flags. After this call the connection's state is unknown when it is
+ * returned, so the broker resets it; read all replies and write whole commands, arrays of bulk
+ * strings, before that, or it is replaced. Results: the descriptor; -EINVAL, not a lease of this process.
  */
 int lendis_lease_fd(const struct lendis_lease *lease);
 
@@ -104,7 +106,7 @@ int lendis_lease_fd(const struct lendis_lease *lease);
  * `request` is `request_size` bytes of RESP, an array of bulk strings for each command. When all
  * connections are busy the request is handed to a process that holds one; what may not share a
  * connection (blocking commands, AUTH, MULTI with what follows it, ...; in a pipeline: any of them)
- * gets one for itself for the time of the call, and the connection is replaced if the request
+ * gets one for itself for the time of the call, and the connection is reset if the request
  * leaves its session changed. What makes sense only for who keeps the connection is refused:
  * SUBSCRIBE and its kind, MONITOR, SYNC, PSYNC, REPLCONF, QUIT, CLIENT REPLY OFF or SKIP, and MULTI,
  * WATCH and SELECT without anything behind them; lendis_acquire() is for these. Results: 0, and *reply is the RESP bytes of the reply or replies, reply_size of

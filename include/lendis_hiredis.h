@@ -46,7 +46,7 @@ int lendis_pool_error(const struct lendis_pool *pool, const char **text);
 
 /*
  * redisCommand() on a leased connection: for transactions and whatever needs one connection. lendis
- * sees what is sent, so a connection that the caller leaves clean needs no replacement. Results as
+ * sees what is sent, so a connection that the caller leaves clean needs no reset. Results as
  * lendis_command().
  */
 redisReply *lendis_lease_command(struct lendis_lease *lease, const char *format, ...);
@@ -54,8 +54,9 @@ redisReply *lendis_lease_command(struct lendis_lease *lease, const char *format,
 /*
  * A hiredis context on the leased connection. It is lendis' own: never redisFree() or
  * redisReconnect() it; it is gone with the lease. What goes through it lendis does not see, so the
- * connection is returned as unknown and replaced. Results: the context; NULL, no memory or not a
- * lease of this process.
+ * connection's state is unknown when it is returned, and the broker resets it; read all replies
+ * before that, or it is replaced. Results: the context, the same one each time; NULL, no memory or
+ * descriptors, or not a lease of this process.
  */
 redisContext *lendis_lease_context(struct lendis_lease *lease);
 

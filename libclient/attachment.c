@@ -30,8 +30,7 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-/* 0: not a socket, or a kernel that has no cookies. */
-static uint64_t socket_cookie(int fd)
+uint64_t socket_cookie(int fd)
 {
     uint64_t cookie = 0;
     socklen_t size = sizeof cookie;
@@ -39,7 +38,7 @@ static uint64_t socket_cookie(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 ? 0 : cookie;
 }
 
-static bool is_socket(int fd, uint64_t cookie)
+bool is_socket(int fd, uint64_t cookie)
 {
     return fd >= 0 && cookie != 0 && socket_cookie(fd) == cookie;
 }
@@ -205,6 +204,7 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
     attachment->wait_timeout_ms = settings.wait_timeout_ms;
     attachment->command_timeout_ms = settings.command_timeout_ms;
     attachment->stall_timeout_ms = settings.stall_timeout_ms;
+    attachment->reset = (enum reset_policy)settings.reset;
     atomic_store_explicit(&attachment->filled, true, memory_order_release);
     return 0;
 }
@@ -339,7 +339,7 @@ void attachment_empty(struct attachment *attachment)
     }
     for (uint32_t i = 0; attachment->leases && i < attachment->segment.connection_max; i++)
         if (attachment->leases[i].context)
-            attachment->leases[i].context_free(attachment->leases[i].context);
+            attachment->leases[i].context_end(&attachment->leases[i]);
     for (uint32_t i = 0; attachment->cached && i < attachment->segment.connection_max; i++)
         close_fd(&attachment->cached[i].fd);
     free(attachment->leases);
@@ -436,6 +436,19 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
     }
     pthread_mutex_unlock(&attachment->pool->local->lock);
     return result;
+}
+
+void attachment_forget_descriptor(struct attachment *attachment, uint32_t index,
+                                  uint64_t generation)
+{
+    struct cached_descriptor *cached = &attachment->cached[index];
+
+    pthread_mutex_lock(&attachment->pool->local->lock);
+    if (atomic_load_explicit(&cached->generation, memory_order_relaxed) == 1 + generation) {
+        atomic_store_explicit(&cached->generation, 0, memory_order_relaxed);
+        cached->fd = -1;
+    }
+    pthread_mutex_unlock(&attachment->pool->local->lock);
 }
 
 void attachment_classify(const struct attachment *attachment, const char *request, size_t size,

@@ -39,11 +39,16 @@ struct lendis_lease {
     bool
         owns_fd; /* revoked, and the cache has gone on to a new generation; under the pool's lock */
     bool rested; /* the connection was not in use for a while: look at it before the first use */
-    bool exposed; /* the caller got hold of the descriptor or a context */
-    bool broken;  /* its byte stream is not at a command's boundary */
+    bool exclusive; /* for the caller alone, not for handed-over commands */
+    bool exposed;   /* the caller got hold of the descriptor or a context */
+    bool bare;      /* of the descriptor itself */
+    bool broken;    /* its byte stream is not at a command's boundary */
     struct session session;
-    void *context; /* redisContext, hiredis.c's */
-    void (*context_free)(void *context);
+    uint64_t cookie; /* SO_COOKIE of `fd`, once it is exposed */
+    void *context;   /* redisContext, hiredis.c's */
+    int context_fd;  /* a copy of `fd`, the context's own */
+    /* Ends the context. True: nothing was left in it, and it was not freed by mistake. */
+    bool (*context_end)(struct lendis_lease *lease);
     struct lendis_lease *next_extra; /* of attachment->extra */
 };
 
@@ -61,6 +66,7 @@ struct attachment {
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms;
     uint32_t stall_timeout_ms;
+    enum reset_policy reset;
     _Atomic uint32_t users; /* calls under way and leases held */
     _Atomic bool retired;   /* a newer one is current; emptied when users falls to 0 */
     _Atomic bool filled;    /* all of it is there: not so in a child forked while it was filled */
@@ -158,6 +164,15 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
  */
 void attachment_classify(const struct attachment *attachment, const char *request, size_t size,
                          struct command *command);
+
+/* The caller of a lease has closed its descriptor: it is not to be used again, nor closed, for its number may be
+ * another's by now. */
+void attachment_forget_descriptor(struct attachment *attachment, uint32_t index,
+                                  uint64_t generation);
+
+/* SO_COOKIE of a socket; 0: not a socket, or a kernel that has no cookies. */
+uint64_t socket_cookie(int fd);
+bool is_socket(int fd, uint64_t cookie);
 
 /* Wakes the broker: connections were returned, or waiters need more of them. */
 void attachment_ring(const struct attachment *attachment);

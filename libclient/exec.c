@@ -250,7 +250,7 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
         return -ENOMEM;
     attachment_count(lease->attachment, COUNTER_commands, call->replies);
     /* A subscriber may be sent something at any time; nobody else has this connection after it. */
-    if (!lease->session.changed && !exec_is_silent(lease->fd)) {
+    if (!session_is_strange(&lease->session) && !exec_is_silent(lease->fd)) {
         buffer_give(local, buffer);
         return not_sent(lease, call, 0, true);
     }
@@ -265,7 +265,7 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
     if (received == RECEIVE_SINK)
         return -ENOMEM;
     /* More than one reply: which of them is ours? SUBSCRIBE and its kind are answered so. */
-    if (received == RECEIVED_TOO_MUCH && !lease->session.changed &&
+    if (received == RECEIVED_TOO_MUCH && !session_is_strange(&lease->session) &&
         !(call->command.flags & COMMAND_SESSION))
         received = RECEIVE_LOST;
     if (received != RECEIVED && received != RECEIVED_TOO_MUCH)
@@ -284,6 +284,7 @@ static int exec_alone(struct attachment *attachment, const struct call *call,
     if (result != 0)
         return result;
     atomic_fetch_add_explicit(&attachment->users, 1, memory_order_seq_cst);
+    lease->exclusive = true;
     result = exec_on_lease(lease, call);
     lendis_release(lease);
     return result;

@@ -7,12 +7,16 @@
 #include "lendis_hiredis.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <hiredis/sds.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "client.h"
 #include "exec.h"
+#include "hygiene.h"
 #include "lease.h"
 
 /* Of the calling thread, as errno is. */
@@ -291,19 +295,40 @@ LENDIS_PUBLIC int lendis_pool_error(const struct lendis_pool *pool, const char *
 
 /* ---- contexts ---- */
 
-static void context_free(void *context)
+/*
+ * The context has a descriptor of its own, so that redisFree() by mistake closes that one alone; and
+ * by it we know of the mistake, and do not free it again.
+ */
+static bool context_end(struct lendis_lease *lease)
 {
+    redisContext *context = lease->context;
+    bool whole = false;
+
+    lease->context = NULL;
+    if (!is_socket(lease->context_fd, lease->cookie))
+        return false;
+    /* At rest: all that was to be sent was sent, and what was read was taken. */
+    if (context->fd == lease->context_fd)
+        whole = context->err == 0 && sdslen(context->obuf) == 0 &&
+                context->reader->pos >= context->reader->len && context->reader->ridx == -1;
     redisFreeKeepFd(context);
+    close(lease->context_fd);
+    return whole;
 }
 
 LENDIS_PUBLIC redisContext *lendis_lease_context(struct lendis_lease *lease)
 {
     if (!lease_is_mine(lease))
         return NULL;
+    if (lease->context)
+        return lease->context;
     lease_expose(lease);
-    if (!lease->context) {
-        lease->context = redisConnectFd(lease->fd);
-        lease->context_free = context_free;
-    }
+    lease->context_fd = fcntl(lease->fd, F_DUPFD_CLOEXEC, 3);
+    if (lease->context_fd < 0)
+        return NULL;
+    lease->context = redisConnectFd(lease->context_fd);
+    lease->context_end = context_end;
+    if (!lease->context)
+        close(lease->context_fd);
     return lease->context;
 }

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "hygiene.h"
 #include "lease.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
@@ -248,7 +249,9 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
     lease->word = word;
     lease->fd = fd;
     lease->owns_fd = false;
+    lease->exclusive = false;
     lease->exposed = false;
+    lease->bare = false;
     lease->broken = false;
     lease->session = (struct session){0};
     atomic_store_explicit(&lease->held, true, memory_order_release);
@@ -361,13 +364,6 @@ bool lease_carry_back(struct lendis_lease *lease, uint32_t slot)
                    word_with(lease->word, WORD_CARRIED, slot), lease->word);
 }
 
-static void context_forget(struct lendis_lease *lease)
-{
-    if (lease->context)
-        lease->context_free(lease->context);
-    lease->context = NULL;
-}
-
 /* The struct is free again; with it, under the lock, a descriptor that the cache has replaced
  * meanwhile. */
 static void struct_release(struct lendis_lease *lease, bool revoked)
@@ -388,7 +384,7 @@ static void struct_release(struct lendis_lease *lease, bool revoked)
 
 void lease_forget(struct lendis_lease *lease)
 {
-    context_forget(lease);
+    lease_conceal(lease);
     struct_release(lease, true);
 }
 
@@ -401,19 +397,22 @@ static bool is_to_retire(const struct lendis_lease *lease)
     return retire == 1 + word_generation(lease->word) && !attachment_is_orphan(attachment);
 }
 
-/* Gives `lease` back, clean or not. Results as lendis_release(). */
-static int give_back(struct lendis_lease *lease, bool clean)
+/* Gives `lease` back. Results as lendis_release(). */
+static int give_back(struct lendis_lease *lease, enum verdict verdict)
 {
     struct attachment *attachment = lease->attachment;
-    bool ours;
+    shm_u64 *word = &attachment->segment.connections[lease->index].word;
+    bool unclean = verdict != VERDICT_CLEAN, ours;
 
-    context_forget(lease);
-    if (clean && !is_to_retire(lease)) {
+    if (verdict != VERDICT_BROKEN && is_to_retire(lease))
+        verdict = VERDICT_BROKEN;
+    if (verdict == VERDICT_CLEAN) {
         ours = queue_pass_on(&attachment->segment, lease->index, lease->word);
     } else {
-        ours = word_return(&attachment->segment.connections[lease->index].word, lease->word);
+        ours = verdict == VERDICT_UNCLEAN ? word_return_unclean(word, lease->word)
+                                          : word_return(word, lease->word);
         attachment_ring(attachment);
-        attachment_count(attachment, COUNTER_returned, !clean);
+        attachment_count(attachment, COUNTER_returned, unclean);
     }
     if (!ours)
         attachment_count(attachment, COUNTER_revoked, 1);
@@ -437,43 +436,43 @@ bool lease_is_mine(const struct lendis_lease *lease)
 LENDIS_PUBLIC int lendis_acquire(struct lendis_pool *pool, int timeout_ms,
                                  struct lendis_lease **lease)
 {
+    int result;
+
     if (!pool || !lease || timeout_ms < -1)
         return -EINVAL;
-    if (timeout_ms == 0)
-        return lease_acquire(pool, 0, lease);
-    return lease_acquire(pool, timeout_ms < 0 ? DEADLINE_OF_POOL : clock_deadline_ns(timeout_ms),
-                         lease);
+    result = lease_acquire(pool,
+                           timeout_ms == 0  ? 0
+                           : timeout_ms < 0 ? DEADLINE_OF_POOL
+                                            : clock_deadline_ns(timeout_ms),
+                           lease);
+    if (result == 0)
+        (*lease)->exclusive = true;
+    return result;
 }
 
 LENDIS_PUBLIC int lendis_release(struct lendis_lease *lease)
 {
     if (!lease_is_mine(lease))
         return -EINVAL;
-    return give_back(lease, !lease->exposed && !lease->broken && session_is_clean(&lease->session));
+    return give_back(lease, lease_judge(lease));
 }
 
 LENDIS_PUBLIC int lendis_discard(struct lendis_lease *lease)
 {
     if (!lease_is_mine(lease))
         return -EINVAL;
-    return give_back(lease, false);
-}
-
-void lease_expose(struct lendis_lease *lease)
-{
-    static const struct timeval none;
-
-    if (!lease->exposed)
-        setsockopt(lease->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none);
-    lease->exposed = true;
+    lease_conceal(lease);
+    return give_back(lease, VERDICT_BROKEN);
 }
 
 LENDIS_PUBLIC int lendis_lease_fd(const struct lendis_lease *lease)
 {
+    /* The struct is ours; const is the caller's view. */
+    struct lendis_lease *own = (struct lendis_lease *)lease;
+
     if (!lease_is_mine(lease))
         return -EINVAL;
-    /* What the caller does with it we do not see. The struct is ours; const is the caller's view.
-     */
-    lease_expose((struct lendis_lease *)lease);
-    return lease->fd;
+    lease_expose(own);
+    own->bare = true;
+    return own->fd;
 }

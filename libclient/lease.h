@@ -62,9 +62,6 @@ void lease_forget(struct lendis_lease *lease);
 bool slot_claim(struct attachment *attachment, uint32_t *slot);
 void slot_release(struct attachment *attachment, uint32_t slot);
 
-/* The caller gets hold of the connection's descriptor: it is returned as unknown, and blocks as others do until then. */
-void lease_expose(struct lendis_lease *lease);
-
 /* Rings when there is room for more connections. */
 void lease_ask_for_more(const struct attachment *attachment);
 

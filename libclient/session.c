@@ -2,33 +2,45 @@
 /* Following a connection's session state: see session.h. */
 #include "session.h"
 
+/* What a command that changes the session changes; it may be undone by name. */
+static uint32_t changed_by(const struct command *command)
+{
+    switch (command->kind) {
+    case COMMAND_SELECT:
+        return LEFT_DB;
+    case COMMAND_RENAME:
+        return LEFT_NAME;
+    default:
+        return LEFT_OTHER;
+    }
+}
+
 void session_follow(struct session *session, const struct command *command, bool error)
 {
     switch (command->kind) {
     case COMMAND_MULTI:
-        session->multi = session->multi || !error;
+        session->left |= error ? 0 : LEFT_MULTI;
         break;
     case COMMAND_EXEC:
     case COMMAND_DISCARD:
         /* Also with an error: EXECABORT ends the transaction, "without MULTI" means that there is
-         * none. What was queued may have changed the session; such commands set `changed` when they
+         * none. What was queued may have changed the session; such commands were noted when they
          * were sent. */
-        session->multi = false;
-        session->watch = false;
+        session->left &= ~(uint32_t)(LEFT_MULTI | LEFT_WATCH);
         break;
     case COMMAND_WATCH:
-        session->watch = session->watch || !error;
+        session->left |= error ? 0 : LEFT_WATCH;
         break;
     case COMMAND_UNWATCH:
         /* Inside MULTI it is only queued, and EXEC ends the watch anyway. */
-        if (!error && !session->multi)
-            session->watch = false;
+        if (!error && !(session->left & LEFT_MULTI))
+            session->left &= ~(uint32_t)LEFT_WATCH;
         break;
-    case COMMAND_OTHER:
+    default:
         break;
     }
     if (command->flags & COMMAND_SESSION)
-        session->changed = true;
+        session->left |= changed_by(command);
 }
 
 void session_follow_request(struct session *session, const char *request, size_t size, bool error)

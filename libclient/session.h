@@ -2,18 +2,17 @@
 /*
  * The session state of a leased connection, as far as lendis saw it: what was sent through
  * lendis_lease_command() and lendis_command(), and what came back. Decides I3: a connection whose
- * session is not as the pool's profile has it is not lent again without replacement.
+ * session is not as the pool's profile has it is not lent again without a reset.
  */
 #ifndef LENDIS_SESSION_H
 #define LENDIS_SESSION_H
 
 #include <stdbool.h>
+#include "lendis/segment.h"
 #include "shared/command.h"
 
 struct session {
-    bool multi;   /* MULTI without EXEC or DISCARD */
-    bool watch;   /* WATCH without what ends it */
-    bool changed; /* db, user, name, protocol, subscriptions, modes: not to be undone from here */
+    uint32_t left; /* enum left: MULTI without EXEC or DISCARD, WATCH without what ends it, ... */
 };
 
 /* `command` was sent and answered; `error` says that the answer was an error reply. */
@@ -27,7 +26,13 @@ void session_follow_request(struct session *session, const char *request, size_t
 
 static inline bool session_is_clean(const struct session *session)
 {
-    return !session->multi && !session->watch && !session->changed;
+    return session->left == 0;
+}
+
+/* Beyond what is known by name: subscriptions, say. What comes may be no answer to what was sent. */
+static inline bool session_is_strange(const struct session *session)
+{
+    return (session->left & LEFT_OTHER) != 0;
 }
 
 #endif

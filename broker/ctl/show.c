@@ -104,6 +104,7 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
     [POOLS_STATES + WORD_RECLAIMED] = {"reclaimed", NULL, COLUMN_NUMBER},
     [POOLS_STATES + WORD_CHECKING] = {"checking", NULL, COLUMN_NUMBER},
     [POOLS_STATES + WORD_CARRIED] = {"carried", NULL, COLUMN_NUMBER},
+    [POOLS_STATES + WORD_UNCLEAN] = {"unclean", NULL, COLUMN_NUMBER},
     [POOLS_INVALID] = {"invalid", NULL, COLUMN_NUMBER},
     [POOLS_OTHER] = {"other", "other", COLUMN_NUMBER},
     [POOLS_WAITING] = {"waiting", "waiting", COLUMN_NUMBER},
@@ -290,6 +291,7 @@ static int64_t holder_of(const struct segment *segment, uint64_t word)
     switch (word_state(word)) {
     case WORD_LEASED:
     case WORD_RETURNED:
+    case WORD_UNCLEAN:
         return owner;
     case WORD_HANDED:
     case WORD_CARRIED:

@@ -55,6 +55,9 @@ _Static_assert(sizeof(struct catalog_header) == 256, "layout");
 
 enum backend_state { BACKEND_UNKNOWN = 0, BACKEND_UP = 1, BACKEND_DOWN = 2 };
 
+/* What becomes of connections that are given back unclean: `reset`. */
+enum reset_policy { RESET_TRACKED = 0, RESET_ALWAYS = 1, RESET_NEVER = 2 };
+
 struct catalog_pool {
     _Alignas(64) shm_u32 version; /* odd: being written */
     shm_u32 backend;              /* enum backend_state */
@@ -71,7 +74,7 @@ struct catalog_pool {
     uint32_t segment_pool;       /* index of this entry, as in the segment header */
     shm_u32 commands_size;       /* of `commands`, without its end; 0: nothing differs */
     uint32_t stall_timeout_ms;
-    uint32_t reserved;
+    uint32_t reset; /* enum reset_policy */
     /* Counted by the broker. */
     shm_u64 counters[BROKER_COUNTER_COUNT];
     shm_u64 closed[CLOSE_REASON_COUNT];     /* connections closed, by reason */

@@ -26,6 +26,7 @@
 
 #define BROKER_COUNTERS(COUNTER) \
     COUNTER(opened,   "connections", "Connections made ready.") \
+    COUNTER(resets,   "connections", "Connections that came back unclean and were made clean again.") \
     COUNTER(attached, "workers",     "Workers that attached.") \
     COUNTER(deaths,   "workers",     "Workers that died, or went with a connection in their hands.") \
     COUNTER(denied,   "requests",    "Requests to attach that were refused: the process may not use the pool.")

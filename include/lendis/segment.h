@@ -71,6 +71,17 @@ _Static_assert(sizeof(struct segment_queue) == 64, "layout");
  */
 #define CONNECTION_RECEIVE_MS 250
 
+/* What a holder left behind on a connection that it gives back as UNCLEAN: connection.left. */
+enum left {
+    LEFT_MULTI = 1,     /* a transaction is open */
+    LEFT_WATCH = 2,     /* keys are watched */
+    LEFT_DB = 4,        /* another database */
+    LEFT_NAME = 8,      /* another name */
+    LEFT_OTHER = 16,    /* anything else in the session */
+    LEFT_UNSEEN = 32,   /* whatever went through a hiredis context, in whole commands */
+    LEFT_UNPROVEN = 64, /* whatever went through the bare descriptor, half a command perhaps */
+};
+
 struct connection {
     _Alignas(64) shm_u64 word; /* word.h */
     shm_u64 uses;              /* leases so far in this generation; written by the holder */
@@ -79,7 +90,8 @@ struct connection {
     shm_u64 beat_ms; /* when the combiner last showed that it runs; CLOCK_MONOTONIC_COARSE */
     shm_u64 stalled; /* 1 + the generation whose combiner is said to have stopped */
     shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's */
-    uint64_t reserved[9];
+    shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
+    uint64_t reserved[8];
 };
 _Static_assert(sizeof(struct connection) == 128, "layout");
 

@@ -22,7 +22,9 @@
  *   LEASED(w,g)         CARRIED(s,g)     worker w: slot s reads on in a batch (mailbox.h); not clean
  *   CARRIED(s,g)        LEASED(w,g)      worker w, the owner of s
  *   CARRIED(s,g)        what it was      who carried it, when s has given up
- *   LEASED(w,g)         RETURNED(w,g)    worker w: not clean; the doorbell rings
+ *   LEASED(w,g)         UNCLEAN(w,g)     worker w: to be reset; the doorbell rings
+ *   LEASED(w,g)         RETURNED(w,g)    worker w: broken; the doorbell rings
+ *   UNCLEAN(w,g)        CHECKING(g)      broker: resets it
  *   LEASED,
  *   HANDED, CARRIED     RECLAIMED(g)     broker: the owner died or lost its right
  *   any                 EMPTY(g+1)       broker, after shutdown(2) and close
@@ -38,11 +40,12 @@ enum word_state {
     WORD_IDLE = 2,      /* clean and free for whoever comes */
     WORD_LEASED = 3,    /* owner = worker index */
     WORD_HANDED = 4,    /* owner = wait slot index; on its way to a waiter */
-    WORD_RETURNED = 5,  /* owner = worker index; the broker has to replace it */
+    WORD_RETURNED = 5,  /* owner = worker index; broken, the broker has to replace it */
     WORD_RECLAIMED = 6, /* the broker took it from its owner */
     WORD_CHECKING = 7,  /* the broker holds it */
     WORD_CARRIED = 8,   /* owner = wait slot index; replies are under way: never lent as clean */
-    WORD_STATES = 9
+    WORD_UNCLEAN = 9,   /* owner = worker index; the broker has to reset it */
+    WORD_STATES = 10
 };
 
 #define WORD_OWNER_MAX      ((1u << 20) - 1)
@@ -71,9 +74,9 @@ static inline uint64_t word_generation(uint64_t word)
 
 static inline const char *word_state_name(uint64_t word)
 {
-    static const char *const names[WORD_STATES] = {"empty",     "opening",  "idle",
-                                                   "leased",    "handed",   "returned",
-                                                   "reclaimed", "checking", "carried"};
+    static const char *const names[WORD_STATES] = {"empty",   "opening",  "idle",      "leased",
+                                                   "handed",  "returned", "reclaimed", "checking",
+                                                   "carried", "unclean"};
     return word_state(word) < WORD_STATES ? names[word_state(word)] : "invalid";
 }
 
@@ -137,6 +140,19 @@ static inline bool word_carry_on(shm_u64 *at, uint32_t slot, uint32_t worker, ui
 static inline bool word_return(shm_u64 *at, uint64_t held)
 {
     return shm_cas(at, held, word_with(held, WORD_RETURNED, word_owner(held)));
+}
+
+/* Likewise for a reset. */
+static inline bool word_return_unclean(shm_u64 *at, uint64_t held)
+{
+    return shm_cas(at, held, word_with(held, WORD_UNCLEAN, word_owner(held)));
+}
+
+/* The broker takes `seen`, an unclean connection, to reset it; *word is what it then holds. */
+static inline bool word_take_unclean(shm_u64 *at, uint64_t seen, uint64_t *word)
+{
+    *word = word_with(seen, WORD_CHECKING, 0);
+    return word_state(seen) == WORD_UNCLEAN && shm_cas(at, seen, *word);
 }
 
 /* The broker takes `seen`, a lease or a hand-over, from an owner that lost it. False: it moved on.

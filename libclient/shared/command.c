@@ -195,9 +195,9 @@ static bool stream_read_blocks(const char *request, size_t size, size_t at, uint
     return false;
 }
 
-/* The flags of `entry` with the `count` arguments at `at`, which are whole. */
+/* The flags of `entry` with the `count` arguments at `at`, which are whole; and *kind. */
 static unsigned look_at_arguments(const struct command_entry *entry, const char *request,
-                                  size_t size, size_t at, uint64_t count)
+                                  size_t size, size_t at, uint64_t count, enum command_kind *kind)
 {
     unsigned flags = entry->flags;
     struct word sub = {{0}}, argument = {{0}};
@@ -210,6 +210,8 @@ static unsigned look_at_arguments(const struct command_entry *entry, const char 
     if (count > 1)
         read_word(request, size, &at, &argument);
     flags &= ~(unsigned)COMMAND_SESSION;
+    if (strcmp(entry->name, "CLIENT") == 0 && strcmp(sub.text, "SETNAME") == 0)
+        *kind = COMMAND_RENAME;
     if (strcmp(entry->name, "CLIENT") == 0)
         return flags | client_flags(&sub, &argument);
     return strcmp(sub.text, "DEBUG") == 0 ? flags | COMMAND_SESSION : flags; /* SCRIPT DEBUG */
@@ -240,7 +242,8 @@ int command_next(const char *request, size_t size, const char *differences, size
         command->flags = entry->flags;
         command->kind = entry->kind;
         if (entry->flags & COMMAND_ARGUMENTS)
-            command->flags = look_at_arguments(entry, request, size, arguments, count - 1);
+            command->flags =
+                look_at_arguments(entry, request, size, arguments, count - 1, &command->kind);
         command->flags &= ~(unsigned)(COMMAND_ARGUMENTS | COMMAND_FIXED);
     }
     if (differences)
@@ -262,7 +265,7 @@ int command_parse(const char *request, size_t size, const char *differences,
         if (!(each.flags & COMMAND_READ_ONLY))
             command->flags &= ~(unsigned)COMMAND_READ_ONLY;
         command->flags |= each.flags & ~(unsigned)COMMAND_READ_ONLY;
-        if (each.kind != COMMAND_OTHER)
+        if (each.kind != COMMAND_OTHER && !(each.flags & COMMAND_SESSION))
             command->kind = each.kind;
         ++*count;
     } while (at < size);

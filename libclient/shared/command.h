@@ -22,7 +22,7 @@ enum command_flag {
     COMMAND_FIXED = 128,    /* it blocks, although COMMAND does not say so */
 };
 
-/* The transaction commands, which session.c follows. */
+/* What session.c follows. */
 enum command_kind {
     COMMAND_OTHER = 0,
     COMMAND_MULTI,
@@ -30,6 +30,8 @@ enum command_kind {
     COMMAND_DISCARD,
     COMMAND_WATCH,
     COMMAND_UNWATCH,
+    COMMAND_SELECT,
+    COMMAND_RENAME, /* CLIENT SETNAME */
 };
 
 struct command {
@@ -64,8 +66,8 @@ int command_next(const char *request, size_t size, const char *differences, size
 
 /*
  * Looks at all of `request`, one command or a pipeline of them. Results: 0, *count, and *command:
- * read-only if all are, with every other flag that any has, and the kind of the last that has one;
- * -EINVAL, it is not whole commands and nothing else.
+ * read-only if all are, with every other flag that any has, and the kind of the last transaction
+ * command; -EINVAL, it is not whole commands and nothing else.
  */
 int command_parse(const char *request, size_t size, const char *differences,
                   struct command *command, uint32_t *count);

@@ -27,7 +27,7 @@ END
 "$@" EVAL '
 local lists = {{"COMMAND_SESSION", ARGV[1]}, {"COMMAND_LEASE", ARGV[2]}, {"COMMAND_NOT_ALONE", ARGV[3]},
     {"COMMAND_BLOCKING | COMMAND_FIXED", ARGV[4]}, {"COMMAND_EXCLUSIVE", ARGV[5]}, {"COMMAND_ARGUMENTS", ARGV[6]}}
-local kinds = {MULTI = true, EXEC = true, DISCARD = true, WATCH = true, UNWATCH = true}
+local kinds = {MULTI = true, EXEC = true, DISCARD = true, WATCH = true, UNWATCH = true, SELECT = true}
 local flags = {}
 local function add(name, flag)
     flags[name] = flags[name] and flags[name] .. " | " .. flag or flag

@@ -92,7 +92,7 @@ static void check_request(const char *request, size_t size, const char *differen
         expect_as_formatted(request, start, at);
         any |= each.flags;
         all &= each.flags;
-        if (each.kind != COMMAND_OTHER)
+        if (each.kind != COMMAND_OTHER && !(each.flags & COMMAND_SESSION))
             kind = each.kind;
         found++;
     }

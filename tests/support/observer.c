@@ -111,6 +111,7 @@ static bool word_possible(const struct segment *segment, uint64_t word)
     switch (word_state(word)) {
     case WORD_LEASED:
     case WORD_RETURNED:
+    case WORD_UNCLEAN:
         return word_owner(word) < segment->worker_max;
     case WORD_HANDED:
     case WORD_CARRIED:

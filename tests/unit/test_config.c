@@ -125,6 +125,7 @@ static void defaults(void **state)
     assert_int_equal(config.pools[0].connect_timeout_ms, 5000);
     assert_int_equal(config.pools[0].wait_timeout_ms, 5000);
     assert_int_equal(config.pools[0].command_timeout_ms, 10000);
+    assert_int_equal(config.pools[0].reset, RESET_TRACKED);
     assert_int_equal(config.pools[0].allow_uids.count, 0);
     assert_null(config.pools[0].exclusive_commands);
     config_free(&config);
@@ -156,6 +157,7 @@ static void all_keys(void **state)
                     "connect_timeout = 250ms\n"
                     "wait_timeout = 2h\n"
                     "command_timeout = 0\n"
+                    "reset = never\n"
                     "allow_uids = 33, 1000-1999 0\n"
                     "allow_gids = 5\n"
                     "exclusive_commands = json.get, FT.SEARCH\tjson.GET ,a_b\n",
@@ -177,6 +179,7 @@ static void all_keys(void **state)
     assert_int_equal(config.pools[0].connect_timeout_ms, 250);
     assert_int_equal(config.pools[0].wait_timeout_ms, 7200000);
     assert_int_equal(config.pools[0].command_timeout_ms, 0);
+    assert_int_equal(config.pools[0].reset, RESET_NEVER);
     assert_true(id_list_contains(&config.pools[0].allow_uids, 0));
     assert_true(id_list_contains(&config.pools[0].allow_uids, 33));
     assert_true(id_list_contains(&config.pools[0].allow_uids, 1000));
@@ -401,7 +404,8 @@ static void every_error_is_reported(void **state)
         "redis = redis://h\n"
         "size = 2\n"
         "min_idle = 3\n"
-        "username = somebody\n",
+        "username = somebody\n"
+        "reset = sometimes\n",
         "c:1: size: stands before any section; write [broker] or [pool NAME] first\n"
         "c:3: [broker] socket: \"relative\" is not an absolute path; write one that begins with /\n"
         "c:4: [broker] log_level: \"loud\" is none of the choices; err, warning, notice, info and "
@@ -424,6 +428,8 @@ static void every_error_is_reported(void **state)
         "c:19: [pool]: is not a section; [broker] and [pool NAME] are\n"
         "c:20: \"[broken\" is not a section; write [NAME]\n"
         "c:21: [broker]: this section was there before, in line 2\n"
+        "c:27: [pool d] reset: \"sometimes\" is none of the choices; tracked, always and never are "
+        "allowed\n"
         "c:9: [pool a] redis: is missing; write redis = redis://HOST:PORT/DB or unix:///PATH?db=N\n"
         "c:15: [pool a] password_file: cannot read /nonexistent/password: No such file or "
         "directory\n"

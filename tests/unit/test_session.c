@@ -7,7 +7,9 @@
 #include "session.h"
 
 static const struct command get = {COMMAND_READ_ONLY, COMMAND_OTHER};
-static const struct command select_db = {COMMAND_SESSION, COMMAND_OTHER};
+static const struct command select_db = {COMMAND_SESSION, COMMAND_SELECT};
+static const struct command set_name = {COMMAND_SESSION, COMMAND_RENAME};
+static const struct command subscribe = {COMMAND_SESSION | COMMAND_LEASE, COMMAND_OTHER};
 static const struct command multi = {0, COMMAND_MULTI}, exec = {0, COMMAND_EXEC};
 static const struct command discard = {0, COMMAND_DISCARD};
 static const struct command watch = {0, COMMAND_WATCH}, unwatch = {0, COMMAND_UNWATCH};
@@ -82,10 +84,10 @@ static void pipelines_are_followed_to_their_end(void **state)
     session_follow_request(&session, whole, sizeof whole - 1, true);
     assert_true(session_is_clean(&session));
     session_follow_request(&session, open, sizeof open - 1, true);
-    assert_true(session.multi);
+    assert_int_equal(session.left, LEFT_MULTI);
 }
 
-static void what_cannot_be_undone_stays(void **state)
+static void what_changed_is_known_by_name(void **state)
 {
     struct session session = {0};
 
@@ -93,7 +95,14 @@ static void what_cannot_be_undone_stays(void **state)
     session_follow(&session, &select_db, true); /* also when it failed: better safe */
     session_follow(&session, &multi, false);
     session_follow(&session, &exec, false);
-    assert_false(session_is_clean(&session));
+    assert_int_equal(session.left, LEFT_DB);
+    session_follow(&session, &set_name, false);
+    assert_int_equal(session.left, LEFT_DB | LEFT_NAME);
+    assert_false(session_is_strange(&session));
+    session_follow(&session, &watch, false);
+    session_follow(&session, &subscribe, false);
+    assert_int_equal(session.left, LEFT_DB | LEFT_NAME | LEFT_WATCH | LEFT_OTHER);
+    assert_true(session_is_strange(&session));
 }
 
 int main(void)
@@ -104,7 +113,7 @@ int main(void)
         cmocka_unit_test(watch_without_multi),
         cmocka_unit_test(queued_unwatch_does_not_count),
         cmocka_unit_test(pipelines_are_followed_to_their_end),
-        cmocka_unit_test(what_cannot_be_undone_stays),
+        cmocka_unit_test(what_changed_is_known_by_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,12 +156,36 @@ static void only_the_holder_can_return(void **state)
             assert_int_equal(at, in_state(s));
         }
     }
+    FOR_EACH_STATE(s)
+    {
+        at = in_state(s);
+        assert_int_equal(word_return_unclean(&at, held), s == WORD_LEASED);
+        assert_int_equal(at,
+                         s == WORD_LEASED ? word_make(WORD_UNCLEAN, 3, GENERATION) : in_state(s));
+    }
     /* Leased, but by another worker, or in another generation. */
     at = word_make(WORD_LEASED, 4, GENERATION);
     assert_false(word_return(&at, held));
     at = word_make(WORD_LEASED, 3, GENERATION + 1);
     assert_false(word_return(&at, held));
     assert_int_equal(at, word_make(WORD_LEASED, 3, GENERATION + 1));
+}
+
+static void only_an_unclean_one_is_taken_for_a_reset(void **state)
+{
+    uint64_t taken;
+    shm_u64 at;
+
+    (void)state;
+    FOR_EACH_STATE(s)
+    {
+        at = in_state(s);
+        assert_int_equal(word_take_unclean(&at, in_state(s), &taken), s == WORD_UNCLEAN);
+        assert_int_equal(at,
+                         s == WORD_UNCLEAN ? word_make(WORD_CHECKING, 0, GENERATION) : in_state(s));
+    }
+    at = word_make(WORD_UNCLEAN, 3, GENERATION + 1);
+    assert_false(word_take_unclean(&at, word_make(WORD_UNCLEAN, 3, GENERATION), &taken));
 }
 
 static void only_what_was_seen_is_reclaimed(void **state)
@@ -213,6 +237,7 @@ int main(void)
         cmocka_unit_test(only_idle_can_be_checked),
         cmocka_unit_test(only_handed_can_be_picked_up),
         cmocka_unit_test(only_the_holder_can_return),
+        cmocka_unit_test(only_an_unclean_one_is_taken_for_a_reset),
         cmocka_unit_test(only_what_was_seen_is_reclaimed),
         cmocka_unit_test(reclaimed_lease_cannot_come_back),
     };

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Resetting one connection: what is sent, and the proof that it is clean afterwards. Knows a socket
+ * and a profile, no words and no pools; who resets when is hygiene.c's.
+ *
+ * All is one write: RESET, AUTH, SELECT, CLIENT SETNAME, CLIENT INFO and a PING with a token that
+ * nobody can guess. RESET recalls no reply that is under way, so every reply is compared with what
+ * it must be, in order, from the first byte on: whatever else comes first, however long it is, ends
+ * the attempt there. CLIENT INFO shows what came of it, so that a state that a server's RESET leaves
+ * alone (CLIENT NO-EVICT before Redis 7.2, say) is noticed. The token is the last reply, and nothing
+ * may follow it.
+ *
+ * Where a worker had the bare descriptor, half a command may be in the server, and what is sent next
+ * would be taken for the rest of it, and executed. So two bytes go first, "x" and a newline. In the
+ * middle of an argument they complete nothing (an argument ends with two bytes more), behind one
+ * they are the end that was missing, and only where a command begins are they a command that there
+ * is not, with the error that says so. (Half a command of the inline kind, which is no RESP, is
+ * completed by them.)
+ *
+ * Without RESET what is known to have been left is undone by name (LEFT_MULTI, LEFT_WATCH, LEFT_DB,
+ * LEFT_NAME); anything else cannot be.
+ *
+ * The password goes over a connection that workers have. Where commands begin is proven before, so
+ * that no program's mistake puts it into a key; who wants to steal it could still write half a
+ * command in between. Workers of a pool are that far trusted (DESIGN, Trust).
+ */
+#ifndef LENDIS_BROKER_RESET_H
+#define LENDIS_BROKER_RESET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* What a connection of the pool is to be. Borrowed for the time of reset_begin(), save `username`
+ * and `client_name`, which are copied. */
+struct reset_profile {
+    uint32_t db;
+    const char *username; /* NULL: "default" */
+    const char *password; /* NULL: no login */
+    size_t password_size;
+    const char *client_name;
+};
+
+enum reset_kind {
+    RESET_WHOLE, /* by RESET */
+    RESET_UNDO,  /* without it: what `left` says */
+    RESET_PROVE, /* nothing but the proof that the stream is at a command's boundary */
+};
+
+enum reset_result {
+    RESET_CLEAN,
+    RESET_WAITING, /* go on when there is something to read */
+    RESET_REFUSED, /* the server has no RESET or no CLIENT INFO */
+    RESET_DENIED,  /* the user may not use one of them */
+    RESET_UNREAD,  /* a reply to somebody else was there, or came */
+    RESET_FAILED,  /* the server refused something else, or the socket cannot be made as it was */
+    RESET_LOST,    /* the connection ended */
+};
+
+struct reset;
+
+/* True if RESET_UNDO can undo `left` (enum left). */
+bool reset_can_undo(uint32_t left);
+
+/*
+ * Begins on `fd`, whose holder left `left`. Results: RESET_WAITING, and *reset is the caller's until
+ * reset_end(); any other but RESET_CLEAN: it ended before it began.
+ */
+enum reset_result reset_begin(int fd, enum reset_kind kind, const struct reset_profile *profile,
+                              uint32_t left, struct reset **reset);
+
+/* Reads what has come; never waits, and never reads more than a few hundred bytes. */
+enum reset_result reset_go_on(struct reset *reset);
+
+/* Wipes and frees it. NULL is allowed. */
+void reset_end(struct reset *reset);
+
+/* A few words for the log. */
+const char *reset_text(enum reset_result result);
+
+#endif
