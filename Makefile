@@ -57,17 +57,17 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 # ---- sources ----
 
-SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c mailbox.c segment.c catalog.c wire.c command.c)
+SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.c segment.c catalog.c wire.c command.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c combine.c handover.c resp.c session.c \
-	hygiene.c hiredis.c error.c)
+	hygiene.c async.c hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c reset.c connection.c demand.c \
-	upkeep.c hygiene.c pool.c worker.c \
+	upkeep.c hygiene.c bells.c pool.c worker.c \
 	broker.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
-SYSTEM_TESTS := lending commands hygiene broker redis_failures hostile limits lendisctl upkeep
+SYSTEM_TESTS := lending async commands hygiene broker redis_failures hostile limits lendisctl upkeep
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -354,6 +354,21 @@ $(B)/examples/http-load: $(O)/deploy/examples/http-load.o
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
 
+$(B)/examples/async: $(O)/deploy/examples/async.o $(B)/liblendis.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SYSTEMD_LIBS)
+
+$(B)/examples/worker: $(O)/deploy/examples/worker.o $(B)/liblendis.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
+
+.PHONY: examples
+examples: $(addprefix $(B)/examples/,worker async prefork-http http-load) ## build the programs of deploy/examples
+
+$(B)/tests/system/test_async: | $(B)/examples/async
+
 .PHONY: demo deps-demo
 demo: $(B)/lendisd $(B)/examples/prefork-http $(B)/examples/http-load | deps-demo ## see 200 workers on 8 connections, next to 200 connections
 	@deploy/examples/demo.sh
@@ -394,7 +409,7 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	for page in $(MAN_PAGES); do $(INSTALL) -D -m 644 $$page \
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
-	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c $(DESTDIR)$(DOCDIR)/
+	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c deploy/examples/async.c $(DESTDIR)$(DOCDIR)/
 
 uninstall: ## remove what install installed
 	rm -f $(DESTDIR)$(BINDIR)/lendisctl $(DESTDIR)$(SBINDIR)/lendisd
@@ -402,7 +417,7 @@ uninstall: ## remove what install installed
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) \
 		liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
-	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c)
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c)
 	rmdir $(DESTDIR)$(DOCDIR) 2>/dev/null || true
 
 # ---- for people ----

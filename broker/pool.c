@@ -568,6 +568,7 @@ static int on_bell(sd_event_source *source, int fd, uint32_t events, void *conte
     if (!take_ring(fd))
         return 0;
     pool->asked = true;
+    bells_ring_told(&pool->bells, &pool->owner.segment);
     if (pool->draining)
         broker_pool_drain_step(pool);
     else if (!pool->paused)
@@ -615,6 +616,11 @@ int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint6
     return 0;
 }
 
+int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd)
+{
+    return bells_find(&pool->bells, group, fd);
+}
+
 void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
 {
     const struct segment *segment = &pool->owner.segment;
@@ -622,6 +628,7 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
     for (uint32_t i = 0; i < COUNTER_COUNT; i++)
         shm_store_relaxed(&segment->workers[worker].counters[i], 0);
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
+    shm_store32(&segment->slots[worker].polls, 0);
     shm_store32(&segment->slots[worker].owner, 1 + worker);
     /* Whoever maps the segment checks its header, which another worker may have overwritten. */
     if (memcmp(segment->base, &pool->header, sizeof pool->header) != 0)
@@ -690,10 +697,12 @@ static void free_slots(struct broker_pool *pool, uint32_t worker)
 
     mail_owner_died(segment, worker);
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
+    shm_store32(&segment->slots[worker].polls, 0);
     for (uint32_t slot = segment->worker_max; slot < segment->slot_max; slot++)
         if (owns_slot(pool, slot, worker)) {
             mail_owner_died(segment, slot);
             shm_store32(&segment->slots[slot].wake, WAKE_NONE);
+            shm_store32(&segment->slots[slot].polls, 0);
             shm_store32(&segment->slots[slot].owner, 0);
         }
 }
@@ -727,6 +736,7 @@ static void renew(struct broker_pool *pool)
         shm_store(&segment->cells[i], cell_make(CELL_FREE, 0, 0));
     for (uint32_t i = 0; i < segment->slot_max; i++) {
         shm_store32(&segment->slots[i].wake, WAKE_NONE);
+        shm_store32(&segment->slots[i].polls, 0);
         shm_store32(&segment->slots[i].owner, i < segment->worker_max ? 1 + i : 0);
         shm_store(&segment->slots[i].mail, MAIL_FREE);
     }
@@ -837,6 +847,7 @@ void broker_pool_stop(struct broker_pool *pool)
     sd_event_source_disable_unref(pool->repair);
     sd_event_source_disable_unref(pool->upkeep);
     hygiene_stop(pool);
+    bells_close(&pool->bells);
     if (pool->doorbell >= 0)
         close(pool->doorbell);
     if (pool->segment_fd >= 0)
@@ -888,6 +899,7 @@ static int make_sources(struct broker_pool *pool)
 {
     int result;
 
+    bells_init(&pool->bells, &pool->owner.segment);
     pool->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (pool->doorbell < 0)
         return -errno;

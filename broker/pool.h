@@ -13,6 +13,7 @@
 #ifndef LENDIS_BROKER_POOL_H
 #define LENDIS_BROKER_POOL_H
 
+#include "broker/bells.h"
 #include "broker/config.h"
 #include "broker/connection.h"
 #include "broker/hygiene.h"
@@ -41,6 +42,7 @@ struct broker_pool {
     uint32_t index;
     int segment_fd;
     int doorbell; /* eventfd */
+    struct bells bells;
 
     sd_event_source *bell;
     sd_event_source *retry;  /* end of `holding` */
@@ -87,6 +89,9 @@ void broker_pool_stop(struct broker_pool *pool);
 /* The descriptor of an open connection, borrowed. Results: 0; -EINVAL, no such index; -ESTALE. */
 int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint64_t generation,
                            int *fd);
+
+/* The bell of a group of pollers, borrowed. Results: 0; -EINVAL, no such group; -errno. */
+int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd);
 
 /* Worker `worker` comes: its counters and its slot are made new. */
 void broker_pool_attach(struct broker_pool *pool, uint32_t worker);

@@ -429,6 +429,8 @@ static int find_descriptor(const struct worker *worker, const struct wire_fetch 
     case WIRE_DOORBELL:
         *fd = worker->pool->doorbell;
         return 0;
+    case WIRE_BELL:
+        return broker_pool_bell(worker->pool, fetch->index, fd);
     case WIRE_CONNECTION:
         return broker_pool_descriptor(worker->pool, fetch->index, fetch->generation, fd);
     default:

@@ -36,10 +36,12 @@ enum lendis_result {
     LENDIS_E_DENIED = 6,    /* this user may not use this pool */
     LENDIS_E_DISABLED = 7,  /* the pool is switched off */
     LENDIS_E_ABI = 8,       /* library and broker are of different versions */
+    LENDIS_E_AGAIN = 9,     /* not yet: poll lendis_acquire_fd() and ask again */
 };
 
 struct lendis_pool;
 struct lendis_lease;
+struct lendis_wait;
 
 /* Options of lendis_attach(). Zero-fill it, set `size` to sizeof(struct lendis_options), then what
  * you need. */
@@ -64,8 +66,8 @@ int lendis_attach(const char *socket_path, const char *pool_name,
                   const struct lendis_options *options, struct lendis_pool **pool);
 
 /*
- * Leaves the pool and frees the handle. Leases still held are given back as broken. No other thread
- * may use the handle or its leases any more. NULL is allowed. In a forked child it leaves the
+ * Leaves the pool and frees the handle. Leases still held are given back as broken, waits under way
+ * are cancelled. No other thread may use the handle or its leases any more. NULL is allowed. In a forked child it leaves the
  * parent's membership alone.
  */
 void lendis_detach(struct lendis_pool *pool);
@@ -78,6 +80,33 @@ void lendis_detach(struct lendis_pool *pool);
  * that took it, not to its children.
  */
 int lendis_acquire(struct lendis_pool *pool, int timeout_ms, struct lendis_lease **lease);
+
+/*
+ * The same for programs with an event loop (libuv, libevent, sd-event, asyncio), in steps that do not wait for a
+ * connection. begin joins the same queue as lendis_acquire() and returns at once; then, until finish says something else
+ * than LENDIS_E_AGAIN: poll the descriptor for reading, call finish.
+ *
+ * begin: 0, and *wait is the caller's until finish ends it or lendis_acquire_cancel(); timeout_ms as lendis_acquire().
+ * Otherwise as lendis_acquire(). It attaches if this process is not attached, which can take as long as attach_timeout_ms:
+ * make sure that it is by lendis_attach() without LENDIS_LAZY, or some first command, before the loop starts.
+ *
+ * fd: what to poll for reading (POLLIN), level-triggered; a descriptor of the wait's own, closed when it ends. It also
+ * becomes readable now and then without a connection, and when the time is over. -EINVAL, not a wait of this process; -errno.
+ *
+ * finish: 0, and *lease is the caller's; LENDIS_E_AGAIN, poll and come again; otherwise it failed, as lendis_acquire(). After
+ * anything but LENDIS_E_AGAIN and -EINVAL, not a wait of this process, the wait is gone: take its descriptor out of the
+ * event loop before calling finish where the loop demands it. Call it once right after begin: a connection may be there.
+ * It asks the broker for the connection's descriptor when this process uses it for the first time: some 10 us.
+ *
+ * cancel: gives up the place in the queue and frees the wait. NULL is allowed. In a forked child it only frees.
+ * A wait belongs to one thread at a time and to the process that began it. It takes two descriptors besides eight for
+ * each pool and a place in the queue, of which a pool has max_workers / 4 + 64 beyond one per process: LENDIS_E_BUSY when all
+ * are taken.
+ */
+int lendis_acquire_begin(struct lendis_pool *pool, int timeout_ms, struct lendis_wait **wait);
+int lendis_acquire_fd(const struct lendis_wait *wait);
+int lendis_acquire_finish(struct lendis_wait *wait, struct lendis_lease **lease);
+void lendis_acquire_cancel(struct lendis_wait *wait);
 
 /*
  * Gives the connection back; the lease is gone, whatever the result. A connection that is not

@@ -43,13 +43,13 @@ bool is_socket(int fd, uint64_t cookie)
     return fd >= 0 && cookie != 0 && socket_cookie(fd) == cookie;
 }
 
-/* Another number for the socket, as the proof that attachment_inherit() needs. */
+/* Another number for the socket, as the proof that attachment_inherit() needs: one that it never had. */
 static int renumber(int *socket)
 {
-    int moved = fcntl(*socket, F_DUPFD_CLOEXEC, 0);
+    int moved = fcntl(*socket, F_DUPFD_CLOEXEC, *socket + 1);
 
     if (moved < 0)
-        return -errno;
+        return errno == EINVAL ? -EMFILE : -errno; /* EINVAL: beyond the limit, fcntl(2) */
     close(*socket);
     *socket = moved;
     return 0;
@@ -179,6 +179,21 @@ static int make_tables(struct attachment *attachment)
     return 0;
 }
 
+/* Rings bells for waiters that poll, or has the broker do it. */
+static void ring_bells(void *context, uint32_t groups)
+{
+    const struct attachment *attachment = context;
+
+    if (!atomic_load_explicit(&attachment->has_bells, memory_order_acquire)) {
+        shm_or32(&attachment->segment.queue->told, groups);
+        attachment_ring(attachment);
+        return;
+    }
+    for (uint32_t group = 0; group < BELLS; group++)
+        if (groups >> group & 1)
+            bell_ring(attachment->bells[group]);
+}
+
 static int fill(struct attachment *attachment, const struct wire_welcome *welcome)
 {
     int timeout_ms = attachment->pool->attach_timeout_ms;
@@ -201,6 +216,8 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
     result = catalog_read_pool(&attachment->catalog, welcome->pool, &settings);
     if (result != 0 || attachment->worker >= attachment->segment.worker_max)
         return result != 0 ? result : -EPROTO;
+    attachment->segment.ring = ring_bells;
+    attachment->segment.ring_context = attachment;
     attachment->wait_timeout_ms = settings.wait_timeout_ms;
     attachment->command_timeout_ms = settings.command_timeout_ms;
     attachment->stall_timeout_ms = settings.stall_timeout_ms;
@@ -263,6 +280,13 @@ static void take_over(struct attachment *attachment, int socket, uint32_t worker
     disown_extra(attachment);
 }
 
+static void forget_bells(struct attachment *attachment)
+{
+    atomic_store_explicit(&attachment->has_bells, false, memory_order_relaxed);
+    for (uint32_t group = 0; group < BELLS; group++)
+        attachment->bells[group] = -1;
+}
+
 /* An empty struct of the pool's list, or a new one. */
 static struct attachment *find_empty(struct lendis_pool *pool)
 {
@@ -278,6 +302,7 @@ static struct attachment *find_empty(struct lendis_pool *pool)
         each->pool = pool;
         each->socket = -1;
         each->doorbell = -1;
+        forget_bells(each);
         each->next = pool->attachments;
         pool->attachments = each;
     }
@@ -349,6 +374,9 @@ void attachment_empty(struct attachment *attachment)
     segment_unmap(&attachment->segment);
     catalog_unmap(&attachment->catalog);
     LENDIS_STEP("close");
+    for (uint32_t group = 0; group < BELLS; group++)
+        close_fd(&attachment->bells[group]);
+    atomic_store_explicit(&attachment->has_bells, false, memory_order_relaxed);
     close_fd(&attachment->doorbell);
     close_fd(&attachment->socket);
 }
@@ -360,6 +388,7 @@ static void forget(struct attachment *attachment)
 
     attachment->socket = -1;
     attachment->doorbell = -1;
+    forget_bells(attachment);
     attachment->cached = NULL;
     attachment->leases = NULL;
     attachment->extra = NULL;
@@ -386,15 +415,60 @@ void attachment_inherit(struct attachment *attachment)
         cached->fd = -1;
         atomic_store_explicit(&cached->generation, 0, memory_order_relaxed);
     }
+    /* Some may have come, which is not to be known. */
+    if (!atomic_load_explicit(&attachment->has_bells, memory_order_relaxed))
+        forget_bells(attachment);
     if (!is_socket(attachment->socket, attachment->cookie)) {
         attachment->socket = -1;
         attachment->doorbell = -1;
+        forget_bells(attachment);
         atomic_store_explicit(&attachment->retired, true, memory_order_relaxed);
     }
     if (atomic_load_explicit(&attachment->retired, memory_order_relaxed)) {
         disown(attachment);
         attachment_empty(attachment);
     }
+}
+
+/* After a question that got `result` for an answer. */
+static int settle(struct attachment *attachment, int result)
+{
+    if (result != LENDIS_E_DOWN && result != LENDIS_E_TIMEOUT && result != -EPROTO)
+        return result;
+    /* An answer that comes later would be taken for the next one's: this socket is done. */
+    close_fd(&attachment->socket);
+    atomic_store_explicit(&attachment->expelled, true, memory_order_relaxed);
+    return LENDIS_E_DOWN;
+}
+
+/* Caller holds the lock. */
+static int fetch_bells(struct attachment *attachment)
+{
+    int result = attachment->socket < 0 ? LENDIS_E_DOWN : 0;
+
+    for (uint32_t group = 0; group < BELLS && result == 0; group++)
+        if (attachment->bells[group] < 0)
+            result = fetch(attachment->socket, WIRE_BELL, group, 0,
+                           attachment->pool->attach_timeout_ms, &attachment->bells[group]);
+    if (result != 0)
+        return settle(attachment, result);
+    result = renumber(&attachment->socket);
+    if (result == 0)
+        atomic_store_explicit(&attachment->has_bells, true, memory_order_release);
+    return result;
+}
+
+int attachment_fetch_bells(struct attachment *attachment)
+{
+    int result = 0;
+
+    if (atomic_load_explicit(&attachment->has_bells, memory_order_acquire))
+        return 0;
+    pthread_mutex_lock(&attachment->pool->local->lock);
+    if (!atomic_load_explicit(&attachment->has_bells, memory_order_relaxed))
+        result = fetch_bells(attachment);
+    pthread_mutex_unlock(&attachment->pool->local->lock);
+    return result;
 }
 
 int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_t generation,
@@ -428,11 +502,8 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
         atomic_store_explicit(&cached->generation, 1 + generation, memory_order_relaxed);
         attachment_count(attachment, COUNTER_fetches, 1);
         *fd = got;
-    } else if (result == LENDIS_E_DOWN || result == LENDIS_E_TIMEOUT || result == -EPROTO) {
-        /* An answer that comes later would be taken for the next one's: this socket is done. */
-        close_fd(&attachment->socket);
-        atomic_store_explicit(&attachment->expelled, true, memory_order_relaxed);
-        result = LENDIS_E_DOWN;
+    } else {
+        result = settle(attachment, result);
     }
     pthread_mutex_unlock(&attachment->pool->local->lock);
     return result;

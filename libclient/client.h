@@ -16,6 +16,7 @@
 
 #include <pthread.h>
 #include "lendis.h"
+#include "lendis/bell.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
 #include "session.h"
@@ -63,6 +64,8 @@ struct attachment {
     uint64_t cookie; /* SO_COOKIE of `socket` */
     int socket;
     int doorbell;
+    int bells[BELLS]; /* fetched by the first wait that polls; -1 before */
+    _Atomic bool has_bells;
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms;
     uint32_t stall_timeout_ms;
@@ -76,9 +79,13 @@ struct attachment {
     struct lendis_lease *extra;  /* further ones, see lease_find(); under the pool's lock */
 };
 
+struct lendis_wait;
+
 struct local {
     _Atomic(struct attachment *) current;
-    pthread_mutex_t lock; /* guards attaching, fetching, and what is said to be under it */
+    struct lendis_wait *waits; /* under way, see async.c; under lock */
+    _Atomic int64_t mark;      /* by which async.c tells this process' waits from its parent's */
+    pthread_mutex_t lock;      /* guards attaching, fetching, and what is said to be under it */
     _Atomic uint32_t last_index;
     _Atomic bool own_slot_busy;
     _Atomic int64_t retry_ns;              /* no attempt to attach again before this */
@@ -159,6 +166,12 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
                           int *fd);
 
 /*
+ * Makes sure that the pool's bells are here, for a wait that polls. Results: 0; LENDIS_E_DOWN, no broker to ask: the
+ * wait has to do without; -EMFILE and other -errno.
+ */
+int attachment_fetch_bells(struct attachment *attachment);
+
+/*
  * `command`, of `request`, as the pool's server and configuration have it, where they differ from
  * the built-in table. They rarely do, and then this is a load.
  */
@@ -190,5 +203,10 @@ static inline void attachment_count(const struct attachment *attachment, enum co
 {
     shm_add_relaxed(&attachment->segment.workers[attachment->worker].counters[counter], amount);
 }
+
+/* ---- async.c ---- */
+
+/* Cancels and frees the waits of this process that are under way. */
+void waits_cancel(struct lendis_pool *pool);
 
 #endif

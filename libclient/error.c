@@ -25,6 +25,8 @@ LENDIS_PUBLIC const char *lendis_strerror(int result)
         return "the pool is switched off";
     case LENDIS_E_ABI:
         return "liblendis and lendisd are of versions that do not fit";
+    case LENDIS_E_AGAIN:
+        return "no connection yet: poll and ask again";
     case -ENOENT:
     case -ECONNREFUSED:
         return "no broker listens on the socket";

@@ -263,6 +263,7 @@ LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
     if (!pool)
         return;
     current = atomic_load_explicit(&pool->local->current, memory_order_relaxed);
+    waits_cancel(pool);
     LENDIS_STEP("hang up");
     /* A child forked before may have a copy of our socket: closing ours alone tells the broker
      * nothing. In a child that never used the handle `current` is NULL: its copies are closed, and

@@ -60,7 +60,9 @@ _Static_assert(sizeof(struct segment_header) == 64, "layout");
 struct segment_queue {
     shm_u64 head; /* a ticket at or before the oldest waiter's */
     shm_u64 tail; /* a ticket at or before the next one */
-    uint64_t reserved[6];
+    shm_u32 told; /* groups of pollers, a bit each, for which the broker is to ring the bell */
+    uint32_t reserved_too;
+    uint64_t reserved[5];
 };
 _Static_assert(sizeof(struct segment_queue) == 64, "layout");
 
@@ -107,7 +109,8 @@ struct wait_slot {
     shm_u32 reply_chunk;       /* 1 + the chunk with the reply, or what a take-over carries */
     shm_u32 reply_size;        /* bytes */
     shm_u32 ticket; /* its owner waits with; the low bits: by it one knows where it sleeps */
-    uint32_t reserved[3];
+    shm_u32 polls;  /* 1: its owner polls a bell (bell.h) and does not sleep on a futex */
+    uint32_t reserved[2];
     char small[192]; /* a small command, then its reply: see mail_room() in mailbox.h */
 };
 _Static_assert(sizeof(struct wait_slot) == 256, "layout");
@@ -160,6 +163,11 @@ struct segment {
     struct chunk_owner *chunk_owners;
     struct mailbox *mailboxes;
     struct chunk *chunks;
+
+    /* Rings the bells of `groups`, a bit each, for pollers that were told something (bell.h). NULL: they find it by
+     * themselves. Set by who mapped it. */
+    void (*ring)(void *context, uint32_t groups);
+    void *ring_context;
 };
 
 /*

@@ -77,6 +77,12 @@ static inline void shm_add32(shm_u32 *at, uint32_t amount)
     atomic_fetch_add_explicit(at, amount, memory_order_seq_cst);
 }
 
+static inline void shm_or32(shm_u32 *at, uint32_t bits)
+{
+    LENDIS_STEP("or32");
+    atomic_fetch_or_explicit(at, bits, memory_order_seq_cst);
+}
+
 static inline uint32_t shm_exchange32(shm_u32 *at, uint32_t value)
 {
     LENDIS_STEP("exchange32");

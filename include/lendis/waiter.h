@@ -57,6 +57,18 @@ bool waiter_told(struct waiter *waiter);
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
+ * For who polls the bell of its slot's group (bell.h) and does not sleep: waiter_join() for a connection,
+ * waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last, when the waiter has left the queue.
+ * waiter_poll(): false, it was told something already: take, do not poll. waiter_patience_ns(): how long to poll, or
+ * to sleep, before a thorough look; the longer the more are before it.
+ */
+int waiter_join_polling(struct waiter *waiter, const struct segment *segment, uint32_t worker,
+                        uint32_t slot);
+bool waiter_poll(struct waiter *waiter);
+void waiter_end_polling(const struct waiter *waiter);
+int64_t waiter_patience_ns(const struct waiter *waiter);
+
+/*
  * Gives up. Results: 0, it has left; 1, a connection had been handed over before, *index and *word
  * are the caller's lease.
  */

@@ -29,6 +29,7 @@ enum wire_what {
     WIRE_SEGMENT = 2,    /* the pool's segment */
     WIRE_DOORBELL = 3,   /* the pool's eventfd */
     WIRE_CONNECTION = 4, /* a connection; the caller has it LEASED */
+    WIRE_BELL = 5,       /* the pool's bell of group `index`, see bell.h */
 };
 
 struct wire_header {
@@ -57,7 +58,7 @@ struct wire_welcome {
 struct wire_fetch {
     struct wire_header header;
     uint32_t what;  /* enum wire_what */
-    uint32_t index; /* of the connection, else 0 */
+    uint32_t index; /* of the connection or bell, else 0 */
     uint64_t generation;
 };
 

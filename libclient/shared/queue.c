@@ -7,6 +7,7 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "lendis/bell.h"
 
 #ifdef LENDIS_MODEL
 void lendis_model_wake(shm_u32 *at, uint32_t bits); /* the explorer's scheduler, not the kernel's */
@@ -145,8 +146,16 @@ uint32_t queue_length(const struct segment *segment)
 /* Tells the owner of `slot` that connection `index` was handed to it for `ticket`. */
 static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
 {
+    struct wait_slot *shared = &segment->slots[slot];
     struct wake_set set = {0};
 
+    /* Written before the slot was put into the queue, where we found it. */
+    if (atomic_load_explicit(&shared->polls, memory_order_relaxed) != 0) {
+        shm_exchange32(&shared->wake, wake_make(index, ticket));
+        if (segment->ring)
+            segment->ring(segment->ring_context, 1u << bell_group(slot));
+        return;
+    }
     wake_tell(segment, &set, slot, wake_make(index, ticket));
     wake_flush(segment, &set);
 }

@@ -35,6 +35,24 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
     return join(waiter);
 }
 
+int waiter_join_polling(struct waiter *waiter, const struct segment *segment, uint32_t worker,
+                        uint32_t slot)
+{
+    int result;
+
+    /* Before anybody can find the slot in the queue: pairs with slot_tell(). */
+    shm_store32(&segment->slots[slot].polls, 1);
+    result = waiter_join(waiter, segment, worker, slot, CELL_WAITING);
+    if (result != 0)
+        shm_store32(&segment->slots[slot].polls, 0);
+    return result;
+}
+
+void waiter_end_polling(const struct waiter *waiter)
+{
+    shm_store32(&waiter->segment->slots[waiter->slot].polls, 0);
+}
+
 /* The first connection at or after *index whose word says that it was handed to this waiter. */
 static bool find_handed(struct waiter *waiter, uint32_t *index, uint64_t *word)
 {
@@ -137,8 +155,7 @@ static int64_t now_ns(void)
     return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* How long this waiter sleeps before it looks for itself: the longer the more are before it. */
-static int64_t patience_ns(const struct waiter *waiter)
+int64_t waiter_patience_ns(const struct waiter *waiter)
 {
     uint64_t before_us = waiter->ticket - shm_load(&waiter->segment->queue->head);
 
@@ -152,7 +169,7 @@ static int64_t patience_ns(const struct waiter *waiter)
 static bool sleep_on(const struct waiter *waiter, shm_u32 *at, uint32_t expected, uint32_t bits,
                      int64_t deadline_ns)
 {
-    int64_t until_ns = now_ns() + patience_ns(waiter);
+    int64_t until_ns = now_ns() + waiter_patience_ns(waiter);
     struct timespec until;
 
     if (until_ns > deadline_ns)
@@ -165,6 +182,13 @@ static bool sleep_on(const struct waiter *waiter, shm_u32 *at, uint32_t expected
            errno == ETIMEDOUT;
 }
 #endif
+
+bool waiter_poll(struct waiter *waiter)
+{
+    shm_u32 *wake = wake_word(waiter);
+
+    return shm_cas32(wake, WAKE_NONE, WAKE_ASLEEP) || shm_load32(wake) == WAKE_ASLEEP;
+}
 
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns)
 {

@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "client.h"
 #include "lendis/mailbox.h"
 #include "lendis/queue.h"
 #include "tests/crash/peer.h"
@@ -260,6 +261,22 @@ static void world_end(void)
     lendisd_kill(&world.broker);
 }
 
+/* The broker makes them for the first who polls, and keeps them. */
+static void make_bells(void)
+{
+    unsigned before = registered();
+    struct lendis_pool *pool;
+    int result = lendis_attach(world.broker.socket_path, "p", NULL, &pool);
+
+    if (result == 0)
+        result = attachment_fetch_bells(atomic_load(&pool->local->current));
+    if (result != 0)
+        give_up("bells: %s", lendis_strerror(result));
+    lendis_detach(pool);
+    if (!eventually(registered() == before, LIMIT_MS))
+        give_up("who fetched the bells does not leave");
+}
+
 static void world_start(void)
 {
     int result;
@@ -279,8 +296,9 @@ static void world_start(void)
     result = lendis_attach(world.broker.socket_path, "p", NULL, &world.master);
     if (result != 0)
         give_up("attach: %s", lendis_strerror(result));
-    world.broker_fds = count_fds(world.broker.pid);
+    make_bells();
     world.registered = registered();
+    world.broker_fds = count_fds(world.broker.pid);
 }
 
 /* A child of ours that was forked from the master inherits every descriptor. */

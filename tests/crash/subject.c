@@ -3,6 +3,7 @@
 #include "tests/crash/subject.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -153,6 +154,41 @@ static bool phase_timeout(struct subject *subject)
     if (result == LENDIS_E_TIMEOUT)
         return true;
     return ok(subject, "acquire", result) && ok(subject, "release", lendis_release(lease));
+}
+
+/* What a program with an event loop does. */
+static bool phase_poll(struct subject *subject)
+{
+    struct lendis_lease *lease;
+    struct lendis_wait *wait;
+    int result;
+
+    if (!ok(subject, "begin", lendis_acquire_begin(subject->pool, LONG_MS, &wait)))
+        return false;
+    while ((result = lendis_acquire_finish(wait, &lease)) == LENDIS_E_AGAIN) {
+        struct pollfd fd = {.fd = lendis_acquire_fd(wait), .events = POLLIN};
+
+        poll(&fd, 1, LONG_MS);
+    }
+    return ok(subject, "finish", result) && ok(subject, "release", lendis_release(lease));
+}
+
+static bool phase_poll_and_cancel(struct subject *subject)
+{
+    struct lendis_lease *lease;
+    struct lendis_wait *wait;
+    struct pollfd fd = {.events = POLLIN};
+    int result;
+
+    if (!ok(subject, "begin", lendis_acquire_begin(subject->pool, LONG_MS, &wait)))
+        return false;
+    fd.fd = lendis_acquire_fd(wait);
+    poll(&fd, 1, SHORT_MS);
+    result = lendis_acquire_finish(wait, &lease);
+    if (result == 0)
+        return ok(subject, "release", lendis_release(lease));
+    lendis_acquire_cancel(wait);
+    return ok(subject, "finish", result == LENDIS_E_AGAIN ? 0 : result);
 }
 
 /* True if `reply` is this text; frees it. */
@@ -318,6 +354,22 @@ const struct scenario scenarios[] = {
      .trigger = WHEN_ASLEEP,
      .prepare = prepare_warm,
      .phase = phase_timeout},
+    {.name = "poll",
+     .actions = ALL_ACTIONS,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_poll},
+    {.name = "poll_and_cancel",
+     .actions = ALL_ACTIONS,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_poll_and_cancel},
     {.name = "hand_over",
      .actions = ALL_ACTIONS,
      .idle = 1,

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Acquiring in steps that do not wait, for event loops: lendis_acquire_begin() and what follows it.
+ *
+ * A wait stands in the pool's queue as a sleeping thread would, with a place of its own. What its owner polls is an epoll
+ * descriptor over the bell of its slot's group (lendis/bell.h), edge-triggered, and a timer of its own. The bell says that
+ * something may have been handed over. The timer stands for what waiter_sleep() has as its limits: the waiter's patience,
+ * after which it looks for itself (so a bell that nobody rang, or that could not be had, costs some milliseconds and
+ * nothing else, with or without a broker: I7, I9), and the end of the wait.
+ *
+ * A wait belongs to one thread at a time; only the list of them is shared. Nothing here is on the way of a lease that
+ * does not wait.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+#include "lease.h"
+#include "lendis/waiter.h"
+
+/* Until another attempt, as in lease_again(). */
+#define PAUSE_NS INT64_C(1000000)
+
+struct lendis_wait {
+    struct lendis_wait *next, **link; /* in local->waits, under the lock */
+    struct lendis_pool *pool;
+    int64_t mark;                  /* of the process that began it */
+    struct lendis_lease *lease;    /* leased already */
+    struct attachment *attachment; /* in use while the wait is queued, else NULL */
+    struct waiter waiter;
+    int64_t start_ns;
+    int64_t deadline_ns; /* 0: does not wait; DEADLINE_OF_POOL: not looked up yet */
+    int epoll;           /* -1 until somebody has to poll */
+    int timer;
+    uint32_t watched; /* bell groups that `epoll` watches, a bit each */
+};
+
+enum { EVENT_BELL, EVENT_TIMER };
+
+/* A forked child finds the mark zeroed. */
+static int64_t process_mark(struct local *local)
+{
+    int64_t mark = atomic_load_explicit(&local->mark, memory_order_relaxed);
+
+    if (mark != 0)
+        return mark;
+    /* A child's first wait begins later than its parent's did. */
+    atomic_compare_exchange_strong(&local->mark, &mark, clock_now_ns());
+    return atomic_load_explicit(&local->mark, memory_order_relaxed);
+}
+
+static bool is_mine(const struct lendis_wait *wait)
+{
+    return wait &&
+           wait->mark == atomic_load_explicit(&wait->pool->local->mark, memory_order_relaxed);
+}
+
+/* ---- the list ---- */
+
+static void enlist(struct lendis_wait *wait)
+{
+    struct local *local = wait->pool->local;
+
+    pthread_mutex_lock(&local->lock);
+    wait->next = local->waits;
+    wait->link = &local->waits;
+    if (wait->next)
+        wait->next->link = &wait->next;
+    local->waits = wait;
+    pthread_mutex_unlock(&local->lock);
+}
+
+static void delist(struct lendis_wait *wait)
+{
+    struct local *local = wait->pool->local;
+
+    pthread_mutex_lock(&local->lock);
+    *wait->link = wait->next;
+    if (wait->next)
+        wait->next->link = wait->link;
+    pthread_mutex_unlock(&local->lock);
+}
+
+static void wait_free(struct lendis_wait *wait)
+{
+    if (wait->timer >= 0)
+        close(wait->timer);
+    if (wait->epoll >= 0)
+        close(wait->epoll);
+    free(wait);
+}
+
+/* ---- what is polled ---- */
+
+/* The timer fires at `at_ns`; in the past: at once. Setting it also takes back that it fired. */
+static void set_timer(const struct lendis_wait *wait, int64_t at_ns)
+{
+    struct itimerspec when = {
+        .it_value = {.tv_sec = at_ns / 1000000000, .tv_nsec = at_ns % 1000000000}};
+
+    timerfd_settime(wait->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static int watch(int epoll, int fd, uint32_t events, uint32_t what)
+{
+    struct epoll_event event = {.events = events, .data.u32 = what};
+
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
+}
+
+static int open_descriptors(struct lendis_wait *wait)
+{
+    if (wait->epoll >= 0)
+        return 0;
+    wait->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (wait->timer < 0)
+        return -errno;
+    wait->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (wait->epoll < 0) {
+        int result = -errno;
+
+        close(wait->timer);
+        wait->timer = -1;
+        return result;
+    }
+    return watch(wait->epoll, wait->timer, EPOLLIN, EVENT_TIMER);
+}
+
+/* Takes back what made the descriptor readable. True: time passed. */
+static bool clear_events(const struct lendis_wait *wait)
+{
+    struct epoll_event events[1 + BELLS];
+    int count = epoll_wait(wait->epoll, events, 1 + BELLS, 0);
+    bool timer = false;
+
+    for (int i = 0; i < count; i++)
+        timer |= events[i].data.u32 == EVENT_TIMER;
+    return timer;
+}
+
+/* Has the bell of the wait's slot watched. Without a bell the timer must do. */
+static int watch_bell(struct lendis_wait *wait, struct attachment *attachment, uint32_t slot)
+{
+    uint32_t group = bell_group(slot);
+    int result = attachment_fetch_bells(attachment);
+
+    if (result == LENDIS_E_DOWN || (wait->watched >> group & 1))
+        return 0;
+    if (result == 0)
+        result = watch(wait->epoll, attachment->bells[group], EPOLLIN | EPOLLET, EVENT_BELL);
+    if (result == 0)
+        wait->watched |= 1u << group;
+    return result;
+}
+
+/* The bells of an attachment that is left are no longer of interest. */
+static void unwatch_bells(struct lendis_wait *wait)
+{
+    for (uint32_t group = 0; group < BELLS; group++)
+        if (wait->watched >> group & 1)
+            epoll_ctl(wait->epoll, EPOLL_CTL_DEL, wait->attachment->bells[group], NULL);
+    wait->watched = 0;
+}
+
+/* ---- in the queue ---- */
+
+static void set_patience(const struct lendis_wait *wait)
+{
+    int64_t at_ns = clock_now_ns() + waiter_patience_ns(&wait->waiter);
+
+    set_timer(wait, at_ns < wait->deadline_ns ? at_ns : wait->deadline_ns);
+}
+
+/* No longer queued: gives up the slot. The use of the attachment goes to the caller. */
+static struct attachment *leave_slot(struct lendis_wait *wait, int result)
+{
+    struct attachment *attachment = wait->attachment;
+
+    waiter_end_polling(&wait->waiter);
+    slot_release(attachment, wait->waiter.slot);
+    lease_count_wait(attachment, wait->start_ns, result);
+    unwatch_bells(wait);
+    wait->attachment = NULL;
+    return attachment;
+}
+
+/* Ends the place in the queue. Results: `result`; or 0, a connection had been handed over before: wait->lease has it. */
+static int take_leave(struct lendis_wait *wait, int result, uint32_t index, uint64_t word)
+{
+    bool handed = result == 0 || waiter_leave(&wait->waiter, &index, &word) == 1;
+    struct attachment *attachment = leave_slot(wait, handed ? 0 : result);
+
+    if (handed)
+        result = lease_make(attachment, index, word, true, &wait->lease);
+    if (result != 0)
+        pool_leave(attachment);
+    return result;
+}
+
+/* One look at the queue, and more as long as something happens. Results: as finish; LEASE_TRY_AGAIN. */
+static int look(struct lendis_wait *wait, bool thorough)
+{
+    struct attachment *attachment = wait->attachment;
+    uint64_t word = 0;
+    uint32_t index = 0;
+    int result;
+
+    do {
+        result = waiter_take(&wait->waiter, thorough, &index, &word);
+        if (result == 1)
+            return take_leave(wait, 0, index, word);
+        if (result < 0)
+            return take_leave(wait, result, index, word);
+        if (clock_now_ns() >= wait->deadline_ns)
+            return take_leave(wait, lease_why_none(attachment, LENDIS_E_TIMEOUT), index, word);
+        if (thorough && attachment_is_orphan(attachment) &&
+            pool_renew(attachment->pool, attachment))
+            return take_leave(wait, LEASE_TRY_AGAIN, index, word);
+    } while (!waiter_poll(&wait->waiter));
+    return LENDIS_E_AGAIN;
+}
+
+/* Queues up. Results: LENDIS_E_AGAIN, and the use of the attachment is the wait's; as look(), and it is the caller's. */
+static int queue_up(struct lendis_wait *wait, struct attachment *attachment)
+{
+    uint32_t slot;
+    int result;
+
+    result = open_descriptors(wait);
+    if (result != 0)
+        return result;
+    if (!slot_claim(attachment, &slot))
+        return LENDIS_E_BUSY;
+    result = watch_bell(wait, attachment, slot);
+    if (result == 0)
+        result = waiter_join_polling(&wait->waiter, &attachment->segment, attachment->worker, slot);
+    if (result != 0) {
+        slot_release(attachment, slot);
+        return result;
+    }
+    wait->attachment = attachment;
+    lease_ask_for_more(attachment); /* now that the broker can see that somebody waits */
+    clear_events(wait);             /* what the bell rang for before */
+    set_patience(wait);
+    return LENDIS_E_AGAIN;
+}
+
+/* One attempt from the start. Results: as finish; LEASE_TRY_AGAIN. */
+static int attempt(struct lendis_wait *wait)
+{
+    struct attachment *attachment;
+    int result = pool_enter(wait->pool, &attachment);
+
+    if (result != 0) {
+        wait->deadline_ns = 0; /* as for lendis_acquire(), this is the end */
+        return lease_attach_result(result);
+    }
+    result = lease_try(attachment, &wait->lease);
+    if (result == 0)
+        return 0; /* the lease keeps the attachment in use */
+    if (wait->deadline_ns == DEADLINE_OF_POOL)
+        wait->deadline_ns = clock_deadline_ns(attachment->wait_timeout_ms);
+    if (result == LENDIS_E_BUSY && wait->deadline_ns == 0) {
+        lease_ask_for_more(attachment);
+        result = lease_why_none(attachment, LENDIS_E_BUSY);
+    } else if (result == LENDIS_E_BUSY) {
+        result = queue_up(wait, attachment);
+    }
+    if (!wait->attachment)
+        pool_leave(attachment);
+    return result == LENDIS_E_AGAIN ? look(wait, false) : result;
+}
+
+/* What an attempt came to: whether there will be another. Results: as finish. */
+static int decide(struct lendis_wait *wait, int result)
+{
+    int64_t now_ns = clock_now_ns();
+
+    if (result != LEASE_TRY_AGAIN && result != LENDIS_E_DOWN)
+        return result;
+    if (wait->deadline_ns == 0 || now_ns >= wait->deadline_ns || open_descriptors(wait) != 0)
+        return result == LEASE_TRY_AGAIN ? LENDIS_E_DOWN : result;
+    set_timer(wait, now_ns + PAUSE_NS);
+    return LENDIS_E_AGAIN;
+}
+
+static int advance(struct lendis_wait *wait)
+{
+    bool timer = wait->epoll >= 0 && clear_events(wait);
+    int result;
+
+    if (!wait->attachment)
+        return decide(wait, attempt(wait));
+    result = look(wait, timer);
+    if (result == LENDIS_E_AGAIN && timer)
+        set_patience(wait);
+    return decide(wait, result);
+}
+
+/* ---- the calls ---- */
+
+LENDIS_PUBLIC int lendis_acquire_begin(struct lendis_pool *pool, int timeout_ms,
+                                       struct lendis_wait **wait)
+{
+    struct lendis_wait *made;
+    int result;
+
+    if (!pool || !wait || timeout_ms < -1)
+        return -EINVAL;
+    made = calloc(1, sizeof *made);
+    if (!made)
+        return -ENOMEM;
+    made->pool = pool;
+    made->epoll = made->timer = -1;
+    made->start_ns = clock_now_ns();
+    made->deadline_ns = timeout_ms < 0    ? DEADLINE_OF_POOL
+                        : timeout_ms == 0 ? 0
+                                          : made->start_ns + timeout_ms * INT64_C(1000000);
+    made->mark = process_mark(pool->local);
+    result = advance(made);
+    if (result != 0 && result != LENDIS_E_AGAIN) {
+        wait_free(made);
+        return result;
+    }
+    enlist(made);
+    *wait = made;
+    return 0;
+}
+
+LENDIS_PUBLIC int lendis_acquire_fd(const struct lendis_wait *wait)
+{
+    /* The descriptors of a wait that need not poll are made here; const is the caller's view. */
+    struct lendis_wait *ours = (struct lendis_wait *)wait;
+
+    if (!is_mine(wait))
+        return -EINVAL;
+    if (wait->lease) {
+        int result = open_descriptors(ours);
+
+        if (result != 0)
+            return result;
+        set_timer(wait, 1);
+    }
+    return wait->epoll;
+}
+
+LENDIS_PUBLIC int lendis_acquire_finish(struct lendis_wait *wait, struct lendis_lease **lease)
+{
+    int result;
+
+    if (!lease || !is_mine(wait))
+        return -EINVAL;
+    result = wait->lease ? 0 : advance(wait);
+    if (result == LENDIS_E_AGAIN)
+        return result;
+    if (result == 0)
+        *lease = wait->lease;
+    delist(wait);
+    wait_free(wait);
+    return result;
+}
+
+static void give_up(struct lendis_wait *wait)
+{
+    uint64_t word;
+    uint32_t index;
+
+    if (wait->attachment) {
+        struct attachment *attachment = wait->attachment;
+
+        if (waiter_leave(&wait->waiter, &index, &word))
+            queue_pass_on(&attachment->segment, index, word);
+        leave_slot(wait, 0);
+        pool_leave(attachment);
+    } else if (wait->lease) {
+        lendis_release(wait->lease);
+    }
+}
+
+LENDIS_PUBLIC void lendis_acquire_cancel(struct lendis_wait *wait)
+{
+    if (!wait)
+        return;
+    /* In a child the descriptors of a wait that another thread was beginning may be others'. */
+    if (!is_mine(wait)) {
+        free(wait);
+        return;
+    }
+    give_up(wait);
+    delist(wait);
+    wait_free(wait);
+}
+
+void waits_cancel(struct lendis_pool *pool)
+{
+    while (pool->local->waits)
+        lendis_acquire_cancel(pool->local->waits);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* Bells: see lendis/bell.h. */
+#include "lendis/bell.h"
+
+#include <errno.h>
+#include <sys/timerfd.h>
+#include "lendis/shm.h"
+
+int bell_new(void)
+{
+    int made = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+
+    return made < 0 ? -errno : made;
+}
+
+void bell_ring(int bell)
+{
+    /* 0 would stop it. */
+    static const struct itimerspec at_once = {.it_value.tv_nsec = 1};
+
+    LENDIS_STEP("bell");
+    if (bell >= 0)
+        timerfd_settime(bell, 0, &at_once, NULL);
+}
