@@ -13,6 +13,8 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/lendis
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
 INSTALL ?= install
 
 PKG_CONFIG ?= pkg-config
@@ -61,13 +63,13 @@ SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c reset.c connection.c demand.c \
-	upkeep.c hygiene.c bells.c pool.c worker.c \
+	upkeep.c hygiene.c bells.c pool.c gate.c worker.c control.c \
 	broker.c)
-CTL_SOURCES := $(addprefix broker/ctl/,main.c find.c show.c table.c)
+CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c table.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
-SYSTEM_TESTS := lending async commands hygiene broker redis_failures hostile limits lendisctl upkeep
+SYSTEM_TESTS := lending async commands hygiene broker redis_failures hostile limits lendisctl upkeep operation
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -78,7 +80,7 @@ CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
-SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh)
+SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh)
 
 # A fuzz target each; the corpus of each is run in make check, too.
 FUZZ_TARGETS := resp command config wire
@@ -409,6 +411,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	for page in $(MAN_PAGES); do $(INSTALL) -D -m 644 $$page \
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
+	$(INSTALL) -D -m 644 deploy/completion/lendisctl.bash $(DESTDIR)$(BASHCOMPDIR)/lendisctl
+	$(INSTALL) -D -m 644 deploy/completion/_lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
 	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c deploy/examples/async.c $(DESTDIR)$(DOCDIR)/
 
 uninstall: ## remove what install installed
@@ -417,6 +421,7 @@ uninstall: ## remove what install installed
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) \
 		liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
+	rm -f $(DESTDIR)$(BASHCOMPDIR)/lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c)
 	rmdir $(DESTDIR)$(DOCDIR) 2>/dev/null || true
 

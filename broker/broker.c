@@ -25,6 +25,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/control.h"
 #include "broker/demand.h"
 #include "broker/worker.h"
 
@@ -51,6 +52,7 @@ struct broker {
     struct broker_pool *pools;
     uint32_t pool_count; /* started ones */
     struct workers workers;
+    struct control control;
 
     sd_event_source *drain_timer;
     uint64_t drain_until_ms;
@@ -315,6 +317,7 @@ static int drain(struct broker *broker)
     broker->drain_until_ms = clock_ms() + broker->config->broker.drain_timeout_ms;
     sd_notify(0, "STOPPING=1\nSTATUS=waiting for leases to come back");
     workers_stop(&broker->workers);
+    control_stop(&broker->control);
     shm_store32(&broker->catalog.header->draining, 1);
     for (uint32_t i = 0; i < broker->pool_count; i++)
         broker_pool_drain(&broker->pools[i]);
@@ -442,8 +445,12 @@ static int start(struct broker *broker)
         result = workers_init(&broker->workers, broker->event, &broker->catalog, broker->catalog_fd,
                               broker->pools, broker->pool_count);
     if (result == 0)
-        result = workers_listen(&broker->workers, broker->listener);
-    return result;
+        result = control_init(&broker->control, broker->event, broker->pools, broker->pool_count);
+    if (result != 0)
+        return result;
+    broker->workers.control = control_take;
+    broker->workers.control_context = &broker->control;
+    return workers_listen(&broker->workers, broker->listener);
 }
 
 /* Undoes what start() did, however far it came. Connections first: that is what revokes leases. */
@@ -452,6 +459,7 @@ static void stop(struct broker *broker)
     remove_socket(broker);
     if (broker->catalog.header)
         shm_store32(&broker->catalog.header->draining, 1);
+    control_free(&broker->control);
     for (uint32_t i = 0; i < broker->pool_count; i++)
         broker_pool_stop(&broker->pools[i]);
     workers_free(&broker->workers);

@@ -60,7 +60,7 @@ enum demand demand_now(const struct broker_pool *pool)
 {
     struct census census;
 
-    if (pool->draining || pool->holding || pool->paused)
+    if (pool->draining || pool->holding || pool->paused || pool->gate != GATE_OPEN)
         return DEMAND_NONE;
     /* One at a time until it is known which commands may share a connection. */
     if (pool->survey.due && pool->owner.dialling > 0)

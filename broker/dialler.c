@@ -68,7 +68,7 @@ void dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit)
 }
 
 /* A turn may ask again or withdraw others; it makes one dial at most, so this ends. */
-static void give_turns(struct dialler *dialler)
+void dialler_give_turns(struct dialler *dialler)
 {
     if (dialler->running)
         return;
@@ -90,7 +90,7 @@ void dialler_ask(struct dialler *dialler, struct dial_turn *turn)
         *dialler->last = turn;
         dialler->last = &turn->next;
     }
-    give_turns(dialler);
+    dialler_give_turns(dialler);
 }
 
 void dialler_withdraw(struct dialler *dialler, struct dial_turn *turn)
@@ -402,7 +402,7 @@ static void conclude(struct dial *dial)
     memcpy(error, dial->error, sizeof error);
     dispose(dial);
     done(owner, fd, fd < 0 ? error : NULL);
-    give_turns(dialler);
+    dialler_give_turns(dialler);
 }
 
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *data)

@@ -58,6 +58,8 @@ void dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit);
 /* Asks for a turn; it may come before this returns. A turn that is queued already is not queued
  * again. */
 void dialler_ask(struct dialler *dialler, struct dial_turn *turn);
+/* For those who wait, when a dial was cancelled. */
+void dialler_give_turns(struct dialler *dialler);
 void dialler_withdraw(struct dialler *dialler, struct dial_turn *turn);
 
 /*
@@ -76,7 +78,7 @@ int dial_finish_socket(int fd);
 /* A holder has fixed the size of its buffers, which cannot be undone. (False before Linux 5.14.) */
 bool dial_is_resized(int fd);
 
-/* Gives up; no turn is given in its place, so it is for the end alone. NULL is allowed. */
+/* Gives up; no turn is given in its place: dialler_give_turns(). NULL is allowed. */
 void dial_cancel(struct dial *dial);
 
 #endif

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "broker/demand.h"
 #include "broker/dial_reason.h"
+#include "broker/gate.h"
 #include "broker/upkeep.h"
 #include "lendis/mailbox.h"
 
@@ -531,12 +532,14 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
         look_at_stalled(pool, connection, word);
 }
 
-static void look_over(struct broker_pool *pool)
+void broker_pool_look_over(struct broker_pool *pool)
 {
     for (uint32_t i = 0; i < pool->places && !pool->paused; i++)
         look_at(pool, &pool->connections[i]);
     if (pool->config->max_uses > 0)
         upkeep_look(pool);
+    if (pool->gate != GATE_OPEN)
+        gate_step(pool);
     update_backend(pool);
     queue_match(&pool->owner.segment, LENDIS_BROKER);
     refill(pool);
@@ -572,7 +575,7 @@ static int on_bell(sd_event_source *source, int fd, uint32_t events, void *conte
     if (pool->draining)
         broker_pool_drain_step(pool);
     else if (!pool->paused)
-        look_over(pool);
+        broker_pool_look_over(pool);
     return 0;
 }
 
@@ -586,7 +589,7 @@ static int on_repair(sd_event_source *source, uint64_t usec, void *context)
     pool->spoiled = 0;
     pool->spoiled_ms = clock_ms();
     if (!pool->draining)
-        look_over(pool);
+        broker_pool_look_over(pool);
     return 0;
 }
 
@@ -714,6 +717,8 @@ static bool queue_works(const struct segment *segment)
     uint32_t slot;
     bool good;
 
+    if (segment_is_closed(segment))
+        return true; /* it serves nobody now; when the next one leaves it may */
     if (queue_push(segment, 0, CELL_WAITING, &ticket) != 0)
         return false;
     good = queue_head(segment, &found, &slot) != CELL_FREE && found == ticket && slot == 0;
@@ -931,6 +936,8 @@ static int make_tables(struct broker_pool *pool)
     if (result != 0)
         return result;
     memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
+    pool->owner.segment.gates = &pool->site->catalog->header->gates;
+    pool->owner.segment.gate_bit = UINT64_C(1) << pool->index;
     pool->connections = calloc(pool->places, sizeof *pool->connections);
     pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
     if (!pool->connections || !pool->attached)

@@ -57,6 +57,7 @@ struct broker_pool {
     bool holding; /* no dial before `retry` */
     bool paused;  /* too much is scribbled; no look before `repair` */
     bool draining;
+    enum pool_gate gate;
     bool asked;        /* the bell rang since a connection was opened last */
     bool tainted;      /* words were scribbled since the segment was new */
     uint32_t failures; /* failed dials in a row, probes only after the first */
@@ -108,6 +109,9 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker);
  */
 bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *connection,
                         uint64_t word, enum revoke_reason reason);
+
+/* Looks at every word, closes what came back, serves who waits, and dials what is missing. */
+void broker_pool_look_over(struct broker_pool *pool);
 
 /* No more dials; idle connections are closed. */
 void broker_pool_drain(struct broker_pool *pool);

@@ -91,7 +91,8 @@ static void worker_free(struct worker *worker)
     sd_event_source_disable_unref(worker->messages);
     sd_event_source_disable_unref(worker->death);
     sd_event_source_disable_unref(worker->patience);
-    close(worker->socket);
+    if (worker->socket >= 0)
+        close(worker->socket);
     if (worker->process >= 0)
         close(worker->process);
     free(worker);
@@ -386,6 +387,19 @@ static bool is_foreign_hello(const void *message, size_t size)
            header.abi_major != LENDIS_ABI_MAJOR;
 }
 
+/* No worker, but a tool: from here on it is control's. */
+static void pass_to_control(struct worker *worker, const void *message, size_t size)
+{
+    struct workers *all = worker->all;
+    struct ucred peer = worker->peer;
+    int socket = worker->socket;
+
+    worker->messages = sd_event_source_disable_unref(worker->messages);
+    worker->socket = -1;
+    worker_leave(worker);
+    all->control(all->control_context, socket, &peer, message, size);
+}
+
 static void handle_hello(struct worker *worker, const void *message, size_t size)
 {
     struct wire_hello hello;
@@ -500,6 +514,9 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *co
         disconnect(worker, strerror(-got));
     else if (worker->pool)
         handle_fetch(worker, message, (size_t)got);
+    else if (worker->all->control &&
+             wire_is(message, (size_t)got, WIRE_CONTROL, sizeof(struct wire_control)))
+        pass_to_control(worker, message, (size_t)got);
     else
         handle_hello(worker, message, (size_t)got);
     return 0;

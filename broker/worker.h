@@ -11,6 +11,7 @@
 #ifndef LENDIS_BROKER_WORKER_H
 #define LENDIS_BROKER_WORKER_H
 
+#include <sys/socket.h>
 #include <sys/types.h>
 #include "broker/pool.h"
 
@@ -18,14 +19,20 @@
 
 struct worker;
 
+/* Gets a tool's first message and takes over its socket; see broker/control.h. */
+typedef void worker_control(void *context, int socket, const struct ucred *peer,
+                            const void *message, size_t size);
+
 struct workers {
     sd_event *event;
     struct catalog *catalog;
     int catalog_fd;
     struct broker_pool *pools;
     uint32_t pool_count;
-    uint32_t descriptors; /* RLIMIT_NOFILE */
-    bool stopping;        /* nobody may attach any more */
+    uint32_t descriptors;    /* RLIMIT_NOFILE */
+    bool stopping;           /* nobody may attach any more */
+    worker_control *control; /* NULL: there is no control */
+    void *control_context;
 
     struct worker **attached; /* by worker index */
     uint32_t *free;           /* ring of free indices: the one freed first is given first */

@@ -212,7 +212,7 @@ static int look(struct lendis_wait *wait, bool thorough)
             return take_leave(wait, 0, index, word);
         if (result < 0)
             return take_leave(wait, result, index, word);
-        if (clock_now_ns() >= wait->deadline_ns)
+        if (clock_now_ns() >= wait->deadline_ns || (thorough && lease_is_disabled(attachment)))
             return take_leave(wait, lease_why_none(attachment, LENDIS_E_TIMEOUT), index, word);
         if (thorough && attachment_is_orphan(attachment) &&
             pool_renew(attachment->pool, attachment))

@@ -218,6 +218,8 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
         return result != 0 ? result : -EPROTO;
     attachment->segment.ring = ring_bells;
     attachment->segment.ring_context = attachment;
+    attachment->segment.gates = &attachment->catalog.header->gates;
+    attachment->segment.gate_bit = UINT64_C(1) << welcome->pool;
     attachment->wait_timeout_ms = settings.wait_timeout_ms;
     attachment->command_timeout_ms = settings.command_timeout_ms;
     attachment->stall_timeout_ms = settings.stall_timeout_ms;

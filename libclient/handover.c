@@ -249,7 +249,7 @@ static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
             int64_t now_ns = clock_now_ns();
 
             late = now_ns >= deadline_ns;
-            if (now_ns >= wait_deadline_ns || late) {
+            if (now_ns >= wait_deadline_ns || late || lease_is_disabled(attachment)) {
                 result = give_up(errand, lease_why_none(attachment, LENDIS_E_TIMEOUT));
                 if (result != -EAGAIN)
                     return result;

@@ -125,8 +125,16 @@ void slot_release(struct attachment *attachment, uint32_t slot)
         shm_store32(&attachment->segment.slots[slot].owner, 0);
 }
 
+bool lease_is_disabled(const struct attachment *attachment)
+{
+    return segment_is_closed(&attachment->segment) &&
+           shm_load32(&pool_entry(attachment)->gate) == GATE_DRAINED;
+}
+
 int lease_why_none(const struct attachment *attachment, int otherwise)
 {
+    if (lease_is_disabled(attachment))
+        return LENDIS_E_DISABLED;
     return shm_load32(&pool_entry(attachment)->backend) == BACKEND_DOWN ? LENDIS_E_DOWN : otherwise;
 }
 
@@ -146,7 +154,7 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
         result = waiter_take(&waiter, thorough, index, word);
         if (result != 0)
             return result == 1 ? LEASED : result;
-        if (clock_now_ns() >= deadline_ns)
+        if (clock_now_ns() >= deadline_ns || (thorough && lease_is_disabled(attachment)))
             return waiter_leave(&waiter, index, word)
                        ? LEASED
                        : lease_why_none(attachment, LENDIS_E_TIMEOUT);
@@ -274,6 +282,8 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
     uint64_t ticket, word;
     uint32_t slot, index;
 
+    if (segment_is_closed(segment))
+        return lease_is_disabled(attachment) ? LENDIS_E_DISABLED : LENDIS_E_BUSY;
     /* Nobody barges while somebody waits. */
     if (queue_maybe_waiting(segment) && queue_head(segment, &ticket, &slot) != CELL_FREE)
         return LENDIS_E_BUSY;
@@ -404,7 +414,8 @@ static int give_back(struct lendis_lease *lease, enum verdict verdict)
     shm_u64 *word = &attachment->segment.connections[lease->index].word;
     bool unclean = verdict != VERDICT_CLEAN, ours;
 
-    if (verdict != VERDICT_BROKEN && is_to_retire(lease))
+    if (verdict != VERDICT_BROKEN &&
+        (is_to_retire(lease) || segment_is_closed(&attachment->segment)))
         verdict = VERDICT_BROKEN;
     if (verdict == VERDICT_CLEAN) {
         ours = queue_pass_on(&attachment->segment, lease->index, lease->word);

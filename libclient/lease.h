@@ -15,7 +15,7 @@
 
 /*
  * Leases an idle connection at once, if nobody waits. Results: 0, and the lease keeps `attachment`
- * in use in the caller's place; LENDIS_E_BUSY; LEASE_TRY_AGAIN; -errno.
+ * in use in the caller's place; LENDIS_E_BUSY; LENDIS_E_DISABLED; LEASE_TRY_AGAIN; -errno.
  */
 int lease_try(struct attachment *attachment, struct lendis_lease **lease);
 
@@ -65,7 +65,10 @@ void slot_release(struct attachment *attachment, uint32_t slot);
 /* Rings when there is room for more connections. */
 void lease_ask_for_more(const struct attachment *attachment);
 
-/* What a wait that brought nothing comes to: LENDIS_E_DOWN if the pool's Redis is down, else
+/* True: the operator has drained the pool; nobody need wait. */
+bool lease_is_disabled(const struct attachment *attachment);
+
+/* What a wait that brought nothing comes to: LENDIS_E_DISABLED for a drained pool, LENDIS_E_DOWN if the pool's Redis is down, else
  * `otherwise`. */
 int lease_why_none(const struct attachment *attachment, int otherwise);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lendisctl, the operator's tool: the command line. It looks at a broker (find.h) and prints what
- * it saw (show.h); it never changes anything and never waits for the broker.
+ * lendisctl, the operator's tool: the command line. To show something it looks at a broker (find.h)
+ * and prints what it saw (show.h), without asking it; to change something it asks (control.h).
  */
 #include <errno.h>
 #include <getopt.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include "broker/ctl/control.h"
 #include "broker/ctl/find.h"
 #include "broker/ctl/show.h"
 #include "broker/ctl/table.h"
@@ -18,24 +19,37 @@
 
 static const char help[] =
     "Usage: lendisctl [OPTIONS] show WHAT [POOL]\n"
+    "       lendisctl [OPTIONS] COMMAND [POOL]\n"
     "\n"
-    "Shows what a running lendisd and its workers do. It reads their shared memory, so it answers "
-    "when the\n"
-    "broker hangs; it must run as root or as the broker's user.\n"
+    "Shows what a running lendisd and its workers do, and tells it what to do. It must run as root "
+    "or as\n"
+    "the broker's user. What it shows it reads in their shared memory, so it answers when the "
+    "broker hangs.\n"
     "\n"
     "  show pools         a line for each pool: connections, waiting, workers, counters\n"
     "  show connections   a line for each connection: state, who holds it, for how long\n"
     "  show workers       a line for each attached worker\n"
     "  show config        the configuration in use, secrets masked\n"
+    "\n";
+
+static const char help_options[] =
     "\n"
+    "Without POOL a command is for all pools. It returns when it is so, or when the limit has "
+    "passed.\n"
+    "\n"
+    "  -t, --timeout TIME limit of a command: 30s (default), 500ms, 5min\n"
+    "      --connection N kill: the lease of this connection of a pool alone\n"
+    "      --worker PID   kill: the leases of this process alone\n"
     "  -s, --socket PATH  the broker's socket (default: $LENDIS_SOCKET, else " LENDIS_DEFAULT_SOCKET
     ")\n"
-    "  -p, --pid PID      the broker's process, instead of looking for it by its socket\n"
+    "  -p, --pid PID      show: the broker's process, instead of looking for it by its socket\n"
     "  -j, --json         print JSON, with more fields than the table has\n"
+    "      --list-commands  print all commands, for the completions of shells\n"
     "  -h, --help         print this\n"
     "  -V, --version      print the version\n"
     "\n"
-    "Exit status: 0; 1, something failed; 64, wrong usage. See lendisctl(1).\n";
+    "Exit status: 0; 1, something failed; 2, the limit passed; 64, wrong usage. See "
+    "lendisctl(1).\n";
 
 static const struct {
     const char *name;
@@ -53,6 +67,10 @@ struct arguments {
     bool json;
     int (*show)(const struct show *show);
     const char *pool; /* NULL: all */
+    const struct control_command *command;
+    struct control_options options;
+    int count; /* words behind the command */
+    char **words;
 };
 
 static int usage_error(const char *what, const char *word)
@@ -67,6 +85,11 @@ static int parse_words(int count, char **words, struct arguments *arguments)
 {
     if (count < 1)
         return usage_error("what to do? for example: lendisctl show pools", NULL);
+    arguments->command = control_find(words[0]);
+    arguments->count = count - 1;
+    arguments->words = words + 1;
+    if (arguments->command)
+        return 0;
     if (strcmp(words[0], "show") != 0)
         return usage_error("unknown command", words[0]);
     if (count < 2)
@@ -83,45 +106,104 @@ static int parse_words(int count, char **words, struct arguments *arguments)
     return 0;
 }
 
+/* Each command, as it is written: the completions of shells are checked against this. */
+static void print_commands(void)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        printf("show %s\n", verbs[i].name);
+    control_print_names(stdout);
+}
+
+/* A number from `least` to `most`. Results: 0; EX_USAGE. */
+static int parse_number(const char *text, long least, long most, const char *what, uint32_t *number)
+{
+    char *end;
+    long value;
+
+    errno = 0;
+    value = strtol(text, &end, 10);
+    if (errno || end == text || *end || value < least || value > most)
+        return usage_error(what, text);
+    *number = (uint32_t)value;
+    return 0;
+}
+
+static void print_help(void)
+{
+    fputs(help, stdout);
+    control_print_help(stdout);
+    fputs(help_options, stdout);
+}
+
+enum { OPTION_CONNECTION = 256, OPTION_WORKER, OPTION_LIST };
+
+/* One option. Results: 0; -1, all is done; EX_USAGE. */
+static int take_option(int option, struct arguments *arguments)
+{
+    uint32_t number;
+    int result = 0;
+
+    switch (option) {
+    case 's':
+        arguments->socket_path = optarg;
+        return 0;
+    case 'p':
+        result = parse_number(optarg, 1, INT_MAX, "not a process id", &number);
+        if (result == 0)
+            arguments->pid = (pid_t)number;
+        return result;
+    case 't':
+        if (control_parse_limit(optarg, &arguments->options.timeout_ms) != 0)
+            return usage_error("not a time; 30s, 500ms and 5min are", optarg);
+        return 0;
+    case OPTION_CONNECTION:
+        return parse_number(optarg, 0, LENDIS_MAX_CONNECTIONS - 1, "not a connection's index",
+                            &arguments->options.connection);
+    case OPTION_WORKER:
+        return parse_number(optarg, 1, INT_MAX, "not a process id", &arguments->options.pid);
+    case OPTION_LIST:
+        print_commands();
+        return -1;
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case 'h':
+        print_help();
+        return -1;
+    case 'V':
+        puts("lendisctl " LENDIS_BUILD_VERSION);
+        return -1;
+    default:
+        fputs("Try 'lendisctl --help'.\n", stderr);
+        return EX_USAGE;
+    }
+}
+
 /* Results: 0, go on; -1, all is done; EX_USAGE. */
 static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 {
     static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'}, {"pid", required_argument, NULL, 'p'},
-        {"json", no_argument, NULL, 'j'},         {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},      {0},
+        {"socket", required_argument, NULL, 's'},
+        {"pid", required_argument, NULL, 'p'},
+        {"json", no_argument, NULL, 'j'},
+        {"timeout", required_argument, NULL, 't'},
+        {"connection", required_argument, NULL, OPTION_CONNECTION},
+        {"worker", required_argument, NULL, OPTION_WORKER},
+        {"list-commands", no_argument, NULL, OPTION_LIST},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {0},
     };
     const char *socket_path = getenv("LENDIS_SOCKET");
-    int option;
+    int option, result;
 
     arguments->socket_path = socket_path && *socket_path ? socket_path : LENDIS_DEFAULT_SOCKET;
-    while ((option = getopt_long(argc, argv, "s:p:jhV", options, NULL)) != -1) {
-        char *end;
-        long number;
-
-        switch (option) {
-        case 's':
-            arguments->socket_path = optarg;
-            break;
-        case 'p':
-            number = strtol(optarg, &end, 10);
-            if (*end || number <= 0 || number > INT_MAX)
-                return usage_error("not a process id", optarg);
-            arguments->pid = (pid_t)number;
-            break;
-        case 'j':
-            arguments->json = true;
-            break;
-        case 'h':
-            fputs(help, stdout);
-            return -1;
-        case 'V':
-            puts("lendisctl " LENDIS_BUILD_VERSION);
-            return -1;
-        default:
-            fputs("Try 'lendisctl --help'.\n", stderr);
-            return EX_USAGE;
-        }
+    arguments->options = (struct control_options){
+        .timeout_ms = CONTROL_TIMEOUT_MS, .connection = WIRE_ANY, .pid = WIRE_ANY};
+    while ((option = getopt_long(argc, argv, "s:p:t:jhV", options, NULL)) != -1) {
+        result = take_option(option, arguments);
+        if (result != 0)
+            return result;
     }
     return parse_words(argc - optind, argv + optind, arguments);
 }
@@ -171,6 +253,10 @@ int main(int argc, char **argv)
     result = parse_arguments(argc, argv, &arguments);
     if (result != 0)
         return result < 0 ? EXIT_SUCCESS : result;
+    if (arguments.command) {
+        arguments.options.socket_path = arguments.socket_path;
+        return control_run(arguments.command, arguments.count, arguments.words, &arguments.options);
+    }
     if (broker_find(arguments.socket_path, arguments.pid, &broker, problem, sizeof problem) != 0) {
         fprintf(stderr, "lendisctl: %s\n", problem);
         return EXIT_FAILURE;

@@ -62,6 +62,7 @@ static bool pool_shown(const struct show *show, uint32_t index, struct catalog_p
 enum {
     POOLS_POOL,
     POOLS_BACKEND,
+    POOLS_STATE,
     POOLS_ADDRESS,
     POOLS_SIZE,
     POOLS_OPEN,
@@ -92,6 +93,7 @@ enum {
 static const struct column pools_columns[POOLS_COLUMNS] = {
     [POOLS_POOL] = {"pool", "pool", COLUMN_TEXT},
     [POOLS_BACKEND] = {"backend", "backend", COLUMN_TEXT},
+    [POOLS_STATE] = {"state", "state", COLUMN_TEXT},
     [POOLS_ADDRESS] = {"address", "address", COLUMN_TEXT},
     [POOLS_SIZE] = {"size", "size", COLUMN_NUMBER},
     [POOLS_OPEN] = {"open", "open", COLUMN_NUMBER},
@@ -147,7 +149,23 @@ static const char *backend_name(uint32_t backend)
     return backend == BACKEND_UP ? "up" : backend == BACKEND_DOWN ? "down" : "unknown";
 }
 
-static void set_states(struct table *table, const struct segment *segment)
+/* Whether it lends. `open`: how many connections there are, by which one sees how far it is. */
+static const char *gate_name(uint32_t gate, uint32_t open)
+{
+    switch (gate) {
+    case GATE_OPEN:
+        return "lending";
+    case GATE_PAUSED:
+        return open > 0 ? "pausing" : "paused";
+    case GATE_DRAINED:
+        return open > 0 ? "draining" : "drained";
+    default:
+        return "unknown";
+    }
+}
+
+static void set_states(struct table *table, const struct catalog_pool *pool,
+                       const struct segment *segment)
 {
     uint32_t states[WORD_STATES + 1] = {0}, open, shown, waiting = 0;
 
@@ -163,6 +181,7 @@ static void set_states(struct table *table, const struct segment *segment)
     open = segment->connection_max - states[WORD_EMPTY] - states[WORD_OPENING];
     shown = states[WORD_IDLE] + states[WORD_LEASED];
     table_number(table, POOLS_OPEN, open);
+    table_string(table, POOLS_STATE, gate_name(shm_load32(&pool->gate), open));
     table_number(table, POOLS_INVALID, states[WORD_STATES]);
     table_number(table, POOLS_OTHER, segment->connection_max - states[WORD_EMPTY] - shown);
     table_number(table, POOLS_WAITING, waiting);
@@ -219,7 +238,7 @@ static void add_pool(struct table *table, const struct show *show, uint32_t inde
     table_number(table, POOLS_DIAL_ERRORS, CATALOG_SUM(pool->dial_errors));
     set_counts(table, POOLS_DIAL_ERRORS_BY, pool->dial_errors, DIAL_REASON_COUNT);
     if (segment->base)
-        set_states(table, segment);
+        set_states(table, pool, segment);
     set_counters(table, show, index, pool, segment);
 }
 

@@ -43,20 +43,34 @@ struct catalog_header {
     uint64_t instance; /* as in the segments */
     uint32_t pool_max;
     uint32_t worker_max;
-    shm_u32 broker;   /* the broker's thread id, | CATALOG_OWNER_DIED once it is dead */
-    shm_u32 draining; /* 1: the broker was told to stop; attach again */
+    shm_u32 broker;      /* the broker's thread id, | CATALOG_OWNER_DIED once it is dead */
+    shm_u32 draining;    /* 1: the broker was told to stop; attach again */
+    shm_u64 gates;       /* a bit for each pool that lends nothing now, see enum pool_gate */
+    uint64_t started_ms; /* CLOCK_REALTIME */
     uint32_t broker_pid;
     uint32_t config_size; /* bytes of the config text */
-    uint64_t started_ms;  /* CLOCK_REALTIME */
     char socket_path[128];
-    uint64_t reserved[8];
+    uint64_t reserved[7];
 };
 _Static_assert(sizeof(struct catalog_header) == 256, "layout");
+/* Whether the broker lives and whether the pool lends: one cache line, read for every lease. */
+_Static_assert(offsetof(struct catalog_header, broker) / 64 ==
+                   offsetof(struct catalog_header, gates) / 64,
+               "layout");
+_Static_assert(CATALOG_MAX_POOLS <= 64, "`gates` has a bit for each pool");
 
 enum backend_state { BACKEND_UNKNOWN = 0, BACKEND_UP = 1, BACKEND_DOWN = 2 };
 
 /* What becomes of connections that are given back unclean: `reset`. */
 enum reset_policy { RESET_TRACKED = 0, RESET_ALWAYS = 1, RESET_NEVER = 2 };
+
+/* What the operator has told a pool to do (lendisctl(1)). All but GATE_OPEN: nothing is lent or
+ * handed over, and connections are closed as they come back. */
+enum pool_gate {
+    GATE_OPEN = 0,
+    GATE_PAUSED = 1,  /* who comes waits */
+    GATE_DRAINED = 2, /* who comes is told LENDIS_E_DISABLED */
+};
 
 struct catalog_pool {
     _Alignas(64) shm_u32 version; /* odd: being written */
@@ -75,6 +89,8 @@ struct catalog_pool {
     shm_u32 commands_size;       /* of `commands`, without its end; 0: nothing differs */
     uint32_t stall_timeout_ms;
     uint32_t reset; /* enum reset_policy */
+    shm_u32 gate;   /* enum pool_gate */
+    uint32_t reserved;
     /* Counted by the broker. */
     shm_u64 counters[BROKER_COUNTER_COUNT];
     shm_u64 closed[CLOSE_REASON_COUNT];     /* connections closed, by reason */

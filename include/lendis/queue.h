@@ -121,7 +121,7 @@ bool queue_waits(const struct segment *segment, uint32_t slot, uint64_t ticket);
 /* Leaves the queue. False: it had left before, so a connection was handed to the slot. */
 bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket);
 
-/* The oldest waiter. CELL_FREE: nobody waits. */
+/* The oldest waiter. CELL_FREE: nobody waits, or the pool is closed and serves nobody. */
 enum cell_state queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot);
 
 /* A cheap first look: false means that nobody waits. */

@@ -21,6 +21,7 @@
     REASON(uses,        "It had been leased max_uses times.") \
     REASON(surplus,     "More were open than are allowed or wanted.") \
     REASON(reconnected, "An operator or a changed configuration wants it opened anew.") \
+    REASON(paused,      "An operator paused or drained its pool.") \
     REASON(spoiled,     "A worker scribbled over its word.") \
     REASON(drained,     "Its pool or the broker is coming to its end.")
 

@@ -168,7 +168,22 @@ struct segment {
      * themselves. Set by who mapped it. */
     void (*ring)(void *context, uint32_t groups);
     void *ring_context;
+
+    /* Of the catalog: the pool lends nothing while this bit is set. Whoever maps the segment sets
+     * it; NULL: the pool always lends. */
+    const shm_u64 *gates;
+    uint64_t gate_bit;
 };
+
+/*
+ * True while the pool is paused or drained. A hint, which is why it needs no order: who has not
+ * seen it yet finds no idle connection, for the broker closes them, and what it leases or hands
+ * over nevertheless is waited for.
+ */
+static inline bool segment_is_closed(const struct segment *segment)
+{
+    return segment->gates && (shm_load_relaxed(segment->gates) & segment->gate_bit);
+}
 
 /*
  * Makes the segment of pool `pool` and maps it: a sealed memfd that is closed on exec. worker_max

@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The messages between a worker and the broker, on a SOCK_SEQPACKET Unix socket: one struct per
+ * The messages between a worker or a tool and the broker, on a SOCK_SEQPACKET Unix socket: one struct per
  * message, in host byte order (both ends are on one host), and at most one descriptor with it.
  *
  *   worker                          broker
  *   HELLO(pool)                  -> WELCOME(result, worker index, instance)
  *   FETCH(what, index, gen)      -> DESCRIPTOR(result, what, index, gen) + descriptor
  *
+ *   tool                            broker
+ *   CONTROL(verb, pool, ...)     -> NOTICE(text) any number of times, OUTCOME(result, text)
+ *
  * A worker asks one thing at a time. The broker checks every field, answers a request that it
  * refuses with a result, and hangs up on what is not a message. It never waits: a worker that asks
  * again while an answer is still unread (SIOCOUTQ, unix(7)) is disconnected, so at most one
  * descriptor is in flight per worker. Descriptors that a worker sends are closed unseen. Closing
  * the socket detaches.
+ *
+ * CONTROL is for root and the broker's own user, and is the only message of its connection. Its
+ * OUTCOME comes when it is so, or when the limit has passed, and the broker hangs up behind it.
+ * Closing the socket before that takes nothing back.
  */
 #ifndef LENDIS_WIRE_H
 #define LENDIS_WIRE_H
@@ -22,7 +29,15 @@
 #define WIRE_MAGIC            0x4c4e4453u /* "LNDS" */
 #define LENDIS_DEFAULT_SOCKET "/run/lendis/lendis.sock"
 
-enum wire_type { WIRE_HELLO = 1, WIRE_WELCOME = 2, WIRE_FETCH = 3, WIRE_DESCRIPTOR = 4 };
+enum wire_type {
+    WIRE_HELLO = 1,
+    WIRE_WELCOME = 2,
+    WIRE_FETCH = 3,
+    WIRE_DESCRIPTOR = 4,
+    WIRE_CONTROL = 5,
+    WIRE_NOTICE = 6,
+    WIRE_OUTCOME = 7,
+};
 
 enum wire_what {
     WIRE_CATALOG = 1,    /* the catalog, read-only */
@@ -31,6 +46,19 @@ enum wire_what {
     WIRE_CONNECTION = 4, /* a connection; the caller has it LEASED */
     WIRE_BELL = 5,       /* the pool's bell of group `index`, see bell.h */
 };
+
+/* What lendisctl(1) calls its commands. */
+enum wire_verb {
+    WIRE_PAUSE = 1,
+    WIRE_RESUME = 2,
+    WIRE_DRAIN = 3,
+    WIRE_KILL = 4,
+    WIRE_RECONNECT = 5,
+    WIRE_SET = 6,
+    WIRE_RELOAD = 7,
+};
+
+#define WIRE_ANY UINT32_MAX /* of wire_control.connection and .pid */
 
 struct wire_header {
     uint32_t magic;
@@ -71,14 +99,41 @@ struct wire_descriptor {
     uint64_t generation;
 };
 
+struct wire_control {
+    struct wire_header header;
+    uint32_t verb; /* enum wire_verb */
+    uint32_t timeout_ms;
+    char pool[CATALOG_NAME_SIZE]; /* zero-terminated; "": all */
+    uint32_t connection;          /* WIRE_KILL: this one alone, or WIRE_ANY */
+    uint32_t pid;                 /* WIRE_KILL: this worker's alone, or WIRE_ANY */
+    char key[32];                 /* WIRE_SET; zero-terminated, as all texts */
+    char value[192];              /* likewise */
+};
+
+/* Something to tell the operator while it is under way. */
+struct wire_notice {
+    struct wire_header header;
+    char text[240];
+};
+
+struct wire_outcome {
+    struct wire_header header;
+    int32_t result; /* 0; -ETIMEDOUT, the limit passed; -EPERM; -ESRCH, no such pool; -errno */
+    uint32_t count; /* what was done, in connections, leases or keys */
+    char text[360]; /* what is wrong and what to do, or what was done; may be "" */
+};
+
 _Static_assert(sizeof(struct wire_header) == 16, "layout");
 _Static_assert(sizeof(struct wire_hello) == 80, "layout");
 _Static_assert(sizeof(struct wire_welcome) == 168, "layout");
 _Static_assert(sizeof(struct wire_fetch) == 32, "layout");
 _Static_assert(sizeof(struct wire_descriptor) == 40, "layout");
+_Static_assert(sizeof(struct wire_control) == 320, "layout");
+_Static_assert(sizeof(struct wire_notice) == 256, "layout");
+_Static_assert(sizeof(struct wire_outcome) == 384, "layout");
 
 /* The largest message; a receiver offers one byte more, so that a longer one shows. */
-#define WIRE_MAX sizeof(struct wire_welcome)
+#define WIRE_MAX sizeof(struct wire_outcome)
 
 /*
  * Sends `message` (its header tells the size), with descriptor `fd` unless that is -1 (it stays the

@@ -111,6 +111,9 @@ bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket)
 
 enum cell_state queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot)
 {
+    /* Here alone: so nobody is handed a connection, and no combiner takes a command. */
+    if (segment_is_closed(segment))
+        return CELL_FREE;
     /* A look moves head by one or finds the end; others may move it meanwhile. */
     for (uint64_t rounds = 0; rounds < UINT64_C(2) * segment->cell_count; rounds++) {
         uint64_t head = shm_load(&segment->queue->head);

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "broker/control.h"
 #include "broker/worker.h"
 #include "lendis.h"
 #include "lendis/wire.h"
@@ -122,6 +123,7 @@ struct host {
     struct pool_site site;
     struct broker_pool pools[2];
     struct workers workers;
+    struct control control;
     struct redis redis;
 };
 
@@ -189,6 +191,9 @@ static void host_start(struct host *host)
         REQUIRE(broker_pool_start(&host->pools[i], &configs[i], i, &host->site) == 0);
     REQUIRE(workers_init(&host->workers, host->event, &host->catalog, host->catalog_fd, host->pools,
                          2) == 0);
+    REQUIRE(control_init(&host->control, host->event, host->pools, 2) == 0);
+    host->workers.control = control_take;
+    host->workers.control_context = &host->control;
     listen_for_workers(host);
     REQUIRE(workers_listen(&host->workers, host->listener) == 0);
     run(host);
@@ -197,6 +202,7 @@ static void host_start(struct host *host)
 
 static void host_stop(struct host *host)
 {
+    control_free(&host->control);
     for (uint32_t i = 0; i < 2; i++)
         broker_pool_stop(&host->pools[i]);
     workers_free(&host->workers);
@@ -284,6 +290,32 @@ static void send_fetch(const struct client *client, struct input *input, int des
     send_raw(client, &fetch, sizeof fetch, descriptors);
 }
 
+/* From us, who are the broker's user, so it is done. */
+static void send_control(const struct client *client, struct input *input, int descriptors)
+{
+    static const char *const names[] = {"", "open", "closed", "unknown"};
+    struct wire_control control = {.connection = WIRE_ANY, .pid = WIRE_ANY};
+    uint8_t bend = take_byte(input);
+
+    wire_header(&control.header, WIRE_CONTROL, sizeof control);
+    control.verb = take_byte(input) % 10;
+    strcpy(control.pool, names[bend % 4]);
+    control.timeout_ms = take_byte(input);
+    if (bend & 4)
+        control.connection = take_number(input) % (CONNECTIONS + 1);
+    if (bend & 8)
+        control.pid = (uint32_t)getpid();
+    if (bend & 16)
+        take_bytes(input, control.key, sizeof control.key);
+    if (bend & 32)
+        take_bytes(input, control.value, sizeof control.value);
+    if (bend & 64)
+        take_bytes(input, control.pool, sizeof control.pool);
+    if (bend & 128)
+        control.timeout_ms = take_number(input);
+    send_raw(client, &control, sizeof control, descriptors);
+}
+
 /* The header of some message, right or nearly so, and any bytes behind it. */
 static void send_crooked(const struct client *client, struct input *input)
 {
@@ -294,7 +326,7 @@ static void send_crooked(const struct client *client, struct input *input)
     uint8_t bend = take_byte(input);
     size_t size = sizeof message.header + take_number(input) % 500;
 
-    wire_header(&message.header, (enum wire_type)(take_byte(input) % 6), size);
+    wire_header(&message.header, (enum wire_type)(take_byte(input) % 9), size);
     if (bend & 1)
         message.header.magic ^= 1u << take_byte(input) % 32;
     if (bend & 2)
@@ -351,6 +383,8 @@ static void read_answer(const struct host *host, struct client *client)
     _Alignas(8) char message[WIRE_MAX + 1];
     const struct wire_descriptor *descriptor = (const void *)message;
     const struct wire_welcome *welcome = (const void *)message;
+    const struct wire_outcome *outcome = (const void *)message;
+    const struct wire_notice *notice = (const void *)message;
     int fd = -1, got = wire_receive(client->fd, message, sizeof message, &fd, 0);
 
     if (got <= 0) {
@@ -363,6 +397,11 @@ static void read_answer(const struct host *host, struct client *client)
         client->attached = welcome->result == 0;
         REQUIRE(!client->attached || (welcome->worker < WORKER_MAX && welcome->pool == 0 &&
                                       welcome->instance == host->catalog.instance));
+    } else if (wire_is(message, (size_t)got, WIRE_OUTCOME, sizeof *outcome)) {
+        REQUIRE(fd < 0 && !client->attached && outcome->result <= 0);
+        REQUIRE(memchr(outcome->text, 0, sizeof outcome->text));
+    } else if (wire_is(message, (size_t)got, WIRE_NOTICE, sizeof *notice)) {
+        REQUIRE(fd < 0 && !client->attached && memchr(notice->text, 0, sizeof notice->text));
     } else {
         REQUIRE(wire_is(message, (size_t)got, WIRE_DESCRIPTOR, sizeof *descriptor));
         REQUIRE(client->attached);
@@ -467,6 +506,9 @@ static void act(struct host *host, struct client *clients, struct input *input)
         if (client->attached)
             ring(host);
         break;
+    case 14:
+        send_control(client, input, take_byte(input) % 8 == 0);
+        break;
     default:
         run(host);
         break;
@@ -498,6 +540,25 @@ static int fetch_one(struct host *host, const struct client *client, enum wire_w
     return fd;
 }
 
+/* Whatever was paused or drained lends again. */
+static void resume(struct host *host)
+{
+    struct wire_control control = {.verb = WIRE_RESUME, .connection = WIRE_ANY, .pid = WIRE_ANY};
+    struct wire_outcome outcome;
+    struct client client;
+
+    client_connect(host, &client);
+    REQUIRE(client.fd >= 0);
+    wire_header(&control.header, WIRE_CONTROL, sizeof control);
+    REQUIRE(ask(host, &client, &control, &outcome, sizeof outcome) < 0 && outcome.result == 0);
+    client_close(&client);
+    run(host);
+    REQUIRE(host->control.count == 0);
+    REQUIRE(shm_load_relaxed(&host->catalog.header->gates) == 0);
+    for (uint32_t i = 0; i < 2; i++)
+        REQUIRE(host->pools[i].gate == GATE_OPEN);
+}
+
 static void expect_in_order(struct host *host)
 {
     struct wire_hello hello = {.pool = "open"};
@@ -513,6 +574,7 @@ static void expect_in_order(struct host *host)
     for (uint32_t i = 0; i < WORKER_MAX; i++)
         REQUIRE(shm_load32(&host->catalog.workers[i].pool) == 0);
 
+    resume(host);
     client_connect(host, &client);
     REQUIRE(client.fd >= 0);
     wire_header(&hello.header, WIRE_HELLO, sizeof hello);

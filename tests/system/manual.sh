@@ -3,7 +3,7 @@
 #
 # The manual and the programs must agree: every key that lendisd --list-keys knows is in lendis.conf(5) and in the
 # example configuration, with the same default, and no other; every function of the public headers is in
-# liblendis(3); every verb, option and JSON field of lendisctl is in lendisctl(1); every option of lendisd in lendisd(8).
+# liblendis(3); every command, option and JSON field of lendisctl is in lendisctl(1); every option of lendisd in lendisd(8).
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -eu
@@ -83,9 +83,12 @@ compare constant "$work/declared" "the headers" "$work/described" "liblendis(3)"
 
 # ---- the programs ----
 
-"$build/lendisctl" --help | grep -oE '^  show [a-z]+' | cut -c3- >"$work/verbs"
-grep -oE '^\*show [a-z]+\*' "$man/lendisctl.1.scd" | tr -d '*' >"$work/described"
-compare verb "$work/verbs" "lendisctl --help" "$work/described" "lendisctl(1)"
+"$build/lendisctl" --list-commands >"$work/commands"
+awk '/^# COMMANDS/ { on = 1 } /^# OPTIONS/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z ]+\*' | tr -d '*' \
+    >"$work/described"
+compare command "$work/commands" "lendisctl --list-commands" "$work/described" "lendisctl(1)"
+"$build/lendisctl" --help | sed -n 's/^  \(show [a-z]*\|[a-z][a-z]*\) .*/\1/p' >"$work/described"
+compare command "$work/commands" "lendisctl --list-commands" "$work/described" "lendisctl --help"
 for program in lendisctl.1 lendisd.8; do
     "$build/${program%.*}" --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
     grep -E '^\*-' "$man/$program.scd" | grep -oE '\*--[a-z-]+\*' | tr -d '*' >"$work/described"

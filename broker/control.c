@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+/* The control channel: see control.h. */
+#include "broker/control.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "broker/gate.h"
+
+/* How often is looked whether it is so. */
+#define TICK_US 5000u
+/* Nobody waits for longer: a day, as other limits. */
+#define TIMEOUT_MAX_MS (24u * 3600000u)
+
+_Static_assert(CATALOG_MAX_POOLS <= 64, "a request has a bit for each pool");
+
+struct request {
+    struct request *next;
+    struct control *control;
+    sd_event_source *hangup;
+    enum wire_verb verb;
+    uint64_t pools; /* a bit for each that it is about */
+    uint64_t deadline_ms;
+    uint32_t timeout_ms;
+    int socket;
+    uint32_t uid;
+};
+
+/* ---- answers ---- */
+
+static void __attribute__((format(printf, 4, 5)))
+answer(int socket, int result, uint32_t count, const char *format, ...)
+{
+    struct wire_outcome outcome = {.result = result, .count = count};
+    va_list arguments;
+
+    wire_header(&outcome.header, WIRE_OUTCOME, sizeof outcome);
+    va_start(arguments, format);
+    vsnprintf(outcome.text, sizeof outcome.text, format, arguments);
+    va_end(arguments);
+    /* Who does not read it is not waited for. What was sent before the close can be read. */
+    wire_send(socket, &outcome, -1);
+    close(socket);
+}
+
+/* The pools that there are, as a sentence's end. */
+static void name_pools(const struct control *control, char *text, size_t size)
+{
+    size_t at = 0;
+
+    text[0] = '\0';
+    for (uint32_t i = 0; i < control->pool_count && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "",
+                               control->pools[i].config->name);
+}
+
+/* ---- requests that take their time ---- */
+
+static void request_free(struct request *request)
+{
+    struct control *control = request->control;
+    struct request **at = &control->first;
+
+    while (*at && *at != request)
+        at = &(*at)->next;
+    if (*at) {
+        *at = request->next;
+        control->count--;
+    }
+    sd_event_source_disable_unref(request->hangup);
+    free(request);
+}
+
+/* The tool is gone; what it asked for goes on. */
+static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    (void)source;
+    (void)events;
+    request_free(context);
+    close(fd);
+    return 0;
+}
+
+static enum pool_gate gate_of(enum wire_verb verb)
+{
+    return verb == WIRE_PAUSE ? GATE_PAUSED : verb == WIRE_DRAIN ? GATE_DRAINED : GATE_OPEN;
+}
+
+static const char *verb_done(enum wire_verb verb)
+{
+    return verb == WIRE_PAUSE ? "paused" : "drained";
+}
+
+/* The first pool of the request for which it is not so yet; NULL: it is so for all. *undone: it
+ * never will be, somebody has said otherwise. */
+static const struct broker_pool *unfinished(const struct request *request, uint32_t *leases,
+                                            bool *undone)
+{
+    const struct control *control = request->control;
+    const struct broker_pool *found = NULL;
+
+    *leases = 0;
+    *undone = false;
+    for (uint32_t i = 0; i < control->pool_count; i++) {
+        struct broker_pool *pool = &control->pools[i];
+
+        if (!(request->pools >> i & 1))
+            continue;
+        if (pool->gate != gate_of(request->verb)) {
+            *undone = true;
+            return pool;
+        }
+        if (gate_step(pool) > 0 && !found)
+            found = pool;
+        *leases += pool->owner.open;
+    }
+    return found;
+}
+
+/* True: the request was answered, and is gone. */
+static bool conclude(struct request *request)
+{
+    const struct broker_pool *pool;
+    int socket = request->socket;
+    uint32_t leases;
+    bool undone;
+
+    pool = unfinished(request, &leases, &undone);
+    if (undone)
+        answer(socket, -ECANCELED, 0, "pool %s: another command came in between",
+               pool->config->name);
+    else if (!pool)
+        answer(socket, 0, 0, "%s", verb_done(request->verb));
+    else if (clock_ms() >= request->deadline_ms)
+        answer(
+            socket, -ETIMEDOUT, leases,
+            "after %u ms %u leases are still out, the first of them of pool %s; it will be %s when "
+            "they are back. \"lendisctl resume\" takes that back, \"lendisctl kill\" revokes them",
+            request->timeout_ms, leases, pool->config->name, verb_done(request->verb));
+    else
+        return false;
+    request_free(request);
+    return true;
+}
+
+static void set_tick(struct control *control)
+{
+    if (!control->first)
+        return;
+    sd_event_source_set_time_relative(control->tick, TICK_US);
+    sd_event_source_set_enabled(control->tick, SD_EVENT_ONESHOT);
+}
+
+static int on_tick(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct control *control = context;
+    struct request *next;
+
+    (void)source;
+    (void)usec;
+    for (struct request *request = control->first; request; request = next) {
+        next = request->next;
+        conclude(request);
+    }
+    set_tick(control);
+    return 0;
+}
+
+/* ---- what can be asked ---- */
+
+static void begin_closing(struct request *request)
+{
+    struct control *control = request->control;
+
+    for (uint32_t i = 0; i < control->pool_count; i++)
+        if (request->pools >> i & 1) {
+            log_line(LOG_LEVEL_NOTICE, "pool %s: is being %s, says user %u",
+                     control->pools[i].config->name, verb_done(request->verb), request->uid);
+            gate_set(&control->pools[i], gate_of(request->verb));
+        }
+    if (!conclude(request))
+        set_tick(control);
+}
+
+static void resume(struct request *request)
+{
+    struct control *control = request->control;
+    int socket = request->socket;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < control->pool_count; i++)
+        if ((request->pools >> i & 1) && control->pools[i].gate != GATE_OPEN) {
+            log_line(LOG_LEVEL_NOTICE, "pool %s: lends again, says user %u",
+                     control->pools[i].config->name, request->uid);
+            gate_set(&control->pools[i], GATE_OPEN);
+            count++;
+        }
+    request_free(request);
+    answer(socket, 0, count, count ? "resumed" : "nothing was paused or drained");
+}
+
+/* The leases of process `pid`, or of all, in one pool. *known: the process is attached to it. */
+static uint32_t kill_in_pool(struct broker_pool *pool, uint32_t index, uint32_t pid, bool *known)
+{
+    const struct catalog *catalog = pool->site->catalog;
+    uint32_t count = 0;
+
+    if (pid == WIRE_ANY) {
+        *known = true;
+        return gate_kill(pool, index == WIRE_ANY ? GATE_ANY : index, GATE_ANY);
+    }
+    for (uint32_t i = 0; i < catalog->worker_max; i++)
+        if (shm_load32(&catalog->workers[i].pool) == 1 + pool->index &&
+            catalog->workers[i].pid == pid) {
+            *known = true;
+            count += gate_kill(pool, index == WIRE_ANY ? GATE_ANY : index, i);
+        }
+    return count;
+}
+
+static void kill_leases(struct request *request, const struct wire_control *asked)
+{
+    struct control *control = request->control;
+    int socket = request->socket;
+    uint32_t count = 0;
+    bool known = false;
+
+    for (uint32_t i = 0; i < control->pool_count; i++) {
+        struct broker_pool *pool = &control->pools[i];
+
+        if (!(request->pools >> i & 1))
+            continue;
+        if (asked->connection != WIRE_ANY && asked->connection >= pool->places) {
+            request_free(request);
+            answer(socket, -EINVAL, 0,
+                   "pool %s has connections 0 to %u, see lendisctl show connections",
+                   pool->config->name, pool->places - 1);
+            return;
+        }
+        count += kill_in_pool(pool, asked->connection, asked->pid, &known);
+    }
+    if (count > 0)
+        log_line(LOG_LEVEL_NOTICE, "%u leases are revoked, says user %u", count, request->uid);
+    request_free(request);
+    if (known)
+        answer(socket, 0, count, "%u lease%s revoked", count, count == 1 ? "" : "s");
+    else
+        answer(socket, -ESRCH, 0, "process %u is not attached; see lendisctl show workers",
+               asked->pid);
+}
+
+static void begin(struct request *request, const struct wire_control *asked)
+{
+    int socket = request->socket;
+
+    switch (asked->verb) {
+    case WIRE_PAUSE:
+    case WIRE_DRAIN:
+        begin_closing(request);
+        break;
+    case WIRE_RESUME:
+        resume(request);
+        break;
+    case WIRE_KILL:
+        kill_leases(request, asked);
+        break;
+    default:
+        request_free(request);
+        answer(socket, -ENOSYS, 0, "this broker does not know command %u: it is of another version",
+               asked->verb);
+        break;
+    }
+}
+
+/* ---- taking a request ---- */
+
+static bool is_text(const char *text, size_t size)
+{
+    return memchr(text, '\0', size) != NULL;
+}
+
+/* The pools that are named, as bits; 0: there is none of that name. */
+static uint64_t find_pools(const struct control *control, const char *name)
+{
+    uint64_t found = 0;
+
+    for (uint32_t i = 0; i < control->pool_count; i++)
+        if (name[0] == '\0' || strcmp(control->pools[i].config->name, name) == 0)
+            found |= UINT64_C(1) << i;
+    return found;
+}
+
+/* Results: 0; -errno, and the tool was told. */
+static int check(const struct control *control, int socket, const struct ucred *peer,
+                 const struct wire_control *asked)
+{
+    char names[200];
+
+    if (peer->uid != 0 && peer->uid != geteuid()) {
+        log_line(LOG_LEVEL_WARNING, "process %d of user %u may not control the broker",
+                 (int)peer->pid, peer->uid);
+        answer(socket, -EPERM, 0,
+               "user %u may not control this broker: only root and user %u, which it runs as, may",
+               peer->uid, geteuid());
+        return -EPERM;
+    }
+    if (!is_text(asked->pool, sizeof asked->pool) || !is_text(asked->key, sizeof asked->key) ||
+        !is_text(asked->value, sizeof asked->value) || asked->timeout_ms > TIMEOUT_MAX_MS) {
+        answer(socket, -EINVAL, 0, "the request is malformed");
+        return -EINVAL;
+    }
+    if (control->stopping || control->count >= CONTROL_REQUESTS) {
+        answer(socket, -EBUSY, 0,
+               control->stopping ? "the broker is stopping" : "too many commands are under way");
+        return -EBUSY;
+    }
+    if (find_pools(control, asked->pool) == 0) {
+        name_pools(control, names, sizeof names);
+        answer(socket, -ESRCH, 0, "no pool is called %s; there are: %s", asked->pool, names);
+        return -ESRCH;
+    }
+    return 0;
+}
+
+void control_take(void *context, int socket, const struct ucred *peer, const void *message,
+                  size_t size)
+{
+    struct control *control = context;
+    struct wire_control asked;
+    struct request *request;
+
+    if (!wire_is(message, size, WIRE_CONTROL, sizeof asked)) {
+        close(socket);
+        return;
+    }
+    memcpy(&asked, message, sizeof asked);
+    if (check(control, socket, peer, &asked) != 0)
+        return;
+    request = calloc(1, sizeof *request);
+    if (!request ||
+        sd_event_add_io(control->event, &request->hangup, socket, 0, on_hangup, request) < 0) {
+        free(request);
+        answer(socket, -ENOMEM, 0, "%s", strerror(ENOMEM));
+        return;
+    }
+    request->control = control;
+    request->verb = (enum wire_verb)asked.verb;
+    request->pools = find_pools(control, asked.pool);
+    request->timeout_ms = asked.timeout_ms;
+    request->deadline_ms = clock_ms() + asked.timeout_ms;
+    request->socket = socket;
+    request->uid = peer->uid;
+    request->next = control->first;
+    control->first = request;
+    control->count++;
+    begin(request, &asked);
+}
+
+/* ---- all of it ---- */
+
+int control_init(struct control *control, sd_event *event, struct broker_pool *pools,
+                 uint32_t pool_count)
+{
+    int result;
+
+    *control = (struct control){.event = event, .pools = pools, .pool_count = pool_count};
+    result = sd_event_add_time(event, &control->tick, CLOCK_MONOTONIC, 0, 1000, on_tick, control);
+    if (result >= 0)
+        result = sd_event_source_set_enabled(control->tick, SD_EVENT_OFF);
+    return result < 0 ? result : 0;
+}
+
+void control_stop(struct control *control)
+{
+    control->stopping = true;
+    while (control->first) {
+        int socket = control->first->socket;
+
+        request_free(control->first);
+        answer(socket, -ECANCELED, 0, "the broker is stopping");
+    }
+}
+
+void control_free(struct control *control)
+{
+    control_stop(control);
+    control->tick = sd_event_source_disable_unref(control->tick);
+}

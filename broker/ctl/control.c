@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* Asking the broker to do something: see control.h. */
+#include "broker/ctl/control.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+#include "broker/ctl/table.h"
+
+/* The broker keeps the limit; one that does not answer at all is given up this much later. */
+#define GRACE_MS 5000
+
+static const struct control_command commands[] = {
+    {"pause", "[POOL]", "lend no more, wait until all leases are back; who comes waits", WIRE_PAUSE,
+     0, 1},
+    {"resume", "[POOL]", "lend again, after pause or drain", WIRE_RESUME, 0, 1},
+    {"drain", "[POOL]", "like pause, but who comes is told that the pool is switched off",
+     WIRE_DRAIN, 0, 1},
+    {"kill", "[POOL]", "revoke leases now: --connection N of a pool, --worker PID, or a whole pool",
+     WIRE_KILL, 0, 1},
+};
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+const struct control_command *control_find(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+void control_print_help(FILE *out)
+{
+    for (size_t i = 0; i < COMMANDS; i++) {
+        char words[32];
+
+        snprintf(words, sizeof words, "%s %s", commands[i].name, commands[i].arguments);
+        fprintf(out, "  %-18s %s\n", words, commands[i].help);
+    }
+}
+
+void control_print_names(FILE *out)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(out, "%s\n", commands[i].name);
+}
+
+int control_parse_limit(const char *text, uint32_t *ms)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = {{"", 1000}, {"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}};
+    unsigned long long number;
+    char *end;
+
+    if (*text < '0' || *text > '9')
+        return -EINVAL;
+    errno = 0;
+    number = strtoull(text, &end, 10);
+    if (errno || number > 86400000)
+        return -EINVAL;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(end, units[i].name) == 0 && number * units[i].ms <= 86400000) {
+            *ms = (uint32_t)(number * units[i].ms);
+            return 0;
+        }
+    return -EINVAL;
+}
+
+static int fail(const char *what, int error)
+{
+    fprintf(stderr, "lendisctl: %s: %s\n", what, strerror(error));
+    return EXIT_FAILURE;
+}
+
+static int misuse(const struct control_command *command, const char *what)
+{
+    fprintf(stderr, "lendisctl: %s: %s\nTry 'lendisctl --help'.\n", command->name, what);
+    return EX_USAGE;
+}
+
+/* Results: 0 and *fd; the exit status, and it was said why. */
+static int connect_to(const char *path, int *fd)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof address.sun_path)
+        return fail(path, ENAMETOOLONG);
+    strcpy(address.sun_path, path);
+    *fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*fd < 0)
+        return fail("socket", errno);
+    /* EAGAIN: its backlog is full, so it does not accept. */
+    if (connect(*fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        int error = errno;
+
+        close(*fd);
+        return fail(path, error);
+    }
+    return 0;
+}
+
+/* Results: 0; the exit status, and it was said why. */
+static int make_request(const struct control_command *command, int count, char **words,
+                        const struct control_options *options, struct wire_control *request)
+{
+    *request = (struct wire_control){
+        .verb = command->verb,
+        .timeout_ms = options->timeout_ms,
+        .connection = options->connection,
+        .pid = options->pid,
+    };
+    wire_header(&request->header, WIRE_CONTROL, sizeof *request);
+    if (count < command->least || count > command->most)
+        return misuse(command, count > command->most ? "too many words" : "too few words");
+    if (command->verb != WIRE_KILL && (options->connection != WIRE_ANY || options->pid != WIRE_ANY))
+        return misuse(command, "--connection and --worker are for kill");
+    if (command->verb == WIRE_KILL && count == 0 &&
+        (options->pid == WIRE_ANY || options->connection != WIRE_ANY))
+        return misuse(command, "whose leases? name a pool, or a process by --worker");
+    if (count > 0 && (words[0][0] == '\0' || strlen(words[0]) >= sizeof request->pool))
+        return misuse(command, "that is no pool's name");
+    if (count > 0)
+        strcpy(request->pool, words[0]);
+    return 0;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
+static void say(FILE *out, const char *text, size_t size)
+{
+    char clean[sizeof((struct wire_outcome *)0)->text + 1];
+
+    text_clean(clean, text, size);
+    if (clean[0])
+        fprintf(out, "%s%s\n", out == stderr ? "lendisctl: " : "", clean);
+}
+
+/* Prints the broker's answers. Returns the exit status. */
+static int follow(int fd, uint32_t timeout_ms)
+{
+    int64_t until_ms = now_ms() + timeout_ms + GRACE_MS;
+    _Alignas(8) char message[WIRE_MAX + 1];
+
+    for (;;) {
+        const struct wire_notice *notice = (const void *)message;
+        const struct wire_outcome *outcome = (const void *)message;
+        int64_t left_ms = until_ms - now_ms();
+        int got = wire_receive(fd, message, sizeof message, NULL, left_ms > 0 ? (int)left_ms : 0);
+
+        if (got == -ETIMEDOUT || got == -EAGAIN) {
+            fputs("lendisctl: the broker does not answer\n", stderr);
+            return EXIT_LIMIT;
+        }
+        if (got == 0 || got == -ECONNRESET) {
+            fputs("lendisctl: the broker hung up without an answer; is it of another version?\n",
+                  stderr);
+            return EXIT_FAILURE;
+        }
+        if (got < 0)
+            return fail("the broker's answer", -got);
+        if (wire_is(message, (size_t)got, WIRE_NOTICE, sizeof *notice)) {
+            say(stderr, notice->text, sizeof notice->text);
+            continue;
+        }
+        if (!wire_is(message, (size_t)got, WIRE_OUTCOME, sizeof *outcome))
+            return fail("the broker's answer", EPROTO);
+        say(outcome->result == 0 ? stdout : stderr, outcome->text, sizeof outcome->text);
+        return outcome->result == 0            ? EXIT_SUCCESS
+               : outcome->result == -ETIMEDOUT ? EXIT_LIMIT
+                                               : EXIT_FAILURE;
+    }
+}
+
+int control_run(const struct control_command *command, int count, char **words,
+                const struct control_options *options)
+{
+    struct wire_control request;
+    int fd, result;
+
+    result = make_request(command, count, words, options, &request);
+    if (result == 0)
+        result = connect_to(options->socket_path, &fd);
+    if (result != 0)
+        return result;
+    result = wire_send(fd, &request, -1);
+    result = result == 0 ? follow(fd, options->timeout_ms) : fail("cannot ask the broker", -result);
+    close(fd);
+    return result;
+}

@@ -1,0 +1,65 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The completions know every command and option of lendisctl and no other: what bash offers is asked of bash, what zsh
+# offers is read in its file, for zsh is not everywhere.
+#
+# Environment: LENDIS_BUILD, the folder of the programs (build).
+set -eu
+
+cd "$(dirname "$0")/../.."
+build=$(realpath "${LENDIS_BUILD:-build}")
+work=$(mktemp -d "${TMPDIR:-/tmp}/lendis-completion.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+PATH=$build:$PATH
+problems=0
+
+# expect WHAT FILE FILE: the same lines, in whatever order.
+expect()
+{
+    sort -u "$2" >"$work/a"
+    sort -u "$3" >"$work/b"
+    [ -s "$work/a" ] || { echo "completion.sh: $1: nothing is expected" >&2; problems=1; }
+    diff "$work/a" "$work/b" >&2 || { echo "completion.sh: $1 (< lendisctl, > completion)" >&2; problems=1; }
+}
+
+# shellcheck source=/dev/null
+. deploy/completion/lendisctl.bash
+
+# offers WORD...: what bash offers for the last one.
+offers()
+{
+    COMP_WORDS=(lendisctl "$@")
+    COMP_CWORD=$#
+    _lendisctl
+    printf '%s\n' "${COMPREPLY[@]}"
+}
+
+lendisctl --list-commands >"$work/commands"
+awk '{ print $1 }' "$work/commands" >"$work/first"
+awk '$1 == "show" { print $2 }' "$work/commands" >"$work/shown"
+lendisctl --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
+
+offers "" >"$work/bash"
+expect "bash: commands" "$work/first" "$work/bash"
+offers show "" >"$work/bash"
+expect "bash: what can be shown" "$work/shown" "$work/bash"
+offers --socket /nowhere show "" >"$work/bash"
+expect "bash: what can be shown, behind an option" "$work/shown" "$work/bash"
+offers -- >"$work/bash"
+expect "bash: options" "$work/options" "$work/bash"
+
+awk '/^    commands=/ { on = 1 } /^    \)/ { on = 0 } on' deploy/completion/_lendisctl |
+    sed -n "s/^ *'\([a-z]*\):.*/\1/p" >"$work/zsh"
+expect "zsh: commands" "$work/first" "$work/zsh"
+awk '/^    shown=/ { on = 1 } /^    \)/ { on = 0 } on' deploy/completion/_lendisctl |
+    sed -n "s/^ *'\([a-z]*\):.*/\1/p" >"$work/zsh"
+expect "zsh: what can be shown" "$work/shown" "$work/zsh"
+awk '/_arguments/ { on = 1 } on' deploy/completion/_lendisctl | grep -oE '\-\-[a-z-]+' | sort -u >"$work/zsh"
+expect "zsh: options" "$work/options" "$work/zsh"
+if command -v zsh >/dev/null; then
+    zsh -n deploy/completion/_lendisctl
+fi
+
+[ "$problems" -eq 0 ] || exit 1
+echo "completion.sh: completions and lendisctl agree"

@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What an operator does to a running broker with lendisctl(1), under the load of many workers: no
+ * command may fail or be lost for it, unless taking leases away is what was asked for.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "lendis/wire.h"
+#include "tests/support/site.h"
+
+#define WORKERS    60
+#define LIMIT_MS   40000
+#define EXIT_LIMIT 2
+#define OUTPUT     4096
+
+static struct site site;
+static char output[OUTPUT];
+
+static int end(void **state)
+{
+    (void)state;
+    site_end(&site);
+    return 0;
+}
+
+/* Two pools, "app" and "other", on one Redis. */
+static void start(const char *more)
+{
+    redis_start(&site.redis);
+    lendisd_start(&site.broker,
+                  "log_level = info\nmax_workers = 256\n[pool app]\nredis = %s\nsize = 6\n"
+                  "min_idle = 2\nwait_timeout = 30s\ncommand_timeout = 30s\n%s\n"
+                  "[pool other]\nredis = %s\nsize = 2\nmin_idle = 0\n",
+                  site.redis.unix_url, more, site.redis.unix_url);
+    segment_observe(&site.observer, site.broker.socket_path, "app");
+}
+
+/* Runs lendisctl with these words, NULL at their end. Returns its exit status. */
+static int control(const char *word, ...)
+{
+    const char *argv[16] = {built_program("lendisctl"), "--socket", site.broker.socket_path};
+    size_t count = 3;
+    va_list words;
+
+    va_start(words, word);
+    for (; word && count < 15; word = va_arg(words, const char *))
+        argv[count++] = word;
+    va_end(words);
+    return program_run(argv, output, sizeof output, LIMIT_MS);
+}
+
+#define expect_control(expected, ...)                                                              \
+    do {                                                                                           \
+        int control_status = control(__VA_ARGS__, NULL);                                           \
+        if (control_status != (expected))                                                          \
+            fail_msg("exit status %d: %s", control_status, output);                                \
+    } while (0)
+
+static void expect_said(const char *text)
+{
+    if (!strstr(output, text))
+        fail_msg("\"%s\" is not in: %s", text, output);
+}
+
+/* ---- load ---- */
+
+/* Commands, and every fifth turn a lease with two commands on it. */
+static int work(struct crew *crew, unsigned number)
+{
+    struct tally *tally = crew_result(crew, number);
+    struct lendis_pool *pool = pool_attach(&site.broker, "app");
+
+    crew_ready(crew);
+    for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
+        struct lendis_lease *lease;
+        redisReply *reply;
+        int result;
+
+        talk(pool, tally, number, turn);
+        if (turn % 5 != 0)
+            continue;
+        result = lendis_acquire(pool, -1, &lease);
+        if (result != 0) {
+            atomic_fetch_add(&tally->other, 1);
+            atomic_store(&tally->other_last, result);
+            continue;
+        }
+        for (int i = 0; i < 2; i++) {
+            reply = lendis_lease_command(lease, "ECHO %u:%lu", number, turn);
+            if (!reply || reply->type != REDIS_REPLY_STRING)
+                atomic_fetch_add(&tally->wrong, 1);
+            freeReplyObject(reply);
+        }
+        if (lendis_release(lease) != 0)
+            atomic_fetch_add(&tally->wrong, 1);
+    }
+    lendis_detach(pool);
+    return 0;
+}
+
+static void start_load(void)
+{
+    crew_start(&site.crew, WORKERS, sizeof(struct tally), work, NULL);
+    crew_go(&site.crew);
+}
+
+static unsigned long work_done(void)
+{
+    struct tally sum;
+
+    tally_crew(&site.crew, &sum);
+    return atomic_load(&sum.good);
+}
+
+/* The workers go on: each has done some commands, on average. */
+static void expect_progress(void)
+{
+    unsigned long before = work_done();
+
+    assert_true(eventually(work_done() > before + 20 * WORKERS, 20000));
+}
+
+static void end_load(const char *title)
+{
+    struct tally sum;
+
+    crew_stop(&site.crew);
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&site.crew), 0);
+    tally_crew(&site.crew, &sum);
+    tally_print(title, &sum);
+    assert_int_equal(tally_failed(&sum), 0);
+    assert_int_equal(atomic_load(&sum.wrong), 0);
+    assert_int_equal(atomic_load(&sum.missing), 0);
+    assert_true(atomic_load(&sum.good) > WORKERS);
+}
+
+/* ---- pause and resume ---- */
+
+static uint32_t gate(void)
+{
+    struct catalog_pool pool;
+
+    observe_pool(&site.observer, &pool);
+    return atomic_load(&pool.gate);
+}
+
+static unsigned opened(void)
+{
+    struct word_count count;
+
+    assert_true(observe_words(&site.observer, &count));
+    return count.opened;
+}
+
+static void a_pause_under_load_loses_nothing(void **state)
+{
+    (void)state;
+    start("");
+    start_load();
+    for (int round = 0; round < 5; round++) {
+        unsigned long done;
+
+        expect_progress();
+        expect_control(0, "pause", "app");
+        /* Nobody is on the way to Redis, and nobody goes there. */
+        assert_int_equal(opened(), 0);
+        assert_int_equal(gate(), GATE_PAUSED);
+        assert_int_equal(redis_info(&site.redis, "connected_clients"), 0);
+        done = work_done();
+        sleep_us(50000);
+        /* What had its reply when the pause began is counted by its worker a little later. */
+        assert_true(work_done() <= done + WORKERS);
+        assert_int_equal(opened(), 0);
+        assert_int_equal(redis_info(&site.redis, "connected_clients"), 0);
+        expect_control(0, "resume", "app");
+        assert_int_equal(gate(), GATE_OPEN);
+    }
+    expect_progress();
+    end_load("pause");
+}
+
+static void redis_restarts_during_a_pause(void **state)
+{
+    (void)state;
+    start("");
+    start_load();
+    expect_progress();
+    expect_control(0, "pause");
+    expect_control(0, "show", "pools");
+    expect_said("paused");
+    /* What the workers stored must be there when they read it. */
+    freeReplyObject(redis_do(&site.redis, "SAVE"));
+    redis_stop(&site.redis);
+    redis_start(&site.redis);
+    expect_control(0, "resume");
+    expect_progress();
+    end_load("restart during a pause");
+}
+
+static void who_waits_for_too_long_gets_a_timeout(void **state)
+{
+    struct lendis_pool *pool;
+    struct lendis_lease *lease;
+    int64_t before_ms;
+
+    (void)state;
+    start("");
+    pool = pool_attach(&site.broker, "app");
+    expect_control(0, "pause", "app");
+    before_ms = now_ms();
+    assert_int_equal(lendis_acquire(pool, 300, &lease), LENDIS_E_TIMEOUT);
+    assert_true(now_ms() - before_ms >= 300);
+    assert_int_equal(lendis_acquire(pool, 0, &lease), LENDIS_E_BUSY);
+    expect_control(0, "resume", "app");
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    assert_int_equal(lendis_release(lease), 0);
+    lendis_detach(pool);
+}
+
+static void *wait_for_lease(void *context)
+{
+    struct lendis_lease *lease;
+    intptr_t result = lendis_acquire(context, 20000, &lease);
+
+    if (result == 0)
+        result = lendis_release(lease);
+    return (void *)result;
+}
+
+static void *wait_for_reply(void *context)
+{
+    redisReply *reply = lendis_command(context, "PING");
+    intptr_t result = reply ? 0 : lendis_pool_error(context, NULL);
+
+    freeReplyObject(reply);
+    return (void *)result;
+}
+
+static unsigned waiting(void)
+{
+    struct word_count count;
+
+    assert_true(observe_words(&site.observer, &count));
+    return count.waiting;
+}
+
+static void a_held_lease_keeps_a_pause_waiting(void **state)
+{
+    struct lendis_lease *lease;
+    struct lendis_pool *pool;
+    pthread_t threads[2];
+    redisReply *reply;
+    int64_t before_ms;
+    void *result;
+
+    (void)state;
+    start("");
+    pool = pool_attach(&site.broker, "app");
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    before_ms = now_ms();
+    expect_control(EXIT_LIMIT, "pause", "app", "--timeout", "200ms");
+    assert_true(now_ms() - before_ms >= 200);
+    expect_said("1 lease");
+    expect_control(0, "show", "pools");
+    expect_said("pausing");
+    assert_int_equal(pthread_create(&threads[0], NULL, wait_for_lease, pool), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, wait_for_reply, pool), 0);
+    assert_true(eventually(waiting() == 2, 5000));
+    /* Who has a lease goes on with it. */
+    reply = lendis_lease_command(lease, "PING");
+    assert_non_null(reply);
+    freeReplyObject(reply);
+    assert_int_equal(opened(), 1);
+    assert_int_equal(lendis_release(lease), 0);
+    assert_true(eventually(opened() == 0, 2000));
+    expect_control(0, "pause", "app");
+    assert_int_equal(waiting(), 2);
+    expect_control(0, "resume", "app");
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], &result);
+        assert_int_equal((intptr_t)result, 0);
+    }
+    expect_control(0, "resume");
+    expect_said("nothing was paused");
+    lendis_detach(pool);
+}
+
+static void one_pool_is_paused_the_other_lends(void **state)
+{
+    struct lendis_pool *app, *other;
+    struct lendis_lease *lease;
+
+    (void)state;
+    start("");
+    app = pool_attach(&site.broker, "app");
+    other = pool_attach(&site.broker, "other");
+    expect_control(0, "pause", "app");
+    assert_int_equal(lendis_acquire(app, 100, &lease), LENDIS_E_TIMEOUT);
+    assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
+    assert_int_equal(lendis_release(lease), 0);
+    expect_control(0, "pause");
+    assert_int_equal(lendis_acquire(other, 100, &lease), LENDIS_E_TIMEOUT);
+    expect_control(0, "resume", "other");
+    assert_int_equal(lendis_acquire(app, 100, &lease), LENDIS_E_TIMEOUT);
+    assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
+    assert_int_equal(lendis_release(lease), 0);
+    lendis_detach(app);
+    lendis_detach(other);
+}
+
+/* ---- drain ---- */
+
+static void a_drained_pool_is_switched_off(void **state)
+{
+    struct lendis_lease *lease, *second;
+    struct lendis_pool *pool;
+    pthread_t threads[2];
+    redisReply *reply;
+    void *result;
+
+    (void)state;
+    start("");
+    pool = pool_attach(&site.broker, "app");
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    expect_control(0, "pause", "other");
+    expect_control(EXIT_LIMIT, "pause", "app", "-t", "0");
+    assert_int_equal(pthread_create(&threads[0], NULL, wait_for_lease, pool), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, wait_for_reply, pool), 0);
+    assert_true(eventually(waiting() == 2, 5000));
+    expect_control(EXIT_LIMIT, "drain", "app", "-t", "100ms");
+    /* Who waited is told, and who comes. */
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], &result);
+        assert_int_equal((intptr_t)result, LENDIS_E_DISABLED);
+    }
+    assert_int_equal(lendis_acquire(pool, 5000, &second), LENDIS_E_DISABLED);
+    assert_int_equal(lendis_acquire(pool, 0, &second), LENDIS_E_DISABLED);
+    assert_null(lendis_command(pool, "PING"));
+    assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_DISABLED);
+    expect_control(0, "show", "pools");
+    expect_said("draining");
+    reply = lendis_lease_command(lease, "PING");
+    assert_non_null(reply);
+    freeReplyObject(reply);
+    assert_int_equal(lendis_release(lease), 0);
+    expect_control(0, "drain", "app");
+    expect_control(0, "show", "pools");
+    expect_said("drained");
+    expect_control(0, "resume", "app");
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    assert_int_equal(lendis_release(lease), 0);
+    lendis_detach(pool);
+}
+
+/* ---- kill ---- */
+
+static int hold(struct crew *crew, unsigned number)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "app");
+    struct lendis_lease *lease;
+    int *result = crew_result(crew, number);
+
+    if (lendis_acquire(pool, 10000, &lease) != 0)
+        return 1;
+    crew_ready(crew);
+    while (!crew_stopping(crew))
+        sleep_us(1000);
+    *result = lendis_release(lease);
+    lendis_detach(pool);
+    return 0;
+}
+
+static int result_of(unsigned number)
+{
+    return *(int *)crew_result(&site.crew, number);
+}
+
+static uint64_t killed(void)
+{
+    struct catalog_pool pool;
+
+    observe_pool(&site.observer, &pool);
+    return atomic_load(&pool.revoked[REVOKE_killed]);
+}
+
+static void leases_are_revoked(void **state)
+{
+    char pid[16], index[16];
+    unsigned of_first = 0;
+
+    (void)state;
+    start("");
+    crew_start(&site.crew, 4, sizeof(int), hold, NULL);
+    crew_go(&site.crew);
+    assert_int_equal(words_in(&site.observer, WORD_LEASED), 4);
+    snprintf(pid, sizeof pid, "%d", (int)site.crew.pids[1]);
+    expect_control(0, "kill", "--worker", pid);
+    expect_said("1 lease revoked");
+    assert_int_equal(words_in(&site.observer, WORD_LEASED), 3);
+    expect_control(0, "kill", "app", "--worker", pid);
+    expect_said("0 leases revoked");
+    for (uint32_t i = 0; i < site.observer.segment.connection_max; i++) {
+        uint64_t word = atomic_load(&site.observer.segment.connections[i].word);
+
+        if (word_state(word) == WORD_LEASED &&
+            (int)word_owner(word) == worker_of(&site.observer, site.crew.pids[0]))
+            of_first = i;
+    }
+    snprintf(index, sizeof index, "%u", of_first);
+    expect_control(0, "kill", "app", "--connection", index);
+    expect_said("1 lease revoked");
+    assert_int_equal(words_in(&site.observer, WORD_LEASED), 2);
+    expect_control(0, "kill", "app");
+    expect_said("2 leases revoked");
+    assert_int_equal(words_in(&site.observer, WORD_LEASED), 0);
+    assert_int_equal(killed(), 4);
+    crew_stop(&site.crew);
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&site.crew), 0);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(result_of(i), LENDIS_E_REVOKED);
+    assert_true(pool_fills(&site.observer, 2, 10000));
+}
+
+static void what_is_to_be_killed_must_be_said(void **state)
+{
+    (void)state;
+    start("");
+    expect_control(64, "kill");
+    expect_control(64, "kill", "--connection", "1");
+    expect_control(64, "pause", "--connection", "1");
+    expect_control(64, "kill", "app", "--connection", "x");
+    expect_control(1, "kill", "app", "--connection", "1000");
+    expect_said("has connections 0 to");
+    expect_control(1, "kill", "--worker", "1");
+    expect_said("not attached");
+}
+
+/* ---- a tool of our own ---- */
+
+static void send_control(int fd, const struct wire_control *request)
+{
+    assert_int_equal(wire_send(fd, request, -1), 0);
+}
+
+static struct wire_control make_request(enum wire_verb verb, const char *pool, uint32_t timeout_ms)
+{
+    struct wire_control request = {
+        .verb = verb, .timeout_ms = timeout_ms, .connection = WIRE_ANY, .pid = WIRE_ANY};
+
+    wire_header(&request.header, WIRE_CONTROL, sizeof request);
+    snprintf(request.pool, sizeof request.pool, "%s", pool);
+    return request;
+}
+
+static int outcome_of(int fd, int limit_ms)
+{
+    struct wire_outcome outcome;
+    int got = wire_receive(fd, &outcome, sizeof outcome, NULL, limit_ms);
+
+    if (!wire_is(&outcome, got > 0 ? (size_t)got : 0, WIRE_OUTCOME, sizeof outcome))
+        fail_msg("no outcome: %d", got);
+    return outcome.result;
+}
+
+/* ---- wrong commands, wrong users ---- */
+
+static void an_unknown_pool_brings_the_names_of_those_there_are(void **state)
+{
+    static const char *const commands[] = {"pause", "resume", "drain", "kill"};
+
+    (void)state;
+    start("");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        expect_control(1, commands[i], "apps");
+        expect_said("no pool is called apps; there are: app, other");
+        expect_control(64, commands[i], "app", "other", "more", "evenmore");
+    }
+    expect_control(64, "pauze");
+    expect_control(64, "pause", "app", "--timeout", "soon");
+}
+
+static void nobody_else_may(void **state)
+{
+    struct wire_control request;
+    int status;
+    pid_t pid;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    start("");
+    scratch_share();
+    assert_int_equal(chmod(site.broker.socket_path, 0666), 0);
+    request = make_request(WIRE_PAUSE, "app", 1000);
+    pid = fork();
+    if (pid == 0) {
+        struct wire_outcome outcome = {.result = 0};
+        int fd;
+
+        if (setgid(65534) < 0 || setuid(65534) < 0)
+            _exit(99);
+        fd = lendisd_connect(site.broker.socket_path);
+        if (fd < 0 || wire_send(fd, &request, -1) != 0 ||
+            wire_receive(fd, &outcome, sizeof outcome, NULL, 5000) != sizeof outcome)
+            _exit(98);
+        _exit(outcome.result == -EPERM && strstr(outcome.text, "only root and user 0") ? 0 : 97);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(gate(), GATE_OPEN);
+    assert_true(lendisd_logged(&site.broker, "user 65534 may not control"));
+}
+
+/* ---- tools that do not behave ---- */
+
+/* Those that leave, those that are too many, and the broker's end: nobody is left without an
+ * answer. */
+static void many_requests_at_once(void **state)
+{
+    struct wire_control request = make_request(WIRE_PAUSE, "app", 60000);
+    struct lendis_lease *lease;
+    struct lendis_pool *pool;
+    int fds[17];
+
+    (void)state;
+    start("");
+    pool = pool_attach(&site.broker, "app");
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    for (int i = 0; i < 17; i++) {
+        fds[i] = lendisd_connect(site.broker.socket_path);
+        assert_true(fds[i] >= 0);
+        send_control(fds[i], &request);
+    }
+    assert_int_equal(outcome_of(fds[16], 5000), -EBUSY);
+    close(fds[16]);
+    for (int i = 8; i < 16; i++)
+        close(fds[i]);
+    /* It is not taken back because they went. */
+    assert_int_equal(gate(), GATE_PAUSED);
+    fds[8] = lendisd_connect(site.broker.socket_path);
+    request = make_request(WIRE_DRAIN, "app", 60000);
+    send_control(fds[8], &request);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(outcome_of(fds[i], 5000), -ECANCELED);
+        close(fds[i]);
+    }
+    kill(site.broker.pid, SIGTERM);
+    assert_int_equal(outcome_of(fds[8], 5000), -ECANCELED);
+    close(fds[8]);
+    lendis_release(lease);
+    assert_int_equal(lendisd_stop(&site.broker), 0);
+    lendis_detach(pool);
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(test) cmocka_unit_test_teardown(test, end)
+    const struct CMUnitTest tests[] = {
+        TEST(a_pause_under_load_loses_nothing),
+        TEST(redis_restarts_during_a_pause),
+        TEST(who_waits_for_too_long_gets_a_timeout),
+        TEST(a_held_lease_keeps_a_pause_waiting),
+        TEST(one_pool_is_paused_the_other_lends),
+        TEST(a_drained_pool_is_switched_off),
+        TEST(leases_are_revoked),
+        TEST(what_is_to_be_killed_must_be_said),
+        TEST(an_unknown_pool_brings_the_names_of_those_there_are),
+        TEST(nobody_else_may),
+        TEST(many_requests_at_once),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern of test names */
+    return cmocka_run_group_tests_name("operation", tests, NULL, NULL);
+}
