@@ -65,11 +65,16 @@ CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c exec.c comb
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c reset.c connection.c demand.c \
 	upkeep.c hygiene.c bells.c pool.c gate.c worker.c control.c \
 	broker.c)
-CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c table.c)
+CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c table.c show_statistics.c)
+# Used by both.
+STATISTICS_SOURCES := broker/statistics.c
+BROKER_SOURCES += $(STATISTICS_SOURCES)
+CTL_SOURCES += $(STATISTICS_SOURCES)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
 SYSTEM_TESTS := lending async commands hygiene broker redis_failures hostile limits lendisctl upkeep operation
+UNIT_TESTS += statistics
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))

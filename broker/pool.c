@@ -747,6 +747,7 @@ static void renew(struct broker_pool *pool)
     }
     for (uint32_t i = 0; i < CHUNKS; i++)
         shm_store32(&segment->chunk_owners[i].slot, 0);
+    memset(segment->shards, 0, sizeof *segment->shards * HISTOGRAM_SHARDS);
     for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_OPEN)
             connection_close(&pool->connections[i], CLOSE_spoiled);

@@ -179,7 +179,7 @@ static struct attachment *leave_slot(struct lendis_wait *wait, int result)
 
     waiter_end_polling(&wait->waiter);
     slot_release(attachment, wait->waiter.slot);
-    lease_count_wait(attachment, wait->start_ns, result);
+    lease_count_wait(attachment, HISTOGRAM_wait, wait->start_ns, result);
     unwatch_bells(wait);
     wait->attachment = NULL;
     return attachment;
@@ -232,6 +232,7 @@ static int queue_up(struct lendis_wait *wait, struct attachment *attachment)
         return result;
     if (!slot_claim(attachment, &slot))
         return LENDIS_E_BUSY;
+    slot_since(attachment, slot, wait->start_ns);
     result = watch_bell(wait, attachment, slot);
     if (result == 0)
         result = waiter_join_polling(&wait->waiter, &attachment->segment, attachment->worker, slot);

@@ -39,7 +39,10 @@ struct lendis_lease {
     _Atomic bool held;
     bool
         owns_fd; /* revoked, and the cache has gone on to a new generation; under the pool's lock */
-    bool rested; /* the connection was not in use for a while: look at it before the first use */
+    bool used;   /* something was sent on it, or the caller could have */
+    bool timed;  /* by the precise clock: it stands for LEASE_SAMPLE leases */
+    int64_t began_ns;
+    bool rested;    /* the connection was not in use for a while: look at it before the first use */
     bool exclusive; /* for the caller alone, not for handed-over commands */
     bool exposed;   /* the caller got hold of the descriptor or a context */
     bool bare;      /* of the descriptor itself */
@@ -88,6 +91,7 @@ struct local {
     pthread_mutex_t lock;      /* guards attaching, fetching, and what is said to be under it */
     _Atomic uint32_t last_index;
     _Atomic bool own_slot_busy;
+    _Atomic uint32_t sample;               /* which leases are timed, see lease_time() */
     _Atomic int64_t retry_ns;              /* no attempt to attach again before this */
     uint32_t failures;                     /* attempts that failed in a row; under lock */
     int last_failure;                      /* why; under lock */
@@ -201,7 +205,15 @@ static inline bool attachment_is_orphan(const struct attachment *attachment)
 static inline void attachment_count(const struct attachment *attachment, enum counter counter,
                                     uint64_t amount)
 {
-    shm_add_relaxed(&attachment->segment.workers[attachment->worker].counters[counter], amount);
+    shm_count(&attachment->segment.workers[attachment->worker].counters[counter], amount);
+}
+
+static inline void attachment_measure(const struct attachment *attachment, enum histogram_name name,
+                                      uint64_t value, uint64_t weight)
+{
+    uint32_t shard = attachment->worker % HISTOGRAM_SHARDS;
+
+    shared_histogram_add(&attachment->segment.shards[shard].histograms[name], value, weight);
 }
 
 /* ---- async.c ---- */

@@ -626,6 +626,7 @@ static bool begin_batch(struct combiner *combiner)
         return false;
     }
     attachment_count(combiner->attachment, COUNTER_batches, 1);
+    attachment_measure(combiner->attachment, HISTOGRAM_batch, combiner->count, 1);
     if (combiner->answered || combiner->count > 1)
         attachment_count(combiner->attachment, COUNTER_handed,
                          combiner->count - (combiner->answered ? 0 : 1));
@@ -650,6 +651,7 @@ static bool serve(struct combiner *combiner, int rounds)
 static void combiner_init(struct combiner *combiner, struct lendis_lease *lease,
                           const struct call *call)
 {
+    lease->used = true;
     combiner->lease = lease;
     combiner->attachment = lease->attachment;
     combiner->segment = &lease->attachment->segment;

@@ -248,6 +248,7 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
     buffer = buffer_take(local);
     if (!buffer)
         return -ENOMEM;
+    lease->used = true;
     attachment_count(lease->attachment, COUNTER_commands, call->replies);
     /* A subscriber may be sent something at any time; nobody else has this connection after it. */
     if (!session_is_strange(&lease->session) && !exec_is_silent(lease->fd)) {

@@ -286,6 +286,7 @@ int hand_over(struct attachment *attachment, const struct call *call, int64_t wa
     if (!slot_claim(attachment, &errand.slot))
         return LENDIS_E_BUSY;
     errand.shared = &attachment->segment.slots[errand.slot];
+    slot_since(attachment, errand.slot, start_ns);
     if (!post(&errand)) {
         slot_release(attachment, errand.slot);
         return HAND_OVER_NOT;
@@ -302,6 +303,6 @@ int hand_over(struct attachment *attachment, const struct call *call, int64_t wa
         waiter_finish(&errand.waiter);
         slot_release(attachment, errand.slot);
     }
-    lease_count_wait(attachment, start_ns, result);
+    lease_count_wait(attachment, HISTOGRAM_command, start_ns, result);
     return result;
 }

@@ -20,7 +20,7 @@ void lease_expose(struct lendis_lease *lease)
         return;
     setsockopt(lease->fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof none);
     lease->cookie = socket_cookie(lease->fd);
-    lease->exposed = true;
+    lease->exposed = lease->used = true;
 }
 
 bool lease_conceal(struct lendis_lease *lease)

@@ -165,10 +165,14 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
     }
 }
 
-void lease_count_wait(const struct attachment *attachment, int64_t start_ns, int result)
+void lease_count_wait(const struct attachment *attachment, enum histogram_name name,
+                      int64_t start_ns, int result)
 {
+    uint64_t waited_ns = (uint64_t)(clock_now_ns() - start_ns);
+
     attachment_count(attachment, COUNTER_waits, 1);
-    attachment_count(attachment, COUNTER_wait_ns, (uint64_t)(clock_now_ns() - start_ns));
+    attachment_count(attachment, COUNTER_wait_ns, waited_ns);
+    attachment_measure(attachment, name, waited_ns, 1);
     if (result == LENDIS_E_TIMEOUT || result == LENDIS_E_DOWN)
         attachment_count(attachment, COUNTER_timeouts, 1);
 }
@@ -182,10 +186,49 @@ static int wait_for(struct attachment *attachment, int64_t deadline_ns, uint32_t
 
     if (!slot_claim(attachment, &slot))
         return LENDIS_E_BUSY;
+    slot_since(attachment, slot, start_ns);
     result = wait_in_slot(attachment, slot, deadline_ns, index, word);
     slot_release(attachment, slot);
-    lease_count_wait(attachment, start_ns, result);
+    lease_count_wait(attachment, HISTOGRAM_wait, start_ns, result);
     return result;
+}
+
+/* ---- how long leases last: histograms.h ---- */
+
+/*
+ * Chooses one lease in LEASE_SAMPLE. Multiples of 2^32 divided by the golden ratio spread as evenly
+ * as can be, and fall in step with no habit of the program's; they begin at a random place, so that
+ * workers with a single lease in their lives are seen as they should be. Threads may count one
+ * twice.
+ */
+static bool is_sample(struct local *local)
+{
+    uint32_t sample = atomic_load_explicit(&local->sample, memory_order_relaxed) + 2654435769u;
+
+    atomic_store_explicit(&local->sample, sample, memory_order_relaxed);
+    return sample < UINT32_MAX / LEASE_SAMPLE;
+}
+
+static void time_begin(struct lendis_lease *lease, int64_t coarse_ns)
+{
+    lease->used = false;
+    lease->timed = is_sample(lease->attachment->pool->local);
+    lease->began_ns = lease->timed ? clock_now_ns() : coarse_ns;
+}
+
+static void time_end(const struct lendis_lease *lease)
+{
+    int64_t lasted;
+    uint64_t lasted_ns;
+
+    if (!lease->used && !lease->timed)
+        return;
+    lasted = (lease->timed ? clock_now_ns() : clock_coarse_ns()) - lease->began_ns;
+    lasted_ns = lasted > 0 ? (uint64_t)lasted : 0;
+    if (lasted_ns >= LEASE_EXACT_NS)
+        attachment_measure(lease->attachment, HISTOGRAM_lease, lasted_ns, 1);
+    else if (lease->timed)
+        attachment_measure(lease->attachment, HISTOGRAM_lease, lasted_ns, LEASE_SAMPLE);
 }
 
 /* ---- the lease itself ---- */
@@ -235,7 +278,8 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
                struct lendis_lease **made)
 {
     struct connection *connection = &attachment->segment.connections[index];
-    uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
+    int64_t now_ns = clock_coarse_ns();
+    uint64_t now_ms = (uint64_t)now_ns / 1000000;
     struct lendis_lease *lease;
     uint64_t uses;
     int fd, result;
@@ -272,6 +316,7 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
         attachment_ring(attachment);
     lease->rested = now_ms - shm_load_relaxed(&connection->leased_ms) > RESTED_MS;
     shm_store_relaxed(&connection->leased_ms, now_ms);
+    time_begin(lease, now_ns);
     *made = lease;
     return 0;
 }
@@ -281,15 +326,20 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
     const struct segment *segment = &attachment->segment;
     uint64_t ticket, word;
     uint32_t slot, index;
+    int result;
 
     if (segment_is_closed(segment))
         return lease_is_disabled(attachment) ? LENDIS_E_DISABLED : LENDIS_E_BUSY;
     /* Nobody barges while somebody waits. */
-    if (queue_maybe_waiting(segment) && queue_head(segment, &ticket, &slot) != CELL_FREE)
+    if ((queue_maybe_waiting(segment) && queue_head(segment, &ticket, &slot) != CELL_FREE) ||
+        !lease_idle(attachment, &index, &word)) {
+        attachment_count(attachment, COUNTER_misses, 1);
         return LENDIS_E_BUSY;
-    if (!lease_idle(attachment, &index, &word))
-        return LENDIS_E_BUSY;
-    return lease_make(attachment, index, word, true, lease);
+    }
+    result = lease_make(attachment, index, word, true, lease);
+    if (result == 0)
+        attachment_count(attachment, COUNTER_hits, 1);
+    return result;
 }
 
 /* Waits for a connection until deadline_ns (0: not at all). Results as lease_acquire_on(). */
@@ -380,6 +430,7 @@ static void struct_release(struct lendis_lease *lease, bool revoked)
 {
     struct attachment *attachment = lease->attachment;
 
+    time_end(lease);
     if (revoked) {
         pthread_mutex_lock(&attachment->pool->local->lock);
         if (lease->owns_fd)

@@ -60,6 +60,12 @@ void lease_forget(struct lendis_lease *lease);
 
 /* A wait slot with a free mailbox for the calling thread. False: all are taken. */
 bool slot_claim(struct attachment *attachment, uint32_t *slot);
+/* Notes since when its owner waits, for lendisctl. */
+static inline void slot_since(struct attachment *attachment, uint32_t slot, int64_t start_ns)
+{
+    atomic_store_explicit(&attachment->segment.slots[slot].since_ms, (uint32_t)(start_ns / 1000000),
+                          memory_order_relaxed);
+}
 void slot_release(struct attachment *attachment, uint32_t slot);
 
 /* Rings when there is room for more connections. */
@@ -72,7 +78,8 @@ bool lease_is_disabled(const struct attachment *attachment);
  * `otherwise`. */
 int lease_why_none(const struct attachment *attachment, int otherwise);
 
-/* Counts a wait that began at start_ns and ended with `result`. */
-void lease_count_wait(const struct attachment *attachment, int64_t start_ns, int result);
+/* Counts a wait that began at start_ns and ended with `result`, in histogram `name`. */
+void lease_count_wait(const struct attachment *attachment, enum histogram_name name,
+                      int64_t start_ns, int result);
 
 #endif

@@ -78,6 +78,10 @@ static void make_current(struct lendis_pool *pool, struct attachment *fresh, str
     struct local *local = pool->local;
 
     local->failures = 0;
+    /* Any start will do, as long as each process has one of its own. */
+    atomic_store_explicit(&local->sample,
+                          (uint32_t)(clock_now_ns() * 2654435761u) ^ (uint32_t)getpid() * 40503u,
+                          memory_order_relaxed);
     atomic_store_explicit(&local->retry_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&local->current, fresh, memory_order_seq_cst);
     if (!old)

@@ -402,3 +402,10 @@ void broker_close(struct broker *broker)
         segment_unmap(&broker->segments[i]);
     catalog_unmap(&broker->catalog);
 }
+
+void broker_source(const struct broker *broker, struct statistics_source *source)
+{
+    source->catalog = &broker->catalog;
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
+        source->segments[i] = &broker->segments[i];
+}

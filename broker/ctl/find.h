@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include "broker/statistics.h"
 #include "lendis/catalog.h"
 
 struct broker {
@@ -33,5 +34,8 @@ int broker_find(const char *socket_path, pid_t pid, struct broker *broker, char 
                 size_t size);
 
 void broker_close(struct broker *broker);
+
+/* Where its statistics are; good as long as the broker is. */
+void broker_source(const struct broker *broker, struct statistics_source *source);
 
 #endif

@@ -29,6 +29,10 @@ static const char help[] =
     "  show pools         a line for each pool: connections, waiting, workers, counters\n"
     "  show connections   a line for each connection: state, who holds it, for how long\n"
     "  show workers       a line for each attached worker\n"
+    "  show stats         every counter of each pool, with what it means\n"
+    "  show latency       waits, leases and batches: how many, mean, p50 to p99.9, maximum\n"
+    "  show leases        who holds a connection, the longest first\n"
+    "  show waiters       who waits for one, the longest first\n"
     "  show config        the configuration in use, secrets masked\n"
     "\n";
 
@@ -51,14 +55,15 @@ static const char help_options[] =
     "Exit status: 0; 1, something failed; 2, the limit passed; 64, wrong usage. See "
     "lendisctl(1).\n";
 
+#define WHAT_TO_SHOW "pools, connections, workers, stats, latency, leases, waiters, config"
+
 static const struct {
     const char *name;
     int (*show)(const struct show *show);
 } verbs[] = {
-    {"pools", show_pools},
-    {"connections", show_connections},
-    {"workers", show_workers},
-    {"config", show_config},
+    {"pools", show_pools},     {"connections", show_connections}, {"workers", show_workers},
+    {"stats", show_stats},     {"latency", show_latency},         {"leases", show_leases},
+    {"waiters", show_waiters}, {"config", show_config},
 };
 
 struct arguments {
@@ -93,13 +98,12 @@ static int parse_words(int count, char **words, struct arguments *arguments)
     if (strcmp(words[0], "show") != 0)
         return usage_error("unknown command", words[0]);
     if (count < 2)
-        return usage_error("show what? one of pools, connections, workers, config", NULL);
+        return usage_error("show what? one of " WHAT_TO_SHOW, NULL);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         if (strcmp(words[1], verbs[i].name) == 0)
             arguments->show = verbs[i].show;
     if (!arguments->show)
-        return usage_error("cannot show this; one of pools, connections, workers, config",
-                           words[1]);
+        return usage_error("cannot show this; one of " WHAT_TO_SHOW, words[1]);
     if (count > 3)
         return usage_error("one pool at most", words[3]);
     arguments->pool = count == 3 ? words[2] : NULL;

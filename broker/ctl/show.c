@@ -11,33 +11,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-#include "broker/ctl/table.h"
-#include "lendis/queue.h"
 
 /* The worker counters that have a column in the tables; JSON has all. */
 #define IN_POOLS_TABLE(counter)                                                                    \
     ((counter) == COUNTER_leases || (counter) == COUNTER_waits || (counter) == COUNTER_timeouts)
 #define IN_WORKERS_TABLE(counter) (IN_POOLS_TABLE(counter) || (counter) == COUNTER_fetches)
 
-/* The pool of a worker; -1: there is no such worker. */
-static int worker_pool(const struct broker *broker, uint32_t worker)
-{
-    uint32_t pool;
-
-    if (worker >= broker->catalog.worker_max)
-        return -1;
-    pool = shm_load32(&broker->catalog.workers[worker].pool);
-    return pool >= 1 && pool <= CATALOG_MAX_POOLS ? (int)(pool - 1) : -1;
-}
-
-/*
- * A copy of pool entry `index` if it is to be shown, and its segment; that has a base of NULL when
- * there is none to be trusted. False: not to be shown.
- */
-static bool pool_shown(const struct show *show, uint32_t index, struct catalog_pool *pool,
-                       const struct segment **segment)
+bool show_pool(const struct show *show, uint32_t index, struct catalog_pool *pool,
+               const struct segment **segment)
 {
     if (show->pool >= 0 && (uint32_t)show->pool != index)
         return false;
@@ -164,49 +146,20 @@ static const char *gate_name(uint32_t gate, uint32_t open)
     }
 }
 
-static void set_states(struct table *table, const struct catalog_pool *pool,
-                       const struct segment *segment)
+static void set_states(struct table *table, const struct pool_statistics *pool)
 {
-    uint32_t states[WORD_STATES + 1] = {0}, open, shown, waiting = 0;
+    uint32_t shown = pool->states[WORD_IDLE] + pool->states[WORD_LEASED], all = 0, open;
 
-    for (uint32_t i = 0; i < segment->connection_max; i++) {
-        uint32_t state = word_state(shm_load(&segment->connections[i].word));
-
-        states[state < WORD_STATES ? state : WORD_STATES]++;
-    }
-    for (uint32_t i = 0; i < segment->cell_count; i++)
-        waiting += cell_state(shm_load(&segment->cells[i])) != CELL_FREE;
     for (uint32_t i = 0; i < WORD_STATES; i++)
-        table_number(table, POOLS_STATES + i, states[i]);
-    open = segment->connection_max - states[WORD_EMPTY] - states[WORD_OPENING];
-    shown = states[WORD_IDLE] + states[WORD_LEASED];
+        table_number(table, POOLS_STATES + i, pool->states[i]);
+    for (uint32_t i = 0; i <= WORD_STATES; i++)
+        all += pool->states[i];
+    open = all - pool->states[WORD_EMPTY] - pool->states[WORD_OPENING];
     table_number(table, POOLS_OPEN, open);
-    table_string(table, POOLS_STATE, gate_name(shm_load32(&pool->gate), open));
-    table_number(table, POOLS_INVALID, states[WORD_STATES]);
-    table_number(table, POOLS_OTHER, segment->connection_max - states[WORD_EMPTY] - shown);
-    table_number(table, POOLS_WAITING, waiting);
-}
-
-/* Worker counters: what the departed had counted, and the blocks of those who are there. */
-static void set_counters(struct table *table, const struct show *show, uint32_t index,
-                         const struct catalog_pool *pool, const struct segment *segment)
-{
-    uint64_t sums[COUNTER_COUNT];
-    uint32_t workers = 0;
-
-    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
-        sums[i] = shm_load_relaxed(&pool->departed[i]);
-    for (uint32_t worker = 0; worker < show->broker->catalog.worker_max; worker++) {
-        if (worker_pool(show->broker, worker) != (int)index)
-            continue;
-        workers++;
-        for (uint32_t i = 0; segment->base && worker < segment->worker_max && i < COUNTER_COUNT;
-             i++)
-            sums[i] += shm_load_relaxed(&segment->workers[worker].counters[i]);
-    }
-    table_number(table, POOLS_WORKERS, workers);
-    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
-        table_number(table, POOLS_COUNTERS + i, sums[i]);
+    table_string(table, POOLS_STATE, gate_name(shm_load32(&pool->entry.gate), open));
+    table_number(table, POOLS_INVALID, pool->states[WORD_STATES]);
+    table_number(table, POOLS_OTHER, all - pool->states[WORD_EMPTY] - shown);
+    table_number(table, POOLS_WAITING, pool->waiting);
 }
 
 static void set_counts(struct table *table, size_t column, const shm_u64 *counts, uint32_t count)
@@ -215,9 +168,10 @@ static void set_counts(struct table *table, size_t column, const shm_u64 *counts
         table_number(table, column + i, shm_load_relaxed(&counts[i]));
 }
 
-static void add_pool(struct table *table, const struct show *show, uint32_t index,
-                     const struct catalog_pool *pool, const struct segment *segment)
+static void add_pool(struct table *table, const struct pool_statistics *statistics)
 {
+    const struct catalog_pool *pool = &statistics->entry;
+
     table_row(table);
     table_text(table, POOLS_POOL, pool->name, sizeof pool->name);
     table_string(table, POOLS_BACKEND, backend_name(shm_load32(&pool->backend)));
@@ -237,9 +191,11 @@ static void add_pool(struct table *table, const struct show *show, uint32_t inde
     set_counts(table, POOLS_REVOKED_BY, pool->revoked, REVOKE_REASON_COUNT);
     table_number(table, POOLS_DIAL_ERRORS, CATALOG_SUM(pool->dial_errors));
     set_counts(table, POOLS_DIAL_ERRORS_BY, pool->dial_errors, DIAL_REASON_COUNT);
-    if (segment->base)
-        set_states(table, pool, segment);
-    set_counters(table, show, index, pool, segment);
+    table_number(table, POOLS_WORKERS, statistics->workers);
+    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
+        table_number(table, POOLS_COUNTERS + i, statistics->counters[i]);
+    if (statistics->known)
+        set_states(table, statistics);
 }
 
 /* For people: why a backend is down, below the table. */
@@ -261,17 +217,21 @@ static void print_pool_errors(const struct show *show)
 
 int show_pools(const struct show *show)
 {
+    struct pool_statistics *statistics = show_statistics(show);
     struct table *table = table_new("pools", pools_columns, POOLS_COLUMNS, show->json);
     int result;
 
-    for (uint32_t i = 0; table && i < CATALOG_MAX_POOLS; i++) {
+    for (uint32_t i = 0; table && statistics && i < CATALOG_MAX_POOLS; i++) {
         const struct segment *segment;
         struct catalog_pool pool;
 
-        if (pool_shown(show, i, &pool, &segment))
-            add_pool(table, show, i, &pool, segment);
+        if (show_pool(show, i, &pool, &segment) && statistics[i].present)
+            add_pool(table, &statistics[i]);
     }
     result = table_print(table);
+    if (result == 0 && !statistics)
+        result = -ENOMEM;
+    free(statistics);
     if (result == 0 && !show->json)
         print_pool_errors(show);
     return result;
@@ -302,43 +262,14 @@ static const struct column connections_columns[CONNECTIONS_COLUMNS] = {
     [CONNECTIONS_AGE] = {"lease_age_ms", "lease age", COLUMN_NUMBER},
 };
 
-/* The worker that a word names, itself or by its wait slot; -1: none. */
-static int64_t holder_of(const struct segment *segment, uint64_t word)
-{
-    uint32_t owner = word_owner(word);
-
-    switch (word_state(word)) {
-    case WORD_LEASED:
-    case WORD_RETURNED:
-    case WORD_UNCLEAN:
-        return owner;
-    case WORD_HANDED:
-    case WORD_CARRIED:
-        return owner < segment->slot_max ? (int64_t)shm_load32(&segment->slots[owner].owner) - 1
-                                         : -1;
-    default:
-        return -1;
-    }
-}
-
-/* CLOCK_MONOTONIC_COARSE, as the holders' own time stamps. */
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void add_connection(struct table *table, const struct show *show, uint32_t pool_index,
                            const struct catalog_pool *pool, const struct segment *segment,
                            uint32_t index)
 {
     const struct connection *connection = &segment->connections[index];
     uint64_t word = shm_load(&connection->word);
-    uint64_t leased_ms = shm_load_relaxed(&connection->leased_ms);
-    int64_t holder = holder_of(segment, word);
-    uint64_t now = now_ms();
+    int64_t holder = statistics_holder(segment, word);
+    uint64_t age_ms = statistics_lease_age(segment, index, word);
 
     table_row(table);
     table_text(table, CONNECTIONS_POOL, pool->name, sizeof pool->name);
@@ -346,10 +277,10 @@ static void add_connection(struct table *table, const struct show *show, uint32_
     table_string(table, CONNECTIONS_STATE, word_state_name(word));
     table_number(table, CONNECTIONS_GENERATION, word_generation(word));
     table_number(table, CONNECTIONS_USES, shm_load_relaxed(&connection->uses));
-    if (word_state(word) == WORD_LEASED && leased_ms > 0 && leased_ms <= now)
-        table_duration(table, CONNECTIONS_AGE, now - leased_ms);
+    if (word_state(word) == WORD_LEASED)
+        table_duration(table, CONNECTIONS_AGE, age_ms);
     if (holder < 0 || holder > (int64_t)LENDIS_MAX_WORKERS ||
-        worker_pool(show->broker, (uint32_t)holder) != (int)pool_index)
+        statistics_worker_pool(&show->broker->catalog, (uint32_t)holder) != (int)pool_index)
         return;
     table_number(table, CONNECTIONS_WORKER, (uint64_t)holder);
     if (show->broker->catalog.workers[holder].pid)
@@ -365,7 +296,7 @@ int show_connections(const struct show *show)
         const struct segment *segment;
         struct catalog_pool pool;
 
-        if (!pool_shown(show, i, &pool, &segment))
+        if (!show_pool(show, i, &pool, &segment))
             continue;
         for (uint32_t index = 0; segment->base && index < segment->connection_max; index++)
             add_connection(table, show, i, &pool, segment, index);
@@ -404,14 +335,13 @@ static const struct column workers_columns[WORKERS_COLUMNS] = {
 #undef WORKERS_COLUMN
 };
 
-/* /proc/PID/comm, for pids that mean the same to us as to the broker. */
-static void set_command(struct table *table, const struct broker *broker, uint32_t pid)
+void show_command(const struct show *show, struct table *table, size_t column, uint32_t pid)
 {
     char path[32], text[64];
     ssize_t got;
     int fd;
 
-    if (!broker->pids_are_ours || pid == 0)
+    if (!show->broker->pids_are_ours || pid == 0)
         return;
     snprintf(path, sizeof path, "/proc/%u/comm", pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -420,7 +350,7 @@ static void set_command(struct table *table, const struct broker *broker, uint32
     got = read(fd, text, sizeof text);
     close(fd);
     if (got > 1)
-        table_text(table, WORKERS_COMMAND, text, (size_t)got - 1); /* without the line's end */
+        table_text(table, column, text, (size_t)got - 1); /* without the line's end */
 }
 
 /* How many leases of the pool each worker holds. */
@@ -449,7 +379,7 @@ static void add_worker(struct table *table, const struct show *show, uint32_t in
     table_number(table, WORKERS_UID, worker.uid);
     table_number(table, WORKERS_GID, worker.gid);
     table_date(table, WORKERS_SINCE, worker.since_ms);
-    set_command(table, show->broker, worker.pid);
+    show_command(show, table, WORKERS_COMMAND, worker.pid);
     if (!segment->base || index >= segment->worker_max)
         return;
     table_number(table, WORKERS_HELD, held);
@@ -469,11 +399,11 @@ int show_workers(const struct show *show)
         const struct segment *segment;
         struct catalog_pool pool;
 
-        if (!pool_shown(show, i, &pool, &segment))
+        if (!show_pool(show, i, &pool, &segment))
             continue;
         count_held(segment, held, worker_max);
         for (uint32_t worker = 0; worker < worker_max; worker++)
-            if (worker_pool(show->broker, worker) == (int)i)
+            if (statistics_worker_pool(&show->broker->catalog, worker) == (int)i)
                 add_worker(table, show, worker, &pool, segment, held[worker]);
     }
     result = table_print(table);

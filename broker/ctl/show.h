@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 #include "broker/ctl/find.h"
+#include "broker/ctl/table.h"
+#include "broker/statistics.h"
 
 struct show {
     const struct broker *broker;
@@ -17,5 +19,25 @@ int show_pools(const struct show *show);
 int show_connections(const struct show *show);
 int show_workers(const struct show *show);
 int show_config(const struct show *show);
+int show_stats(const struct show *show);
+int show_leases(const struct show *show);
+int show_waiters(const struct show *show);
+int show_latency(const struct show *show);
+
+/* ---- what the verbs have in common ---- */
+
+/*
+ * A copy of pool entry `index` if it is to be shown, and its segment; that has a base of NULL when
+ * there is none to be trusted, which is said. False: not to be shown.
+ */
+bool show_pool(const struct show *show, uint32_t index, struct catalog_pool *pool,
+               const struct segment **segment);
+
+/* The statistics of all pools, to be freed; NULL: no memory. */
+struct pool_statistics *show_statistics(const struct show *show);
+
+/* Sets a cell to the name of process `pid`'s command, if that number means the same to us as to the
+ * broker. */
+void show_command(const struct show *show, struct table *table, size_t column, uint32_t pid);
 
 #endif

@@ -162,6 +162,35 @@ void table_duration(struct table *table, size_t column, uint64_t ms)
     set_cell(table, column, text);
 }
 
+void text_time(char *text, size_t size, uint64_t ns)
+{
+    static const char *const units[] = {"ns", "us", "ms", "s"};
+    double value = (double)ns;
+    size_t unit = 0;
+
+    while (unit < 3 && value >= 999.5) {
+        value /= 1000;
+        unit++;
+    }
+    snprintf(text, size, "%.*f%s",
+             unit == 0 || value >= 99.95 ? 0
+             : value >= 9.995            ? 1
+                                         : 2,
+             value, units[unit]);
+}
+
+void table_time(struct table *table, size_t column, uint64_t ns)
+{
+    char text[32];
+
+    if (table->json) {
+        table_number(table, column, ns);
+        return;
+    }
+    text_time(text, sizeof text, ns);
+    set_cell(table, column, text);
+}
+
 void table_date(struct table *table, size_t column, uint64_t ms)
 {
     time_t seconds = (time_t)(ms / 1000);

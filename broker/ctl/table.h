@@ -36,6 +36,12 @@ void table_text(struct table *table, size_t column, const char *text, size_t siz
 void table_string(struct table *table, size_t column, const char *text);
 void table_number(struct table *table, size_t column, uint64_t number);
 
+/* In JSON nanoseconds; for people three digits and a unit, as in 1.25ms. */
+void table_time(struct table *table, size_t column, uint64_t ns);
+
+/* The same text, of at most 16 bytes. */
+void text_time(char *text, size_t size, uint64_t ns);
+
 /* In JSON milliseconds; for people a duration in a fitting unit, or a date and time. */
 void table_duration(struct table *table, size_t column, uint64_t ms);
 void table_date(struct table *table, size_t column, uint64_t ms);

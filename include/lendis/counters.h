@@ -11,6 +11,8 @@
 /* clang-format off */
 #define COUNTERS(COUNTER) \
     COUNTER(leases,    "leases",      "Connections leased, at once or after waiting.") \
+    COUNTER(hits,      "leases",      "Connections leased at once, because one was idle and nobody waited.") \
+    COUNTER(misses,    "calls",       "Calls that found no idle connection. They waited, unless they would not.") \
     COUNTER(waits,     "waits",       "Calls that had to wait because all connections were busy.") \
     COUNTER(wait_ns,   "nanoseconds", "Time spent waiting: for a lease, or for a command that was handed over.") \
     COUNTER(timeouts,  "calls",       "Waits that brought nothing. Above 0: the pool is too small or Redis too slow.") \
@@ -20,7 +22,7 @@
     COUNTER(takeovers, "takeovers",   "Batches that went on with another worker. Growing: large replies, or a slow Redis.") \
     COUNTER(fetches,   "descriptors", "Descriptors fetched: one per worker, connection and generation.") \
     COUNTER(returned,  "connections", "Connections given back unclean. Growing: replies unread, sessions left open.") \
-    COUNTER(revoked,   "leases",      "Leases that the broker took back while they were held.") \
+    COUNTER(revoked,   "leases",      "Leases that their holders found revoked when they gave them back.") \
     COUNTER(uncertain, "commands",    "Commands that were sent and whose outcome is unknown.") \
     COUNTER(lost,      "connections", "Connections found dead by the worker that used them.")
 
@@ -28,7 +30,7 @@
     COUNTER(opened,   "connections", "Connections made ready.") \
     COUNTER(resets,   "connections", "Connections that came back unclean and were made clean again.") \
     COUNTER(attached, "workers",     "Workers that attached.") \
-    COUNTER(deaths,   "workers",     "Workers that died, or went with a connection in their hands.") \
+    COUNTER(deaths,   "worker",      "Workers that died, or went with a connection in their hands.") \
     COUNTER(denied,   "requests",    "Requests to attach that were refused: the process may not use the pool.")
 /* clang-format on */
 

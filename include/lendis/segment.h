@@ -14,6 +14,7 @@
  *   cells[]                         the ring of the wait queue, 8 bytes each
  *   struct wait_slot[]              256 bytes each; slot i < workers belongs to worker i for good
  *   struct worker_block[]           128 bytes each: the worker's own counters
+ *   struct histogram_shard[]        the pool's histograms
  *
  * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
  * indices; every size comes from the header, which is checked once when mapping and kept in private
@@ -25,6 +26,7 @@
 
 #include <stddef.h>
 #include "lendis/counters.h"
+#include "lendis/histograms.h"
 #include "lendis/shm.h"
 #include "lendis/word.h"
 
@@ -108,9 +110,10 @@ struct wait_slot {
     shm_u32 read_only;         /* 1: may be sent twice */
     shm_u32 reply_chunk;       /* 1 + the chunk with the reply, or what a take-over carries */
     shm_u32 reply_size;        /* bytes */
-    shm_u32 ticket; /* its owner waits with; the low bits: by it one knows where it sleeps */
-    shm_u32 polls;  /* 1: its owner polls a bell (bell.h) and does not sleep on a futex */
-    uint32_t reserved[2];
+    shm_u32 ticket;   /* its owner waits with; the low bits: by it one knows where it sleeps */
+    shm_u32 polls;    /* 1: its owner polls a bell (bell.h) and does not sleep on a futex */
+    shm_u32 since_ms; /* when its owner began to wait: low bits of CLOCK_MONOTONIC; for tools */
+    uint32_t reserved[1];
     char small[192]; /* a small command, then its reply: see mail_room() in mailbox.h */
 };
 _Static_assert(sizeof(struct wait_slot) == 256, "layout");
@@ -159,6 +162,7 @@ struct segment {
     shm_u64 *cells;
     struct wait_slot *slots;
     struct worker_block *workers;
+    struct histogram_shard *shards;
     struct wake_group *groups;
     struct chunk_owner *chunk_owners;
     struct mailbox *mailboxes;

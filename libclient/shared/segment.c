@@ -58,6 +58,8 @@ static size_t place_tables(struct segment *segment)
     at = (at + 127) & ~(size_t)127;
     segment->workers = (void *)(base + at);
     at += sizeof(struct worker_block) * segment->worker_max;
+    segment->shards = (void *)(base + at);
+    at += sizeof(struct histogram_shard) * HISTOGRAM_SHARDS;
     segment->cell_shift = (uint32_t)__builtin_ctz(segment->cell_count);
     return at;
 }

@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis/queue.h"
+#include "lendis/mailbox.h"
 #include "tests/support/internal.h"
 #include "tests/support/support.h"
 
@@ -61,6 +62,7 @@ static void fill_segment(struct segment *segment)
 {
     struct connection *connections = segment->connections;
     struct timespec now;
+    uint32_t now_ms;
     uint64_t ticket;
 
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -78,9 +80,21 @@ static void fill_segment(struct segment *segment)
     shm_store(&segment->workers[6].counters[COUNTER_leases], 200);
     shm_store(&segment->workers[6].counters[COUNTER_timeouts], 3);
     shm_store(&segment->workers[9].counters[COUNTER_leases], 99999); /* nobody's */
-    if (queue_push(segment, 3, CELL_WAITING, &ticket) != 0 ||
-        queue_push(segment, 4, CELL_COMMAND, &ticket) != 0)
+    if (queue_push(segment, 5, CELL_WAITING, &ticket) != 0 ||
+        queue_push(segment, 6, CELL_COMMAND, &ticket) != 0)
         _exit(1);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    now_ms = (uint32_t)now.tv_sec * 1000 + (uint32_t)(now.tv_nsec / 1000000);
+    shm_store32(&segment->slots[5].since_ms, now_ms - 61000);
+    shm_store32(&segment->slots[6].since_ms, now_ms - 125000);
+    shm_store32(&segment->slots[WORKERS + 2].since_ms, now_ms - 3000);
+    shm_store32(&segment->slots[WORKERS + 2].owner, 1 + 6);
+    shm_store32(&segment->slots[WORKERS + 2].taker, 1 + 5);
+    shm_store(&segment->slots[WORKERS + 2].mail, MAIL_TAKEN);
+    for (uint32_t i = 1; i <= 1000; i++)
+        shared_histogram_add(&segment->shards[i % HISTOGRAM_SHARDS].histograms[HISTOGRAM_wait],
+                             i * 1000000, 1);
+    shared_histogram_add(&segment->shards[0].histograms[HISTOGRAM_batch], 7, 3);
 }
 
 static void fill_pool(struct catalog_pool *pool, const char *name, uint32_t size)
@@ -419,6 +433,79 @@ static void connections_name_their_holders(void **state)
     has_not(fixture, "\nidle ");
 }
 
+/* The first of the two comes before the second. */
+static void in_order(struct fixture *fixture, const char *first, const char *second)
+{
+    has(fixture, first);
+    has(fixture, second);
+    assert_true(strstr(fixture->output, first) < strstr(fixture->output, second));
+}
+
+static void statistics_are_told_with_their_meaning(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "--json", "show", "stats", "app");
+    is_json(fixture);
+    has(fixture, "\"name\": \"connections\",\n         \"value\": 7,");
+    has(fixture, "\"name\": \"idle\",\n         \"value\": 1,");
+    has(fixture, "\"name\": \"leased\",\n         \"value\": 2,");
+    has(fixture, "\"name\": \"stale\",\n         \"value\": 3,");
+    has(fixture, "\"name\": \"leases_total\",\n         \"value\": 1230,");
+    has(fixture, "\"name\": \"closed_lost_total\",\n         \"value\": 4,");
+    has(fixture, "\"name\": \"closed_idle_total\",\n         \"value\": 0,");
+    has(fixture, "\"unit\": \"leases\",");
+    ctl(fixture, EXIT_GOOD, "show", "stats", NULL, NULL);
+    has(fixture, "dial_errors_refused_total");
+    has(fixture, "Nothing listens there");
+    has_not(fixture, "closed_idle_total"); /* a reason that there never was */
+    has(fixture, "\nidle ");
+}
+
+static void latency_is_told_in_quantiles(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "--json", "show", "latency", "app");
+    is_json(fixture);
+    has(fixture,
+        "\"name\": \"wait\",\n         \"unit\": \"nanoseconds\",\n         \"count\": 1000,\n"
+        "         \"mean\": 500500000,");
+    has(fixture, "\"max\": 1000000000,");
+    has(fixture, "\"name\": \"batch\",\n         \"unit\": \"commands\",\n         \"count\": 3,\n"
+                 "         \"mean\": 7,\n         \"p50\": 7,");
+    has(fixture,
+        "\"name\": \"lease\",\n         \"unit\": \"nanoseconds\",\n         \"count\": 0,\n"
+        "         \"mean\": null,");
+    ctl(fixture, EXIT_GOOD, "show", "latency", "app", NULL);
+    has(fixture, "500ms"); /* the mean, and the middle of the median's bucket, 469 to 537 ms */
+    has(fixture, "1.00s");
+}
+
+static void leases_and_waiters_come_oldest_first(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "--json", "show", "leases", NULL);
+    is_json(fixture);
+    in_order(fixture, "\"state\": \"leased\"", "\"state\": \"handed\"");
+    has(fixture, "\"uses\": 77,");
+    has(fixture, "\"lease_age_ms\": 9");
+    has(fixture, "\"command\": \"test_lendisctl\"");
+    has_not(fixture, "\"idle\"");
+    ctl(fixture, EXIT_GOOD, "--json", "show", "waiters", NULL);
+    is_json(fixture);
+    in_order(fixture, "\"waits_ms\": 125", "\"waits_ms\": 61");
+    in_order(fixture, "\"waits_ms\": 61", "\"waits_ms\": 3");
+    in_order(fixture, "\"waits_for\": \"reply\"", "\"waits_for\": \"connection\"");
+    has(fixture, "\"served_by\": 5");
+    ctl(fixture, EXIT_GOOD, "show", "waiters", NULL, NULL);
+    in_order(fixture, "2m05s", "1m01s");
+}
+
 static void workers_are_named(void **state)
 {
     struct fixture *fixture = *state;
@@ -460,7 +547,8 @@ static void config_is_shown(void **state)
 
 static void no_pools_are_valid_json(void **state)
 {
-    static const char *const what[] = {"pools", "connections", "workers"};
+    static const char *const what[] = {"pools",   "connections", "workers", "stats",
+                                       "latency", "leases",      "waiters"};
     struct fixture *fixture = *state;
 
     start(fixture, (struct setting){.empty = true});
@@ -480,7 +568,7 @@ static void unknown_words_are_told(void **state)
     ctl(fixture, EXIT_FAIL, "show", "pools", "ap", NULL);
     has(fixture, "no pool is called ap; there are: app, idle\n");
     ctl(fixture, 64, "show", "nothing", NULL, NULL);
-    has(fixture, "pools, connections, workers, config");
+    has(fixture, "pools, connections, workers, stats, latency, leases, waiters, config");
     ctl(fixture, 64, "show", NULL, NULL, NULL);
     ctl(fixture, 64, "list", "pools", NULL, NULL);
     ctl(fixture, 64, "show", "pools", "app", "idle");
@@ -564,7 +652,7 @@ static void scribbled_segment_is_survived(void **state)
 
     for (unsigned seed = 1; seed <= 5; seed++) {
         start(fixture, (struct setting){.scribbled = true, .seed = seed});
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t i = 0; i < sizeof what / sizeof *what; i++) {
             ctl(fixture, EXIT_GOOD, "--json", "show", what[i], NULL);
             is_json(fixture);
             ctl(fixture, EXIT_GOOD, "show", what[i], NULL, NULL);
@@ -634,6 +722,9 @@ int main(void)
         TEST(pools_have_all_figures_in_json),
         TEST(connections_name_their_holders),
         TEST(workers_are_named),
+        TEST(statistics_are_told_with_their_meaning),
+        TEST(latency_is_told_in_quantiles),
+        TEST(leases_and_waiters_come_oldest_first),
         TEST(config_is_shown),
         TEST(no_pools_are_valid_json),
         TEST(unknown_words_are_told),
