@@ -12,6 +12,7 @@
 #include "broker/demand.h"
 #include "broker/dial_reason.h"
 #include "broker/gate.h"
+#include "broker/stall.h"
 #include "broker/upkeep.h"
 #include "lendis/mailbox.h"
 
@@ -475,25 +476,6 @@ static void on_spoiled(struct broker_connection *connection)
         pause_repairs(pool);
 }
 
-/*
- * Takes a connection from a combiner that others found to have stopped, if it has: the process may run again,
- * but not on this connection.
- */
-static void look_at_stalled(struct broker_pool *pool, struct broker_connection *connection,
-                            uint64_t word)
-{
-    const struct segment *segment = &pool->owner.segment;
-    struct connection *shared = &segment->connections[connection->index];
-    uint64_t now_ms = clock_ms(), beat_ms = shm_load_relaxed(&shared->beat_ms);
-
-    if (shm_load(&shared->stalled) != 1 + word_generation(word))
-        return;
-    shm_store(&shared->stalled, 0);
-    if (beat_ms <= now_ms && now_ms - beat_ms < pool->config->stall_timeout_ms)
-        return;
-    broker_pool_revoke(pool, connection, word, REVOKE_stalled);
-}
-
 static void look_at(struct broker_pool *pool, struct broker_connection *connection)
 {
     uint64_t word;
@@ -529,7 +511,7 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
              !slot_lives(pool, word_owner(word)))
         note_handed(pool, connection, word);
     else if (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED)
-        look_at_stalled(pool, connection, word);
+        stall_look(pool, connection, word);
 }
 
 void broker_pool_look_over(struct broker_pool *pool)
@@ -699,11 +681,13 @@ static void free_slots(struct broker_pool *pool, uint32_t worker)
     const struct segment *segment = &pool->owner.segment;
 
     mail_owner_died(segment, worker);
+    stall_owner_died(pool, worker);
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
     shm_store32(&segment->slots[worker].polls, 0);
     for (uint32_t slot = segment->worker_max; slot < segment->slot_max; slot++)
         if (owns_slot(pool, slot, worker)) {
             mail_owner_died(segment, slot);
+            stall_owner_died(pool, slot);
             shm_store32(&segment->slots[slot].wake, WAKE_NONE);
             shm_store32(&segment->slots[slot].polls, 0);
             shm_store32(&segment->slots[slot].owner, 0);
@@ -850,6 +834,7 @@ void broker_pool_stop(struct broker_pool *pool)
     sd_event_source_disable_unref(pool->bell);
     sd_event_source_disable_unref(pool->retry);
     sd_event_source_disable_unref(pool->sweep);
+    stall_stop(pool);
     sd_event_source_disable_unref(pool->repair);
     sd_event_source_disable_unref(pool->upkeep);
     hygiene_stop(pool);
@@ -923,6 +908,8 @@ static int make_sources(struct broker_pool *pool)
         result = make_timer(pool, &pool->upkeep, on_upkeep);
     if (result >= 0)
         result = hygiene_start(pool);
+    if (result >= 0)
+        result = stall_start(pool);
     return result;
 }
 

@@ -49,6 +49,7 @@ struct broker_pool {
     sd_event_source *sweep;  /* a look at hand-overs some time after a death */
     sd_event_source *repair; /* end of `paused` */
     sd_event_source *upkeep; /* the next moment at which upkeep.c has something to do */
+    sd_event_source *stall;  /* stall.h: a look at combiners */
 
     struct hygiene hygiene;
     struct dial_turn turn;

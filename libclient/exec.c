@@ -211,7 +211,9 @@ int64_t exec_reply_deadline(const struct attachment *attachment, const struct co
 int exec_failure(struct attachment *attachment, const struct command *command, bool sent, bool any,
                  bool lost)
 {
-    bool harmless = !sent || ((command->flags & COMMAND_READ_ONLY) && !any);
+    /* A read that was answered in part and lost is not sent again: its reply may be what cost the
+     * connection. One whose time is up did no harm. */
+    bool harmless = !sent || ((command->flags & COMMAND_READ_ONLY) && !(any && lost));
 
     if (lost)
         attachment_count(attachment, COUNTER_lost, 1);

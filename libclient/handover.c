@@ -86,11 +86,30 @@ static int unanswered(struct errand *errand, bool sent, bool lost)
     return exec_failure(errand->attachment, &errand->call->command, sent, false, lost);
 }
 
+/* Has the broker look at the combiner that has the command. */
+static void report_combiner(struct errand *errand, uint64_t mail)
+{
+    uint32_t index = mail_connection(mail);
+    struct connection *connection = &errand->segment->connections[index];
+    uint64_t word;
+
+    if (index >= errand->segment->connection_max)
+        return;
+    word = shm_load(&connection->word);
+    if (!mail_fits(mail, word) || shm_load(&connection->stalled) == 1 + word_generation(word))
+        return;
+    shm_store(&connection->stalled, 1 + word_generation(word));
+    attachment_ring(errand->attachment);
+}
+
 /* Leaves the command to its combiner. False: it moved on meanwhile, look again. */
 static bool abandon(struct errand *errand, uint64_t mail, bool lost, int *result)
 {
     if (!shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_ABANDONED)))
         return false;
+    /* It may have stopped, and we are not there any more to see it. */
+    if (!lost)
+        report_combiner(errand, mail);
     /* Read after abandoning: pairs with send_batch() in combine.c. */
     *result = unanswered(errand, mail_was_sent(errand->segment, mail), lost);
     return true;
@@ -147,20 +166,16 @@ static int serve_ourselves(struct errand *errand, uint64_t mail, uint32_t index,
     return combine(lease, errand->call);
 }
 
-/* Has the broker look at a combiner that seems to have stopped. */
+/* A combiner that seems to have stopped is reported. */
 static void report_stall(struct errand *errand, uint64_t mail)
 {
-    struct connection *connection = &errand->segment->connections[mail_connection(mail)];
+    uint32_t index = mail_connection(mail);
+    const struct connection *connection = &errand->segment->connections[index];
     uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
-    uint64_t beat_ms = shm_load_relaxed(&connection->beat_ms);
-    uint64_t word = shm_load(&connection->word);
 
-    if (!mail_fits(mail, word) || now_ms < beat_ms + errand->attachment->stall_timeout_ms)
-        return;
-    if (shm_load(&connection->stalled) == 1 + word_generation(word))
-        return;
-    shm_store(&connection->stalled, 1 + word_generation(word));
-    attachment_ring(errand->attachment);
+    if (index < errand->segment->connection_max &&
+        now_ms >= shm_load_relaxed(&connection->beat_ms) + errand->attachment->stall_timeout_ms)
+        report_combiner(errand, mail);
 }
 
 /* The connection that it was taken for is no longer its combiner's. */

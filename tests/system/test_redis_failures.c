@@ -244,8 +244,9 @@ static void failures_in_the_middle_of_a_reply(void **state)
     start_fake_pool(true, "command_timeout = 300ms\n");
     pool = pool_attach(&site.broker, "p");
     expect_results(pool, FAKE_SILENT, LENDIS_E_TIMEOUT, LENDIS_E_UNCERTAIN);
-    /* A part of the reply came: the command was executed, a read must not be repeated unasked. */
-    expect_results(pool, FAKE_STALL, LENDIS_E_UNCERTAIN, LENDIS_E_UNCERTAIN);
+    /* A part of the reply came, and then the limit: of a read that is all there is to say. */
+    expect_results(pool, FAKE_STALL, LENDIS_E_TIMEOUT, LENDIS_E_UNCERTAIN);
+    /* Then the connection ended: the command was executed, a read must not be repeated unasked. */
     expect_results(pool, FAKE_GARBAGE, LENDIS_E_UNCERTAIN, LENDIS_E_UNCERTAIN);
     expect_results(pool, FAKE_CLOSE_MIDWAY, LENDIS_E_UNCERTAIN, LENDIS_E_UNCERTAIN);
     expect_results(pool, FAKE_RESET, LENDIS_E_UNCERTAIN, LENDIS_E_UNCERTAIN);
