@@ -185,7 +185,7 @@ $(B)/bench/lease $(B)/bench/memory: $(B)/bench/%: $(O)/tests/bench/%.o $(SUPPORT
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
 
 $(B)/tests/crash/killpoints: $(call objects,$(addprefix tests/crash/,killpoints.c steps.c subject.c peer.c samples.c))
-$(B)/tests/crash/storm: $(call objects,$(addprefix tests/crash/,storm.c load.c))
+$(B)/tests/crash/storm: $(call objects,$(addprefix tests/crash/,storm.c load.c values.c ledger.c hunter.c))
 $(B)/tests/crash/fork_race: $(call objects,tests/crash/fork_race.c)
 $(addprefix $(B)/tests/crash/,killpoints storm fork_race): $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	@mkdir -p $(@D)
@@ -254,14 +254,14 @@ scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
 
 .PHONY: crash stress
-# How long the storm lasts, and after how many seconds a test of these is taken for hanging.
-STRESS_SECONDS ?= 30
+# How long the storm lasts at least, and after how many seconds a test of these is taken for hanging.
+STRESS_SECONDS ?= 0
 export STRESS_SECONDS
 STRESS_LIMIT = $(shell expr $(STRESS_SECONDS) + 300)
 crash: $(B)/lendisd $(KILLPOINTS) ## kill, stop, fork and exec a worker at every step that it takes
 	@timeout --foreground $(STRESS_LIMIT) $(KILLPOINTS)
 
-stress: $(B)/lendisd $(STRESS_PROGRAMS) ## the storm: a worker is killed every 10 ms, for STRESS_SECONDS=30; STORM_SEED, STORM_WORKERS
+stress: $(B)/lendisd $(STRESS_PROGRAMS) ## the storm: a worker is killed every 10 ms, for STORM_COMMANDS=1000000 or STRESS_SECONDS, what is longer; STORM_SEED, ...
 	@for program in $(STRESS_PROGRAMS); do timeout --foreground $(STRESS_LIMIT) $$program || exit; done
 
 # ---- model ----

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The storm: many workers, forked from one attached master, do a random mix of everything with a
- * data-identity oracle (load.h), while one of them, at random, is killed every 10 ms and replaced;
- * now and then one is stopped for a while. Some have threads, some have children of their own.
+ * The storm: 200 workers, forked from one attached master, do a random mix of everything with a
+ * data-identity oracle (load.h) on a few connections, while every few milliseconds one of them is
+ * killed and replaced: any of them, or one that has others' commands in its hands (hunter.h). Now
+ * and then one is stopped for a while, a combiner until the broker has taken its connection away.
+ * Some have threads, some have children of their own.
  *
- * At the end nothing may be wrong, lost or leaked: no reply was another's (I4), no command of a
- * live worker failed, every worker goes on (I7), the pool is full (I6), and broker, workers and
- * Redis have as many descriptors and connections as at the start (I8).
+ * It lasts until a million replies were checked. Nothing may be wrong, lost or leaked then: no reply
+ * was another's (I4), no command of a live worker failed, what is uncertain was executed or not
+ * (ledger.h), every worker goes on (I7), the pool is full (I6), and broker, workers and Redis have
+ * as many descriptors and connections as at the start (I8). And everything that a storm is for did
+ * occur: one in which no combiner was killed proves nothing.
  *
- * Environment: STRESS_SECONDS (30), STORM_WORKERS (56), STORM_CONNECTIONS (6), STORM_THINK (1000,
- * in microseconds: a worker rests for up to so long after every other command), STORM_SEED (random,
- * printed), STORM_KILL_MS (10), STORM_CALM_MS (4000).
+ * Environment: STORM_COMMANDS (1000000), STORM_LIMIT (150: seconds, after which it fails without
+ * them), STRESS_SECONDS (0: at least so long), STORM_WORKERS (200), STORM_CONNECTIONS (4),
+ * STORM_THINK (1000, in microseconds: a worker rests for up to so long after every other step),
+ * STORM_SEED (random, printed), STORM_KILL_MS (10), STORM_CALM_MS (2000).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -22,12 +27,20 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "tests/crash/hunter.h"
 #include "tests/crash/load.h"
 
 #define SIZE_LIMIT  64u
+#define ATTACH_MS   10000
+#define HUNT_EVERY  3u  /* every third that is killed is a combiner */
+#define STALL_EVERY 8u  /* of these, every eighth is only stopped */
 #define STOP_EVERY  50u /* kills */
 #define STOP_LENGTH 5u  /* kills */
-#define THREADS_MAX 4u
+/* A stopped combiner is found after the pool's stall_timeout, 1 s; the broker looks now and then. */
+#define STALL_LIMIT_MS 4000
+/* Hand-overs of single commands: a good part of the replies. */
+#define SINGLE_SHARE 4u
+#define THREADS_MAX  4u
 /* A sanitizer's allocator is not safe in the child of a process with threads. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define THREADS_FORK false
@@ -51,9 +64,19 @@ static struct {
     unsigned size; /* connections of the pool */
     unsigned think_us;
     int seconds;
+    int limit_seconds;
+    unsigned long long commands; /* to be checked */
     int kill_ms;
     int calm_ms;
     unsigned kills, died, orphans, bad_orphans;
+    unsigned killed[2];     /* combiners: with a batch that was not sent yet, or was */
+    unsigned long long cut; /* commands of others that they had taken */
+    unsigned stopped[2];    /* likewise */
+    unsigned found;         /* of these, by the broker */
+    bool stalling;          /* a combiner is stopped now: */
+    struct quarry stalled;
+    int64_t stalled_ms;
+    int64_t begun_ms;
     int fds;        /* of this process, before it attached */
     int broker_fds; /* before the storm */
     unsigned registered;
@@ -161,8 +184,9 @@ static void be_calm(void)
 
     sleep_us(storm.calm_ms * 1000);
     for (unsigned i = 0; i < storm.workers; i++)
-        uncertain += atomic_load(&report_of(i)->uncertain);
-    verdict(uncertain == 0, "%llu writes are uncertain while nobody is killed", uncertain);
+        uncertain += atomic_load(&report_of(i)->uncertain) + atomic_load(&report_of(i)->cut);
+    verdict(uncertain == 0, "%llu calls without a limit are uncertain while nobody is killed",
+            uncertain);
 }
 
 /* Children of workers that were killed. */
@@ -179,10 +203,13 @@ static void reap_orphans(void)
     }
 }
 
-static void replace_one(void)
+static unsigned draw(unsigned limit)
 {
-    unsigned number = (unsigned)((load_random(&storm.random) >> 32) % storm.workers);
+    return (unsigned)((load_random(&storm.random) >> 32) % limit);
+}
 
+static void replace(unsigned number)
+{
     if (program_ended(storm.crew.pids[number])) {
         storm.died++;
         fprintf(stderr, "worker %u ended by itself\n", number);
@@ -191,24 +218,100 @@ static void replace_one(void)
     storm.kills++;
 }
 
+static bool is_stalled(unsigned number)
+{
+    return storm.stalling && storm.stalled.number == number;
+}
+
+static void replace_any(void)
+{
+    unsigned number = draw(storm.workers);
+
+    if (!is_stalled(number))
+        replace(number);
+}
+
+/* Catches a combiner in the middle of a batch, and kills it or lets it stand. */
+static void hunt(void)
+{
+    struct quarry quarry;
+
+    if (!hunter_catch(&storm.observer, &storm.crew, draw(storm.observer.segment.slot_max), &quarry))
+        return;
+    if (is_stalled(quarry.number))
+        return;
+    if (!storm.stalling && draw(STALL_EVERY) == 0) {
+        storm.stalling = true;
+        storm.stalled = quarry;
+        storm.stalled_ms = now_ms();
+        storm.stopped[quarry.sent]++;
+        return;
+    }
+    storm.cut += quarry.taken;
+    storm.killed[quarry.sent]++;
+    replace(quarry.number);
+}
+
+/* The stopped combiner lost its connection: it goes on, or is killed after all. */
+static void watch_stalled(void)
+{
+    bool lost = storm.stalling && hunter_lost(&storm.observer, &storm.stalled);
+
+    if (!storm.stalling || (!lost && now_ms() < storm.stalled_ms + STALL_LIMIT_MS))
+        return;
+    if (!lost)
+        fprintf(stderr, "worker %u is stopped, with connection %u and %u commands of others\n",
+                storm.stalled.number, storm.stalled.index, storm.stalled.taken);
+    storm.found += lost;
+    storm.stalling = false;
+    if (draw(2))
+        replace(storm.stalled.number);
+    else
+        crew_signal(&storm.crew, storm.stalled.number, SIGCONT);
+}
+
+static unsigned long long checked(void)
+{
+    unsigned long long commands = 0;
+
+    for (unsigned i = 0; i < storm.workers; i++)
+        commands += atomic_load(&report_of(i)->commands);
+    return commands;
+}
+
+static bool goes_on(void)
+{
+    int64_t for_ms = now_ms() - storm.begun_ms;
+
+    if (program_ended(storm.broker.pid) || for_ms > INT64_C(1000) * storm.limit_seconds)
+        return false;
+    return for_ms < INT64_C(1000) * storm.seconds || checked() < storm.commands;
+}
+
 static void rage(void)
 {
-    int64_t until_ms = now_ms() + storm.seconds * 1000, next_ms = now_ms();
+    int64_t next_ms = now_ms();
     unsigned stopped = 0;
 
-    while (now_ms() < until_ms && !program_ended(storm.broker.pid)) {
+    for (unsigned tick = 1; goes_on(); tick++) {
         next_ms += storm.kill_ms;
         if (next_ms > now_ms())
             sleep_us((next_ms - now_ms()) * 1000);
-        replace_one();
+        watch_stalled();
+        if (tick % HUNT_EVERY == 0)
+            hunt();
+        else
+            replace_any();
         reap_orphans();
-        if (storm.kills % STOP_EVERY == 0) {
-            stopped = (unsigned)((load_random(&storm.random) >> 32) % storm.workers);
+        if (tick % STOP_EVERY == 0) {
+            stopped = draw(storm.workers);
             crew_signal(&storm.crew, stopped, SIGSTOP);
-        } else if (storm.kills % STOP_EVERY == STOP_LENGTH) {
+        } else if (tick % STOP_EVERY == STOP_LENGTH && !is_stalled(stopped)) {
             crew_signal(&storm.crew, stopped, SIGCONT);
         }
     }
+    for (; storm.stalling && !program_ended(storm.broker.pid); watch_stalled())
+        sleep_us(1000);
     crew_signal(&storm.crew, stopped, SIGCONT);
 }
 
@@ -248,37 +351,94 @@ static unsigned registered(void)
     return count;
 }
 
-static void tell_sums(void)
+static void occurred(unsigned long long number, const char *text)
 {
-    struct load_report sum = {0};
+    verdict(number > 0, "%llu %s", number, text);
+}
+
+/* Everything that a storm is made of. */
+static void tell_kinds(const struct load_report *sum)
+{
+    uint64_t handed = pool_counter(&storm.observer, COUNTER_handed);
     struct catalog_pool pool;
 
+    observe_pool(&storm.observer, &pool);
+#define TELL_COUNT(name, text) printf("# %llu %s\n", (unsigned long long)sum->name, text);
+    LOAD_COUNTS(TELL_COUNT)
+#undef TELL_COUNT
+    verdict(sum->commands >= storm.commands, "%llu replies of at least %llu, in %lld s",
+            (unsigned long long)sum->commands, storm.commands,
+            (long long)(now_ms() - storm.begun_ms) / 1000);
+    verdict(sum->single * SINGLE_SHARE >= storm.commands,
+            "%llu of them to single commands, a %u-th of that at least",
+            (unsigned long long)sum->single, SINGLE_SHARE);
+    verdict(handed * SINGLE_SHARE >= storm.commands,
+            "%llu commands and pipelines were handed over, likewise", (unsigned long long)handed);
+    occurred(pool_counter(&storm.observer, COUNTER_batches), "batches");
+    occurred(pool_counter(&storm.observer, COUNTER_takeovers), "take-overs");
+    occurred(storm.kills, "workers were killed");
+    printf("# %llu commands of others were in the hands of those that follow; unsent of %u\n",
+           storm.cut, storm.killed[false]);
+    occurred(storm.killed[false] + storm.killed[true], "combiners were, in the middle of a batch");
+    printf("# unsent of %u\n", storm.stopped[false]);
+    occurred(storm.stopped[false] + storm.stopped[true], "combiners were stopped likewise");
+    verdict(storm.found == storm.stopped[false] + storm.stopped[true],
+            "%u of them lost their connection for it", storm.found);
+    occurred(CATALOG_SUM(pool.revoked), "leases were taken from the dead and the stopped");
+    occurred(sum->large, "large commands");
+    occurred(sum->leases, "leases");
+    occurred(sum->alone, "transactions and blocking commands in one call");
+    occurred(sum->timeouts, "calls passed their limit");
+    occurred(sum->late + sum->uncertain, "writes were uncertain");
+    occurred(sum->retries, "calls were begun anew");
+    occurred(sum->children, "children");
+}
+
+static void tell_sums(void)
+{
+    struct load_report *sum = calloc(1, sizeof *sum);
+
+    if (!sum)
+        give_up("no memory");
     for (unsigned i = 0; i < storm.workers; i++) {
         struct load_report *each = report_of(i);
 
-        sum.commands += each->commands;
-        sum.leases += each->leases;
-        sum.timeouts += each->timeouts;
-        sum.uncertain += each->uncertain;
-        sum.replaced += each->replaced;
-        sum.children += each->children;
-        sum.wrong += each->wrong;
-        sum.failed += each->failed;
+#define ADD_COUNT(name, text) sum->name += each->name;
+        LOAD_COUNTS(ADD_COUNT)
+#undef ADD_COUNT
         if (each->told)
             fprintf(stderr, "worker %u: %s\n", i, each->text);
     }
-    observe_pool(&storm.observer, &pool);
-    printf("# %u kills, %llu children, %u of them left behind; %llu leases taken from the dead, "
-           "%llu connections replaced, %llu writes uncertain\n",
-           storm.kills, sum.children, storm.orphans, (unsigned long long)CATALOG_SUM(pool.revoked),
-           sum.replaced, sum.uncertain);
-    verdict(sum.wrong == 0, "%llu wrong replies of %llu, on %llu leases and on the pool", sum.wrong,
-            sum.commands, sum.leases);
-    verdict(sum.failed == 0, "%llu calls failed (and %llu short limits passed)", sum.failed,
-            sum.timeouts);
-    verdict(sum.commands > 0 && CATALOG_SUM(pool.revoked) > 0, "the storm was one");
-    verdict(storm.died == 0 && storm.bad_orphans == 0, "%u workers and %u children crashed",
-            storm.died, storm.bad_orphans);
+    verdict(sum->wrong == 0, "%llu wrong replies of %llu", (unsigned long long)sum->wrong,
+            (unsigned long long)sum->commands);
+    verdict(sum->failed == 0, "%llu calls failed", (unsigned long long)sum->failed);
+    tell_kinds(sum);
+    verdict(storm.died == 0 && storm.bad_orphans == 0,
+            "%u workers and %u children crashed; %u children were left behind", storm.died,
+            storm.bad_orphans, storm.orphans);
+    free(sum);
+}
+
+/* What is in Redis now that nobody writes any more. */
+static void audit(void)
+{
+    redisContext *redis = redis_open(&storm.redis);
+    /* What may have expired, with a minute's leeway, is left out. */
+    int64_t since_ms = now_ms() - INT64_C(1000) * (LOAD_KEEP_SECONDS - 60);
+    struct audit audit = {0};
+
+    for (unsigned i = 0; i < storm.workers; i++)
+        ledger_audit(&report_of(i)->ledger, since_ms, redis, &audit);
+    verdict(audit.wrong == 0 && audit.entries > 0,
+            "%u uncertain writes looked at: %u executed, %u neither old nor new", audit.entries,
+            audit.executed, audit.wrong);
+    audit.wrong = 0;
+    ledger_audit_all(redis, &audit);
+    verdict(audit.wrong == 0 && audit.keys > 0, "%u keys, %u with another's value", audit.keys,
+            audit.wrong);
+    if (audit.text[0])
+        fprintf(stderr, "%s\n", audit.text);
+    redisFree(redis);
 }
 
 /* Children that were left behind end soon, and with them what the broker keeps for them. */
@@ -315,6 +475,7 @@ static void assess(void)
     assess_broker();
     verdict(eventually(redis_info(&storm.redis, "connected_clients") == storm.size, 5000),
             "Redis has the pool's %u connections", storm.size);
+    audit();
     printf("1..%u\n", tests);
 }
 
@@ -338,7 +499,9 @@ static void start_nursery(void)
 static void attach_master(void)
 {
     struct lendis_lease *leases[SIZE_LIMIT];
-    int result = lendis_attach(storm.broker.socket_path, "p", NULL, &storm.pool);
+    /* Of the replaced workers, too: a broker that gets no processor for a second is not down. */
+    struct lendis_options options = {.size = sizeof options, .attach_timeout_ms = ATTACH_MS};
+    int result = lendis_attach(storm.broker.socket_path, "p", &options, &storm.pool);
 
     for (unsigned i = 0; i < storm.size && result == 0; i++)
         result = lendis_acquire(storm.pool, 5000, &leases[i]);
@@ -368,11 +531,15 @@ static void begin(void)
 
 int main(void)
 {
-    storm.seconds = (int)setting("STRESS_SECONDS", 30);
+    storm.commands = setting("STORM_COMMANDS", 1000000);
+    storm.limit_seconds = (int)setting("STORM_LIMIT", 150);
+    storm.seconds = (int)setting("STRESS_SECONDS", 0);
+    if (storm.limit_seconds < storm.seconds + 120)
+        storm.limit_seconds = storm.seconds + 120;
     storm.kill_ms = (int)setting("STORM_KILL_MS", 10);
-    storm.calm_ms = (int)setting("STORM_CALM_MS", 4000);
-    storm.workers = (unsigned)setting("STORM_WORKERS", 56);
-    storm.size = (unsigned)setting("STORM_CONNECTIONS", 6);
+    storm.calm_ms = (int)setting("STORM_CALM_MS", 2000);
+    storm.workers = (unsigned)setting("STORM_WORKERS", 200);
+    storm.size = (unsigned)setting("STORM_CONNECTIONS", 4);
     storm.think_us = (unsigned)setting("STORM_THINK", 1000);
     if (storm.workers == 0 || storm.kill_ms <= 0 || storm.size == 0 || storm.size > SIZE_LIMIT)
         give_up("STORM_WORKERS and STORM_KILL_MS at least 1, STORM_CONNECTIONS 1 to %u",
@@ -380,11 +547,12 @@ int main(void)
     storm.seed = setting("STORM_SEED", (unsigned long long)now_ns() ^ (unsigned long long)getpid());
     storm.random = storm.seed | 1;
     setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("# STORM_SEED=%llu: %u workers, %u connections, %d s\n", (unsigned long long)storm.seed,
-           storm.workers, storm.size, storm.seconds);
+    printf("# STORM_SEED=%llu: %u workers, %u connections, %llu commands\n",
+           (unsigned long long)storm.seed, storm.workers, storm.size, storm.commands);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
         give_up("prctl: %s", strerror(errno));
     begin();
+    storm.begun_ms = now_ms();
     crew_start(&storm.crew, storm.workers, sizeof(struct load_report), run_worker, NULL);
     be_calm();
     rage();
