@@ -73,7 +73,7 @@ CTL_SOURCES += $(STATISTICS_SOURCES)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
-SYSTEM_TESTS := lending async commands hygiene broker redis_failures hostile limits lendisctl upkeep operation
+SYSTEM_TESTS := lending async commands hygiene reset replies broker redis_failures hostile limits lendisctl upkeep operation
 UNIT_TESTS += statistics
 SYSTEM_TESTS += handover
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
@@ -161,6 +161,9 @@ $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/lib
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(HIREDIS_LIBS)
+
+# What a clean connection is.
+$(addprefix $(B)/tests/system/test_,hygiene reset): $(O)/tests/system/clean.o
 
 # A Redis module, for a server of the tests' own: it is no part of a flavour.
 $(B)/tests/system/test_commands: | $(B)/tests/system/blocking_module.so

@@ -52,7 +52,6 @@ struct broker_connection {
     uint64_t handed_ms;  /* when that was */
     struct reset *reset; /* under way: the word is CHECKING until it is over */
     uint64_t reset_ms;   /* when it began */
-    uint32_t left;       /* what it was to undo, as its last holder has it */
     int fd;              /* -1 unless it is open */
     uint16_t index;
     uint8_t state;       /* enum connection_state */

@@ -12,10 +12,6 @@
  */
 #define RESET_LIMIT_MS 500u
 
-/* So many denials in a row are the pool's user's, not those of a user that the last holder had logged
- * in as. */
-#define DENIALS_MAX 3u
-
 /* A server that said that it has no RESET is asked again after this time. */
 #define REFUSED_MS 60000u
 
@@ -26,25 +22,18 @@ static bool is_refused(const struct broker_pool *pool)
     return pool->hygiene.refused_ms != 0 && clock_ms() - pool->hygiene.refused_ms < REFUSED_MS;
 }
 
-static void note_refusal(struct broker_pool *pool, enum reset_result result, uint32_t left)
+static void note_refusal(struct broker_pool *pool)
 {
-    struct hygiene *hygiene = &pool->hygiene;
-    bool own_user = (left & ~(uint32_t)(LEFT_MULTI | LEFT_WATCH | LEFT_DB | LEFT_NAME)) == 0;
-
-    if (result == RESET_DENIED && !own_user && ++hygiene->denials < DENIALS_MAX)
-        return;
-    hygiene->denials = 0;
-    hygiene->refused_ms = clock_ms();
-    log_limited(&hygiene->refused_limit, LOG_LEVEL_NOTICE,
+    pool->hygiene.refused_ms = clock_ms();
+    log_limited(&pool->hygiene.refused_limit, LOG_LEVEL_NOTICE,
                 "pool %s: %s; unclean connections are replaced unless it is known how to undo what "
                 "was left",
-                pool->config->name, reset_text(result));
+                pool->config->name, reset_text(RESET_REFUSED));
 }
 
 void hygiene_renew(struct broker_pool *pool)
 {
     pool->hygiene.refused_ms = 0;
-    pool->hygiene.denials = 0;
 }
 
 /* ---- the course of a reset ---- */
@@ -52,8 +41,8 @@ void hygiene_renew(struct broker_pool *pool)
 static void fail(struct broker_pool *pool, struct broker_connection *connection,
                  enum reset_result result)
 {
-    if (result == RESET_REFUSED || result == RESET_DENIED)
-        note_refusal(pool, result, connection->left);
+    if (result == RESET_REFUSED)
+        note_refusal(pool);
     else
         log_limited(&pool->hygiene.failed_limit, LOG_LEVEL_DEBUG,
                     "pool %s: connection %u is replaced, not reset: %s", pool->config->name,
@@ -64,7 +53,6 @@ static void fail(struct broker_pool *pool, struct broker_connection *connection,
 static void succeed(struct broker_pool *pool, struct broker_connection *connection)
 {
     connection_reset_over(connection);
-    pool->hygiene.denials = 0;
     shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_resets], 1);
     if (!queue_pass_on(&pool->owner.segment, connection->index,
                        word_make(WORD_CHECKING, 0, connection->generation)))
@@ -125,18 +113,19 @@ void hygiene_take(struct broker_pool *pool, struct broker_connection *connection
     enum reset_result result;
     enum reset_kind kind;
     uint64_t taken;
+    uint32_t left;
 
     if (!word_take_unclean(connection_word(connection), word, &taken)) {
         pool->owner.spoiled(connection);
         return;
     }
     /* Whatever a worker wrote there: bits that mean nothing are taken for the most. */
-    connection->left = (uint32_t)shm_load_relaxed(&shared->left);
-    if (!choose(pool, connection->left, &kind)) {
+    left = (uint32_t)shm_load_relaxed(&shared->left);
+    if (!choose(pool, left, &kind)) {
         connection_close(connection, CLOSE_returned);
         return;
     }
-    result = reset_begin(connection->fd, kind, &profile, connection->left, &connection->reset);
+    result = reset_begin(connection->fd, kind, &profile, left, &connection->reset);
     if (result == RESET_WAITING && connection_reset_begun(connection)) {
         connection->reset_ms = clock_ms();
         arm(pool);

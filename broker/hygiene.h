@@ -20,7 +20,6 @@ struct broker_pool;
 /* Of a pool; all zero at first. */
 struct hygiene {
     sd_event_source *timer; /* a look at resets that take long */
-    uint32_t denials;       /* in a row */
     uint64_t refused_ms;    /* when the server last said that it has no RESET; 0: it has not */
     struct log_limit refused_limit;
     struct log_limit failed_limit;

@@ -162,10 +162,10 @@ static enum reset_result take_error(const struct reset *reset)
 
     if (size < 0)
         return reset->got < REPLIES_SIZE ? RESET_WAITING : RESET_UNREAD;
-    if ((size_t)size >= sizeof unknown - 1 && strncasecmp(line, unknown, sizeof unknown - 1) == 0)
+    if (((size_t)size >= sizeof unknown - 1 &&
+         strncasecmp(line, unknown, sizeof unknown - 1) == 0) ||
+        ((size_t)size >= sizeof denied - 1 && memcmp(line, denied, sizeof denied - 1) == 0))
         return RESET_REFUSED;
-    if ((size_t)size >= sizeof denied - 1 && memcmp(line, denied, sizeof denied - 1) == 0)
-        return RESET_DENIED;
     return RESET_FAILED;
 }
 
@@ -269,9 +269,9 @@ static enum reset_result take_next(struct reset *reset)
         enum reset_result result = take_error(reset);
 
         /* Only of these two it is asked whether the server has them. */
-        if (result == RESET_REFUSED || result == RESET_DENIED)
-            return expected == EXPECT_RESET || expected == EXPECT_INFO ? result : RESET_FAILED;
-        return result;
+        return result == RESET_REFUSED && expected != EXPECT_RESET && expected != EXPECT_INFO
+                   ? RESET_FAILED
+                   : result;
     }
     switch (expected) {
     case EXPECT_RESET:
@@ -419,9 +419,7 @@ const char *reset_text(enum reset_result result)
     case RESET_WAITING:
         return "the server does not answer";
     case RESET_REFUSED:
-        return "the server does not know RESET or CLIENT INFO";
-    case RESET_DENIED:
-        return "the Redis user may not use RESET or CLIENT INFO";
+        return "the server has no RESET or no CLIENT INFO, or the user may not use it";
     case RESET_UNREAD:
         return "a reply was left unread, or half a command";
     case RESET_FAILED:

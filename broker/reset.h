@@ -50,8 +50,7 @@ enum reset_kind {
 enum reset_result {
     RESET_CLEAN,
     RESET_WAITING, /* go on when there is something to read */
-    RESET_REFUSED, /* the server has no RESET or no CLIENT INFO */
-    RESET_DENIED,  /* the user may not use one of them */
+    RESET_REFUSED, /* the server has no RESET or no CLIENT INFO, or the user may not use it */
     RESET_UNREAD,  /* a reply to somebody else was there, or came */
     RESET_FAILED,  /* the server refused something else, or the socket cannot be made as it was */
     RESET_LOST,    /* the connection ended */

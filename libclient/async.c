@@ -355,8 +355,10 @@ LENDIS_PUBLIC int lendis_acquire_finish(struct lendis_wait *wait, struct lendis_
     result = wait->lease ? 0 : advance(wait);
     if (result == LENDIS_E_AGAIN)
         return result;
-    if (result == 0)
+    if (result == 0) {
         *lease = wait->lease;
+        (*lease)->exclusive = true;
+    }
     delist(wait);
     wait_free(wait);
     return result;

@@ -669,7 +669,7 @@ static void things_in_the_wrong_order(void **state)
 
 static void what_does_not_exist_cannot_be_fetched(void **state)
 {
-    static const uint32_t whats[] = {0, 5, 1000, UINT32_MAX};
+    static const uint32_t whats[] = {0, 99, 1000, UINT32_MAX};
     /* The first one is behind the pool's places: size, and those for replacements. */
     static const uint32_t indexes[] = {10, 11, 1024, 65536, INT32_MAX, UINT32_MAX};
     static const uint64_t generations[] = {1000, UINT32_MAX, WORD_GENERATION_MAX, UINT64_MAX};
