@@ -13,7 +13,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <ini.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,14 +44,16 @@ enum key_type {
     KEY_DURATION,
     KEY_REDIS,
     KEY_IDS,
-    KEY_NAMES
+    KEY_NAMES,
+    KEY_USERS,
+    KEY_GROUPS
 };
 
 static const char *const type_names[] = {
     [KEY_PATH] = "path",         [KEY_SOCKET] = "path",      [KEY_TEXT] = "text",
     [KEY_CHOICE] = "choice",     [KEY_SWITCH] = "yes-or-no", [KEY_COUNT] = "count",
     [KEY_DURATION] = "duration", [KEY_REDIS] = "redis-url",  [KEY_IDS] = "id-list",
-    [KEY_NAMES] = "name-list",
+    [KEY_NAMES] = "name-list",   [KEY_USERS] = "user-list",  [KEY_GROUPS] = "group-list",
 };
 
 static const char *const level_names[] = {"err", "warning", "notice", "info", "debug", NULL};
@@ -125,12 +129,35 @@ static const struct key pool_keys[] = {
      "changed or may have been; always, after every exclusive lease; never, the next one finds "
      "database, name, transaction and watches as the last one left them.",
      reset_names},
+    {"lease_timeout", KEY_DURATION, offsetof(struct pool_config, lease_timeout_ms), "0", 0,
+     HOURS(24),
+     "A lease that is held for longer is revoked: its connection is closed and replaced. At least "
+     "100ms; 0 means never.",
+     NULL},
+    {"leak_warn_after", KEY_DURATION, offsetof(struct pool_config, leak_warn_after_ms), "0", 0,
+     HOURS(24),
+     "A lease that is held for longer is logged once, with its holder's pid and command line. At "
+     "least 100ms and less than lease_timeout; 0 means never.",
+     NULL},
+    {"per_uid_leases", KEY_COUNT, offsetof(struct pool_config, per_uid_leases), "0", 0,
+     LENDIS_MAX_CONNECTIONS,
+     "Connections that the processes of one user may hold at the same time; 0 means no limit.",
+     NULL},
+    {"per_uid_workers", KEY_COUNT, offsetof(struct pool_config, per_uid_workers), "0", 0,
+     LENDIS_MAX_WORKERS,
+     "Processes of one user that may be attached to the pool at the same time; 0 means no limit.",
+     NULL},
     {"allow_uids", KEY_IDS, offsetof(struct pool_config, allow_uids), NULL, 0, 0,
-     "User ids that may use the pool, as in 33 1000-1999. With neither allow_uids nor allow_gids, "
-     "whoever can open the socket may; with both, one of the two is enough.",
+     "User ids that may use the pool, as in 33 1000-1999. With none of allow_uids, allow_users, "
+     "allow_gids and allow_groups, whoever can open the socket may; else one of them is enough.",
+     NULL},
+    {"allow_users", KEY_USERS, offsetof(struct pool_config, allow_users), NULL, 0, 0,
+     "Users that may use the pool, by name; they are looked up when the configuration is read.",
      NULL},
     {"allow_gids", KEY_IDS, offsetof(struct pool_config, allow_gids), NULL, 0, 0,
      "Group ids that may use the pool; supplementary groups count.", NULL},
+    {"allow_groups", KEY_GROUPS, offsetof(struct pool_config, allow_groups), NULL, 0, 0,
+     "Groups that may use the pool, by name; supplementary groups count.", NULL},
     {"exclusive_commands", KEY_NAMES, offsetof(struct pool_config, exclusive_commands), NULL, 0,
      NAMES_MAX,
      "Commands, of modules say, that get a connection for themselves, as in GRAPH.QUERY FT.SEARCH. "
@@ -462,6 +489,113 @@ static void parse_ids(const struct place *place, const char *text, struct id_lis
     *field = list;
 }
 
+/* ---- users and groups by name ---- */
+
+/* Answers of the user database are this large at most; root with every group is far below. */
+#define ACCOUNT_ROOM 65536u
+
+/*
+ * Looks up user or group `name`. Results: 0 and *id; -ENOENT, there is none of that name; -errno,
+ * the database could not be asked.
+ */
+static int look_up_account(bool group, const char *name, char *room, uint32_t *id)
+{
+    struct passwd user, *found_user = NULL;
+    struct group members, *found_group = NULL;
+    int error;
+
+    if (group) {
+        error = getgrnam_r(name, &members, room, ACCOUNT_ROOM, &found_group);
+        if (found_group)
+            *id = found_group->gr_gid;
+    } else {
+        error = getpwnam_r(name, &user, room, ACCOUNT_ROOM, &found_user);
+        if (found_user)
+            *id = found_user->pw_uid;
+    }
+    if (found_user || found_group)
+        return 0;
+    /* What databases say of a name that they do not have: getpwnam_r(3), "ERRORS". */
+    return error == 0 || error == ENOENT || error == ESRCH || error == EBADF || error == EPERM
+               ? -ENOENT
+               : -error;
+}
+
+static void complain_account(const struct place *place, const char *name, int result)
+{
+    const char *kind = place->key->type == KEY_GROUPS ? "group" : "user";
+
+    if (result == -ENOENT)
+        complain(place, "there is no %s \"%.80s\" on this host; a number goes into allow_%cids",
+                 kind, name, kind[0]);
+    else
+        complain(place, "%s \"%.80s\" cannot be looked up: %s", kind, name, strerror(-result));
+}
+
+/* Adds the account `name`. False: it was complained of, or there is no memory. */
+static bool add_account(const struct place *place, const char *name, struct id_list *ids)
+{
+    struct id_range *grown = realloc(ids->ranges, (ids->count + 1) * sizeof *grown);
+    char *room = malloc(ACCOUNT_ROOM);
+    uint32_t id = 0;
+    int result;
+
+    if (grown)
+        ids->ranges = grown;
+    if (!grown || !room) {
+        place->loader->no_memory = true;
+        free(room);
+        return false;
+    }
+    result = look_up_account(place->key->type == KEY_GROUPS, name, room, &id);
+    free(room);
+    if (result != 0) {
+        complain_account(place, name, result);
+        return false;
+    }
+    ids->ranges[ids->count++] = (struct id_range){.first = id, .last = id};
+    return true;
+}
+
+static void id_names_free(struct id_names *names)
+{
+    free(names->text);
+    free(names->ids.ranges);
+    *names = (struct id_names){0};
+}
+
+static void parse_accounts(const struct place *place, const char *text, struct id_names *field)
+{
+    struct id_names names = {0};
+    char *copy = keep(place->loader, text), *rest = NULL;
+    bool good = copy != NULL;
+    size_t used = 0;
+
+    names.text = good ? calloc(1, strlen(text) + 1) : NULL;
+    if (good && !names.text)
+        place->loader->no_memory = true;
+    good = names.text != NULL;
+    for (char *name = good ? strtok_r(copy, ", \t", &rest) : NULL; name;
+         name = strtok_r(NULL, ", \t", &rest)) {
+        /* All that are unknown are told. */
+        good = add_account(place, name, &names.ids) && good;
+        used += (size_t)sprintf(names.text + used, "%s%s", used ? " " : "", name);
+    }
+    if (good && names.ids.count == 0) {
+        complain(place, "there is no value");
+        good = false;
+    }
+    free(copy);
+    if (!good) {
+        id_names_free(&names);
+        return;
+    }
+    id_names_free(field);
+    *field = names;
+}
+
+/* ---- names of commands ---- */
+
 static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
@@ -751,6 +885,10 @@ static void parse_value(const struct place *place, const char *text, void *targe
         break;
     case KEY_NAMES:
         parse_names(place, text, field);
+        break;
+    case KEY_USERS:
+    case KEY_GROUPS:
+        parse_accounts(place, text, field);
         break;
     }
 }
@@ -1241,6 +1379,28 @@ static void read_password(struct loader *loader, struct pool_config *pool)
     explicit_bzero(buffer, sizeof buffer);
 }
 
+/* Shorter ones would be over before they were seen: see lease_watch.h. */
+#define LEASE_LIMIT_LEAST_MS 100u
+
+static void check_lease_limits(struct loader *loader, struct pool_config *pool)
+{
+    struct place place = PLACE_OF(loader, pool, lease_timeout_ms);
+    char limit[32], warning[32];
+
+    format_duration(pool->lease_timeout_ms, limit, sizeof limit);
+    format_duration(pool->leak_warn_after_ms, warning, sizeof warning);
+    if (pool->lease_timeout_ms > 0 && pool->lease_timeout_ms < LEASE_LIMIT_LEAST_MS)
+        complain(&place, "%s is too short; 0 and %ums to 24h are allowed", limit,
+                 LEASE_LIMIT_LEAST_MS);
+    place = PLACE_OF(loader, pool, leak_warn_after_ms);
+    if (pool->leak_warn_after_ms > 0 && pool->leak_warn_after_ms < LEASE_LIMIT_LEAST_MS)
+        complain(&place, "%s is too short; 0 and %ums to 24h are allowed", warning,
+                 LEASE_LIMIT_LEAST_MS);
+    else if (pool->lease_timeout_ms > 0 && pool->leak_warn_after_ms >= pool->lease_timeout_ms)
+        complain(&place, "leak_warn_after is %s and lease_timeout is %s; it must be shorter",
+                 warning, limit);
+}
+
 static void check_pool(struct loader *loader, struct pool_config *pool)
 {
     struct place place;
@@ -1260,6 +1420,7 @@ static void check_pool(struct loader *loader, struct pool_config *pool)
         complain(&place,
                  "max_idle is %u and min_idle is %u; max_idle must be 0 or at least min_idle",
                  pool->max_idle, pool->min_idle);
+    check_lease_limits(loader, pool);
     place = PLACE_OF(loader, pool, username);
     if (pool->username && !pool->password_file)
         complain(&place, "needs password_file");
@@ -1335,6 +1496,8 @@ static void pool_config_free(struct pool_config *pool)
     free(pool->username);
     free(pool->allow_uids.ranges);
     free(pool->allow_gids.ranges);
+    id_names_free(&pool->allow_users);
+    id_names_free(&pool->allow_groups);
     free(pool->exclusive_commands);
     address_free(&pool->redis);
 }
@@ -1380,6 +1543,9 @@ static bool is_set(const struct key *key, const void *field)
         return ((const struct redis_address *)field)->text != NULL;
     case KEY_IDS:
         return ((const struct id_list *)field)->count != 0;
+    case KEY_USERS:
+    case KEY_GROUPS:
+        return ((const struct id_names *)field)->text != NULL;
     default:
         return true;
     }
@@ -1414,6 +1580,10 @@ static void print_value(const struct key *key, const void *field, FILE *out)
         break;
     case KEY_IDS:
         print_ids(field, out);
+        break;
+    case KEY_USERS:
+    case KEY_GROUPS:
+        fputs(((const struct id_names *)field)->text, out);
         break;
     }
 }

@@ -29,6 +29,12 @@ struct id_list {
     size_t count;
 };
 
+/* Users or groups by name. */
+struct id_names {
+    char *text; /* the names, separated by a blank */
+    struct id_list ids;
+};
+
 /* Where a pool's Redis is: `host` and `port`, or `path`. */
 struct redis_address {
     char *text; /* as configured; holds no secret */
@@ -78,9 +84,15 @@ struct pool_config {
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms; /* 0: none */
     uint32_t stall_timeout_ms;
-    uint32_t reset;            /* enum reset_policy */
-    struct id_list allow_uids; /* both empty: whoever can open the socket */
+    uint32_t reset;              /* enum reset_policy */
+    uint32_t lease_timeout_ms;   /* 0: none */
+    uint32_t leak_warn_after_ms; /* 0: never */
+    uint32_t per_uid_leases;     /* 0: no limit */
+    uint32_t per_uid_workers;    /* 0: no limit */
+    struct id_list allow_uids;   /* all four empty: whoever can open the socket */
     struct id_list allow_gids;
+    struct id_names allow_users; /* looked up when the configuration was read */
+    struct id_names allow_groups;
     char *exclusive_commands; /* names in capitals, each once, sorted, separated by a blank */
 };
 

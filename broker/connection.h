@@ -12,6 +12,7 @@
 #define LENDIS_BROKER_CONNECTION_H
 
 #include "broker/dialler.h"
+#include "broker/lease_watch.h"
 #include "lendis/catalog.h"
 #include "lendis/queue.h"
 
@@ -49,7 +50,8 @@ struct broker_connection {
     uint64_t expires_ms; /* when it has lived for long enough; UINT64_MAX: never */
     uint64_t busy_ms;    /* when upkeep.c last saw that somebody had it */
     uint64_t handed; /* its word when it was first seen in HANDED after a death; 0: nothing seen */
-    uint64_t handed_ms;  /* when that was */
+    uint64_t handed_ms; /* when that was */
+    struct lease_seen seen;
     struct reset *reset; /* under way: the word is CHECKING until it is over */
     uint64_t reset_ms;   /* when it began */
     int fd;              /* -1 unless it is open */

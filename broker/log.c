@@ -4,7 +4,6 @@
 #include "broker/log.h"
 
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
@@ -73,22 +72,29 @@ void log_line(enum log_level level, const char *format, ...)
     va_end(arguments);
 }
 
-void log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)
+bool log_admit(struct log_limit *limit, enum log_level level, uint32_t *kept_back)
 {
     uint64_t now = clock_ms();
-    uint32_t kept_back = 0;
-    va_list arguments;
 
+    *kept_back = 0;
     if (level > threshold)
-        return;
+        return false;
     if (limit->count == 0 || now - limit->window_ms >= LOG_LIMIT_WINDOW) {
         if (limit->count > LOG_LIMIT_BURST)
-            kept_back = limit->count - LOG_LIMIT_BURST;
+            *kept_back = limit->count - LOG_LIMIT_BURST;
         *limit = (struct log_limit){.window_ms = now};
     }
     if (limit->count < UINT32_MAX)
         limit->count++;
-    if (limit->count > LOG_LIMIT_BURST)
+    return limit->count <= LOG_LIMIT_BURST;
+}
+
+void log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)
+{
+    uint32_t kept_back;
+    va_list arguments;
+
+    if (!log_admit(limit, level, &kept_back))
         return;
     va_start(arguments, format);
     write_line(level, kept_back, format, arguments);

@@ -8,6 +8,7 @@
 #ifndef LENDIS_BROKER_LOG_H
 #define LENDIS_BROKER_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* As in syslog(3). */
@@ -37,6 +38,10 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
  */
 void log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* For a message that is written later, or elsewhere: whether log_limited() would let it through, and
+ * how many of its like it kept back before. */
+bool log_admit(struct log_limit *limit, enum log_level level, uint32_t *kept_back);
 
 /* CLOCK_MONOTONIC in milliseconds. */
 uint64_t clock_ms(void);

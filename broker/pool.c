@@ -306,6 +306,7 @@ static void on_opened(struct broker_connection *connection)
     note_success(pool);
     if (connection->state == CONNECTION_OPEN)
         upkeep_opened(pool, connection);
+    lease_watch_wake(pool);
     refill(pool);
 }
 
@@ -350,6 +351,13 @@ static void on_readable(struct broker_connection *connection)
 }
 
 /* ---- looking after the words ---- */
+
+void broker_pool_serve(struct broker_pool *pool)
+{
+    update_backend(pool);
+    queue_match(&pool->owner.segment, LENDIS_BROKER);
+    refill(pool);
+}
 
 bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *connection,
                         uint64_t word, enum revoke_reason reason)
@@ -441,9 +449,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
     }
     if (again)
         broker_pool_arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
-    update_backend(pool);
-    queue_match(&pool->owner.segment, LENDIS_BROKER);
-    refill(pool);
+    broker_pool_serve(pool);
     return 0;
 }
 
@@ -522,9 +528,7 @@ void broker_pool_look_over(struct broker_pool *pool)
         upkeep_look(pool);
     if (pool->gate != GATE_OPEN)
         gate_step(pool);
-    update_backend(pool);
-    queue_match(&pool->owner.segment, LENDIS_BROKER);
-    refill(pool);
+    broker_pool_serve(pool);
 }
 
 /*
@@ -620,6 +624,7 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
         memcpy(segment->base, &pool->header, sizeof pool->header);
     pool->attached[worker / 64] |= UINT64_C(1) << (worker % 64);
     pool->attached_count++;
+    lease_watch_wake(pool);
     shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_attached], 1);
 }
 
@@ -839,6 +844,7 @@ void broker_pool_stop(struct broker_pool *pool)
     sd_event_source_disable_unref(pool->upkeep);
     hygiene_stop(pool);
     bells_close(&pool->bells);
+    lease_watch_stop(pool);
     if (pool->doorbell >= 0)
         close(pool->doorbell);
     if (pool->segment_fd >= 0)
@@ -868,6 +874,7 @@ static void publish(struct broker_pool *pool)
     entry->command_timeout_ms = config->command_timeout_ms;
     entry->stall_timeout_ms = config->stall_timeout_ms;
     entry->reset = config->reset;
+    shm_store32(&entry->per_uid_leases, config->per_uid_leases);
     entry->segment_pool = pool->index;
     shm_store32(&entry->max_uses, config->max_uses);
     catalog_write_end(entry);
@@ -910,6 +917,8 @@ static int make_sources(struct broker_pool *pool)
         result = hygiene_start(pool);
     if (result >= 0)
         result = stall_start(pool);
+    if (result >= 0)
+        result = lease_watch_start(pool);
     return result;
 }
 

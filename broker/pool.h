@@ -54,6 +54,7 @@ struct broker_pool {
     struct hygiene hygiene;
     struct dial_turn turn;
     struct survey survey;
+    struct lease_watch watch;
     char client_name[CATALOG_NAME_SIZE + 8];
     bool holding; /* no dial before `retry` */
     bool paused;  /* too much is scribbled; no look before `repair` */
@@ -113,6 +114,9 @@ bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *conn
 
 /* Looks at every word, closes what came back, serves who waits, and dials what is missing. */
 void broker_pool_look_over(struct broker_pool *pool);
+
+/* After connections were closed: waiters get what is idle, and others are opened. */
+void broker_pool_serve(struct broker_pool *pool);
 
 /* No more dials; idle connections are closed. */
 void broker_pool_drain(struct broker_pool *pool);

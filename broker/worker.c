@@ -36,6 +36,8 @@
 #define HELLO_TIMEOUT_US UINT64_C(10000000)
 /* When all places for those without HELLO are taken, one that is this old has to go. */
 #define HELLO_GRACE_MS 1000u
+/* The same if one user has most of them, so that a crowd that says nothing delays no other user. */
+#define CROWD_GRACE_MS 20u
 /* How long nobody is accepted when descriptors or memory are short. */
 #define PAUSE_US UINT64_C(100000)
 /* More than any message of ours, so that those of other versions can be answered. */
@@ -180,11 +182,34 @@ static bool groups_allowed(const struct worker *worker, const struct id_list *al
 
 static bool is_allowed(const struct worker *worker, const struct pool_config *config)
 {
-    if (config->allow_uids.count == 0 && config->allow_gids.count == 0)
+    const struct id_list *gids = &config->allow_gids, *groups = &config->allow_groups.ids;
+
+    if (config->allow_uids.count == 0 && config->allow_users.ids.count == 0 && gids->count == 0 &&
+        groups->count == 0)
         return true;
-    if (id_list_contains(&config->allow_uids, worker->peer.uid))
+    if (id_list_contains(&config->allow_uids, worker->peer.uid) ||
+        id_list_contains(&config->allow_users.ids, worker->peer.uid))
         return true;
-    return config->allow_gids.count > 0 && groups_allowed(worker, &config->allow_gids);
+    return (gids->count > 0 && groups_allowed(worker, gids)) ||
+           (groups->count > 0 && groups_allowed(worker, groups));
+}
+
+/* How many processes of `uid` are attached to `pool`. */
+static uint32_t attached_of(const struct workers *all, const struct broker_pool *pool, uid_t uid)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < all->catalog->worker_max; i++)
+        count +=
+            all->attached[i] && all->attached[i]->pool == pool && all->attached[i]->peer.uid == uid;
+    return count;
+}
+
+static bool has_its_share(const struct worker *worker, const struct broker_pool *pool)
+{
+    uint32_t most = pool->config->per_uid_workers;
+
+    return most > 0 && attached_of(worker->all, pool, worker->peer.uid) >= most;
 }
 
 static bool hung_up(int socket)
@@ -354,8 +379,16 @@ static void attach(struct worker *worker, struct broker_pool *pool)
                     "pool %s: process %d of user %u and group %u may not use it",
                     pool->config->name, (int)worker->peer.pid, worker->peer.uid, worker->peer.gid);
         refuse(worker, LENDIS_E_DENIED,
-               "user %u may not use pool %s: see allow_uids and allow_gids", worker->peer.uid,
+               "user %u may not use pool %s: see allow_users and allow_groups", worker->peer.uid,
                pool->config->name);
+    } else if (has_its_share(worker, pool)) {
+        log_limited(&all->share_limit, LOG_LEVEL_WARNING,
+                    "pool %s: process %d is refused, per_uid_workers = %u of user %u are attached",
+                    pool->config->name, (int)worker->peer.pid, pool->config->per_uid_workers,
+                    worker->peer.uid);
+        refuse(worker, LENDIS_E_BUSY,
+               "%u processes of user %u use pool %.40s, and no more may: see per_uid_workers",
+               pool->config->per_uid_workers, worker->peer.uid, pool->config->name);
     } else if (all->free_count == 0) {
         log_limited(&all->refused_limit, LOG_LEVEL_WARNING,
                     "pool %s: a worker is refused, max_workers = %u are attached",
@@ -606,19 +639,54 @@ static void shed(struct workers *workers, int listener, int error)
     }
 }
 
+static bool is_silent(const struct worker *worker)
+{
+    struct pollfd poll_fd = {.fd = worker->socket, .events = POLLIN};
+
+    return poll(&poll_fd, 1, 0) == 0;
+}
+
+/* Of a user who has more than half of the places for those without HELLO: the one that has said
+ * nothing for longest. NULL: there is none. */
+static struct worker *find_silent_crowd(const struct workers *workers)
+{
+    uint32_t votes = 0, count = 0;
+    uid_t uid = 0;
+
+    /* Whoever has the majority is left over: Boyer and Moore, 1981. */
+    for (const struct worker *each = workers->oldest; each; each = each->newer) {
+        if (votes == 0)
+            uid = each->peer.uid;
+        votes = each->peer.uid == uid ? votes + 1 : votes - 1;
+    }
+    for (const struct worker *each = workers->oldest; each; each = each->newer)
+        count += each->peer.uid == uid;
+    if (count <= WORKERS_UNATTACHED / 2)
+        return NULL;
+    for (struct worker *each = workers->oldest; each; each = each->newer)
+        if (each->peer.uid == uid && is_silent(each))
+            return each;
+    return NULL;
+}
+
 /* True: there is a place for one more without HELLO. */
 static bool make_room(struct workers *workers)
 {
-    uint64_t age;
+    struct worker *goes;
+    uint64_t age, grace;
 
     if (workers->unattached < WORKERS_UNATTACHED)
         return true;
-    age = clock_ms() - workers->oldest->since_ms;
-    if (age < HELLO_GRACE_MS) {
-        pause_listening(workers, (HELLO_GRACE_MS - age) * 1000);
+    goes = find_silent_crowd(workers);
+    grace = goes ? CROWD_GRACE_MS : HELLO_GRACE_MS;
+    if (!goes)
+        goes = workers->oldest;
+    age = clock_ms() - goes->since_ms;
+    if (age < grace) {
+        pause_listening(workers, (grace - age) * 1000);
         return false;
     }
-    disconnect(workers->oldest, "it did not say HELLO, and others want to");
+    disconnect(goes, "it did not say HELLO, and others want to");
     return true;
 }
 

@@ -15,7 +15,7 @@
 #include <sys/types.h>
 #include "broker/pool.h"
 
-#define WORKERS_UNATTACHED 128u
+#define WORKERS_UNATTACHED 256u
 
 struct worker;
 
@@ -47,6 +47,7 @@ struct workers {
     int spare; /* a descriptor to give up when there are no others: see accept_worker() */
     struct log_limit denied_limit;
     struct log_limit refused_limit;
+    struct log_limit share_limit;
     struct log_limit protocol_limit;
     struct log_limit descriptor_limit;
 };

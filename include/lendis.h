@@ -59,7 +59,8 @@ struct lendis_options {
  * else /run/lendis/lendis.sock). `options` NULL means the defaults. Results: 0, and *pool is the
  * caller's until lendis_detach(); -ENOENT, -ECONNREFUSED or -EACCES from connect(2): no broker
  * there, or one that this user may not reach; -ESRCH, the broker has no pool of that name;
- * LENDIS_E_DENIED; LENDIS_E_BUSY, the broker's worker table is full; LENDIS_E_ABI;
+ * LENDIS_E_DENIED; LENDIS_E_BUSY, the broker's worker table is full, or this
+ * user's part of it (per_uid_workers); LENDIS_E_ABI;
  * LENDIS_E_TIMEOUT, the broker did not answer; -errno. Thread-safe.
  */
 int lendis_attach(const char *socket_path, const char *pool_name,

@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "lease.h"
 #include "lendis/waiter.h"
+#include "share.h"
 
 /* Until another attempt, as in lease_again(). */
 #define PAUSE_NS INT64_C(1000000)
@@ -266,7 +267,7 @@ static int attempt(struct lendis_wait *wait)
         lease_ask_for_more(attachment);
         result = lease_why_none(attachment, LENDIS_E_BUSY);
     } else if (result == LENDIS_E_BUSY) {
-        result = queue_up(wait, attachment);
+        result = share_is_taken(attachment) ? LEASE_OVER_SHARE : queue_up(wait, attachment);
     }
     if (!wait->attachment)
         pool_leave(attachment);
@@ -278,10 +279,10 @@ static int decide(struct lendis_wait *wait, int result)
 {
     int64_t now_ns = clock_now_ns();
 
-    if (result != LEASE_TRY_AGAIN && result != LENDIS_E_DOWN)
+    if (result != LEASE_TRY_AGAIN && result != LEASE_OVER_SHARE && result != LENDIS_E_DOWN)
         return result;
     if (wait->deadline_ns == 0 || now_ns >= wait->deadline_ns || open_descriptors(wait) != 0)
-        return result == LEASE_TRY_AGAIN ? LENDIS_E_DOWN : result;
+        return lease_final(result, wait->deadline_ns);
     set_timer(wait, now_ns + PAUSE_NS);
     return LENDIS_E_AGAIN;
 }

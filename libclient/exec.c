@@ -16,6 +16,7 @@
 #include "lease.h"
 #include "lendis/mailbox.h"
 #include "resp.h"
+#include "share.h"
 
 /* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
  * one takes few reads. */
@@ -304,13 +305,13 @@ static int exec_shared(struct attachment *attachment, const struct call *call,
         atomic_fetch_add_explicit(&attachment->users, 1, memory_order_seq_cst);
         return combine(lease, call);
     }
-    if (result != LENDIS_E_BUSY)
-        return result;
-    if (wait_deadline_ns == 0) {
+    if (result == LENDIS_E_BUSY && wait_deadline_ns == 0) {
         lease_ask_for_more(attachment);
         return lease_why_none(attachment, LENDIS_E_BUSY);
     }
-    return hand_over(attachment, call, wait_deadline_ns);
+    if (result == LENDIS_E_BUSY)
+        result = hand_over(attachment, call, wait_deadline_ns);
+    return result == LEASE_OVER_SHARE ? share_wait(attachment, wait_deadline_ns) : result;
 }
 
 /* The limits of lendis_exec(): of the whole call, and of the wait for a connection (0: none is waited for). */
@@ -362,7 +363,7 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
         share = share && result != HAND_OVER_NOT;
     } while (result == HAND_OVER_NOT ||
              (dead < ATTEMPTS_MAX && lease_again(result, wait_deadline_ns)));
-    return result == LEASE_TRY_AGAIN || result == HAND_OVER_NOT ? LENDIS_E_DOWN : result;
+    return lease_final(result == HAND_OVER_NOT ? LEASE_TRY_AGAIN : result, wait_deadline_ns);
 }
 
 /* ---- lendis_exec(): the reply's bytes as they came ---- */

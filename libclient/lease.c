@@ -13,6 +13,7 @@
 #include "lease.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
+#include "share.h"
 
 /* wait_for()'s: a connection was leased. No LENDIS_E_* has this value, 1 is LENDIS_E_TIMEOUT. */
 #define LEASED 1002
@@ -56,6 +57,14 @@ static bool lease_idle(struct attachment *attachment, uint32_t *index, uint64_t 
             }
         }
     }
+    return false;
+}
+
+static bool has_idle(const struct segment *segment)
+{
+    for (uint32_t i = 0; i < segment->connection_max; i++)
+        if (word_state(shm_load(&segment->connections[i].word)) == WORD_IDLE)
+            return true;
     return false;
 }
 
@@ -284,6 +293,10 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
     uint64_t uses;
     int fd, result;
 
+    if (clean && share_is_exceeded(attachment)) {
+        queue_pass_on(&attachment->segment, index, word);
+        return LEASE_OVER_SHARE;
+    }
     result = attachment_descriptor(attachment, index, word_generation(word), &fd);
     if (result == 0) {
         lease = lease_struct(attachment, index);
@@ -326,13 +339,18 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
     const struct segment *segment = &attachment->segment;
     uint64_t ticket, word;
     uint32_t slot, index;
+    bool waited, taken;
     int result;
 
     if (segment_is_closed(segment))
         return lease_is_disabled(attachment) ? LENDIS_E_DISABLED : LENDIS_E_BUSY;
     /* Nobody barges while somebody waits. */
-    if ((queue_maybe_waiting(segment) && queue_head(segment, &ticket, &slot) != CELL_FREE) ||
-        !lease_idle(attachment, &index, &word)) {
+    waited = queue_maybe_waiting(segment) && queue_head(segment, &ticket, &slot) != CELL_FREE;
+    /* With all in use anyway, a command is handed over. */
+    taken = !waited && share_is_taken(attachment);
+    if (taken && has_idle(segment))
+        return LEASE_OVER_SHARE;
+    if (waited || taken || !lease_idle(attachment, &index, &word)) {
         attachment_count(attachment, COUNTER_misses, 1);
         return LENDIS_E_BUSY;
     }
@@ -354,6 +372,9 @@ static int lease_wait(struct attachment *attachment, int64_t deadline_ns,
         lease_ask_for_more(attachment);
         return lease_why_none(attachment, LENDIS_E_BUSY);
     }
+    /* Whoever may not have it does not queue up for it. */
+    if (share_is_taken(attachment))
+        return LEASE_OVER_SHARE;
     result = wait_for(attachment, deadline_ns, &index, &word);
     return result == LEASED ? lease_make(attachment, index, word, true, lease) : result;
 }
@@ -363,7 +384,9 @@ int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns,
 {
     int result = lease_try(attachment, lease);
 
-    return result == LENDIS_E_BUSY ? lease_wait(attachment, deadline_ns, lease) : result;
+    if (result == LENDIS_E_BUSY)
+        result = lease_wait(attachment, deadline_ns, lease);
+    return result == LEASE_OVER_SHARE ? share_wait(attachment, deadline_ns) : result;
 }
 
 int lease_attach_result(int result)
@@ -380,12 +403,20 @@ bool lease_again(int result, int64_t deadline_ns)
      * broker died). */
     static const struct timespec pause = {.tv_nsec = 1000000};
 
-    if (result != LEASE_TRY_AGAIN && result != LENDIS_E_DOWN)
+    if (result != LEASE_TRY_AGAIN && result != LEASE_OVER_SHARE && result != LENDIS_E_DOWN)
         return false;
     if (deadline_ns == 0 || clock_now_ns() >= deadline_ns)
         return false;
-    nanosleep(&pause, NULL);
+    if (result != LEASE_OVER_SHARE) /* share_wait() was the pause */
+        nanosleep(&pause, NULL);
     return true;
+}
+
+int lease_final(int result, int64_t deadline_ns)
+{
+    if (result == LEASE_OVER_SHARE)
+        return deadline_ns == 0 ? LENDIS_E_BUSY : LENDIS_E_TIMEOUT;
+    return result == LEASE_TRY_AGAIN ? LENDIS_E_DOWN : result;
 }
 
 int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease)
@@ -407,9 +438,11 @@ int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_l
             result = lease_wait(attachment, deadline_ns, lease);
         if (result == 0)
             return 0;
+        if (result == LEASE_OVER_SHARE)
+            result = share_wait(attachment, deadline_ns);
         pool_leave(attachment);
     } while (lease_again(result, deadline_ns));
-    return result == LEASE_TRY_AGAIN ? LENDIS_E_DOWN : result;
+    return lease_final(result, deadline_ns);
 }
 
 bool lease_carry(struct lendis_lease *lease, uint32_t slot)

@@ -12,6 +12,8 @@
 /* Of lease_acquire_on() and others: the attachment is no longer current, the connection was
  * replaced, or its descriptor is needed and there is no broker to ask; start anew. */
 #define LEASE_TRY_AGAIN 1000
+/* This user has as many connections of the pool as it may: share_wait(), then try again. */
+#define LEASE_OVER_SHARE 1003
 
 /*
  * Leases an idle connection at once, if nobody waits. Results: 0, and the lease keeps `attachment`
@@ -26,6 +28,9 @@ int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns,
 
 /* Whether to start anew after `result`, which took until now; pauses if so. */
 bool lease_again(int result, int64_t deadline_ns);
+
+/* What a call that is not tried again returns for `result`. */
+int lease_final(int result, int64_t deadline_ns);
 
 /* What kept us from attaching, as a result of a call: a missing broker is an outcome, not an error
  * of the caller's. */

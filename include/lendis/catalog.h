@@ -98,8 +98,8 @@ struct catalog_pool {
     shm_u64 dial_errors[DIAL_REASON_COUNT]; /* dials that failed, by reason */
     shm_u64 departed[COUNTER_COUNT];        /* what departed workers had counted */
     /* How connections are kept, as far as workers have a part in it. These may change at any time. */
-    shm_u32 max_uses; /* leases after which the broker is told; 0: never */
-    shm_u32 policy_reserved;
+    shm_u32 max_uses;       /* leases after which the broker is told; 0: never */
+    shm_u32 per_uid_leases; /* connections that one user's workers may hold; 0: no limit */
     /* Which commands may not share a connection, where that is not as lendis' own table has it:
      * names with marks, see shared/command.h. Always ends with a zero byte. */
     char commands[CATALOG_COMMANDS_SIZE];

@@ -126,7 +126,13 @@ static void defaults(void **state)
     assert_int_equal(config.pools[0].wait_timeout_ms, 5000);
     assert_int_equal(config.pools[0].command_timeout_ms, 10000);
     assert_int_equal(config.pools[0].reset, RESET_TRACKED);
+    assert_int_equal(config.pools[0].lease_timeout_ms, 0);
+    assert_int_equal(config.pools[0].leak_warn_after_ms, 0);
+    assert_int_equal(config.pools[0].per_uid_leases, 0);
+    assert_int_equal(config.pools[0].per_uid_workers, 0);
     assert_int_equal(config.pools[0].allow_uids.count, 0);
+    assert_int_equal(config.pools[0].allow_users.ids.count, 0);
+    assert_int_equal(config.pools[0].allow_groups.ids.count, 0);
     assert_null(config.pools[0].exclusive_commands);
     config_free(&config);
 }
@@ -160,6 +166,12 @@ static void all_keys(void **state)
                     "reset = never\n"
                     "allow_uids = 33, 1000-1999 0\n"
                     "allow_gids = 5\n"
+                    "allow_users = daemon,root\n"
+                    "allow_groups = root\n"
+                    "lease_timeout = 24h\n"
+                    "leak_warn_after = 100ms\n"
+                    "per_uid_leases = 1024\n"
+                    "per_uid_workers = 16384\n"
                     "exclusive_commands = json.get, FT.SEARCH\tjson.GET ,a_b\n",
                     &config);
     assert_string_equal(config.broker.socket, "/tmp/x.sock");
@@ -186,6 +198,15 @@ static void all_keys(void **state)
     assert_true(id_list_contains(&config.pools[0].allow_uids, 1999));
     assert_false(id_list_contains(&config.pools[0].allow_uids, 2000));
     assert_false(id_list_contains(&config.pools[0].allow_gids, 33));
+    assert_string_equal(config.pools[0].allow_users.text, "daemon root");
+    assert_int_equal(config.pools[0].allow_users.ids.count, 2);
+    assert_true(id_list_contains(&config.pools[0].allow_users.ids, 0));
+    assert_false(id_list_contains(&config.pools[0].allow_users.ids, 33));
+    assert_true(id_list_contains(&config.pools[0].allow_groups.ids, 0));
+    assert_int_equal(config.pools[0].lease_timeout_ms, 86400000);
+    assert_int_equal(config.pools[0].leak_warn_after_ms, 100);
+    assert_int_equal(config.pools[0].per_uid_leases, 1024);
+    assert_int_equal(config.pools[0].per_uid_workers, 16384);
     assert_string_equal(config.pools[0].exclusive_commands, "A_B FT.SEARCH JSON.GET");
     config_free(&config);
 }
@@ -336,6 +357,56 @@ static void bad_lists(void **state)
     assert_string_equal(reports,
                         "LENDIS_POOL_A_EXCLUSIVE_COMMANDS: [pool a] exclusive_commands: the "
                         "names are too long together; 175 characters are allowed\n");
+}
+
+static void users_and_groups(void **state)
+{
+    struct config config;
+    char *text;
+
+    (void)state;
+    assert_refused(
+        POOL "allow_users = root no-such-user other-one\nallow_groups = no-such-group\n",
+        "c:3: [pool a] allow_users: there is no user \"no-such-user\" on this host; a "
+        "number goes into allow_uids\n"
+        "c:3: [pool a] allow_users: there is no user \"other-one\" on this host; a "
+        "number goes into allow_uids\n"
+        "c:4: [pool a] allow_groups: there is no group \"no-such-group\" on this host; a "
+        "number goes into allow_gids\n");
+    assert_refused(POOL "allow_users = , ,\nallow_groups = ,\n",
+                   "c:3: [pool a] allow_users: there is no value\n"
+                   "c:4: [pool a] allow_groups: there is no value\n");
+    /* What is printed can be read again. */
+    assert_accepted(POOL "allow_users = root,\tdaemon\nallow_groups=daemon\n", &config);
+    text = printed(&config);
+    assert_non_null(strstr(text, "allow_users = root daemon\n"));
+    assert_non_null(strstr(text, "allow_groups = daemon\n"));
+    config_free(&config);
+    assert_accepted(text, &config);
+    assert_int_equal(config.pools[0].allow_users.ids.count, 2);
+    config_free(&config);
+    free(text);
+}
+
+static void lease_limits(void **state)
+{
+    struct config config;
+
+    (void)state;
+    assert_refused(
+        POOL "lease_timeout = 99ms\nleak_warn_after = 1ms\n",
+        "c:3: [pool a] lease_timeout: 99ms is too short; 0 and 100ms to 24h are allowed\n"
+        "c:4: [pool a] leak_warn_after: 1ms is too short; 0 and 100ms to 24h are "
+        "allowed\n");
+    assert_refused(
+        POOL "lease_timeout = 30s\nleak_warn_after = 30s\n",
+        "c:4: [pool a] leak_warn_after: leak_warn_after is 30s and lease_timeout is 30s; "
+        "it must be shorter\n");
+    assert_accepted(POOL "lease_timeout = 0\nleak_warn_after = 30s\n", &config);
+    config_free(&config);
+    assert_refused(POOL "per_uid_leases = 1025\nper_uid_workers = x\n",
+                   "c:3: [pool a] per_uid_leases: 1025 is out of range; 0 to 1024 is allowed\n"
+                   "c:4: [pool a] per_uid_workers: \"x\" is not a number; 0 to 16384 is allowed\n");
 }
 
 /* What could not stand in a file is refused, so that what is printed is one. */
@@ -731,6 +802,8 @@ int main(void)
         cmocka_unit_test(bad_addresses),
         cmocka_unit_test(durations),
         cmocka_unit_test(bad_lists),
+        cmocka_unit_test(users_and_groups),
+        cmocka_unit_test(lease_limits),
         cmocka_unit_test(values_that_cannot_be_written),
         cmocka_unit_test(every_error_is_reported),
         cmocka_unit_test(conflict_with_a_default),
