@@ -75,7 +75,7 @@ CTL_SOURCES += $(STATISTICS_SOURCES)
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
 SYSTEM_TESTS := lending async commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
 UNIT_TESTS += statistics
-SYSTEM_TESTS += handover
+SYSTEM_TESTS += handover allocations
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
