@@ -327,6 +327,20 @@ static void finish_item(struct combiner *combiner)
 
 /* ---- take-over ---- */
 
+/*
+ * The owner of `item` gave up: its reply will be read and dropped. What it had of it so far is not ours any more, the
+ * slot may use its chunks for its next command.
+ */
+static void discard(struct combiner *combiner, struct item *item)
+{
+    item->route = ROUTE_DISCARD;
+    if (item != &combiner->items[combiner->next])
+        return;
+    combiner->chunk = -1;
+    combiner->assembled = 0;
+    combiner->start = combiner->at;
+}
+
 /* The first item from `combiner->next` on whose owner will read on; NULL: none. Marks it. */
 static struct item *find_successor(struct combiner *combiner, int *chunk)
 {
@@ -344,14 +358,8 @@ static struct item *find_successor(struct combiner *combiner, int *chunk)
         shm_store32(&shared->reply_chunk, (uint32_t)(1 + *chunk));
         if (shm_load(&shared->mail) == item->mail)
             return item;
-        /* Abandoned: its reply will be read and dropped. */
         mail_acknowledge(combiner->segment, item->slot, item->mail);
-        item->route = ROUTE_DISCARD;
-        if (i == combiner->next) {
-            combiner->chunk = -1;
-            combiner->assembled = 0;
-            combiner->start = combiner->at;
-        }
+        discard(combiner, item);
     }
     return NULL;
 }
@@ -392,14 +400,14 @@ static bool hand_on(struct combiner *combiner)
     if (!shm_cas(&segment->slots[slot].mail, successor->mail,
                  mail_with(successor->mail, MAIL_TAKEOVER))) {
         mail_acknowledge(segment, slot, successor->mail);
-        successor->route = ROUTE_DISCARD;
+        discard(combiner, successor);
         return hand_on(combiner);
     }
     lease_carry(combiner->lease, slot);
     /* The successor may have given up before it could see the connection: then it stays ours. */
     if (shm_load(&segment->slots[slot].mail) != mail_with(successor->mail, MAIL_TAKEOVER) &&
         lease_carry_back(combiner->lease, slot)) {
-        successor->route = ROUTE_DISCARD;
+        discard(combiner, successor);
         return hand_on(combiner);
     }
     wake_tell(segment, &combiner->told, slot, WAKE_MAIL);

@@ -62,6 +62,13 @@ static void close_mail(struct errand *errand, uint64_t mail)
     shm_store(&errand->shared->mail, mail_with(mail, MAIL_FREE));
 }
 
+/* Likewise after a combiner that may have died: nobody can say what it had begun to use. */
+static void clear_mail(struct errand *errand, uint64_t mail)
+{
+    chunks_free_all(errand->segment, errand->slot);
+    shm_store(&errand->shared->mail, mail_with(mail, MAIL_FREE));
+}
+
 /* Takes the reply that was delivered. */
 static int take_reply(struct errand *errand, uint64_t mail)
 {
@@ -203,10 +210,10 @@ static int look(struct errand *errand, bool thorough, bool late)
     case MAIL_RETRY:
         result = shm_load32(&errand->shared->reply_size) == REPLY_TOO_LARGE ? HAND_OVER_NOT
                                                                             : LEASE_TRY_AGAIN;
-        close_mail(errand, mail);
+        clear_mail(errand, mail);
         return result;
     case MAIL_FAILED:
-        close_mail(errand, mail);
+        clear_mail(errand, mail);
         return unanswered(errand, true, true);
     case MAIL_TAKEOVER:
         result = take_over(errand, mail);

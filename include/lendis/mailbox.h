@@ -101,7 +101,8 @@ static inline bool mail_fits(uint64_t mail, uint64_t word)
 /* True if the batch of a taken command began to be sent. */
 bool mail_was_sent(const struct segment *segment, uint64_t mail);
 
-/* A combiner's last word on a command that its owner abandoned; frees its chunks. */
+/* A combiner's last word on a command that its owner abandoned; frees its chunks, the one that the
+ * combiner may be filling included. */
 void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken);
 
 /*
@@ -124,6 +125,12 @@ int chunk_claim(const struct segment *segment, uint32_t slot);
 
 /* Frees chunk `chunk` if it is `slot`'s. Any number is allowed. */
 void chunk_free(const struct segment *segment, uint32_t chunk, uint32_t slot);
+
+/*
+ * Frees all that are `slot`'s, for who has its mailbox to itself: also one that a combiner had
+ * claimed when it died, and said to nobody.
+ */
+void chunks_free_all(const struct segment *segment, uint32_t slot);
 
 /* ---- the broker, for the dead ---- */
 

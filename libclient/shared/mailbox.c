@@ -16,13 +16,10 @@ bool mail_was_sent(const struct segment *segment, uint64_t mail)
 void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken)
 {
     struct wait_slot *shared = &segment->slots[slot];
-    uint32_t request_chunk = shm_load32(&shared->request_chunk);
-    uint32_t reply_chunk = shm_load32(&shared->reply_chunk);
 
     if (shm_load(&shared->mail) != mail_with(taken, MAIL_ABANDONED))
         return;
-    chunk_free(segment, request_chunk - 1, slot);
-    chunk_free(segment, reply_chunk - 1, slot);
+    chunks_free_all(segment, slot);
     shm_cas(&shared->mail, mail_with(taken, MAIL_ABANDONED), mail_with(taken, MAIL_FREE));
 }
 
@@ -45,10 +42,12 @@ void chunk_free(const struct segment *segment, uint32_t chunk, uint32_t slot)
         shm_cas32(&segment->chunk_owners[chunk].slot, 1 + slot, 0);
 }
 
-static void chunks_free_all(const struct segment *segment, uint32_t slot)
+void chunks_free_all(const struct segment *segment, uint32_t slot)
 {
+    /* Relaxed: whoever claimed one for the slot did so before the mail word came to be as it is. */
     for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
-        chunk_free(segment, chunk, slot);
+        if (shm_load32_relaxed(&segment->chunk_owners[chunk].slot) == 1 + slot)
+            chunk_free(segment, chunk, slot);
 }
 
 static bool was_held(uint64_t mail, const struct mail_held *held, uint32_t count)
@@ -111,6 +110,8 @@ void mail_owner_died(const struct segment *segment, uint32_t slot)
 
         switch (mail_state(mail)) {
         case MAIL_FREE:
+            chunks_free_all(segment, slot); /* it was writing a command */
+            return;
         case MAIL_ABANDONED:
             return;
         case MAIL_TAKEN:

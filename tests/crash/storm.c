@@ -472,6 +472,8 @@ static void assess(void)
             "every worker ends, without a descriptor too many");
     tell_sums();
     verdict(pool_fills(&storm.observer, storm.size, 2000), "the pool is full again");
+    verdict(chunks_in_use(&storm.observer) == 0, "%u chunks of shared memory are in use",
+            chunks_in_use(&storm.observer));
     assess_broker();
     verdict(eventually(redis_info(&storm.redis, "connected_clients") == storm.size, 5000),
             "Redis has the pool's %u connections", storm.size);

@@ -157,6 +157,15 @@ bool pool_fills(const struct observer *observer, unsigned idle, int limit_ms)
     return false;
 }
 
+unsigned chunks_in_use(const struct observer *observer)
+{
+    unsigned count = 0;
+
+    for (uint32_t i = 0; i < CHUNKS; i++)
+        count += shm_load32_relaxed(&observer->segment.chunk_owners[i].slot) != 0;
+    return count;
+}
+
 unsigned words_in(const struct observer *observer, enum word_state state)
 {
     unsigned count = 0;

@@ -371,6 +371,9 @@ bool pool_fills(const struct observer *observer, unsigned idle, int limit_ms);
 unsigned leased_by(const struct observer *observer, uint32_t worker);
 unsigned words_in(const struct observer *observer, enum word_state state);
 
+/* Chunks of the segment that belong to some slot. */
+unsigned chunks_in_use(const struct observer *observer);
+
 /* A counter of enum counter, summed over workers, those that departed included. For a moment a
  * worker that departs is in both sums: compare with eventually(). */
 uint64_t pool_counter(const struct observer *observer, enum counter counter);

@@ -117,13 +117,52 @@ static void one_who_was_told_can_sleep_again(void **state)
     assert_false(waiter_told(&waiter));
 }
 
+static unsigned chunks_of_owner(const struct segment *segment)
+{
+    unsigned count = 0;
+
+    for (uint32_t i = 0; i < CHUNKS; i++)
+        count += shm_load32(&segment->chunk_owners[i].slot) == 1 + OWNER;
+    return count;
+}
+
+/* A combiner that dies with part of a reply in a chunk has not said which: it is freed all the same. */
+static void chunk_that_a_dead_combiner_filled_is_freed(void **state)
+{
+    struct segment *segment = *state;
+    struct mail_held held = {.index = 2, .generation = GENERATION};
+    uint64_t mail = taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
+
+    assert_true(chunk_claim(segment, OWNER) >= 0);
+    shm_store(&segment->slots[OWNER].mail, mail_with(mail, MAIL_ABANDONED));
+    mail_taker_died(segment, DEAD, &held, 1);
+    assert_int_equal(state_of(segment), MAIL_FREE);
+    assert_int_equal(chunks_of_owner(segment), 0);
+}
+
+/* So is that of an owner that dies before its command is queued; others keep theirs. */
+static void chunk_of_an_owner_that_dies_early_is_freed(void **state)
+{
+    struct segment *segment = *state;
+    int other = chunk_claim(segment, ALIVE);
+
+    assert_true(chunk_claim(segment, OWNER) >= 0);
+    mail_owner_died(segment, OWNER);
+    assert_int_equal(chunks_of_owner(segment), 0);
+    assert_int_equal(shm_load32(&segment->chunk_owners[other].slot), 1 + ALIVE);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(what_the_dead_held_fails),         TEST(what_was_not_sent_is_tried_again),
-        TEST(what_the_dead_lost_fails),         TEST(what_was_handed_on_stays),
+        TEST(what_the_dead_held_fails),
+        TEST(what_was_not_sent_is_tried_again),
+        TEST(what_the_dead_lost_fails),
+        TEST(what_was_handed_on_stays),
         TEST(one_who_was_told_can_sleep_again),
+        TEST(chunk_that_a_dead_combiner_filled_is_freed),
+        TEST(chunk_of_an_owner_that_dies_early_is_freed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
