@@ -4,7 +4,7 @@
 # Measures one cell: a load, and the variants to compare under it. For tuning: the default takes about 15 s.
 #
 # Usage: tests/bench/cell.sh VARIANT,VARIANT,... [KEY=VALUE]...
-#   workers=200 think=0 think_kind=exponential seconds=2 ramp=0.3 rounds=3 value=3 mix=0 hold=0
+#   workers=200 think=0 think_kind=exponential seconds=2 ramp=0.3 rounds=3 value=3 mix=0 hold=0 leasers=0
 #   awake=1 keeps processors from idling, which makes rounds of few workers repeatable on virtual machines
 #   quiet=0.3 repeats rounds during which others kept more processors busy than that
 #   think and hold take us, ms, s; value takes KiB, MiB; mix is the percentage of SET
@@ -27,7 +27,7 @@ tsv=
 shift
 for argument; do
     case $argument in
-    workers=* | think_kind=* | seconds=* | ramp=* | rounds=* | quiet=* | awake=* | mix=* | tsv=*)
+    workers=* | think_kind=* | seconds=* | ramp=* | rounds=* | quiet=* | awake=* | mix=* | leasers=* | tsv=*)
         declare "${argument%%=*}=${argument#*=}"
         ;;
     think=*) think=$(in_us "${argument#*=}") ;;

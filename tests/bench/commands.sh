@@ -110,6 +110,32 @@ value_row()
     value=3 mix=0
 }
 
+# Commands and exclusive leases from one queue: what each gets, and the longest that one of each waited. With one order
+# for both, nobody waits much longer than most do.
+mixed_row()
+{
+    local transport variant figures each
+
+    wanted mixed || return 0
+    workers=200 leasers=50 hold=500
+    row mixed "lendis:$size"
+    for transport in "${transports[@]}"; do
+        variant=lendis:$size:$transport figures=()
+        for each in leases_per_s lease_p50_us lease_p99_us lease_max_us p50_us max_us; do
+            figures+=("$(metric "mixed:$transport" "$variant" "$each")")
+        done
+        printf '  %-18s %.0f leases/s, waited p50 %.0f us, p99 %.0f us, at most %.0f us; commands p50 %.0f us, at most %.0f us\n' \
+            "$transport" "${figures[@]}"
+        awk -v OFS='\t' -v cell="mixed:$transport" -v variant="$variant" -v usual="${figures[1]}" -v lease="${figures[3]}" \
+            -v command="${figures[5]}" 'BEGIN { if (usual > 0)
+                print cell, variant, "starved", (lease + 0 > command + 0 ? lease : command) / usual }' >>"$bench_metrics"
+    done
+    leasers=0 hold=0
+    on_each mixed "lendis:$size" ops_per_s '>=' 1000 'commands/s beside leases'
+    on_each mixed "lendis:$size" leases_per_s '>=' 1000 'leases/s beside commands'
+    on_each mixed "lendis:$size" starved '<=' 10 "worst wait of both kinds, times the leases' p50"
+}
+
 proxies_row()
 {
     wanted proxies || return 0
@@ -133,6 +159,7 @@ value_row 64B 64 0
 value_row 1KiB 1024 0
 value_row 16KiB 16384 0
 value_row mix 3 10
+mixed_row
 proxies_row
 [ -z "${BENCH_TSV:-}" ] || cat "$bench_rounds" >>"$BENCH_TSV"
 if [ ! -s "$bench_checks" ]; then

@@ -31,6 +31,8 @@ case $bench_build in /*) ;; *) bench_build=$bench_root/$bench_build ;; esac
 
 # The load of a cell; drivers set these.
 workers=200 think=0 think_kind=exponential seconds=2 ramp=0.3 value=3 mix=0 hold=0 rounds=3
+# So many of the workers take leases, for `hold`, beside those that run commands.
+leasers=0
 # 1: processors are kept from idling, see load.c.
 awake=0
 # Empty, or how many processors others may keep busy: rounds wait for that, and are repeated when it did not last.
@@ -292,6 +294,7 @@ run_round()
         --pid "redis=$redis_pid" --tsv)
 
     [ "$awake" = 0 ] || arguments+=(--awake)
+    [ "$leasers" = 0 ] || arguments+=(--leasers "$leasers")
     parse_variant "$variant"
     broker_pid='' proxy_pid=''
     case $v_mode in
@@ -364,6 +367,7 @@ describe_load()
     else
         text="$text, $think us think time"
     fi
+    [ "$leasers" = 0 ] || text="$text, of which $leasers take leases"
     [ "$hold" = 0 ] || text="$text, leases held $hold us"
     [ "$awake" = 0 ] || text="$text, processors kept awake"
     echo "$text; $rounds rounds of $seconds s"

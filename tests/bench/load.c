@@ -59,7 +59,8 @@ struct options {
     enum think think;
     double seconds;
     double ramp;
-    unsigned mix; /* percentage of SET */
+    unsigned mix;     /* percentage of SET */
+    unsigned leasers; /* workers that take leases, measured apart; the rest runs commands */
     unsigned seed;
     bool fill;
     bool awake;
@@ -106,6 +107,8 @@ struct cpu_times {
 
 struct report {
     struct histogram latencies;
+    struct histogram lease_waits; /* of the leasers */
+    uint64_t leases;
     uint64_t ops, ops_min, ops_max, errors, wrong;
     unsigned hung;
     double seconds;
@@ -244,13 +247,21 @@ static void work(const struct load *load, struct client *client, uint64_t random
     }
 }
 
+static bool is_leaser(const struct options *options, unsigned number)
+{
+    return number < options->leasers;
+}
+
 static int worker(const struct load *load, unsigned number)
 {
     struct result *result = &load->results[number];
+    struct client_options options = load->options.client;
     struct client client;
     enum client_result opened;
 
-    opened = client_open(&client, &load->options.client, load->pool);
+    if (is_leaser(&load->options, number))
+        options.mode = CLIENT_ACQUIRE;
+    opened = client_open(&client, &options, load->pool);
     if (opened != CLIENT_OK) {
         note(result, opened, &client);
         return 1;
@@ -443,16 +454,21 @@ static void sum_up(const struct load *load, struct report *report)
     for (unsigned i = 0; i < load->options.workers; i++) {
         const struct result *result = &load->results[i];
 
-        histogram_merge(&report->latencies, &result->latencies);
-        report->ops += result->ops;
         report->errors += result->errors;
         report->wrong += result->wrong;
+        if (result->text[0] && !report->text)
+            report->text = result->text;
+        if (is_leaser(&load->options, i)) {
+            histogram_merge(&report->lease_waits, &result->latencies);
+            report->leases += result->ops;
+            continue;
+        }
+        histogram_merge(&report->latencies, &result->latencies);
+        report->ops += result->ops;
         if (result->ops < report->ops_min)
             report->ops_min = result->ops;
         if (result->ops > report->ops_max)
             report->ops_max = result->ops;
-        if (result->text[0] && !report->text)
-            report->text = result->text;
     }
 }
 
@@ -554,6 +570,11 @@ static size_t make_fields(const struct load *load, const struct report *report,
     FIELD("ops_min", (double)report->ops_min, 0);
     FIELD("ops_max", (double)report->ops_max, 0);
     FIELD("fairness", report->ops_max ? (double)report->ops_min / (double)report->ops_max : 0, 3);
+    FIELD("leasers", options->leasers, 0);
+    FIELD("leases_per_s", (double)report->leases / report->seconds, 0);
+    FIELD("lease_p50_us", histogram_quantile(&report->lease_waits, 0.5) / 1e3, 2);
+    FIELD("lease_p99_us", histogram_quantile(&report->lease_waits, 0.99) / 1e3, 2);
+    FIELD("lease_max_us", (double)report->lease_waits.max_ns / 1e3, 2);
     FIELD("errors", (double)report->errors, 0);
     FIELD("wrong", (double)report->wrong, 0);
     FIELD("hung", report->hung, 0);
@@ -630,6 +651,7 @@ enum option_id {
     OPTION_VALUE,
     OPTION_MIX,
     OPTION_HOLD,
+    OPTION_LEASERS,
     OPTION_SEED,
     OPTION_NO_FILL,
     OPTION_AWAKE,
@@ -653,6 +675,7 @@ static const struct option long_options[] = {
     {"value", required_argument, NULL, OPTION_VALUE},
     {"mix", required_argument, NULL, OPTION_MIX},
     {"hold-us", required_argument, NULL, OPTION_HOLD},
+    {"leasers", required_argument, NULL, OPTION_LEASERS},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"no-fill", no_argument, NULL, OPTION_NO_FILL},
     {"awake", no_argument, NULL, OPTION_AWAKE},
@@ -681,6 +704,8 @@ static const char usage[] =
     "  --value BYTES     size of values, at least 3 (3)\n"
     "  --mix PERCENT     share of SET, the rest is GET (0)\n"
     "  --hold-us US      lease, acquire: keep the lease this long after its command (0)\n"
+    "  --leasers N       so many of the workers run as in mode acquire, and are measured apart "
+    "(0)\n"
     "  --seed N          of keys and pauses (1)\n"
     "  --no-fill         do not set the keys first\n"
     "  --awake           keep processors from idling, at the lowest priority\n"
@@ -756,6 +781,9 @@ static void parse_option(struct options *options, int id, const char *name, cons
     case OPTION_HOLD:
         options->client.hold_us = (unsigned)parse_number(text, name, 0, 1e8);
         break;
+    case OPTION_LEASERS:
+        options->leasers = (unsigned)parse_number(text, name, 0, 10000);
+        break;
     case OPTION_SEED:
         options->seed = (unsigned)parse_number(text, name, 0, 1e9);
         break;
@@ -804,6 +832,9 @@ static void parse_options(int argc, char **argv, struct options *options)
     } else if (!options->client.socket_path || !options->client.pool_name) {
         die("this mode needs --socket and --pool");
     }
+    if (options->leasers > 0 &&
+        (options->leasers >= options->workers || !client_mode_is_lendis(options->client.mode)))
+        die("--leasers: fewer than --workers, and not with --mode direct");
 }
 
 int main(int argc, char **argv)
