@@ -60,6 +60,8 @@ static const char *const level_names[] = {"err", "warning", "notice", "info", "d
 
 static const char *const reset_names[] = {"tracked", "always", "never", NULL};
 
+static const char *const fallback_names[] = {"error", "direct", NULL};
+
 struct key {
     const char *name;
     enum key_type type;
@@ -87,6 +89,16 @@ static const struct key broker_keys[] = {
 };
 
 static const struct key pool_keys[] = {
+    {"enabled", KEY_SWITCH, offsetof(struct pool_config, enabled), "yes", 0, 0,
+     "The switch for a gradual roll-out. A pool that is switched off has no connections; what its "
+     "workers get is said by "
+     "fallback.",
+     NULL},
+    {"fallback", KEY_CHOICE, offsetof(struct pool_config, fallback), "error", FALLBACK_ERROR, 0,
+     "What workers get from a pool that is switched off: error, LENDIS_E_DISABLED; direct, "
+     "connections of their own, which the "
+     "broker opens for them, up to size in each process.",
+     fallback_names},
     {"redis", KEY_REDIS, offsetof(struct pool_config, redis), NULL, 0, 0,
      "Where Redis is: redis://HOST:PORT/DB (IPv6 addresses in brackets) or unix:///PATH?db=N. "
      "Required.",

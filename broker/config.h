@@ -90,6 +90,8 @@ struct pool_config {
     uint32_t per_uid_leases;     /* 0: no limit */
     uint32_t per_uid_workers;    /* 0: no limit */
     struct id_list allow_uids;   /* all four empty: whoever can open the socket */
+    bool enabled;
+    uint32_t fallback; /* enum fallback_policy */
     struct id_list allow_gids;
     struct id_names allow_users; /* looked up when the configuration was read */
     struct id_names allow_groups;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A pool of connections and its upkeep: see pool.h. */
 #include "broker/pool.h"
+#include "broker/direct.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -171,6 +172,7 @@ static void on_resolved(void *context, const struct addresses *addresses, const 
     } else {
         note_failure(pool, pool->failures > 0, DIAL_lookup, error);
     }
+    direct_resolved(pool, addresses != NULL);
     refill(pool);
 }
 
@@ -217,13 +219,14 @@ void broker_pool_refill(struct broker_pool *pool)
     refill(pool);
 }
 
-static void dial_next(struct dial_turn *turn)
+bool broker_pool_target(struct broker_pool *pool, struct dial_target *target)
 {
-    struct broker_pool *pool =
-        (struct broker_pool *)((char *)turn - offsetof(struct broker_pool, turn));
     const struct pool_config *config = pool->config;
-    struct dial_target target = {
-        .host = config->redis.host,
+
+    if (!have_address(pool))
+        return false;
+    *target = (struct dial_target){
+        .host = pool->numeric ? config->redis.host : pool->addresses.text[pool->address],
         .path = config->redis.path,
         .port = config->redis.port,
         .db = config->redis.db,
@@ -232,20 +235,38 @@ static void dial_next(struct dial_turn *turn)
         .password_size = config->password_size,
         .client_name = pool->client_name,
         .timeout_ms = config->connect_timeout_ms,
-        .survey = &pool->survey,
     };
+    return true;
+}
+
+void broker_pool_dial_failed(struct broker_pool *pool, const char *error)
+{
+    struct catalog_pool *entry = pool->owner.catalog;
+
+    shm_add_relaxed(&entry->dial_errors[dial_reason(error)], 1);
+    catalog_write_begin(entry);
+    snprintf(entry->last_error, sizeof entry->last_error, "%s", error);
+    catalog_write_end(entry);
+    if (!pool->numeric && pool->resolved && ++pool->address >= pool->addresses.count)
+        pool->resolved = false;
+}
+
+static void dial_next(struct dial_turn *turn)
+{
+    struct broker_pool *pool =
+        (struct broker_pool *)((char *)turn - offsetof(struct broker_pool, turn));
+    struct dial_target target;
     struct broker_connection *connection;
     char error[DIAL_ERROR_SIZE];
     enum demand demand = demand_now(pool);
 
     /* Things may have changed while the turn was waited for. */
-    if (demand == DEMAND_NONE || !have_address(pool))
+    if (demand == DEMAND_NONE || !broker_pool_target(pool, &target))
         return;
+    target.survey = &pool->survey;
     connection = demand_place(pool);
     if (!connection)
         return;
-    if (!pool->numeric)
-        target.host = pool->addresses.text[pool->address];
     connection->address = (uint8_t)pool->address;
     connection->probe = pool->failures > 0;
     connection->successor = demand == DEMAND_SUCCESSOR;
@@ -843,6 +864,7 @@ void broker_pool_stop(struct broker_pool *pool)
     sd_event_source_disable_unref(pool->repair);
     sd_event_source_disable_unref(pool->upkeep);
     hygiene_stop(pool);
+    direct_stop(pool);
     bells_close(&pool->bells);
     lease_watch_stop(pool);
     if (pool->doorbell >= 0)
@@ -875,6 +897,7 @@ static void publish(struct broker_pool *pool)
     entry->stall_timeout_ms = config->stall_timeout_ms;
     entry->reset = config->reset;
     shm_store32(&entry->per_uid_leases, config->per_uid_leases);
+    shm_store32(&entry->fallback, config->enabled ? FALLBACK_ERROR : config->fallback);
     entry->segment_pool = pool->index;
     shm_store32(&entry->max_uses, config->max_uses);
     catalog_write_end(entry);
@@ -977,6 +1000,8 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
     }
     publish(pool);
     survey_renew(&pool->survey);
+    if (!config->enabled)
+        gate_set(pool, GATE_DRAINED);
     refill(pool);
     return 0;
 }

@@ -53,6 +53,7 @@ struct broker_pool {
 
     struct hygiene hygiene;
     struct dial_turn turn;
+    struct direct *directs; /* under way */
     struct survey survey;
     struct lease_watch watch;
     char client_name[CATALOG_NAME_SIZE + 8];
@@ -92,6 +93,12 @@ void broker_pool_stop(struct broker_pool *pool);
 /* The descriptor of an open connection, borrowed. Results: 0; -EINVAL, no such index; -ESTALE. */
 int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint64_t generation,
                            int *fd);
+
+/* Whom to dial, without a survey. False: there is no address yet; `lookup` tells whether there will be. */
+bool broker_pool_target(struct broker_pool *pool, struct dial_target *target);
+
+/* A dial of such a target failed: that is counted, and the next address tried next. */
+void broker_pool_dial_failed(struct broker_pool *pool, const char *error);
 
 /* The bell of a group of pollers, borrowed. Results: 0; -EINVAL, no such group; -errno. */
 int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd);

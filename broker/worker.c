@@ -7,6 +7,7 @@
  * more.
  */
 #include "broker/worker.h"
+#include "broker/direct.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +56,7 @@ struct worker {
     sd_event_source *death; /* of its pidfd */
     sd_event_source *patience;
     struct broker_pool *pool; /* NULL: not attached */
+    struct direct *direct;    /* it waits for a connection of its own */
     uint64_t since_ms;
     uint32_t index;
     int socket;
@@ -117,6 +119,7 @@ static void worker_leave(struct worker *worker)
     struct catalog_worker *entry;
     uint32_t held;
 
+    direct_abandon(worker->direct);
     if (!worker->pool) {
         unlink_unattached(worker);
         worker_free(worker);
@@ -210,6 +213,18 @@ static bool has_its_share(const struct worker *worker, const struct broker_pool 
     uint32_t most = pool->config->per_uid_workers;
 
     return most > 0 && attached_of(worker->all, pool, worker->peer.uid) >= most;
+}
+
+/* The same, and counts and logs if not. */
+static bool may_use(const struct worker *worker, struct broker_pool *pool)
+{
+    if (is_allowed(worker, pool->config))
+        return true;
+    shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_denied], 1);
+    log_limited(&worker->all->denied_limit, LOG_LEVEL_WARNING,
+                "pool %s: process %d of user %u and group %u may not use it", pool->config->name,
+                (int)worker->peer.pid, worker->peer.uid, worker->peer.gid);
+    return false;
 }
 
 static bool hung_up(int socket)
@@ -373,11 +388,7 @@ static void attach(struct worker *worker, struct broker_pool *pool)
 
     if (all->stopping) {
         refuse(worker, LENDIS_E_DOWN, "the broker is stopping");
-    } else if (!is_allowed(worker, pool->config)) {
-        shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_denied], 1);
-        log_limited(&all->denied_limit, LOG_LEVEL_WARNING,
-                    "pool %s: process %d of user %u and group %u may not use it",
-                    pool->config->name, (int)worker->peer.pid, worker->peer.uid, worker->peer.gid);
+    } else if (!may_use(worker, pool)) {
         refuse(worker, LENDIS_E_DENIED,
                "user %u may not use pool %s: see allow_users and allow_groups", worker->peer.uid,
                pool->config->name);
@@ -408,6 +419,42 @@ static void attach(struct worker *worker, struct broker_pool *pool)
     }
 }
 
+/* ---- DIRECT ---- */
+
+static void on_direct(void *context, int fd, int result)
+{
+    struct worker *worker = context;
+    struct wire_descriptor answer = {.result = result, .what = WIRE_PRIVATE};
+
+    worker->direct = NULL;
+    wire_header(&answer.header, WIRE_DESCRIPTOR, sizeof answer);
+    /* Whether or not it takes it, that is all. What was sent before the close can still be read: unix(7). */
+    wire_send(worker->socket, &answer, fd);
+    worker_leave(worker);
+}
+
+static bool is_direct(const void *message, size_t size)
+{
+    return wire_is(message, size, WIRE_DIRECT, sizeof(struct wire_hello));
+}
+
+static void give_direct(struct worker *worker, struct broker_pool *pool)
+{
+    int result = -ESRCH;
+
+    if (pool)
+        result = worker->all->stopping   ? LENDIS_E_DOWN
+                 : may_use(worker, pool) ? 0
+                                         : LENDIS_E_DENIED;
+    /* connect_timeout limits it from now on. */
+    if (result == 0)
+        worker->patience = sd_event_source_disable_unref(worker->patience);
+    if (result == 0)
+        result = direct_start(pool, on_direct, worker, &worker->direct);
+    if (result != 0)
+        on_direct(worker, -1, result);
+}
+
 /* HELLO of another ABI still begins with the header; all else of it may differ. */
 static bool is_foreign_hello(const void *message, size_t size)
 {
@@ -433,7 +480,7 @@ static void pass_to_control(struct worker *worker, const void *message, size_t s
     all->control(all->control_context, socket, &peer, message, size);
 }
 
-static void handle_hello(struct worker *worker, const void *message, size_t size)
+static void handle_hello(struct worker *worker, const void *message, size_t size, bool direct)
 {
     struct wire_hello hello;
     struct broker_pool *pool;
@@ -445,7 +492,7 @@ static void handle_hello(struct worker *worker, const void *message, size_t size
                LENDIS_ABI_MAJOR);
         return;
     }
-    if (!wire_is(message, size, WIRE_HELLO, sizeof hello)) {
+    if (!wire_is(message, size, direct ? WIRE_DIRECT : WIRE_HELLO, sizeof hello)) {
         disconnect(worker, "its first message is not HELLO");
         return;
     }
@@ -455,7 +502,9 @@ static void handle_hello(struct worker *worker, const void *message, size_t size
         return;
     }
     pool = find_pool(worker->all, hello.pool);
-    if (pool)
+    if (direct)
+        give_direct(worker, pool);
+    else if (pool)
         attach(worker, pool);
     else
         refuse_unknown_pool(worker, hello.pool);
@@ -547,11 +596,13 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *co
         disconnect(worker, strerror(-got));
     else if (worker->pool)
         handle_fetch(worker, message, (size_t)got);
+    else if (worker->direct)
+        disconnect(worker, "it asks again before its connection is open");
     else if (worker->all->control &&
              wire_is(message, (size_t)got, WIRE_CONTROL, sizeof(struct wire_control)))
         pass_to_control(worker, message, (size_t)got);
     else
-        handle_hello(worker, message, (size_t)got);
+        handle_hello(worker, message, (size_t)got, is_direct(message, (size_t)got));
     return 0;
 }
 

@@ -49,6 +49,16 @@ struct lendis_options {
     size_t size;           /* of this struct, as the caller was compiled */
     unsigned flags;        /* LENDIS_LAZY or 0 */
     int attach_timeout_ms; /* limit for one attempt to attach; 0 means 1000 */
+
+    /*
+     * Where to go when the broker cannot be reached: redis://HOST:PORT/DB or unix:///PATH?db=N; NULL: nowhere, calls get
+     * LENDIS_E_DOWN. The user (NULL: none) and a file with the password (NULL: no login), which is read for each connection.
+     * At most fallback_connections at a time in this process, 0 means 8. All text is copied.
+     */
+    const char *fallback_url;
+    const char *fallback_username;
+    const char *fallback_password_file;
+    unsigned fallback_connections;
 };
 
 /* lendis_attach() succeeds without a broker; the first use attaches. */
@@ -62,6 +72,11 @@ struct lendis_options {
  * LENDIS_E_DENIED; LENDIS_E_BUSY, the broker's worker table is full, or this
  * user's part of it (per_uid_workers); LENDIS_E_ABI;
  * LENDIS_E_TIMEOUT, the broker did not answer; -errno. Thread-safe.
+ *
+ * With options->fallback_url it succeeds without a broker, too, and calls are served on connections that this process opens
+ * there, until there is a broker. -EINVAL: not such an address. A pool that is switched off (enabled = no) is attached to
+ * like any other; its calls get LENDIS_E_DISABLED or, with fallback = direct, connections that the broker opens for this
+ * process alone.
  */
 int lendis_attach(const char *socket_path, const char *pool_name,
                   const struct lendis_options *options, struct lendis_pool **pool);

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include "fallback.h"
 #include "lease.h"
 #include "lendis/waiter.h"
 #include "share.h"
@@ -248,16 +249,34 @@ static int queue_up(struct lendis_wait *wait, struct attachment *attachment)
     return LENDIS_E_AGAIN;
 }
 
+/* A connection of the process' own, if there is one to be had. Results: as attempt(). */
+static int go_direct(struct lendis_wait *wait, int why, const struct attachment *attachment)
+{
+    int result;
+
+    if (wait->deadline_ns == DEADLINE_OF_POOL && !attachment) {
+        struct attachment *limits = fallback_attachment(wait->pool);
+
+        if (limits)
+            wait->deadline_ns = clock_deadline_ns(limits->wait_timeout_ms);
+    }
+    result = fallback_acquire(wait->pool, why, attachment, 0, &wait->lease);
+    /* There are as many as may be, and it has time. */
+    if (result == LENDIS_E_BUSY && wait->deadline_ns != 0)
+        return clock_now_ns() < wait->deadline_ns ? LEASE_TRY_AGAIN : LENDIS_E_TIMEOUT;
+    if (result != LEASE_TRY_AGAIN)
+        wait->deadline_ns = 0; /* as for lendis_acquire(), this is the end */
+    return result;
+}
+
 /* One attempt from the start. Results: as finish; LEASE_TRY_AGAIN. */
 static int attempt(struct lendis_wait *wait)
 {
     struct attachment *attachment;
     int result = pool_enter(wait->pool, &attachment);
 
-    if (result != 0) {
-        wait->deadline_ns = 0; /* as for lendis_acquire(), this is the end */
-        return lease_attach_result(result);
-    }
+    if (result != 0)
+        return go_direct(wait, result, NULL);
     result = lease_try(attachment, &wait->lease);
     if (result == 0)
         return 0; /* the lease keeps the attachment in use */
@@ -269,6 +288,8 @@ static int attempt(struct lendis_wait *wait)
     } else if (result == LENDIS_E_BUSY) {
         result = share_is_taken(attachment) ? LEASE_OVER_SHARE : queue_up(wait, attachment);
     }
+    if (result == LENDIS_E_DISABLED)
+        result = go_direct(wait, result, attachment);
     if (!wait->attachment)
         pool_leave(attachment);
     return result == LENDIS_E_AGAIN ? look(wait, false) : result;
@@ -295,6 +316,8 @@ static int advance(struct lendis_wait *wait)
     if (!wait->attachment)
         return decide(wait, attempt(wait));
     result = look(wait, timer);
+    if (result == LENDIS_E_DISABLED)
+        return decide(wait, attempt(wait));
     if (result == LENDIS_E_AGAIN && timer)
         set_patience(wait);
     return decide(wait, result);

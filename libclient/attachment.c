@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "client.h"
+#include "fallback.h"
 #include "lease.h"
 #include "lendis/wire.h"
 
@@ -135,6 +136,28 @@ static int say_hello(int socket, const struct lendis_pool *pool, struct wire_wel
     result =
         ask(socket, &hello, WIRE_WELCOME, welcome, sizeof *welcome, NULL, pool->attach_timeout_ms);
     return result != 0 ? result : welcome->result;
+}
+
+int attachment_ask_direct(const struct lendis_pool *pool, int timeout_ms, int *fd)
+{
+    struct wire_hello hello = {0};
+    struct wire_descriptor answer;
+    int socket, result;
+
+    result = connect_broker(pool->socket_path, &socket);
+    if (result != 0)
+        return result;
+    wire_header(&hello.header, WIRE_DIRECT, sizeof hello);
+    strncpy(hello.pool, pool->pool_name, sizeof hello.pool - 1);
+    *fd = -1;
+    result = ask(socket, &hello, WIRE_DESCRIPTOR, &answer, sizeof answer, fd, timeout_ms);
+    close(socket);
+    if (result != 0)
+        return result;
+    if (answer.result == 0 && answer.what == WIRE_PRIVATE && *fd >= 0)
+        return 0;
+    close_fd(fd);
+    return answer.result != 0 ? answer.result : -EPROTO;
 }
 
 static int fetch_catalog(struct attachment *attachment, int timeout_ms)
@@ -503,6 +526,7 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
         cached->cookie = socket_cookie(got);
         atomic_store_explicit(&cached->generation, 1 + generation, memory_order_relaxed);
         attachment_count(attachment, COUNTER_fetches, 1);
+        fallback_rest(attachment->pool);
         *fd = got;
     } else {
         result = settle(attachment, result);

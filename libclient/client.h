@@ -43,6 +43,7 @@ struct lendis_lease {
     bool timed;  /* by the precise clock: it stands for LEASE_SAMPLE leases */
     int64_t began_ns;
     bool rested;    /* the connection was not in use for a while: look at it before the first use */
+    bool private;   /* of a connection of this process alone: fallback.h */
     bool exclusive; /* for the caller alone, not for handed-over commands */
     bool exposed;   /* the caller got hold of the descriptor or a context */
     bool bare;      /* of the descriptor itself */
@@ -83,12 +84,15 @@ struct attachment {
 };
 
 struct lendis_wait;
+struct fallback;
+struct dial_address;
 
 struct local {
     _Atomic(struct attachment *) current;
-    struct lendis_wait *waits; /* under way, see async.c; under lock */
-    _Atomic int64_t mark;      /* by which async.c tells this process' waits from its parent's */
-    pthread_mutex_t lock;      /* guards attaching, fetching, and what is said to be under it */
+    _Atomic(struct fallback *) fallback; /* made when it is needed first, fallback.c's */
+    struct lendis_wait *waits;           /* under way, see async.c; under lock */
+    _Atomic int64_t mark; /* by which async.c tells this process' waits from its parent's */
+    pthread_mutex_t lock; /* guards attaching, fetching, and what is said to be under it */
     _Atomic uint32_t last_index;
     _Atomic bool own_slot_busy;
     _Atomic uint32_t sample;               /* which leases are timed, see lease_time() */
@@ -107,7 +111,10 @@ struct lendis_pool {
     char *socket_path;
     char *pool_name;
     int attach_timeout_ms;
-    struct attachment *attachments; /* under local->lock */
+    struct dial_address *fallback_address; /* NULL: none */
+    uint32_t fallback_connections;         /* 0: the default */
+    struct fallback *fallbacks;            /* this process' and its parents'; under local->lock */
+    struct attachment *attachments;        /* under local->lock */
     /* Leases of a parent process: kept, so that they can be told from ours. Tables or single ones,
      * linked by the first's next_extra. */
     struct lendis_lease *foreign;
@@ -168,6 +175,12 @@ void attachment_inherit(struct attachment *attachment);
  */
 int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_t generation,
                           int *fd);
+
+/*
+ * Asks for a connection of this process alone, on a socket of its own (WIRE_DIRECT). Results: 0 and *fd is the caller's;
+ * LENDIS_E_DOWN; LENDIS_E_DISABLED, there is none to be had; -ESTALE, the pool lends; as lendis_attach().
+ */
+int attachment_ask_direct(const struct lendis_pool *pool, int timeout_ms, int *fd);
 
 /*
  * Makes sure that the pool's bells are here, for a wait that polls. Results: 0; LENDIS_E_DOWN, no broker to ask: the

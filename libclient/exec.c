@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "fallback.h"
 #include "handover.h"
 #include "lease.h"
 #include "lendis/mailbox.h"
@@ -329,6 +330,44 @@ static void set_deadlines(const struct attachment *attachment, struct call *call
         *wait_deadline_ns = now_ns + attachment->wait_timeout_ms * INT64_C(1000000);
 }
 
+/* The call on a connection of the process' own, because of `why`: see fallback_acquire(). */
+static int exec_direct(struct lendis_pool *pool, int why, const struct attachment *attachment,
+                       const struct call *call, int64_t wait_deadline_ns)
+{
+    int result = LENDIS_E_DOWN;
+
+    for (int attempt = 0; attempt < ATTEMPTS_MAX && result == LENDIS_E_DOWN; attempt++) {
+        struct lendis_lease *lease;
+
+        if (attempt > 0)
+            call->sink->restart(call->sink->context);
+        result = fallback_acquire(pool, why, attachment, wait_deadline_ns, &lease);
+        if (result != 0)
+            return result;
+        result = exec_on_lease(lease, call);
+        fallback_release(lease, false);
+    }
+    return result;
+}
+
+/* Without an attachment: there is no broker, because of `why`. */
+static int exec_without(struct lendis_pool *pool, int why, struct call *call, int timeout_ms,
+                        bool first, int64_t wait_deadline_ns)
+{
+    const struct attachment *limits;
+
+    if (!fallback_applies(pool, why))
+        return lease_attach_result(why);
+    limits = fallback_attachment(pool);
+    if (!limits)
+        return -ENOMEM;
+    if (first)
+        set_deadlines(limits, call, timeout_ms, &wait_deadline_ns);
+    else
+        call->sink->restart(call->sink->context);
+    return exec_direct(pool, why, NULL, call, wait_deadline_ns);
+}
+
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
                  const struct reply_sink *sink)
 {
@@ -347,7 +386,7 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
 
         result = pool_enter(pool, &attachment);
         if (result != 0)
-            return lease_attach_result(result);
+            return exec_without(pool, result, &call, timeout_ms, first, wait_deadline_ns);
         if (first) {
             attachment_classify(attachment, request, size, &call.command);
             share = command_may_share(&call.command);
@@ -358,6 +397,10 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
         first = false;
         result = share ? exec_shared(attachment, &call, wait_deadline_ns)
                        : exec_alone(attachment, &call, wait_deadline_ns);
+        if (result == LENDIS_E_DISABLED) {
+            result = exec_direct(pool, result, attachment, &call, wait_deadline_ns);
+            dead += result == LENDIS_E_DOWN ? ATTEMPTS_MAX : 0;
+        }
         pool_leave(attachment);
         dead += result == LENDIS_E_DOWN;
         share = share && result != HAND_OVER_NOT;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "fallback.h"
 #include "hygiene.h"
 #include "lease.h"
 #include "lendis/mailbox.h"
@@ -138,6 +139,25 @@ bool lease_is_disabled(const struct attachment *attachment)
 {
     return segment_is_closed(&attachment->segment) &&
            shm_load32(&pool_entry(attachment)->gate) == GATE_DRAINED;
+}
+
+bool lease_is_stranded(const struct attachment *attachment)
+{
+    const struct segment *segment = &attachment->segment;
+
+    if (!attachment->pool->fallback_address || !attachment_is_orphan(attachment))
+        return false;
+    for (uint32_t i = 0; i < segment->connection_max; i++)
+        switch (word_state(shm_load(&segment->connections[i].word))) {
+        case WORD_IDLE:
+        case WORD_LEASED:
+        case WORD_HANDED:
+        case WORD_CARRIED:
+            return false;
+        default:
+            break;
+        }
+    return true;
 }
 
 int lease_why_none(const struct attachment *attachment, int otherwise)
@@ -352,7 +372,7 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
         return LEASE_OVER_SHARE;
     if (waited || taken || !lease_idle(attachment, &index, &word)) {
         attachment_count(attachment, COUNTER_misses, 1);
-        return LENDIS_E_BUSY;
+        return lease_is_stranded(attachment) ? LENDIS_E_DISABLED : LENDIS_E_BUSY;
     }
     result = lease_make(attachment, index, word, true, lease);
     if (result == 0)
@@ -428,7 +448,7 @@ int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_l
 
         result = pool_enter(pool, &attachment);
         if (result != 0)
-            return lease_attach_result(result);
+            return fallback_acquire(pool, result, NULL, deadline_ns, lease);
         result = lease_try(attachment, lease);
         if (result == 0)
             return 0; /* the lease keeps the attachment in use */
@@ -440,6 +460,13 @@ int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_l
             return 0;
         if (result == LEASE_OVER_SHARE)
             result = share_wait(attachment, deadline_ns);
+        if (result == LENDIS_E_DISABLED) {
+            result = fallback_acquire(pool, result, attachment, deadline_ns, lease);
+            if (result != LEASE_TRY_AGAIN) {
+                pool_leave(attachment);
+                return result;
+            }
+        }
         pool_leave(attachment);
     } while (lease_again(result, deadline_ns));
     return lease_final(result, deadline_ns);
@@ -523,6 +550,8 @@ bool lease_is_mine(const struct lendis_lease *lease)
 
     if (!lease || !lease->attachment)
         return false;
+    if (lease->private)
+        return fallback_owns(lease);
     local = lease->attachment->pool->local;
     return atomic_load_explicit(&local->current, memory_order_relaxed) != NULL &&
            atomic_load_explicit(&lease->held, memory_order_relaxed);
@@ -549,6 +578,8 @@ LENDIS_PUBLIC int lendis_release(struct lendis_lease *lease)
 {
     if (!lease_is_mine(lease))
         return -EINVAL;
+    if (lease->private)
+        return fallback_release(lease, false), 0;
     return give_back(lease, lease_judge(lease));
 }
 
@@ -556,6 +587,8 @@ LENDIS_PUBLIC int lendis_discard(struct lendis_lease *lease)
 {
     if (!lease_is_mine(lease))
         return -EINVAL;
+    if (lease->private)
+        return fallback_release(lease, true), 0;
     lease_conceal(lease);
     return give_back(lease, VERDICT_BROKEN);
 }

@@ -79,6 +79,9 @@ void lease_ask_for_more(const struct attachment *attachment);
 /* True: the operator has drained the pool; nobody need wait. */
 bool lease_is_disabled(const struct attachment *attachment);
 
+/* No broker is left, and no connection: the process' own have to do, if it has any. */
+bool lease_is_stranded(const struct attachment *attachment);
+
 /* What a wait that brought nothing comes to: LENDIS_E_DISABLED for a drained pool, LENDIS_E_DOWN if the pool's Redis is down, else
  * `otherwise`. */
 int lease_why_none(const struct attachment *attachment, int otherwise);

@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 #include "client.h"
+#include "dial.h"
 #include "exec.h"
+#include "fallback.h"
 #include "lendis/wire.h"
 
 /* Attempts to attach again: 10 ms, doubled up to 1 s, half of it random, so that hundreds of
@@ -84,6 +86,7 @@ static void make_current(struct lendis_pool *pool, struct attachment *fresh, str
                           memory_order_relaxed);
     atomic_store_explicit(&local->retry_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&local->current, fresh, memory_order_seq_cst);
+    fallback_rest(pool);
     if (!old)
         return;
     atomic_store_explicit(&old->retired, true, memory_order_seq_cst);
@@ -211,6 +214,9 @@ static void pool_free(struct lendis_pool *pool)
     }
     if (pool->local)
         munmap(pool->local, sizeof(struct local));
+    if (pool->fallback_address)
+        dial_address_free(pool->fallback_address);
+    free(pool->fallback_address);
     free(pool->socket_path);
     free(pool->pool_name);
     free(pool);
@@ -222,6 +228,18 @@ static const char *default_socket_path(void)
     const char *path = secure_getenv("LENDIS_SOCKET");
 
     return path && *path ? path : LENDIS_DEFAULT_SOCKET;
+}
+
+static int set_fallback(struct lendis_pool *pool, const struct lendis_options *options)
+{
+    pool->fallback_connections = options->fallback_connections;
+    if (!options->fallback_url)
+        return options->fallback_username || options->fallback_password_file ? -EINVAL : 0;
+    pool->fallback_address = calloc(1, sizeof *pool->fallback_address);
+    if (!pool->fallback_address)
+        return -ENOMEM;
+    return dial_address_parse(options->fallback_url, options->fallback_username,
+                              options->fallback_password_file, pool->fallback_address);
 }
 
 LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
@@ -249,8 +267,13 @@ LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
     made->attach_timeout_ms = wanted.attach_timeout_ms > 0 ? wanted.attach_timeout_ms : 1000;
     if (!made->local || !made->socket_path || !made->pool_name)
         result = -ENOMEM;
-    if (result == 0 && !(wanted.flags & LENDIS_LAZY))
+    if (result == 0)
+        result = set_fallback(made, &wanted);
+    if (result == 0 && !(wanted.flags & LENDIS_LAZY)) {
         result = attach_first(made, true);
+        if (fallback_applies(made, result))
+            result = 0; /* calls go there until there is a broker */
+    }
     if (result != 0) {
         pool_free(made);
         return result;
@@ -278,6 +301,7 @@ LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
         shutdown(current->socket, SHUT_RDWR);
     for (struct attachment *each = pool->attachments; each; each = each->next)
         attachment_empty(each);
+    fallback_end(pool);
     exec_forget(pool->local);
     reader_free = atomic_load(&pool->reader_free);
     if (reader_free)

@@ -72,6 +72,9 @@ enum pool_gate {
     GATE_DRAINED = 2, /* who comes is told LENDIS_E_DISABLED */
 };
 
+/* What workers of a pool with `enabled = no` get as long as it is drained: `fallback`. */
+enum fallback_policy { FALLBACK_ERROR = 0, FALLBACK_DIRECT = 1 };
+
 struct catalog_pool {
     _Alignas(64) shm_u32 version; /* odd: being written */
     shm_u32 backend;              /* enum backend_state */
@@ -100,6 +103,8 @@ struct catalog_pool {
     /* How connections are kept, as far as workers have a part in it. These may change at any time. */
     shm_u32 max_uses;       /* leases after which the broker is told; 0: never */
     shm_u32 per_uid_leases; /* connections that one user's workers may hold; 0: no limit */
+    shm_u32 fallback;       /* enum fallback_policy, of a pool with `enabled = no`; 0 of others */
+    shm_u32 policy_reserved;
     /* Which commands may not share a connection, where that is not as lendis' own table has it:
      * names with marks, see shared/command.h. Always ends with a zero byte. */
     char commands[CATALOG_COMMANDS_SIZE];

@@ -24,10 +24,12 @@
     COUNTER(returned,  "connections", "Connections given back unclean. Growing: replies unread, sessions left open.") \
     COUNTER(revoked,   "leases",      "Leases that their holders found revoked when they gave them back.") \
     COUNTER(uncertain, "commands",    "Commands that were sent and whose outcome is unknown.") \
-    COUNTER(lost,      "connections", "Connections found dead by the worker that used them.")
+    COUNTER(lost,      "connections", "Connections found dead by the worker that used them.") \
+    COUNTER(direct,    "leases",      "Leases of connections of the process' own: the pool was disabled, or there was no broker.")
 
 #define BROKER_COUNTERS(COUNTER) \
     COUNTER(opened,   "connections", "Connections made ready.") \
+    COUNTER(privates, "connections", "Connections opened for one process alone: the pool is disabled, with fallback = direct.") \
     COUNTER(resets,   "connections", "Connections that came back unclean and were made clean again.") \
     COUNTER(attached, "workers",     "Workers that attached.") \
     COUNTER(deaths,   "worker",      "Workers that died, or went with a connection in their hands.") \

@@ -10,6 +10,9 @@
  *   tool                            broker
  *   CONTROL(verb, pool, ...)     -> NOTICE(text) any number of times, OUTCOME(result, text)
  *
+ *   process                         broker
+ *   DIRECT(pool)                 -> DESCRIPTOR(result) + a connection for this process alone (direct.h)
+ *
  * A worker asks one thing at a time. The broker checks every field, answers a request that it
  * refuses with a result, and hangs up on what is not a message. It never waits: a worker that asks
  * again while an answer is still unread (SIOCOUTQ, unix(7)) is disconnected, so at most one
@@ -37,6 +40,7 @@ enum wire_type {
     WIRE_CONTROL = 5,
     WIRE_NOTICE = 6,
     WIRE_OUTCOME = 7,
+    WIRE_DIRECT = 8,
 };
 
 enum wire_what {
@@ -45,6 +49,7 @@ enum wire_what {
     WIRE_DOORBELL = 3,   /* the pool's eventfd */
     WIRE_CONNECTION = 4, /* a connection; the caller has it LEASED */
     WIRE_BELL = 5,       /* the pool's bell of group `index`, see bell.h */
+    WIRE_PRIVATE = 6,    /* in the answer to DIRECT alone: a connection for the process alone */
 };
 
 /* What lendisctl(1) calls its commands. */
@@ -69,7 +74,7 @@ struct wire_header {
 };
 
 struct wire_hello {
-    struct wire_header header;
+    struct wire_header header;    /* WIRE_HELLO or WIRE_DIRECT */
     char pool[CATALOG_NAME_SIZE]; /* zero-terminated */
 };
 

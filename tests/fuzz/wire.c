@@ -130,8 +130,8 @@ struct host {
 static char redis_path[64];
 static struct id_range nobody = {4000000000u, 4000000000u};
 static struct pool_config configs[2] = {
-    {.name = "open", .size = CONNECTIONS, .min_idle = 1},
-    {.name = "closed", .size = 1, .allow_uids = {&nobody, 1}},
+    {.name = "open", .enabled = true, .size = CONNECTIONS, .min_idle = 1},
+    {.name = "closed", .enabled = true, .size = 1, .allow_uids = {&nobody, 1}},
 };
 
 static void nothing_changes(void *context)
@@ -404,7 +404,8 @@ static void read_answer(const struct host *host, struct client *client)
         REQUIRE(fd < 0 && !client->attached && memchr(notice->text, 0, sizeof notice->text));
     } else {
         REQUIRE(wire_is(message, (size_t)got, WIRE_DESCRIPTOR, sizeof *descriptor));
-        REQUIRE(client->attached);
+        /* To DIRECT, which no pool here grants. */
+        REQUIRE(client->attached || (descriptor->what == WIRE_PRIVATE && descriptor->result != 0));
         REQUIRE((fd >= 0) == (descriptor->result == 0));
         REQUIRE(fd < 0 || is_as_told(host, descriptor, fd));
     }

@@ -130,6 +130,8 @@ static void defaults(void **state)
     assert_int_equal(config.pools[0].leak_warn_after_ms, 0);
     assert_int_equal(config.pools[0].per_uid_leases, 0);
     assert_int_equal(config.pools[0].per_uid_workers, 0);
+    assert_true(config.pools[0].enabled);
+    assert_int_equal(config.pools[0].fallback, FALLBACK_ERROR);
     assert_int_equal(config.pools[0].allow_uids.count, 0);
     assert_int_equal(config.pools[0].allow_users.ids.count, 0);
     assert_int_equal(config.pools[0].allow_groups.ids.count, 0);
@@ -164,6 +166,8 @@ static void all_keys(void **state)
                     "wait_timeout = 2h\n"
                     "command_timeout = 0\n"
                     "reset = never\n"
+                    "enabled = no\n"
+                    "fallback = direct\n"
                     "allow_uids = 33, 1000-1999 0\n"
                     "allow_gids = 5\n"
                     "allow_users = daemon,root\n"
@@ -192,6 +196,8 @@ static void all_keys(void **state)
     assert_int_equal(config.pools[0].wait_timeout_ms, 7200000);
     assert_int_equal(config.pools[0].command_timeout_ms, 0);
     assert_int_equal(config.pools[0].reset, RESET_NEVER);
+    assert_false(config.pools[0].enabled);
+    assert_int_equal(config.pools[0].fallback, FALLBACK_DIRECT);
     assert_true(id_list_contains(&config.pools[0].allow_uids, 0));
     assert_true(id_list_contains(&config.pools[0].allow_uids, 33));
     assert_true(id_list_contains(&config.pools[0].allow_uids, 1000));

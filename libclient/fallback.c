@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Connections of this process alone: see fallback.h.
+ *
+ * A lease of such a connection has, in place of an attachment to a broker, a stand-in that this file owns: the pool's
+ * settings, and counters that are added to those of the real attachment as soon as there is one. So sending, receiving and
+ * following the session are the same code for both. A connection that comes back clean is kept for the next lease, any other
+ * is closed: a private connection is never reset, so nothing of it can be left to the next holder (I3).
+ *
+ * A forked child finds `local` zeroed and makes a stand-in of its own; the parent's connections are closed there, never used
+ * (I2).
+ */
+#include "fallback.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "dial.h"
+#include "exec.h"
+#include "lease.h"
+
+/* What holds where no broker has said otherwise: lendis.conf(5)'s defaults. */
+#define CONNECTIONS_DEFAULT     8u
+#define CONNECT_TIMEOUT_DEFAULT 5000u
+#define WAIT_TIMEOUT_DEFAULT    5000u
+#define COMMAND_TIMEOUT_DEFAULT 10000u
+
+struct private_connection {
+    struct lendis_lease lease; /* the first, so that a lease finds its connection; fd -1: closed */
+    struct private_connection *next;
+    struct private_connection *next_idle;
+};
+
+struct fallback {
+    struct fallback *next;        /* of pool->fallbacks */
+    struct attachment attachment; /* the stand-in */
+    struct catalog_header header;
+    struct catalog_pool settings;
+    struct worker_block counted;
+    struct histogram_shard measured;
+    pthread_mutex_t lock;            /* guards what follows */
+    struct private_connection *all;  /* structs are reused, never freed before the end */
+    struct private_connection *idle; /* clean and at rest, the one used last first */
+    uint32_t open;                   /* leased, at rest or being opened */
+};
+
+/* ---- the stand-in ---- */
+
+static struct fallback *fallback_new(struct lendis_pool *pool)
+{
+    struct fallback *made = aligned_alloc(128, (sizeof *made + 127) / 128 * 128);
+
+    if (!made)
+        return NULL;
+    memset(made, 0, sizeof *made);
+    pthread_mutex_init(&made->lock, NULL);
+    made->settings.size =
+        pool->fallback_connections ? pool->fallback_connections : CONNECTIONS_DEFAULT;
+    made->settings.connect_timeout_ms = CONNECT_TIMEOUT_DEFAULT;
+    made->attachment.pool = pool;
+    made->attachment.socket = made->attachment.doorbell = -1;
+    made->attachment.wait_timeout_ms = WAIT_TIMEOUT_DEFAULT;
+    made->attachment.command_timeout_ms = COMMAND_TIMEOUT_DEFAULT;
+    made->attachment.catalog.header = &made->header;
+    made->attachment.catalog.pools = &made->settings;
+    made->attachment.segment.workers = &made->counted;
+    made->attachment.segment.shards = &made->measured;
+    return made;
+}
+
+/* In a forked child: the parent's connections are not ours. */
+static void close_inherited(struct fallback *fallback)
+{
+    for (struct private_connection *each = fallback->all; each; each = each->next) {
+        if (each->lease.fd >= 0 && is_socket(each->lease.fd, each->lease.cookie))
+            close(each->lease.fd);
+        each->lease.fd = -1;
+    }
+}
+
+static struct fallback *fallback_get(struct lendis_pool *pool)
+{
+    struct local *local = pool->local;
+    struct fallback *fallback = atomic_load_explicit(&local->fallback, memory_order_acquire);
+
+    if (fallback)
+        return fallback;
+    pthread_mutex_lock(&local->lock);
+    fallback = atomic_load_explicit(&local->fallback, memory_order_relaxed);
+    if (!fallback) {
+        for (struct fallback *each = pool->fallbacks; each; each = each->next)
+            close_inherited(each);
+        fallback = fallback_new(pool);
+        if (fallback) {
+            fallback->next = pool->fallbacks;
+            pool->fallbacks = fallback;
+            atomic_store_explicit(&local->fallback, fallback, memory_order_release);
+        }
+    }
+    pthread_mutex_unlock(&local->lock);
+    return fallback;
+}
+
+struct attachment *fallback_attachment(struct lendis_pool *pool)
+{
+    struct fallback *fallback = fallback_get(pool);
+
+    return fallback ? &fallback->attachment : NULL;
+}
+
+/* Takes over what the broker says of the pool. */
+static void learn(struct fallback *fallback, const struct attachment *attachment)
+{
+    struct catalog_pool settings;
+
+    if (catalog_read_pool(&attachment->catalog, attachment->pool_index, &settings) != 0)
+        return;
+    pthread_mutex_lock(&fallback->lock);
+    fallback->settings.size = settings.size;
+    fallback->settings.connect_timeout_ms = settings.connect_timeout_ms;
+    fallback->attachment.wait_timeout_ms = attachment->wait_timeout_ms;
+    fallback->attachment.command_timeout_ms = attachment->command_timeout_ms;
+    pthread_mutex_unlock(&fallback->lock);
+}
+
+/* Adds what was counted here to what `attachment` has counted. */
+static void report(struct fallback *fallback, const struct attachment *attachment)
+{
+    for (uint32_t i = 0; i < COUNTER_COUNT; i++) {
+        uint64_t counted = atomic_exchange(&fallback->counted.counters[i], 0);
+
+        if (counted != 0)
+            attachment_count(attachment, (enum counter)i, counted);
+    }
+}
+
+/* ---- connections ---- */
+
+/* A struct without a connection, if there may be one more. Results: 0; LENDIS_E_BUSY; -ENOMEM. */
+static int place_claim(struct fallback *fallback, struct private_connection **place)
+{
+    struct private_connection *found = NULL;
+    int result = LENDIS_E_BUSY;
+
+    pthread_mutex_lock(&fallback->lock);
+    if (fallback->open < fallback->settings.size) {
+        for (found = fallback->all; found; found = found->next)
+            if (found->lease.fd < 0 && !atomic_load(&found->lease.held))
+                break;
+        if (!found && (found = calloc(1, sizeof *found))) {
+            found->lease.attachment = &fallback->attachment;
+            found->lease.private = true;
+            found->lease.fd = -1;
+            found->next = fallback->all;
+            fallback->all = found;
+        }
+        result = found ? 0 : -ENOMEM;
+    }
+    if (result == 0) {
+        atomic_store(&found->lease.held, true);
+        fallback->open++;
+    }
+    pthread_mutex_unlock(&fallback->lock);
+    *place = found;
+    return result;
+}
+
+/* Gives the place up; a descriptor in it is closed, unless it is -1. */
+static void place_free(struct fallback *fallback, struct private_connection *place)
+{
+    int fd = place->lease.fd;
+
+    pthread_mutex_lock(&fallback->lock);
+    place->lease.fd = -1;
+    atomic_store(&place->lease.held, false);
+    fallback->open--;
+    pthread_mutex_unlock(&fallback->lock);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* The one that was used last and that is still good, or NULL. */
+static struct private_connection *take_idle(struct fallback *fallback)
+{
+    struct private_connection *found;
+
+    do {
+        pthread_mutex_lock(&fallback->lock);
+        found = fallback->idle;
+        if (found) {
+            fallback->idle = found->next_idle;
+            atomic_store(&found->lease.held, true);
+        }
+        pthread_mutex_unlock(&fallback->lock);
+        if (!found || exec_is_silent(found->lease.fd))
+            return found;
+        place_free(fallback, found);
+    } while (true);
+}
+
+/* A new connection from where there is one to be had. Results: as fallback_acquire(). */
+static int open_one(struct lendis_pool *pool, int why, const struct attachment *attachment,
+                    int64_t deadline_ns, int *fd)
+{
+    bool ask = why == LENDIS_E_DISABLED && attachment && !attachment_is_orphan(attachment);
+    int64_t left_ns = deadline_ns - clock_now_ns();
+    int result = LENDIS_E_DOWN;
+
+    if (ask)
+        result = attachment_ask_direct(pool, left_ns > 0 ? (int)(left_ns / 1000000 + 1) : 1, fd);
+    if (!ask || fallback_applies(pool, result))
+        return pool->fallback_address ? dial(pool->fallback_address, deadline_ns, fd)
+                                      : LENDIS_E_DOWN;
+    if (result == 0)
+        dial_prepare(*fd);
+    return result == -ESTALE ? LEASE_TRY_AGAIN : lease_attach_result(result);
+}
+
+/* One attempt; `deadline_ns` as lease.h has it. */
+static int lease_one(struct fallback *fallback, int why, const struct attachment *attachment,
+                     int64_t deadline_ns, struct private_connection **connection)
+{
+    struct private_connection *place = take_idle(fallback);
+    int64_t limit_ns;
+    int result;
+
+    if (place) {
+        *connection = place;
+        return 0;
+    }
+    result = place_claim(fallback, &place);
+    if (result != 0)
+        return result;
+    limit_ns = clock_deadline_ns(fallback->settings.connect_timeout_ms);
+    if (deadline_ns > 0 && deadline_ns < limit_ns)
+        limit_ns = deadline_ns;
+    result = open_one(fallback->attachment.pool, why, attachment, limit_ns, &place->lease.fd);
+    if (result != 0) {
+        place->lease.fd = -1;
+        place_free(fallback, place);
+        return result;
+    }
+    place->lease.cookie = socket_cookie(place->lease.fd);
+    *connection = place;
+    return 0;
+}
+
+static void lease_begin(struct lendis_lease *lease)
+{
+    lease->exclusive = false;
+    lease->exposed = false;
+    lease->bare = false;
+    lease->broken = false;
+    lease->rested = false; /* take_idle() has looked */
+    lease->session = (struct session){0};
+    attachment_count(lease->attachment, COUNTER_direct, 1);
+}
+
+bool fallback_applies(const struct lendis_pool *pool, int why)
+{
+    return pool->fallback_address && (why == -ENOENT || why == -ECONNREFUSED || why == -EAGAIN ||
+                                      why == LENDIS_E_TIMEOUT || why == LENDIS_E_DOWN);
+}
+
+/* Whether there is one for `why`. */
+static bool is_offered(const struct lendis_pool *pool, int why, const struct attachment *attachment)
+{
+    if (why != LENDIS_E_DISABLED)
+        return fallback_applies(pool, why);
+    if (attachment_is_orphan(attachment))
+        return pool->fallback_address != NULL;
+    return shm_load32(&attachment->catalog.pools[attachment->pool_index].fallback) ==
+           FALLBACK_DIRECT;
+}
+
+int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment *attachment,
+                     int64_t deadline_ns, struct lendis_lease **lease)
+{
+    static const struct timespec pause = {.tv_nsec = 1000000};
+    struct private_connection *connection;
+    struct fallback *fallback;
+    int result;
+
+    if (!is_offered(pool, why, attachment))
+        return lease_attach_result(why);
+    fallback = fallback_get(pool);
+    if (!fallback)
+        return -ENOMEM;
+    if (attachment)
+        learn(fallback, attachment);
+    if (deadline_ns == DEADLINE_OF_POOL)
+        deadline_ns = clock_deadline_ns(fallback->attachment.wait_timeout_ms);
+    while ((result = lease_one(fallback, why, attachment, deadline_ns, &connection)) ==
+           LENDIS_E_BUSY) {
+        if (deadline_ns == 0)
+            return result;
+        if (clock_now_ns() >= deadline_ns)
+            return LENDIS_E_TIMEOUT;
+        nanosleep(&pause, NULL); /* only threads of this process can give one back */
+    }
+    if (result != 0)
+        return result;
+    lease_begin(&connection->lease);
+    *lease = &connection->lease;
+    return 0;
+}
+
+bool fallback_owns(const struct lendis_lease *lease)
+{
+    const struct fallback *fallback =
+        atomic_load_explicit(&lease->attachment->pool->local->fallback, memory_order_relaxed);
+
+    return fallback && lease->attachment == &fallback->attachment &&
+           atomic_load_explicit(&lease->held, memory_order_relaxed);
+}
+
+/* Whether the pool still lends nothing; tells it what was counted if it can be told. */
+static bool is_needed(struct fallback *fallback)
+{
+    struct lendis_pool *pool = fallback->attachment.pool;
+    struct attachment *current = atomic_load_explicit(&pool->local->current, memory_order_acquire);
+    bool needed = true;
+
+    if (!current)
+        return true;
+    /* As pool_enter(), but for attaching. */
+    atomic_fetch_add_explicit(&current->users, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&pool->local->current, memory_order_seq_cst) == current) {
+        needed = attachment_is_orphan(current) || lease_is_disabled(current);
+        report(fallback, current);
+    }
+    pool_leave(current);
+    return needed;
+}
+
+void fallback_release(struct lendis_lease *lease, bool broken)
+{
+    struct private_connection *connection = (struct private_connection *)lease;
+    struct fallback *fallback =
+        (struct fallback *)((char *)lease->attachment - offsetof(struct fallback, attachment));
+    bool needed = is_needed(fallback);
+
+    if (lease->context)
+        lease->context_end(lease);
+    lease->context = NULL;
+    /* The caller has closed it by mistake: the number may be another's by now. */
+    if (lease->exposed && !is_socket(lease->fd, lease->cookie))
+        lease->fd = -1;
+    if (!needed || broken || lease->broken || lease->exposed || lease->session.left != 0) {
+        place_free(fallback, connection);
+        return;
+    }
+    pthread_mutex_lock(&fallback->lock);
+    atomic_store(&lease->held, false);
+    connection->next_idle = fallback->idle;
+    fallback->idle = connection;
+    pthread_mutex_unlock(&fallback->lock);
+}
+
+void fallback_rest(struct lendis_pool *pool)
+{
+    struct fallback *fallback = atomic_load_explicit(&pool->local->fallback, memory_order_acquire);
+    struct private_connection *connection;
+
+    if (!fallback)
+        return;
+    do {
+        pthread_mutex_lock(&fallback->lock);
+        connection = fallback->idle;
+        if (connection)
+            fallback->idle = connection->next_idle;
+        pthread_mutex_unlock(&fallback->lock);
+        if (connection)
+            place_free(fallback, connection);
+    } while (connection);
+}
+
+void fallback_end(struct lendis_pool *pool)
+{
+    struct fallback *own = atomic_load_explicit(&pool->local->fallback, memory_order_relaxed);
+
+    while (pool->fallbacks) {
+        struct fallback *fallback = pool->fallbacks;
+
+        pool->fallbacks = fallback->next;
+        for (struct private_connection *each = fallback->all; fallback == own && each;
+             each = each->next)
+            if (each->lease.context)
+                each->lease.context_end(&each->lease);
+        close_inherited(fallback);
+        while (fallback->all) {
+            struct private_connection *next = fallback->all->next;
+
+            free(fallback->all);
+            fallback->all = next;
+        }
+        free(fallback);
+    }
+}
