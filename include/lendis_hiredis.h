@@ -47,7 +47,8 @@ int lendis_pool_error(const struct lendis_pool *pool, const char **text);
 /*
  * redisCommand() on a leased connection: for transactions and whatever needs one connection. lendis
  * sees what is sent, so a connection that the caller leaves clean needs no reset. Results as
- * lendis_command().
+ * lendis_command(); and LENDIS_E_REVOKED, the broker took the lease back: the command was not
+ * executed, or only reads.
  */
 redisReply *lendis_lease_command(struct lendis_lease *lease, const char *format, ...);
 

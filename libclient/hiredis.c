@@ -160,15 +160,22 @@ static redisReply *command_on_lease(struct lendis_lease *lease, const char *requ
     struct reading reading = {.pool = pool};
     struct reply_sink sink = {reading_take, reading_restart, &reading};
     struct call call;
+    int result;
 
     if (lease->broken || call_init(&call, request, size, &sink) != 0) {
-        last_result = lease->broken ? LENDIS_E_DOWN : -EINVAL;
+        last_result = !lease->broken            ? -EINVAL
+                      : lease_is_revoked(lease) ? LENDIS_E_REVOKED
+                                                : LENDIS_E_DOWN;
         return NULL;
     }
     attachment_classify(lease->attachment, request, size, &call.command);
     call.deadline_ns = exec_reply_deadline(lease->attachment, &call.command, clock_now_ns());
     reading.reader = reader_take(pool);
-    return reading_finish(&reading, exec_on_lease(lease, &call));
+    result = exec_on_lease(lease, &call);
+    /* It was not executed, or only read; and here is why. */
+    if (result == LENDIS_E_DOWN && lease_is_revoked(lease))
+        result = LENDIS_E_REVOKED;
+    return reading_finish(&reading, result);
 }
 
 LENDIS_PUBLIC redisReply *lendis_lease_command(struct lendis_lease *lease, const char *format, ...)

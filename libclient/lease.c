@@ -472,6 +472,12 @@ int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_l
     return lease_final(result, deadline_ns);
 }
 
+bool lease_is_revoked(const struct lendis_lease *lease)
+{
+    return !lease->private &&
+           shm_load(&lease->attachment->segment.connections[lease->index].word) != lease->word;
+}
+
 bool lease_carry(struct lendis_lease *lease, uint32_t slot)
 {
     return shm_cas(&lease->attachment->segment.connections[lease->index].word, lease->word,

@@ -46,6 +46,9 @@ int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_l
 int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, bool clean,
                struct lendis_lease **lease);
 
+/* The broker took the connection back; whoever holds the lease does not know it yet. */
+bool lease_is_revoked(const struct lendis_lease *lease);
+
 /* True for a lease that is held, and by this process: not one of the parent's before fork. */
 bool lease_is_mine(const struct lendis_lease *lease);
 

@@ -59,6 +59,7 @@ enum {
     POOLS_CONNECT_TIMEOUT,
     POOLS_WAIT_TIMEOUT,
     POOLS_COMMAND_TIMEOUT,
+    POOLS_COMMANDS,
     POOLS_COUNTERS, /* one for each worker counter, by its number */
     POOLS_COUNTERS_LAST = POOLS_COUNTERS + COUNTER_COUNT - 1,
     POOLS_BROKER, /* likewise each of the broker's, and each reason */
@@ -99,6 +100,7 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
     [POOLS_CONNECT_TIMEOUT] = {"connect_timeout_ms", NULL, COLUMN_NUMBER},
     [POOLS_WAIT_TIMEOUT] = {"wait_timeout_ms", NULL, COLUMN_NUMBER},
     [POOLS_COMMAND_TIMEOUT] = {"command_timeout_ms", NULL, COLUMN_NUMBER},
+    [POOLS_COMMANDS] = {"commands", NULL, COLUMN_TEXT},
 #define POOLS_COLUMN(name, unit, text)                                                             \
     [POOLS_COUNTERS + COUNTER_##                                                                   \
         name] = {#name "_total", IN_POOLS_TABLE(COUNTER_##name) ? #name : NULL, COLUMN_NUMBER},
@@ -177,6 +179,7 @@ static void add_pool(struct table *table, const struct pool_statistics *statisti
     table_string(table, POOLS_BACKEND, backend_name(shm_load32(&pool->backend)));
     table_text(table, POOLS_ADDRESS, pool->address, sizeof pool->address);
     table_text(table, POOLS_USERNAME, pool->username, sizeof pool->username);
+    table_text(table, POOLS_COMMANDS, pool->commands, sizeof pool->commands);
     table_text(table, POOLS_LAST_ERROR, pool->last_error, sizeof pool->last_error);
     table_number(table, POOLS_SIZE, pool->size);
     table_number(table, POOLS_DB, pool->db);
@@ -215,6 +218,22 @@ static void print_pool_errors(const struct show *show)
     }
 }
 
+/* Likewise: which commands may not share a connection, where lendis' own table has it otherwise. */
+static void print_pool_commands(const struct show *show)
+{
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
+        char name[CATALOG_NAME_SIZE + 1], commands[CATALOG_COMMANDS_SIZE + 1];
+        struct catalog_pool pool;
+
+        if ((show->pool >= 0 && (uint32_t)show->pool != i) ||
+            catalog_read_pool(&show->broker->catalog, i, &pool) == -ENOENT || !pool.commands[0])
+            continue;
+        text_clean(name, pool.name, sizeof pool.name);
+        text_clean(commands, pool.commands, sizeof pool.commands);
+        printf("%s knows of commands (+ may block, - does not, ! exclusive): %s\n", name, commands);
+    }
+}
+
 int show_pools(const struct show *show)
 {
     struct pool_statistics *statistics = show_statistics(show);
@@ -234,6 +253,8 @@ int show_pools(const struct show *show)
     free(statistics);
     if (result == 0 && !show->json)
         print_pool_errors(show);
+    if (result == 0 && !show->json)
+        print_pool_commands(show);
     return result;
 }
 

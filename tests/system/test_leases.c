@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -98,7 +99,8 @@ static void a_lease_held_too_long_is_revoked(void **state)
         /* Its place is for others at once, and its holder finds out. */
         assert_int_equal(lendis_acquire(pool, 5000, &other), 0);
         assert_int_equal(lendis_release(other), 0);
-        assert_null(lendis_lease_command(lease, "PING"));
+        assert_null(lendis_lease_command(lease, "SET key value"));
+        assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_REVOKED);
         assert_int_equal(lendis_release(lease), LENDIS_E_REVOKED);
         assert_true(works(pool));
         assert_int_equal(revoked(REVOKE_lease_timeout), 1 + round);
@@ -326,12 +328,13 @@ static void many_leaks_are_told_of_in_short(void **state)
 
 /* ---- per_uid_workers ---- */
 
-/* Becomes somebody else. */
+/* Becomes somebody else, and still goes with the test, which that would end: prctl(2). */
 static bool become(uid_t uid)
 {
     gid_t gid = uid;
 
-    return setgroups(1, &gid) == 0 && setgid(gid) == 0 && setuid(uid) == 0;
+    return setgroups(1, &gid) == 0 && setgid(gid) == 0 && setuid(uid) == 0 &&
+           prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
 }
 
 /* lendis_attach() by another user, in a process of its own. */

@@ -104,6 +104,8 @@ static void fill_pool(struct catalog_pool *pool, const char *name, uint32_t size
     snprintf(pool->address, sizeof pool->address, "redis://%s.example:6379/0", name);
     pool->size = size;
     pool->wait_timeout_ms = 5000;
+    if (size == SIZE)
+        memcpy(pool->commands, "!FT.SEARCH +G.\x1b[2J", 19);
     catalog_write_end(pool);
     shm_store32(&pool->backend, BACKEND_UP);
     shm_store(&pool->counters[BROKER_COUNTER_opened], 12);
@@ -371,6 +373,9 @@ static void stopped_broker_is_shown(void **state)
     has(fixture, "is stopped");
     has(fixture, "POOL");
     has(fixture, "redis://app.example:6379/0");
+    has(fixture,
+        "app knows of commands (+ may block, - does not, ! exclusive): !FT.SEARCH +G.?[2J\n");
+    has_not(fixture, "idle knows");
     has(fixture, "idle is down: no \"route\"??[2J?\xc3\xa9\n");
     has_not(fixture, "\x1b");
 }
@@ -386,6 +391,7 @@ static void pools_have_all_figures_in_json(void **state)
     has_not(fixture, "\"pool\": \"idle\"");
     has(fixture, "\"backend\": \"up\"");
     has(fixture, "\"size\": 8,");
+    has(fixture, "\"commands\": \"!FT.SEARCH +G.?[2J\"");
     has(fixture, "\"open\": 6,");
     has(fixture, "\"idle\": 1,");
     has(fixture, "\"leased\": 1,");
