@@ -169,8 +169,11 @@ static int lease_until_stopped(struct crew *crew, unsigned number)
     while (!crew_stopping(crew)) {
         struct lendis_lease *lease;
 
-        if (lendis_acquire(pool, 5000, &lease) != 0 || lendis_release(lease) != 0)
+        if (lendis_acquire(pool, 5000, &lease) != 0)
             return 1;
+        sleep_us(5000); /* so that it is not free when the broker looks */
+        if (lendis_release(lease) != 0)
+            return 2;
         ++*leases;
     }
     return 0;
@@ -189,7 +192,7 @@ static void leases_that_follow_each_other_are_not_one(void **state)
     crew_stop(&site.crew);
     assert_true(crew_wait(&site.crew, 10000));
     assert_int_equal(crew_failures(&site.crew), 0);
-    assert_true(*(unsigned long *)crew_result(&site.crew, 0) > 1000);
+    assert_true(*(unsigned long *)crew_result(&site.crew, 0) > 100);
     crew_end(&site.crew);
 
     crew_start(&site.crew, 6, sizeof(struct tally), talk_until_stopped, NULL);
