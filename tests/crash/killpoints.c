@@ -24,6 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "client.h"
+#include "client.h"
 #include "lendis/mailbox.h"
 #include "lendis/queue.h"
 #include "tests/crash/peer.h"
@@ -323,6 +324,8 @@ static bool world_is_whole(void)
 {
     if (!watch_until(pool_is_full(&world.observer, SIZE), LIMIT_MS))
         return problem("the pool is not full again");
+    if (!eventually(chunks_in_use(&world.observer) == 0, LIMIT_MS))
+        return problem("%u chunks are in use", chunks_in_use(&world.observer));
     if (!eventually(registered() == world.registered, LIMIT_MS))
         return problem("%u workers are registered, %u before", registered(), world.registered);
     if (!eventually(count_fds(world.broker.pid) == world.broker_fds, LIMIT_MS)) {
@@ -424,7 +427,7 @@ static bool trigger(void)
     if (run.scenario->trigger != WHEN_ASLEEP)
         return true;
     /* The first is for the waiter if that came first. */
-    return let_go(run.scenario->waiter == WAITER_FIRST ? 2 : 1);
+    return let_go(run.scenario->waiter == WAITER_FIRST && !run.scenario->one ? 2 : 1);
 }
 
 /* Runs the phase until it is over or the action has happened. */
@@ -496,6 +499,27 @@ static bool settle(enum state state)
     return true;
 }
 
+/* With KILLPOINTS_SITES=FILE: where in the program's code each action happened, for sites.sh. */
+static FILE *sites;
+
+static void note_site(void)
+{
+    if (sites && atomic_load(&run.report->steps.reached))
+        fprintf(sites, "%s %#lx %s\n", step_action_name(run.action),
+                (unsigned long)atomic_load(&run.report->steps.site), run.scenario->name);
+}
+
+/* All chunks become, or were, those of a slot that nobody uses. */
+static void take_chunks(bool take)
+{
+    const struct segment *segment = &atomic_load(&world.master->local->current)->segment;
+
+    if (!take)
+        chunks_free_all(segment, segment->slot_max - 1);
+    while (take && chunk_claim(segment, segment->slot_max - 1) >= 0)
+        continue;
+}
+
 static bool run_once(const struct scenario *scenario, enum step_action action, unsigned step,
                      bool *reached)
 {
@@ -507,14 +531,17 @@ static bool run_once(const struct scenario *scenario, enum step_action action, u
     run.action = action;
     run.step = step;
     subject_start();
+    take_chunks(scenario->no_chunks);
     right = subject_prepared() && (scenario->idle == SIZE || hold(SIZE - scenario->idle)) &&
             (scenario->waiter != WAITER_FIRST || start_waiting()) && phase(&state) &&
             (state != STOPPED || resume(&state)) && settle(state);
     *reached = atomic_load(&run.report->steps.reached);
+    note_site();
     if (!right)
         fprintf(stderr, "%s %s %u (before \"%s\"): %s\n", scenario->name, step_action_name(action),
                 step, run.report->steps.where, run.problem);
     subject_end();
+    take_chunks(false);
     if (right && !world_is_whole()) {
         fprintf(stderr, "%s %s %u, afterwards: %s\n", scenario->name, step_action_name(action),
                 step, run.problem);
@@ -597,8 +624,13 @@ int main(int argc, char **argv)
      */
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || prctl(PR_SET_TIMERSLACK, 1) < 0)
         give_up("prctl: %s", strerror(errno));
+    if (getenv("KILLPOINTS_SITES")) {
+        sites = fopen(getenv("KILLPOINTS_SITES"), "we");
+        if (!sites)
+            give_up("%s: %s", getenv("KILLPOINTS_SITES"), strerror(errno));
+    }
     redis_start(&world.redis);
-    freeReplyObject(redis_do(&world.redis, "SET %s %s", PEER_KEY, PEER_VALUE));
+    peer_prepare(&world.redis);
     world_start();
     for (unsigned i = 0; i < scenario_count; i++) {
         unsigned covered;
@@ -620,6 +652,8 @@ int main(int argc, char **argv)
            ++number);
     printf("1..%u\n# %u points (steps times actions) in %u runs\n", number, steps, runs);
     world_end();
+    if (sites)
+        fclose(sites);
     samples_free(&recoveries);
     samples_free(&served);
     samples_free(&beside);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -119,14 +120,107 @@ static void read_count(struct peer_state *state, redisReply *reply, struct peer_
     state->maybe = 0;
 }
 
+void peer_prepare(const struct redis_server *redis)
+{
+    static const unsigned sizes[] = {PEER_PAGE, PEER_CHUNK, PEER_LARGE};
+    char *value = malloc(PEER_LARGE);
+
+    if (!value)
+        give_up("no memory");
+    memset(value, 'v', PEER_LARGE);
+    freeReplyObject(redis_do(redis, "SET %s %s", PEER_KEY, PEER_VALUE));
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        freeReplyObject(redis_do(redis, "SET peer:%u %b", sizes[i], value, (size_t)sizes[i]));
+    free(value);
+}
+
+bool peer_value_is(const redisReply *reply, size_t size)
+{
+    return reply->type == REDIS_REPLY_STRING && reply->len == size && reply->str[0] == 'v' &&
+           memcmp(reply->str, reply->str + 1, size - 1) == 0;
+}
+
+int peer_read_hastily(struct lendis_pool *pool)
+{
+    static const char get[] = "*2\r\n$3\r\nGET\r\n$10\r\n" PEER_KEY "\r\n";
+    static const char value[] = "$23\r\n" PEER_VALUE "\r\n";
+    void *reply = NULL;
+    size_t size = 0;
+    int result = lendis_exec(pool, get, sizeof get - 1, PEER_HASTY_MS, &reply, &size);
+
+    if (result == 0 && (size != sizeof value - 1 || memcmp(reply, value, size) != 0))
+        result = -EBADMSG;
+    lendis_free(reply);
+    return result == LENDIS_E_TIMEOUT ? 0 : result;
+}
+
+static redisReply *send_order(struct peer_state *state, enum peer_order order)
+{
+    switch (order) {
+    case PEER_READ:
+        return lendis_command(state->pool, "GET %s", PEER_KEY);
+    case PEER_READ_PAGE:
+        return lendis_command(state->pool, "GET peer:%u", PEER_PAGE);
+    case PEER_READ_CHUNK:
+        return lendis_command(state->pool, "GET peer:%u", PEER_CHUNK);
+    case PEER_READ_LARGE:
+        return lendis_command(state->pool, "GET peer:%u", PEER_LARGE);
+    case PEER_SLOW:
+        return lendis_command(state->pool, "EVAL_RO %s 0 %s", PEER_SPIN, PEER_SPIN_SLOW);
+    default:
+        return lendis_command(state->pool, "INCR %s:%d", state->name, (int)getpid());
+    }
+}
+
+static void read_sized(struct peer_state *state, const redisReply *reply, size_t size,
+                       struct peer_answer *answer)
+{
+    if (peer_value_is(reply, size))
+        return;
+    answer->result = -EBADMSG;
+    snprintf(answer->text, sizeof answer->text, "%s: GET peer:%zu got %zu bytes %.40s", state->name,
+             size, reply->len, reply->str ? reply->str : "");
+}
+
+static void check_reply(struct peer_state *state, enum peer_order order, redisReply *reply,
+                        struct peer_answer *answer)
+{
+    switch (order) {
+    case PEER_READ:
+        read_value(state, reply, answer);
+        break;
+    case PEER_READ_PAGE:
+        read_sized(state, reply, PEER_PAGE, answer);
+        break;
+    case PEER_READ_CHUNK:
+        read_sized(state, reply, PEER_CHUNK, answer);
+        break;
+    case PEER_READ_LARGE:
+        read_sized(state, reply, PEER_LARGE, answer);
+        break;
+    case PEER_SLOW:
+        answer->result =
+            reply->type == REDIS_REPLY_STRING && strcmp(reply->str, "slow") == 0 ? 0 : -EBADMSG;
+        break;
+    default:
+        read_count(state, reply, answer);
+        break;
+    }
+}
+
 static void command(struct peer_state *state, const struct peer_request *request,
                     struct peer_answer *answer)
 {
-    redisReply *reply = request->order == PEER_READ
-                            ? lendis_command(state->pool, "GET %s", PEER_KEY)
-                            : lendis_command(state->pool, "INCR %s:%d", state->name, (int)getpid());
+    redisReply *reply;
 
     answer->count = 1;
+    if (request->order == PEER_READ_HASTY) {
+        answer->result = peer_read_hastily(state->pool);
+        snprintf(answer->text, sizeof answer->text, "%s: hasty: %s", state->name,
+                 lendis_strerror(answer->result));
+        return;
+    }
+    reply = send_order(state, request->order);
     if (!reply) {
         answer->result = lendis_pool_error(state->pool, NULL);
         state->maybe += answer->result == LENDIS_E_UNCERTAIN && request->order == PEER_WRITE;
@@ -134,10 +228,7 @@ static void command(struct peer_state *state, const struct peer_request *request
                  lendis_strerror(answer->result));
         return;
     }
-    if (request->order == PEER_READ)
-        read_value(state, reply, answer);
-    else
-        read_count(state, reply, answer);
+    check_reply(state, request->order, reply, answer);
     freeReplyObject(reply);
 }
 

@@ -9,11 +9,41 @@
 
 #include "tests/support/support.h"
 
-enum peer_order { PEER_LEASE, PEER_RELEASE, PEER_READ, PEER_WRITE };
+enum peer_order {
+    PEER_LEASE,
+    PEER_RELEASE,
+    PEER_READ,
+    PEER_WRITE,
+    PEER_READ_PAGE,  /* a reply that takes a chunk */
+    PEER_READ_CHUNK, /* one that comes in several reads */
+    PEER_READ_LARGE, /* one that does not fit a chunk */
+    PEER_READ_HASTY, /* with a limit that is shorter than PEER_SLOW */
+    PEER_SLOW,       /* keeps Redis busy for a while */
+};
 
 /* What PEER_READ and a subject that reads find: put there by the watching process. */
 #define PEER_KEY   "peer:value"
 #define PEER_VALUE "the value of peer:value"
+
+#define PEER_PAGE  8192u
+#define PEER_CHUNK 30000u
+#define PEER_LARGE 200000u
+
+/* Values of these sizes; to be there before anybody asks for them. */
+void peer_prepare(const struct redis_server *redis);
+
+/* True if `reply` is such a value. */
+bool peer_value_is(const redisReply *reply, size_t size);
+
+/* Read-only commands that take long. */
+#define PEER_SPIN      "local n = 0 for i = 1, tonumber(ARGV[1]) do n = n + i end return 'slow'"
+#define PEER_SPIN_SLOW "1500000"
+#define PEER_HASTY_MS  3
+
+struct lendis_pool;
+
+/* GET PEER_KEY in at most PEER_HASTY_MS. Results: 0, also when that passed; -EBADMSG; others. */
+int peer_read_hastily(struct lendis_pool *pool);
 
 struct peer {
     const char *name;

@@ -10,6 +10,9 @@
 #include "lendis/shm.h"
 #include "lendis_hiredis.h"
 
+/* The linker's: where the program is in memory. */
+extern const char __executable_start[];
+
 static struct step_plan plan;
 /* Only the thread that armed: a helper thread of the same process is not at the same place. */
 static _Thread_local bool armed;
@@ -110,6 +113,9 @@ void lendis_step(const char *where)
     if (atomic_fetch_add(&plan.report->steps, 1) + 1 != plan.target)
         return;
     armed = false;
+    /* Steps of shm.h are inlined, so this is a place in the function that takes the step. */
+    atomic_store(&plan.report->site,
+                 (uintptr_t)__builtin_return_address(0) - (uintptr_t)__executable_start);
     snprintf(plan.report->where, sizeof plan.report->where, "%s", where);
     atomic_store(&plan.report->reached, true);
     switch (plan.action) {

@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include "lendis.h"
 
@@ -30,9 +31,10 @@ enum step_action {
 struct step_report {
     atomic_uint steps; /* taken so far */
     atomic_bool reached;
-    atomic_int child; /* forked by the action; 0: none */
-    char where[32];   /* the name of the step at which the action happened */
-    char text[256];   /* what failed, for people */
+    atomic_int child;       /* forked by the action; 0: none */
+    char where[32];         /* the name of the step at which the action happened */
+    _Atomic uintptr_t site; /* and its place in the program's code, from its start */
+    char text[256];         /* what failed, for people */
 };
 
 struct step_plan {

@@ -226,6 +226,77 @@ static bool phase_read(struct subject *subject)
     return reply_is(subject, lendis_command(subject->pool, "GET %s", PEER_KEY), PEER_VALUE);
 }
 
+static bool sized_is_right(struct subject *subject, redisReply *reply, size_t size)
+{
+    bool right = reply && peer_value_is(reply, size);
+
+    if (!reply)
+        return ok(subject, "command", lendis_pool_error(subject->pool, NULL));
+    if (!right)
+        snprintf(subject->report->text, sizeof subject->report->text,
+                 "a value of %zu bytes is %zu bytes, %.40s", size, reply->len,
+                 reply->str ? reply->str : "");
+    freeReplyObject(reply);
+    return right;
+}
+
+/* Request and reply take a chunk each. */
+static bool phase_echo_page(struct subject *subject)
+{
+    char value[PEER_PAGE];
+
+    memset(value, 'v', sizeof value);
+    return sized_is_right(subject, lendis_command(subject->pool, "ECHO %b", value, sizeof value),
+                          sizeof value);
+}
+
+static bool phase_read_chunk(struct subject *subject)
+{
+    return sized_is_right(subject, lendis_command(subject->pool, "GET peer:%u", PEER_CHUNK),
+                          PEER_CHUNK);
+}
+
+static bool phase_read_large(struct subject *subject)
+{
+    return sized_is_right(subject, lendis_command(subject->pool, "GET peer:%u", PEER_LARGE),
+                          PEER_LARGE);
+}
+
+static bool phase_read_hasty(struct subject *subject)
+{
+    return ok(subject, "hasty", peer_read_hastily(subject->pool));
+}
+
+static bool phase_slow(struct subject *subject)
+{
+    return reply_is(subject,
+                    lendis_command(subject->pool, "EVAL_RO %s 0 %s", PEER_SPIN, PEER_SPIN_SLOW),
+                    "slow");
+}
+
+/* One batch for the combiner, one mailbox, several replies. */
+static bool phase_pipeline(struct subject *subject)
+{
+    struct lendis_pipeline *pipeline = lendis_pipeline_new(subject->pool);
+    redisReply *reply;
+    bool right;
+
+    if (!pipeline)
+        return ok(subject, "pipeline", -ENOMEM);
+    for (int i = 0; i < 3; i++)
+        lendis_pipeline_append(pipeline, "GET %s", PEER_KEY);
+    reply = lendis_pipeline_exec(pipeline);
+    lendis_pipeline_free(pipeline);
+    if (!reply)
+        return ok(subject, "pipeline", lendis_pool_error(subject->pool, NULL));
+    right = reply->type == REDIS_REPLY_ARRAY && reply->elements == 3;
+    for (size_t i = 0; right && i < 3; i++)
+        right = reply->element[i]->type == REDIS_REPLY_STRING &&
+                strcmp(reply->element[i]->str, PEER_VALUE) == 0;
+    freeReplyObject(reply);
+    return right || ok(subject, "the replies of a pipeline", -EBADMSG);
+}
+
 static bool phase_detach(struct subject *subject)
 {
     lendis_detach(subject->pool);
@@ -267,6 +338,8 @@ static bool after_beside(struct subject *subject)
 /* Without a handle there is nothing that a child could use. While a thread detaches no other may
  * use the handle, a forking one included. */
 #define NO_HANDLE (ALL_ACTIONS & ~(ACTION_BIT(STEP_FORK_USE) | ACTION_BIT(STEP_FORK_DETACH)))
+
+#define KILL_OR_STOP (ACTION_BIT(STEP_KILL) | ACTION_BIT(STEP_STOP))
 
 /* A stopped combiner keeps what it has taken for the pool's stall_timeout: one scenario waits for that. */
 #define STOPS (ACTION_BIT(STEP_STOP) | ACTION_BIT(STEP_STOP_KILL))
@@ -434,6 +507,117 @@ const struct scenario scenarios[] = {
      .trigger = WHEN_ASLEEP,
      .prepare = prepare_warm,
      .phase = phase_read},
+    /* The subject sends for another, whose reply takes a chunk, comes in several reads, or is
+     * passed on to it with the connection. */
+    {.name = "combine_page",
+     .actions = ACTION_BIT(STEP_KILL),
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .waits_for = PEER_READ_PAGE,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_read},
+    {.name = "combine_chunk",
+     .actions = ACTION_BIT(STEP_KILL),
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .waits_for = PEER_READ_CHUNK,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_read},
+    {.name = "combine_large",
+     .actions = ACTION_BIT(STEP_KILL),
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .waits_for = PEER_READ_LARGE,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_read},
+    /* The other's limit passes while the subject has its command. */
+    {.name = "combine_abandoned",
+     .actions = KILL_OR_STOP,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .waits_for = PEER_READ_HASTY,
+     .trigger = WHEN_ASLEEP,
+     .prepare = prepare_warm,
+     .phase = phase_slow},
+    /* The other sends for the subject. */
+    {.name = "combined_page",
+     .actions = KILL_OR_STOP,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_FIRST,
+     .waits_for = PEER_READ,
+     .trigger = WHEN_ASLEEP,
+     .one = true,
+     .prepare = prepare_warm,
+     .phase = phase_echo_page},
+    {.name = "combined_chunk",
+     .actions = KILL_OR_STOP,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_FIRST,
+     .waits_for = PEER_READ,
+     .trigger = WHEN_ASLEEP,
+     .one = true,
+     .prepare = prepare_warm,
+     .phase = phase_read_chunk},
+    {.name = "combined_without_chunks",
+     .actions = KILL_OR_STOP,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_FIRST,
+     .waits_for = PEER_READ,
+     .trigger = WHEN_ASLEEP,
+     .one = true,
+     .no_chunks = true,
+     .prepare = prepare_warm,
+     .phase = phase_read_large},
+    {.name = "combined_pipeline",
+     .actions = KILL_OR_STOP,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_FIRST,
+     .waits_for = PEER_READ,
+     .trigger = WHEN_ASLEEP,
+     .one = true,
+     .prepare = prepare_warm,
+     .phase = phase_pipeline},
+    /* The subject reads on where the other left off. */
+    {.name = "take_over",
+     .actions = KILL_OR_STOP,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_FIRST,
+     .waits_for = PEER_READ,
+     .trigger = WHEN_ASLEEP,
+     .one = true,
+     .prepare = prepare_warm,
+     .phase = phase_read_large},
+    /* The subject's limit passes: while the other has its command, and while nobody has. */
+    {.name = "abandon",
+     .actions = KILL_OR_STOP,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_FIRST,
+     .waits_for = PEER_SLOW,
+     .trigger = WHEN_ASLEEP,
+     .one = true,
+     .prepare = prepare_warm,
+     .phase = phase_read_hasty},
+    {.name = "give_up",
+     .actions = KILL_OR_STOP,
+     .idle = 0,
+     .stuck = 1,
+     .waiter = WAITER_BEHIND,
+     .trigger = WHEN_OVER,
+     .prepare = prepare_warm,
+     .phase = phase_read_hasty},
     {.name = "detach",
      .actions = NO_HANDLE,
      .idle = 3,

@@ -62,6 +62,8 @@ struct scenario {
     enum other_waiter waiter;
     enum peer_order waits_for; /* the other waiter; a lease, or a command that others can serve */
     enum trigger trigger;
+    bool one;       /* only one becomes free, also when the waiter came first: its batch has all */
+    bool no_chunks; /* all chunks are somebody else's */
     bool (*prepare)(struct subject *subject);
     bool (*before)(struct subject *subject); /* right before the phase; may be NULL */
     bool (*phase)(struct subject *subject);
