@@ -157,7 +157,8 @@ static uint32_t collect_shares(const struct broker_pool *pool, uint64_t now_ms,
             .since_ms = seen->since_ms,
         };
     }
-    qsort(shares, count, sizeof *shares, compare_shares);
+    if (count > 1)
+        qsort(shares, count, sizeof *shares, compare_shares);
     return count;
 }
 

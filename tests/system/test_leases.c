@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <grp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -443,7 +444,9 @@ static void a_user_has_so_many_leases(void **state)
 {
     struct lendis_pool *pool, *other;
     struct lendis_lease *leases[2], *none;
+    struct lendis_wait *wait;
     int64_t before_ms;
+    int result;
 
     (void)state;
     start_site("size = 4\nmin_idle = 4\nper_uid_leases = 2\n");
@@ -466,6 +469,8 @@ static void a_user_has_so_many_leases(void **state)
         assert_in_range(now_ms() - before_ms, 195, 1000);
     }
     assert_true(pool_counter(&site.observer, COUNTER_timeouts) >= 2);
+    assert_int_equal(lendis_acquire_begin(other, 5000, &wait), 0);
+    assert_int_equal(lendis_acquire_finish(wait, &none), LENDIS_E_AGAIN);
     if (geteuid() == 0) {
         open_to_all_users();
         crew_start(&site.crew, 1, 0, lease_as_nobody, NULL);
@@ -473,6 +478,15 @@ static void a_user_has_so_many_leases(void **state)
         assert_true(crew_wait(&site.crew, 5000));
         assert_int_equal(crew_failures(&site.crew), 0);
     }
+    assert_int_equal(lendis_acquire_finish(wait, &none), LENDIS_E_AGAIN);
+    assert_int_equal(lendis_release(leases[0]), 0);
+    for (int i = 0;
+         (result = lendis_acquire_finish(wait, &leases[0])) == LENDIS_E_AGAIN && i < 1000; i++) {
+        struct pollfd ready = {.fd = lendis_acquire_fd(wait), .events = POLLIN};
+
+        assert_int_equal(poll(&ready, 1, 1000), 1);
+    }
+    assert_int_equal(result, 0);
     assert_int_equal(lendis_release(leases[0]), 0);
     assert_true(works(other));
     assert_int_equal(lendis_acquire(other, 1000, &leases[0]), 0);
