@@ -269,46 +269,77 @@ stress: $(B)/lendisd $(STRESS_PROGRAMS) ## the storm: a worker is killed every 1
 
 # ---- model ----
 
-# The explorer is no part of a flavour. The code that it runs is compiled so that little is left on its stacks that means
-# nothing any more: the fewest states.
+# Two models, each with shared memory, processes and scenarios of its own. They are no part of a flavour. The code that
+# is explored is compiled so that little is left on its stacks that means nothing any more: the fewest states.
 MODEL := $(B)/tests/model
-MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -DLENDIS_STEPS -DLENDIS_MODEL -include tests/model/steps.h -std=gnu11 \
-	$(WARNINGS) $(WERROR) $(CFLAGS) -fno-sanitize=all
-MODEL_STEPPED := -O1 -fno-inline -fno-stack-protector
-MODEL_EXPLORER := $(addprefix $(MODEL)/,coroutine.o world.o check.o trace.o explorer.o)
-MODEL_BROKEN := $(addprefix $(MODEL)/broken_,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
-MODEL_PROGRAMS := $(MODEL)/model $(MODEL_BROKEN)
+MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -DLENDIS_MODEL -std=gnu11 $(WARNINGS) \
+	$(WERROR) $(CFLAGS) -fno-sanitize=all
+MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-protector
+MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
+MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o hygiene.o lease.o combine.o \
+	handover.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o)))
+MODEL_WORLD := $(addprefix common/,coroutine.o stage.o explorer.o program.o) world.o check.o trace.o
+MODEL_QUEUE_WORLD := $(addprefix $(MODEL)/queue/,$(MODEL_WORLD))
+MODEL_HANDOVER_WORLD := $(addprefix $(MODEL)/handover/,$(MODEL_WORLD) redis.o absent.o)
 
-$(MODEL_EXPLORER) $(MODEL)/model.o: $(MODEL)/%.o: tests/model/%.c
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(MODEL_FLAGS) -O2 -MMD -MP -c -o $@ $<
+# $(1): queue or handover
+define MODEL_RULES
+$(MODEL)/$(1)/common/%.o: tests/model/%.c
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$<)
+	$$(Q)$$(CC) $$(call MODEL_FLAGS,$(1)) -O2 -MMD -MP -c -o $$@ $$<
+$(MODEL)/$(1)/%.o: tests/model/$(1)/%.c
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$<)
+	$$(Q)$$(CC) $$(call MODEL_FLAGS,$(1)) $$(if $$(filter process,$$*),$$(call MODEL_STEPPED,$(1)),-O2) -MMD -MP -c -o $$@ $$<
+$(MODEL)/$(1)/libclient/%.o: libclient/%.c
+	@mkdir -p $$(@D)
+	$$(call say,CC,$$<)
+	$$(Q)$$(CC) $$(call MODEL_FLAGS,$(1)) $$(call MODEL_STEPPED,$(1)) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach model,queue handover,$(eval $(call MODEL_RULES,$(model))))
 
-$(MODEL)/process.o: tests/model/process.c
-$(MODEL)/queue.o $(MODEL)/waiter.o: $(MODEL)/%.o: libclient/shared/%.c
-$(MODEL)/process.o $(MODEL)/queue.o $(MODEL)/waiter.o:
-	@mkdir -p $(@D)
-	$(call say,CC,$<)
-	$(Q)$(CC) $(MODEL_FLAGS) $(MODEL_STEPPED) -MMD -MP -c -o $@ $<
-
-$(MODEL)/model: $(addprefix $(MODEL)/,model.o process.o queue.o waiter.o) $(MODEL_EXPLORER)
+$(MODEL)/queue/model: $(MODEL_QUEUE) $(MODEL_QUEUE_WORLD)
+$(MODEL)/handover/model: $(MODEL_HANDOVER) $(MODEL_HANDOVER_WORLD)
+$(MODEL)/queue/model $(MODEL)/handover/model:
 	$(call say,LD,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
 # Variants with a mistake in them: each succeeds if the explorer finds it.
-$(MODEL_BROKEN): $(MODEL)/broken_%: $(addprefix tests/model/,broken.c process.c model.c) $(MODEL_EXPLORER) $(MODEL)/model
+MODEL_QUEUE_BROKEN := $(addprefix $(MODEL)/queue/broken_,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
+$(MODEL_QUEUE_BROKEN): $(MODEL)/queue/broken_%: $(addprefix tests/model/queue/,broken.c process.c model.c) \
+		$(MODEL_QUEUE_WORLD) $(MODEL)/queue/model
 	$(call say,CC,$@)
-	$(Q)$(CC) $(MODEL_FLAGS) $(MODEL_STEPPED) -DMODEL_BREAK=$* $(LDFLAGS) -o $@ $(filter %.c %.o,$^)
+	$(Q)$(CC) $(call MODEL_FLAGS,queue) $(call MODEL_STEPPED,queue) -DMODEL_BREAK=$* $(LDFLAGS) -o $@ $(filter %.c %.o,$^)
+
+# $(1): number of the mistake, $(2): the file that it is in
+define MODEL_MISTAKE
+MODEL_HANDOVER_BROKEN += $(MODEL)/handover/broken_$(1)
+$(MODEL)/handover/broken_$(1): libclient/$(2).c tests/model/handover/model.c tests/model/handover/broken.h \
+		$$(filter-out %/$(2).o %/model.o,$(MODEL_HANDOVER)) $(MODEL_HANDOVER_WORLD) $(MODEL)/handover/model
+	$$(call say,CC,$$@)
+	$$(Q)$$(CC) $$(call MODEL_FLAGS,handover) $$(call MODEL_STEPPED,handover) -DMODEL_BREAK=$(1) $$(LDFLAGS) -o $$@ $$(filter %.c %.o,$$^)
+endef
+$(foreach mistake,1 2 3 4 5 6 7 8,$(eval $(call MODEL_MISTAKE,$(mistake),combine)))
+$(foreach mistake,9 10 11 12,$(eval $(call MODEL_MISTAKE,$(mistake),handover)))
+$(foreach mistake,13 14,$(eval $(call MODEL_MISTAKE,$(mistake),lease)))
+$(foreach mistake,15 16 17 18,$(eval $(call MODEL_MISTAKE,$(mistake),shared/mailbox)))
+$(eval $(call MODEL_MISTAKE,19,shared/waiter))
+
+MODEL_BROKEN := $(MODEL_QUEUE_BROKEN) $(MODEL_HANDOVER_BROKEN)
+MODEL_PROGRAMS := $(MODEL)/queue/model $(MODEL)/handover/model $(MODEL_BROKEN)
 
 .PHONY: model model-long
-model: $(MODEL_PROGRAMS) ## explore every interleaving and kill of workers and broker on the queue's code, in a minute
-	@$(MODEL)/model
+model: $(MODEL_PROGRAMS) ## explore every interleaving and kill of workers and broker on the shipped code, in a minute
+	@$(MODEL)/queue/model
+	@$(MODEL)/handover/model
 	@tests/run $(MODEL_BROKEN)
 
 check: $(MODEL_PROGRAMS)
 
-model-long: $(MODEL)/model ## the same with more processes: an hour and 16 GiB
-	@$(MODEL)/model --long
+model-long: $(MODEL_PROGRAMS) ## the same with more processes: an hour and 16 GiB
+	@$(MODEL)/queue/model --long
+	@$(MODEL)/handover/model --long
 
 .PHONY: asan ubsan tsan
 asan: ## run the unit tests with AddressSanitizer and UndefinedBehaviorSanitizer

@@ -340,14 +340,35 @@ static void on_failed(struct broker_connection *connection, const char *error)
     refill(pool);
 }
 
+/*
+ * Takes the word of a connection that ended from whoever has it. Closing it would do, but for a combiner that hands it on
+ * at this very moment: either it sees that it failed, or we see that it did. Returns what was taken; 0: nothing.
+ */
+static uint64_t take_lost(struct broker_connection *connection)
+{
+    /* A few looks: others may move it meanwhile, and some of them may be hostile. */
+    for (int looks = 0; looks < 4; looks++) {
+        uint64_t word = shm_load(connection_word(connection));
+
+        if (word_state(word) != WORD_LEASED && word_state(word) != WORD_HANDED &&
+            word_state(word) != WORD_CARRIED)
+            return 0;
+        if (word_reclaim(connection_word(connection), word))
+            return word;
+    }
+    return 0;
+}
+
 static void on_lost(struct broker_connection *connection)
 {
     struct broker_pool *pool = pool_of(connection);
+    uint64_t word = take_lost(connection);
 
     log_limited(&pool->lost_limit, LOG_LEVEL_DEBUG, "pool %s: Redis closed connection %u",
                 pool->config->name, connection->index);
     pool->churn = clock_ms() - connection->opened_ms < CHURN_MS ? pool->churn + 1 : 0;
     connection_close(connection, CLOSE_lost);
+    mail_revoked(&pool->owner.segment, connection->index, word, false);
     /* The server may be restarting, with other modules. */
     if (pool->owner.open == 0) {
         survey_renew(&pool->survey);
@@ -385,7 +406,7 @@ bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *conn
 {
     if (!connection_revoke(connection, word, reason))
         return false;
-    mail_revoked(&pool->owner.segment, connection->index, word_generation(word));
+    mail_revoked(&pool->owner.segment, connection->index, word, true);
     return true;
 }
 

@@ -26,12 +26,17 @@
 #include "lendis/mailbox.h"
 #include "resp.h"
 
+#ifdef LENDIS_MODEL /* tests/model: in small, for every byte is part of the states that are explored */
+#define BATCH_MAX   3
+#define BUFFER_SIZE 16
+#else
 /* Commands of one batch; more do not make it faster (make bench, 500 workers). */
-#define BATCH_MAX 128
+#define BATCH_MAX   128
+#define BUFFER_SIZE (16 * 1024)
+#endif
 /* Batches that a combiner serves before it passes the connection on; its own caller waits
  * meanwhile. */
-#define ROUNDS_MAX  16
-#define BUFFER_SIZE (16 * 1024)
+#define ROUNDS_MAX 16
 /* How long a combiner that only serves others waits for Redis before one of them shall. */
 #define SERVICE_PATIENCE_NS INT64_C(5000000)
 /* Bytes of a batch's requests: what a Unix socket takes in one write by default
@@ -403,7 +408,12 @@ static bool hand_on(struct combiner *combiner)
         discard(combiner, successor);
         return hand_on(combiner);
     }
-    lease_carry(combiner->lease, slot);
+    if (!lease_carry(combiner->lease, slot)) {
+        /* Revoked: the successor sees that for itself, and what else was taken is still ours to end. */
+        wake_tell(segment, &combiner->told, slot, WAKE_MAIL);
+        discard(combiner, successor);
+        return false;
+    }
     /* The successor may have given up before it could see the connection: then it stays ours. */
     if (shm_load(&segment->slots[slot].mail) != mail_with(successor->mail, MAIL_TAKEOVER) &&
         lease_carry_back(combiner->lease, slot)) {
@@ -530,10 +540,11 @@ static enum received receive_batch(struct combiner *combiner)
             return RECEIVE_GIVE_UP;
         }
         combiner->end += (size_t)got;
-        if (combiner->answered)
-            combiner->progress_ns = clock_now_ns();
         result = split(combiner);
         wake_flush(combiner->segment, &combiner->told);
+        /* Afterwards: our own reply may have been among them, and what is left is only others'. */
+        if (combiner->answered && combiner->next < combiner->count)
+            combiner->progress_ns = clock_now_ns();
         if (result == -EFBIG)
             return RECEIVE_TOO_LARGE;
         if (result != 0)

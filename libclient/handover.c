@@ -221,7 +221,13 @@ static int look(struct errand *errand, bool thorough, bool late)
             return result;
         if (!late && !combiner_lost(errand, mail))
             return -EAGAIN;
-        close_mail(errand, mail); /* ours already; who would have carried the connection sees it */
+        /* Ours already. Pairs with hand_on() in combine.c, which carries the connection and then looks whether we have
+         * given up: it sees that, or we see the connection. */
+        shm_store(&errand->shared->mail, mail_with(mail, MAIL_FREE));
+        result = take_over(errand, mail);
+        if (result != -EAGAIN)
+            return result;
+        close_mail(errand, mail);
         return unanswered(errand, true, !late);
     case MAIL_TAKEN:
         if (thorough)

@@ -150,7 +150,11 @@ void mail_taker_died(const struct segment *segment, uint32_t worker, const struc
 /* `slot`'s owner is dead: its command is withdrawn, or left to its combiner as abandoned. */
 void mail_owner_died(const struct segment *segment, uint32_t slot);
 
-/* Wakes the owners of what was taken for a connection that was revoked from a living worker. */
-void mail_revoked(const struct segment *segment, uint32_t index, uint64_t generation);
+/*
+ * Connection `index` was taken as `word` from the living. If that was LEASED, what is under way on it is its holder's to
+ * end, who is put down as its taker, and with `tell` the owners are woken, for the holder may have stopped. If it was
+ * CARRIED it had no holder: who carried it has forgotten it, and nobody came for it. Then its commands are ended here.
+ */
+void mail_revoked(const struct segment *segment, uint32_t index, uint64_t word, bool tell);
 
 #endif

@@ -69,6 +69,31 @@ static bool goes_on(const struct segment *segment, uint64_t mail)
            mail_fits(mail, shm_load(&segment->connections[index].word));
 }
 
+/* Ends the command of `slot`, whose combiner is no more; its owner is to be told, see `set`. */
+static void end_for_taker(const struct segment *segment, uint32_t slot, uint64_t mail,
+                          struct wake_set *set)
+{
+    if (mail_state(mail) == MAIL_ABANDONED) {
+        mail_acknowledge(segment, slot, mail_with(mail, MAIL_TAKEN));
+    } else if (mail_state(mail) == MAIL_TAKEN) {
+        bool sent = mail_was_sent(segment, mail);
+
+        if (shm_cas(&segment->slots[slot].mail, mail,
+                    mail_with(mail, sent ? MAIL_FAILED : MAIL_RETRY)))
+            wake_tell(segment, set, slot, WAKE_MAIL);
+        else
+            mail_acknowledge(segment, slot, mail); /* abandoned at this moment */
+    } else {
+        wake_tell(segment, set, slot, WAKE_MAIL);
+    }
+}
+
+static bool is_taken(uint64_t mail)
+{
+    return mail_state(mail) == MAIL_TAKEN || mail_state(mail) == MAIL_TAKEOVER ||
+           mail_state(mail) == MAIL_ABANDONED;
+}
+
 void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
                      uint32_t count)
 {
@@ -78,24 +103,10 @@ void mail_taker_died(const struct segment *segment, uint32_t worker, const struc
         struct wait_slot *shared = &segment->slots[slot];
         uint64_t mail = shm_load(&shared->mail);
 
-        if (mail_state(mail) != MAIL_TAKEN && mail_state(mail) != MAIL_TAKEOVER &&
-            mail_state(mail) != MAIL_ABANDONED)
-            continue;
-        if (!was_held(mail, held, count) &&
-            (shm_load32(&shared->taker) != 1 + worker || goes_on(segment, mail)))
-            continue;
-        if (mail_state(mail) == MAIL_ABANDONED) {
-            mail_acknowledge(segment, slot, mail_with(mail, MAIL_TAKEN));
-        } else if (mail_state(mail) == MAIL_TAKEN) {
-            bool sent = mail_was_sent(segment, mail);
-
-            if (shm_cas(&shared->mail, mail, mail_with(mail, sent ? MAIL_FAILED : MAIL_RETRY)))
-                wake_tell(segment, &set, slot, WAKE_MAIL);
-            else
-                mail_acknowledge(segment, slot, mail); /* abandoned at this moment */
-        } else {
-            wake_tell(segment, &set, slot, WAKE_MAIL);
-        }
+        if (is_taken(mail) &&
+            (was_held(mail, held, count) ||
+             (shm_load32(&shared->taker) == 1 + worker && !goes_on(segment, mail))))
+            end_for_taker(segment, slot, mail, &set);
     }
     wake_flush(segment, &set);
 }
@@ -128,16 +139,26 @@ void mail_owner_died(const struct segment *segment, uint32_t slot)
     }
 }
 
-void mail_revoked(const struct segment *segment, uint32_t index, uint64_t generation)
+void mail_revoked(const struct segment *segment, uint32_t index, uint64_t word, bool tell)
 {
-    struct mail_held held = {.index = index, .generation = generation};
+    struct mail_held held = {.index = index, .generation = word_generation(word)};
     struct wake_set set = {0};
 
+    if (word_state(word) != WORD_LEASED && word_state(word) != WORD_CARRIED)
+        return;
     for (uint32_t slot = 0; slot < segment->slot_max; slot++) {
-        uint64_t mail = shm_load(&segment->slots[slot].mail);
+        struct wait_slot *shared = &segment->slots[slot];
+        uint64_t mail = shm_load(&shared->mail);
 
-        if ((mail_state(mail) == MAIL_TAKEN || mail_state(mail) == MAIL_TAKEOVER) &&
-            was_held(mail, &held, 1))
+        if (!is_taken(mail) || !was_held(mail, &held, 1))
+            continue;
+        if (word_state(word) == WORD_CARRIED) {
+            end_for_taker(segment, slot, mail, &set);
+            continue;
+        }
+        /* Its last holder has it for good, perhaps as a successor that has not put itself down yet. */
+        shm_store32(&shared->taker, 1 + word_owner(word));
+        if (tell && mail_state(mail) != MAIL_ABANDONED)
             wake_tell(segment, &set, slot, WAKE_MAIL);
     }
     wake_flush(segment, &set);

@@ -16,10 +16,8 @@ static shm_u32 *wake_word(const struct waiter *waiter)
 static int join(struct waiter *waiter)
 {
     const struct segment *segment = waiter->segment;
-    int result;
+    int result = queue_push(segment, waiter->slot, waiter->kind, &waiter->ticket);
 
-    shm_store32(wake_word(waiter), WAKE_NONE);
-    result = queue_push(segment, waiter->slot, waiter->kind, &waiter->ticket);
     if (result != 0)
         return result;
     shm_store32(&segment->slots[waiter->slot].ticket, (uint32_t)waiter->ticket);
@@ -32,6 +30,9 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
                 uint32_t slot, enum cell_state kind)
 {
     *waiter = (struct waiter){.segment = segment, .worker = worker, .slot = slot, .kind = kind};
+    /* Only the first time: who queues up again may have been told already that its command was answered, by a combiner
+     * that took it out of the queue before it took the command. */
+    shm_store32(wake_word(waiter), WAKE_NONE);
     return join(waiter);
 }
 

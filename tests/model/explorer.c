@@ -113,7 +113,7 @@ struct search {
 /* Counts the place in the source where a process is killed. */
 static void count_crash(struct search *search, const struct snapshot *snapshot, struct move move)
 {
-    const struct site *site = &snapshot->sites[move.process];
+    const struct site *site = &snapshot->stage.sites[move.process];
     struct exploration *exploration = search->exploration;
 
     exploration->crashes++;
@@ -246,9 +246,9 @@ static int pack(struct packed *packed, uint32_t origin, const struct snapshot *s
     int result = packed_append(packed, &origin, sizeof origin);
 
     if (result == 0)
-        result = packed_append(packed, snapshot, offsetof(struct snapshot, stacks));
+        result = packed_append(packed, snapshot, offsetof(struct snapshot, stage.stacks));
     for (uint32_t i = 0; result == 0 && i < MODEL_PROCESSES; i++)
-        result = packed_append(packed, snapshot->stacks[i], snapshot->live[i]);
+        result = packed_append(packed, snapshot->stage.stacks[i], snapshot->stage.live[i]);
     return result;
 }
 
@@ -257,11 +257,11 @@ static void unpack(const struct packed *packed, size_t *at, uint32_t *origin,
 {
     memcpy(origin, packed->bytes + *at, sizeof *origin);
     *at += sizeof *origin;
-    memcpy(snapshot, packed->bytes + *at, offsetof(struct snapshot, stacks));
-    *at += offsetof(struct snapshot, stacks);
+    memcpy(snapshot, packed->bytes + *at, offsetof(struct snapshot, stage.stacks));
+    *at += offsetof(struct snapshot, stage.stacks);
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
-        memcpy(snapshot->stacks[i], packed->bytes + *at, snapshot->live[i]);
-        *at += snapshot->live[i];
+        memcpy(snapshot->stage.stacks[i], packed->bytes + *at, snapshot->stage.live[i]);
+        *at += snapshot->stage.live[i];
     }
 }
 

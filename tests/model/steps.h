@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Put in front of every file of the model's build (-include): tells the explorer which word a step is about to touch
+ * Put in front of every file that a model runs (-include queue/steps.h or handover/steps.h): tells the explorer which word a step is about to touch
  * and where in the source, for its traces and its count of kill points. The accesses themselves stay
  * those of lendis/shm.h; a macro does not expand within itself.
  */
@@ -21,9 +21,5 @@ void model_site(const char *function, int line, const volatile void *at);
 #define shm_cas32(at, expected, desired) shm_cas32(MODEL_AT(at), expected, desired)
 #define shm_exchange32(at, value)        shm_exchange32(MODEL_AT(at), value)
 #define shm_add32(at, amount)            shm_add32(MODEL_AT(at), amount)
-
-#ifdef MODEL_BREAK
-#include "broken.h"
-#endif
 
 #endif

@@ -110,7 +110,7 @@ static void one_who_was_told_can_sleep_again(void **state)
     struct waiter waiter = {.segment = segment, .worker = OWNER, .slot = OWNER, .served = true};
 
     taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
-    mail_revoked(segment, 2, GENERATION);
+    mail_revoked(segment, 2, word_make(WORD_LEASED, DEAD, GENERATION), true);
     assert_int_not_equal(shm_load32(&segment->slots[OWNER].wake), WAKE_NONE);
     assert_true(waiter_told(&waiter));
     assert_int_equal(shm_load32(&segment->slots[OWNER].wake), WAKE_NONE);
@@ -152,6 +152,39 @@ static void chunk_of_an_owner_that_dies_early_is_freed(void **state)
     assert_int_equal(shm_load32(&segment->chunk_owners[other].slot), 1 + ALIVE);
 }
 
+/*
+ * Regression: a connection that ended on its way to a successor left the commands of its batch behind, taken by nobody,
+ * and their mailboxes abandoned for good.
+ */
+static void what_was_on_its_way_fails(void **state)
+{
+    struct segment *segment = *state;
+    uint64_t word = word_make(WORD_CARRIED, ALIVE, GENERATION);
+    uint64_t mail = taken(segment, word);
+
+    mail_revoked(segment, 2, word, false);
+    assert_int_equal(state_of(segment), MAIL_FAILED);
+    shm_store(&segment->slots[OWNER].mail, mail_with(mail, MAIL_ABANDONED));
+    mail_revoked(segment, 2, word, false);
+    assert_int_equal(state_of(segment), MAIL_FREE);
+}
+
+/*
+ * Regression: DEAD handed its batch on, and its successor, alive, lost the connection before it put itself down as the
+ * taker. At DEAD's death the commands failed, while the successor still wrote replies into their mailboxes.
+ */
+static void what_a_successor_lost_stays(void **state)
+{
+    struct segment *segment = *state;
+    uint64_t mail = taken(segment, word_make(WORD_IDLE, 0, GENERATION + 1));
+
+    mail_revoked(segment, 2, word_make(WORD_LEASED, ALIVE, GENERATION), false);
+    mail_taker_died(segment, DEAD, NULL, 0);
+    assert_int_equal(shm_load(&segment->slots[OWNER].mail), mail);
+    mail_taker_died(segment, ALIVE, NULL, 0);
+    assert_int_equal(state_of(segment), MAIL_FAILED);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -163,6 +196,8 @@ int main(void)
         TEST(one_who_was_told_can_sleep_again),
         TEST(chunk_that_a_dead_combiner_filled_is_freed),
         TEST(chunk_of_an_owner_that_dies_early_is_freed),
+        TEST(what_was_on_its_way_fails),
+        TEST(what_a_successor_lost_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

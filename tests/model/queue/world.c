@@ -14,8 +14,6 @@ bool lendis_model_sleep(shm_u32 *at, uint32_t expected, uint32_t bits);
 const struct scenario *scenario;
 struct segment model_segment;
 struct world world;
-struct site sites[MODEL_PROCESSES];
-struct violation violation;
 
 static struct segment_queue queue;
 static struct connection connections[MODEL_CONNECTIONS];
@@ -23,51 +21,7 @@ static shm_u64 cells[MODEL_CELLS];
 static struct wait_slot slots[MODEL_PROCESSES];
 static struct wake_group groups[WAKE_GROUPS];
 
-static struct coroutine coroutines[MODEL_PROCESSES];
-static size_t live[MODEL_PROCESSES];
-static uint64_t stack_hash[MODEL_PROCESSES][2];
-static uint32_t running;
-
-void violate(const char *text, uint64_t a, uint64_t b)
-{
-    if (!violation.text)
-        violation = (struct violation){text, a, b};
-}
-
-/* ---- hashing: multiply and fold, two lanes ---- */
-
-static inline uint64_t fold(uint64_t a, uint64_t b)
-{
-    unsigned __int128 product = (unsigned __int128)a * b;
-
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-/* `bytes` is a multiple of 8. */
-static void hash_bytes(const void *data, size_t bytes, uint64_t hash[2])
-{
-    const unsigned char *at = data;
-    uint64_t a = hash[0], b = hash[1];
-
-    for (; bytes > 0; bytes -= bytes < 16 ? 8 : 16, at += 16) {
-        uint64_t first, second = 0;
-
-        memcpy(&first, at, 8);
-        if (bytes >= 16)
-            memcpy(&second, at + 8, 8);
-        a = fold(a ^ first, second ^ UINT64_C(0x9e3779b97f4a7c15)) + UINT64_C(0x2545f4914f6cdd1d);
-        b = fold(b + second, first ^ UINT64_C(0xd6e8feb86659fd93)) ^ UINT64_C(0xa0761d6478bd642f);
-    }
-    hash[0] = a;
-    hash[1] = b;
-}
-
 /* ---- the processes' side ---- */
-
-uint32_t model_self(void)
-{
-    return running;
-}
 
 uint32_t model_slot_of(uint32_t process)
 {
@@ -81,7 +35,7 @@ uint32_t model_worker_of(uint32_t process)
 
 static struct process *self(void)
 {
-    return &world.processes[running];
+    return &world.processes[model_self()];
 }
 
 bool alive(uint32_t process)
@@ -107,14 +61,7 @@ void model_site(const char *function, int line, const volatile void *at)
 {
     if (!is_explored(at))
         violate("model: line %llu touches a word that is no part of the state", (uint64_t)line, 0);
-    sites[running] = (struct site){.function = function, .line = line, .at = at};
-}
-
-void lendis_step(const char *where)
-{
-    sites[running].what = where;
-    coroutine_yield();
-    sites[running] = (struct site){0};
+    sites[model_self()] = (struct site){.function = function, .line = line, .at = at};
 }
 
 void lendis_model_wake(shm_u32 *at, uint32_t bits)
@@ -137,15 +84,14 @@ bool lendis_model_sleep(shm_u32 *at, uint32_t expected, uint32_t bits)
     bool timed_out;
 
     if (at != &groups[0].changes)
-        violate("model: worker %llu sleeps on another group", running, 0);
+        violate("model: worker %llu sleeps on another group", model_self(), 0);
     model_site(__func__, __LINE__, at);
     lendis_step("futex wait");
     if (atomic_load_explicit(at, memory_order_relaxed) != expected)
         return false;
     me->status = ASLEEP;
     me->bits = bits;
-    sites[running] = (struct site){.function = __func__, .what = "asleep", .at = at};
-    coroutine_yield();
+    stage_rest((struct site){.function = __func__, .what = "asleep", .at = at});
     timed_out = me->timed_out;
     me->timed_out = 0;
     me->bits = 0;
@@ -187,37 +133,37 @@ void model_acquire_ends(void)
     self()->granted = 0;
     self()->passed = 0;
     for (uint32_t i = 0; i < MODEL_WORKERS; i++)
-        world.processes[i].before &= (uint8_t) ~(1u << running);
+        world.processes[i].before &= (uint8_t) ~(1u << model_self());
 }
 
 void model_acquired(uint32_t index, uint64_t word)
 {
     struct process *me = self();
 
-    if (word_state(word) != WORD_LEASED || word_owner(word) != model_worker_of(running))
-        violate("worker %llu leased what is not its own", running, 0);
+    if (word_state(word) != WORD_LEASED || word_owner(word) != model_worker_of(model_self()))
+        violate("worker %llu leased what is not its own", model_self(), 0);
     if (word_generation(word) < world.tainted[index])
-        violate("I3: worker %llu leased a connection that was not proven clean", running, 0);
+        violate("I3: worker %llu leased a connection that was not proven clean", model_self(), 0);
     for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
         struct process *other = &world.processes[i];
 
-        if (i != running && other->held != 0 && other->index == index &&
+        if (i != model_self() && other->held != 0 && other->index == index &&
             word_generation(other->held) == word_generation(word))
-            violate("I2: workers %llu and %llu hold the same connection", i, running);
+            violate("I2: workers %llu and %llu hold the same connection", i, model_self());
     }
-    check_turn(running);
+    check_turn(model_self());
     me->held = word;
     me->index = (uint8_t)index;
     if (shm_load_relaxed(&connections[index].word) == word)
         me->revoked = 0;
     else if (!me->revoked)
-        violate("worker %llu leased what it does not have", running, 0);
+        violate("worker %llu leased what it does not have", model_self(), 0);
     model_acquire_ends();
 }
 
 void model_no_place(void)
 {
-    violate("worker %llu finds no place in the queue", running, 0);
+    violate("worker %llu finds no place in the queue", model_self(), 0);
 }
 
 static void taint(const struct process *process)
@@ -236,7 +182,7 @@ void model_release_begins(bool clean)
 void model_released(bool ours)
 {
     if (!ours && !self()->revoked)
-        violate("worker %llu lost a lease that nobody revoked", running, 0);
+        violate("worker %llu lost a lease that nobody revoked", model_self(), 0);
     self()->revoked = 0;
 }
 
@@ -250,8 +196,7 @@ struct event model_wait_event(void)
 {
     self()->status = WAITING;
     world.event = world.argument = 0;
-    sites[running] = (struct site){.what = "wait for an event"};
-    coroutine_yield();
+    stage_rest((struct site){.what = "wait for an event"});
     return (struct event){.kind = (enum event_kind)world.event, .argument = world.argument};
 }
 
@@ -275,19 +220,19 @@ void model_reaped(uint32_t worker)
 static void entry(void)
 {
     struct task task = {
-        .clean = !(scenario->unclean & 1u << running),
-        .keep = scenario->keepers & 1u << running,
+        .clean = !(scenario->unclean & 1u << model_self()),
+        .keep = scenario->keepers & 1u << model_self(),
         .index = self()->index,
         .held = self()->held,
     };
 
-    if (running == MODEL_BROKER)
+    if (model_self() == MODEL_BROKER)
         broker_run();
-    task.rounds = scenario->rounds[running];
+    task.rounds = scenario->rounds[model_self()];
     worker_run(&task);
     self()->status = DONE;
     for (;;)
-        coroutine_yield();
+        stage_rest((struct site){0});
 }
 
 /* ---- the shared words ---- */
@@ -327,16 +272,9 @@ static void shared_write(const struct shared *shared)
 
 static void run(uint32_t process)
 {
-    running = process;
-    coroutine_run(&coroutines[process], &live[process]);
-    if (world.processes[process].status == DONE) {
-        live[process] = 0;
-        sites[process] = (struct site){0};
-    }
-    stack_hash[process][0] = live[process];
-    stack_hash[process][1] = process;
-    hash_bytes(coroutines[process].stack + COROUTINE_STACK - live[process], live[process],
-               stack_hash[process]);
+    stage_run(process);
+    if (world.processes[process].status == DONE)
+        stage_end(process);
 }
 
 static void born(uint32_t process)
@@ -347,7 +285,7 @@ static void born(uint32_t process)
         .early_looks = process == MODEL_BROKER ? 0 : scenario->early_looks,
         .give_ups = scenario->impatient & 1u << process ? scenario->give_ups : 0,
     };
-    coroutine_start(&coroutines[process], entry, &live[process]);
+    stage_begin(process, entry);
 }
 
 /* Woken and born processes run on to their next step: that touches nothing shared. */
@@ -368,10 +306,7 @@ void world_start(void)
     memset(cells, 0, sizeof cells);
     memset(slots, 0, sizeof slots);
     memset(groups, 0, sizeof groups);
-    memset(sites, 0, sizeof sites);
-    memset(live, 0, sizeof live);
-    memset(stack_hash, 0, sizeof stack_hash);
-    violation = (struct violation){0};
+    stage_clear();
     model_segment = (struct segment){
         .connection_max = scenario->connections,
         .worker_max = MODEL_PROCESSES,
@@ -516,9 +451,7 @@ static void crash(uint32_t process)
         *it = (struct process){.status = DEAD};
         for (uint32_t other = 0; other < MODEL_WORKERS; other++)
             world.processes[other].before &= (uint8_t) ~(1u << i);
-        live[i] = 0;
-        memset(stack_hash[i], 0, sizeof stack_hash[i]);
-        sites[i] = (struct site){0};
+        stage_end(i);
     }
     if (process == MODEL_BROKER)
         world.deaths = world.dialling = world.doorbell = world.sweep = 0;
@@ -613,30 +546,14 @@ void world_save(struct snapshot *snapshot)
 {
     shared_read(&snapshot->shared);
     memcpy(&snapshot->world, &world, sizeof world);
-    memcpy(snapshot->sites, sites, sizeof sites);
-    memcpy(snapshot->live, live, sizeof live);
-    memcpy(snapshot->stack_hash, stack_hash, sizeof stack_hash);
-    for (uint32_t i = 0; i < MODEL_PROCESSES; i++) {
-        if (live[i] > STACK_SAVED) {
-            violate("model: a stack of %llu bytes", live[i], 0);
-            continue;
-        }
-        memcpy(snapshot->stacks[i], coroutines[i].stack + COROUTINE_STACK - live[i], live[i]);
-    }
+    stage_save(&snapshot->stage);
 }
 
 void world_restore(const struct snapshot *snapshot)
 {
     shared_write(&snapshot->shared);
     memcpy(&world, &snapshot->world, sizeof world);
-    memcpy(sites, snapshot->sites, sizeof sites);
-    for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
-        if (memcmp(stack_hash[i], snapshot->stack_hash[i], sizeof stack_hash[i]) != 0)
-            memcpy(coroutines[i].stack + COROUTINE_STACK - snapshot->live[i], snapshot->stacks[i],
-                   snapshot->live[i]);
-    memcpy(live, snapshot->live, sizeof live);
-    memcpy(stack_hash, snapshot->stack_hash, sizeof stack_hash);
-    violation = (struct violation){0};
+    stage_restore(&snapshot->stage);
 }
 
 _Static_assert(sizeof(struct shared) % 8 == 0 && sizeof(struct world) % 8 == 0, "hashed by words");
@@ -648,7 +565,6 @@ struct hash snapshot_hash(const struct snapshot *snapshot)
 
     hash_bytes(&snapshot->shared, sizeof snapshot->shared, hash);
     hash_bytes(&snapshot->world, sizeof snapshot->world, hash);
-    hash_bytes(snapshot->stack_hash, sizeof snapshot->stack_hash, hash);
-    return (struct hash){fold(hash[0], UINT64_C(0xe7037ed1a0b428db)) ^ hash[1],
-                         fold(hash[1], UINT64_C(0x8ebc6af09c88c6e3)) + hash[0]};
+    hash_bytes(snapshot->stage.stack_hash, sizeof snapshot->stage.stack_hash, hash);
+    return hash_end(hash);
 }

@@ -7,10 +7,8 @@
 #define MODEL_H
 
 #include "lendis/queue.h"
+#include "stage.h"
 
-#define MODEL_WORKERS     4u
-#define MODEL_BROKER      MODEL_WORKERS /* the broker's process number */
-#define MODEL_PROCESSES   (MODEL_WORKERS + 1)
 #define MODEL_CONNECTIONS 2u
 #define MODEL_CELLS       8u
 #define MODEL_GENERATION  1u /* of all connections at the start */
@@ -47,7 +45,6 @@ extern const struct scenario *scenario;
 
 /* The segment and this process' number, slot and worker index. */
 extern struct segment model_segment;
-uint32_t model_self(void);
 uint32_t model_slot_of(uint32_t process);
 uint32_t model_worker_of(uint32_t process);
 

@@ -82,7 +82,7 @@ static void print_place(const volatile void *at, const struct shared *shared, bo
 
 static void print_step(uint32_t process, uint32_t choice, const struct snapshot *before)
 {
-    const struct site *site = &before->sites[process];
+    const struct site *site = &before->stage.sites[process];
     struct shared after;
 
     shared_read(&after);
@@ -134,7 +134,8 @@ void trace_move(struct move move, const struct snapshot *before, uint32_t number
         break;
     case MOVE_CRASH:
         printf("%-8s  IS KILLED before: %s", process_name(move.process),
-               before->sites[move.process].what ? before->sites[move.process].what : "");
+               before->stage.sites[move.process].what ? before->stage.sites[move.process].what
+                                                      : "");
         break;
     }
     for (uint32_t i = 0; i < MODEL_WORKERS; i++)

@@ -1,26 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scenarios and the program: `model` explores the short ones, `model --long` all of them, `model NAME...` those
- * named. Exit status 0: all of them explored to the end, and nothing wrong found.
+ * The scenarios of the queue, for program.h.
  *
  * Memory model: every shared step of queue.c, waiter.c and word.h is sequentially consistent, so
  * interleavings of whole steps are all there is. Weaker orders are not explored; none are used there.
  *
- * Built with MODEL_BREAK it is a broken variant (broken.c): it explores the scenario that has to show the
- * mistake, and its exit status is 0 if that does.
+ * Built with MODEL_BREAK it is a broken variant (broken.c).
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include "explorer.h"
 #include "model.h"
+#include "program.h"
 
 #ifndef MODEL_BREAK
 #define MODEL_BREAK 0
 #endif
-
-/* More than the largest one needs; 24 bytes each while the table grows. */
-#define STATES_MAX UINT64_C(1000000000)
 
 static const struct scenario scenarios[] = {
     {
@@ -410,74 +402,20 @@ static const char *const shown_by[] = {
 };
 _Static_assert(MODEL_BREAK < sizeof shown_by / sizeof *shown_by, "there is no such variant");
 
-struct sum {
-    uint64_t states;
-    uint64_t transitions;
-    double seconds;
-    uint32_t wrong;
-    uint32_t explored;
-};
-
-/* Explores `which`. Results as explore(). */
-static int explore_one(const struct scenario *which, struct sum *sum)
+static struct listing choose(uint32_t index)
 {
-    struct exploration done;
-    int result;
-
-    scenario = which;
-    printf("%s: %s\n", scenario->name, scenario->text);
-    fflush(stdout);
-    result = explore(STATES_MAX, MODEL_BREAK != 0, &done);
-    printf("  %-8s %10llu states %10llu transitions %5llu ends, longest path %3u, "
-           "%7llu kills at %2u places, %6.2f s\n",
-           result == 0   ? "ok"
-           : result == 1 ? "WRONG"
-                         : "NOT DONE",
-           (unsigned long long)done.states, (unsigned long long)done.transitions,
-           (unsigned long long)done.ends, done.longest, (unsigned long long)done.crashes,
-           done.sites, done.seconds);
-    fflush(stdout);
-    sum->states += done.states;
-    sum->transitions += done.transitions;
-    sum->seconds += done.seconds;
-    sum->explored++;
-    sum->wrong += result != 0;
-    return result;
-}
-
-static bool is_wanted(const struct scenario *which, int argc, char **argv)
-{
-    bool named = false;
-
-    if (shown_by[MODEL_BREAK] && argc == 1)
-        return strcmp(which->name, shown_by[MODEL_BREAK]) == 0;
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--long") == 0 || strcmp(argv[i], which->name) == 0)
-            return true;
-        named = true;
-    }
-    return !named && !which->long_only;
+    scenario = &scenarios[index];
+    return (struct listing){scenario->name, scenario->text, scenario->long_only};
 }
 
 int main(int argc, char **argv)
 {
-    struct sum sum = {0};
+    struct program program = {
+        .count = SCENARIOS,
+        .choose = choose,
+        .mistake = MODEL_BREAK,
+        .shown_by = shown_by[MODEL_BREAK],
+    };
 
-    for (uint32_t i = 0; i < SCENARIOS; i++) {
-        int result;
-
-        if (!is_wanted(&scenarios[i], argc, argv))
-            continue;
-        result = explore_one(&scenarios[i], &sum);
-        if (MODEL_BREAK != 0 && result == 1)
-            return EXIT_SUCCESS;
-    }
-    if (MODEL_BREAK != 0) {
-        printf("mistake %d was not found\n", MODEL_BREAK);
-        return EXIT_FAILURE;
-    }
-    printf("%u scenarios, %u wrong or not done: %llu states, %llu transitions, %.1f s\n",
-           sum.explored, sum.wrong, (unsigned long long)sum.states,
-           (unsigned long long)sum.transitions, sum.seconds);
-    return sum.explored > 0 && sum.wrong == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return program_run(&program, argc, argv);
 }

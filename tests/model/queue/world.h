@@ -8,7 +8,6 @@
 #ifndef MODEL_WORLD_H
 #define MODEL_WORLD_H
 
-#include "coroutine.h"
 #include "model.h"
 
 struct shared {
@@ -69,14 +68,6 @@ struct world {
     uint8_t pad[5];
 };
 
-/* What a process is about to do, for traces. */
-struct site {
-    const char *function;
-    const char *what;
-    const volatile void *at;
-    int line;
-};
-
 enum move_kind {
     MOVE_STEP,     /* a process makes its step, with choice `argument` if it has one */
     MOVE_LOOK,     /* a sleeper's patience ends */
@@ -93,31 +84,13 @@ struct move {
 };
 
 #define MOVES_MAX 32u
-/* Live bytes of a process at rest, at most. */
-#ifdef MODEL_UCONTEXT
-#define STACK_SAVED 4096u
-#else
-#define STACK_SAVED 1536u
-#endif
-
 struct snapshot {
     struct shared shared;
     struct world world;
-    struct site sites[MODEL_PROCESSES];
-    size_t live[MODEL_PROCESSES];
-    uint64_t stack_hash[MODEL_PROCESSES][2];
-    _Alignas(16) unsigned char stacks[MODEL_PROCESSES][STACK_SAVED];
-};
-
-/* What is wrong: NULL, or a sentence with up to two numbers. */
-struct violation {
-    const char *text;
-    uint64_t a, b;
+    struct stage stage;
 };
 
 extern struct world world;
-extern struct site sites[MODEL_PROCESSES];
-extern struct violation violation;
 
 /* ---- world.c ---- */
 
@@ -136,18 +109,12 @@ void world_make(struct move move);
 void world_save(struct snapshot *snapshot);
 void world_restore(const struct snapshot *snapshot);
 
-struct hash {
-    uint64_t a, b;
-};
 struct hash snapshot_hash(const struct snapshot *snapshot);
 
 /* The live shared words. */
 void shared_read(struct shared *shared);
 
 bool alive(uint32_t process);
-
-/* Notes that something is wrong, if nothing was before. `text` has two %llu at most. */
-void violate(const char *text, uint64_t a, uint64_t b);
 
 /* ---- check.c ---- */
 

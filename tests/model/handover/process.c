@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The processes of the hand-over's model. A worker calls the shipped exec_command(), with all that this runs of
+ * libclient: exec.c, lease.c, combine.c, handover.c, shared/mailbox.c, queue.c, waiter.c, and what they parse with. Only
+ * what attaches and fetches descriptors (pool.c, attachment.c) is the model's. All of its private memory is on its stack.
+ *
+ * The broker is made of the shipped functions in the order of broker/pool.c, connection.c and stall.c:
+ *   death of w   out of the queue; its words RECLAIMED and closed; mail_owner_died() for each of its slots;
+ *                mail_taker_died(); note hand-overs under way, to sweep later; queue_match().
+ *   sweep        hand-overs that stand as noted: RECLAIMED, closed, mail_revoked(); queue_match().
+ *   doorbell     what is RETURNED is closed, hand-overs to the dead are noted, a combiner that is said to have stopped,
+ *                and has, loses its connection: RECLAIMED, closed, mail_revoked(); queue_match().
+ *   stall        likewise, later, while commands are abandoned to a combiner that may have stopped.
+ *   close        IDLE -> CHECKING; shutdown(2); EMPTY(g+1). It is dialled again at once: OPENING.
+ *   dialled      CHECKING; queue_pass_on().
+ *   lost         LEASED, HANDED or CARRIED: RECLAIMED; close; mail_revoked().
+ *   revoke       as a combiner that has stopped, without asking whether it has.
+ */
+#include <errno.h>
+#include <string.h>
+#include "lease.h"
+#include "lendis/mailbox.h"
+#include "lendis/waiter.h"
+#include "model.h"
+
+#ifndef MODEL_BREAK
+#define MODEL_BREAK 0
+#endif
+
+/* ---- a worker's private memory, in place of what pool.c and attachment.c make ---- */
+
+struct private
+{
+    struct lendis_pool pool;
+    struct local local;
+    struct attachment attachment;
+    struct lendis_lease leases[MODEL_CONNECTIONS];
+    struct cached_descriptor cached[MODEL_CONNECTIONS];
+};
+
+/* What exec_on_lease() receives into; nothing of it outlasts a step. */
+static char scratch[16 * 1024];
+
+static void private_init(struct private *own, uint32_t worker)
+{
+    *own = (struct private){.pool = {.local = &own->local},
+                            .local = {.current = &own->attachment, .spare = scratch},
+                            .attachment = {.pool = &own->pool,
+                                           .catalog = model_catalog,
+                                           .segment = model_segment,
+                                           .worker = worker,
+                                           .wait_timeout_ms = 3600000,
+                                           .stall_timeout_ms = 1000,
+                                           .cached = own->cached,
+                                           .leases = own->leases}};
+    for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++) {
+        own->leases[i].attachment = &own->attachment;
+        own->leases[i].index = i;
+        own->cached[i].generation = 1 + MODEL_GENERATION;
+    }
+}
+
+int pool_enter(struct lendis_pool *pool, struct attachment **attachment)
+{
+    *attachment = atomic_load_explicit(&pool->local->current, memory_order_relaxed);
+    atomic_fetch_add_explicit(&(*attachment)->users, 1, memory_order_relaxed);
+    return 0;
+}
+
+void pool_leave(struct attachment *attachment)
+{
+    atomic_fetch_sub_explicit(&attachment->users, 1, memory_order_relaxed);
+}
+
+bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
+{
+    (void)pool;
+    (void)attachment;
+    return false;
+}
+
+void attachment_classify(const struct attachment *attachment, const char *request, size_t size,
+                         struct command *command)
+{
+    (void)request;
+    (void)size;
+    if (scenario->alone & 1u << attachment->worker)
+        command->flags |= COMMAND_EXCLUSIVE;
+}
+
+/* ---- workers ---- */
+
+struct answer {
+    char bytes[REPLY_MAX];
+    uint32_t size;
+};
+
+static int answer_take(void *context, const char *data, size_t size)
+{
+    struct answer *answer = context;
+
+    if (size > sizeof answer->bytes - answer->size) {
+        violate("I4: worker %llu gets more than its reply", model_self(), 0);
+        return -ENOMEM;
+    }
+    model_copy(__func__, __LINE__, answer->bytes + answer->size, data, size);
+    answer->size += (uint32_t)size;
+    return 0;
+}
+
+static void answer_restart(void *context)
+{
+    memset(context, 0, sizeof(struct answer));
+}
+
+void worker_run(uint32_t worker, uint32_t commands)
+{
+    struct private own;
+
+    private_init(&own, worker);
+    for (uint32_t i = 0; i < commands; i++) {
+        uint32_t command = worker * COMMANDS_EACH + i;
+        struct answer answer = {.size = 0};
+        struct reply_sink sink = {answer_take, answer_restart, &answer};
+        char request[REQUEST_SIZE];
+        int timeout_ms = model_command_begins(command), result;
+
+        model_request(command, request);
+        result = exec_command(&own.pool, request, sizeof request, timeout_ms, &sink);
+        model_command_ends(command, result, answer.bytes, answer.size);
+    }
+}
+
+/* ---- the broker ---- */
+
+/* What the broker knows in private. */
+struct broker {
+    uint64_t generations[MODEL_CONNECTIONS];
+    uint64_t handed[MODEL_CONNECTIONS]; /* words of hand-overs that were noted, 0 for none */
+    bool open[MODEL_CONNECTIONS];
+};
+
+static shm_u64 *word_at(uint32_t index)
+{
+    return &model_segment.connections[index].word;
+}
+
+static void close_connection(struct broker *broker, uint32_t index)
+{
+    uint64_t word;
+
+    word_check(word_at(index), &word);
+    model_shutdown(index, broker->generations[index]);
+    broker->generations[index]++;
+    broker->handed[index] = 0;
+    broker->open[index] = false;
+    shm_store(word_at(index), word_make(WORD_EMPTY, 0, broker->generations[index]));
+    shm_store(word_at(index), word_make(WORD_OPENING, 0, broker->generations[index]));
+    model_dialling(index);
+}
+
+static bool owns_slot(uint32_t slot, uint32_t worker)
+{
+    if (slot < model_segment.worker_max)
+        return slot == worker;
+    return slot < model_segment.slot_max &&
+           shm_load32(&model_segment.slots[slot].owner) == 1 + worker;
+}
+
+static bool slot_lives(uint32_t slot)
+{
+    if (slot < model_segment.worker_max)
+        return model_is_attached(slot);
+    return slot < model_segment.slot_max &&
+           model_is_attached(shm_load32(&model_segment.slots[slot].owner) - 1);
+}
+
+static bool departed_has(uint32_t slot, void *context)
+{
+    return owns_slot(slot, *(const uint32_t *)context);
+}
+
+static void note_handed(struct broker *broker, uint32_t index, uint64_t word)
+{
+    if (word_state(word) != WORD_HANDED && word_state(word) != WORD_CARRIED)
+        return;
+    broker->handed[index] = word;
+    model_sweep_later();
+}
+
+static bool take_back(struct broker *broker, uint32_t index, uint32_t worker)
+{
+    for (int looks = 0; looks < 4; looks++) {
+        uint64_t word = shm_load(word_at(index));
+
+        switch (word_state(word)) {
+        case WORD_RETURNED:
+        case WORD_LEASED:
+            if (word_owner(word) != worker)
+                return false;
+            break;
+        case WORD_HANDED:
+        case WORD_CARRIED:
+            if (!owns_slot(word_owner(word), worker))
+                return false;
+            break;
+        default:
+            return false;
+        }
+        if (word_reclaim(word_at(index), word)) {
+            close_connection(broker, index);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void stall_owner_died(uint32_t slot)
+{
+    uint64_t mail = shm_load(&model_segment.slots[slot].mail), word;
+    struct connection *connection;
+
+    if (mail_state(mail) != MAIL_ABANDONED)
+        return;
+    connection = &model_segment.connections[mail_connection(mail)];
+    word = shm_load(&connection->word);
+    if (!mail_fits(mail, word))
+        return;
+    shm_store(&connection->stalled, 1 + word_generation(word));
+    model_look_later();
+}
+
+static void free_slots(uint32_t worker)
+{
+    const struct segment *segment = &model_segment;
+
+    mail_owner_died(segment, worker);
+    stall_owner_died(worker);
+    shm_store32(&segment->slots[worker].wake, WAKE_NONE);
+    for (uint32_t slot = segment->worker_max; slot < segment->slot_max; slot++)
+        if (owns_slot(slot, worker)) {
+            mail_owner_died(segment, slot);
+            stall_owner_died(slot);
+            shm_store32(&segment->slots[slot].wake, WAKE_NONE);
+            shm_store32(&segment->slots[slot].owner, 0);
+        }
+}
+
+static void on_death(struct broker *broker, uint32_t worker)
+{
+    struct mail_held held[MODEL_CONNECTIONS + 1];
+    uint32_t count = 0;
+
+    queue_evict(&model_segment, departed_has, &worker);
+    for (uint32_t i = 0; i < model_segment.connection_max; i++) {
+        held[count] = (struct mail_held){i, broker->generations[i]};
+        if (broker->open[i])
+            count += take_back(broker, i, worker);
+    }
+    free_slots(worker);
+    mail_taker_died(&model_segment, worker, held, count);
+    model_reaped(worker);
+    for (uint32_t i = 0; i < model_segment.connection_max; i++)
+        if (broker->open[i])
+            note_handed(broker, i, shm_load(word_at(i)));
+    queue_match(&model_segment, LENDIS_BROKER);
+}
+
+static void revoke(struct broker *broker, uint32_t index, uint64_t word)
+{
+    if (!word_reclaim(word_at(index), word))
+        return;
+    close_connection(broker, index);
+    mail_revoked(&model_segment, index, word, true);
+}
+
+static void on_sweep(struct broker *broker)
+{
+    for (uint32_t i = 0; i < model_segment.connection_max; i++) {
+        uint64_t word = broker->handed[i];
+
+        broker->handed[i] = 0;
+        if (word != 0)
+            revoke(broker, i, word);
+    }
+    queue_match(&model_segment, LENDIS_BROKER);
+}
+
+static void look_at_stalled(struct broker *broker, uint32_t index, uint64_t word)
+{
+    struct connection *shared = &model_segment.connections[index];
+    uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
+    uint64_t beat_ms = shm_load_relaxed(&shared->beat_ms);
+    bool waited_for = false, abandoned = false;
+
+    if (shm_load(&shared->stalled) != 1 + word_generation(word))
+        return;
+    shm_store(&shared->stalled, 0);
+    for (uint32_t slot = 0; slot < model_segment.slot_max; slot++) {
+        uint64_t mail = shm_load(&model_segment.slots[slot].mail);
+
+        if (mail_connection(mail) != index || !mail_fits(mail, word))
+            continue;
+        waited_for =
+            waited_for || mail_state(mail) == MAIL_TAKEN || mail_state(mail) == MAIL_TAKEOVER;
+        abandoned = abandoned || mail_state(mail) == MAIL_ABANDONED;
+    }
+    if (beat_ms <= now_ms && now_ms - beat_ms < 1000) {
+        if (!abandoned)
+            return;
+        shm_store(&shared->stalled, 1 + word_generation(word));
+        model_look_later();
+    } else if (abandoned || waited_for) {
+        revoke(broker, index, word);
+    }
+}
+
+static void look_at(struct broker *broker, uint32_t index)
+{
+    uint64_t word = shm_load(word_at(index));
+
+    switch (word_state(word)) {
+    case WORD_RETURNED:
+        close_connection(broker, index);
+        break;
+    case WORD_HANDED:
+    case WORD_CARRIED:
+        if (!slot_lives(word_owner(word))) {
+            note_handed(broker, index, word);
+            break;
+        }
+        if (word_state(word) == WORD_HANDED)
+            break;
+        look_at_stalled(broker, index, word);
+        break;
+    case WORD_LEASED:
+        look_at_stalled(broker, index, word);
+        break;
+    default:
+        break;
+    }
+}
+
+static void on_doorbell(struct broker *broker)
+{
+    for (uint32_t i = 0; i < model_segment.connection_max; i++)
+        if (broker->open[i])
+            look_at(broker, i);
+    queue_match(&model_segment, LENDIS_BROKER);
+}
+
+static void on_dialled(struct broker *broker, uint32_t index)
+{
+    uint64_t opening = word_make(WORD_OPENING, 0, broker->generations[index]);
+    uint64_t checking = word_with(opening, WORD_CHECKING, 0);
+
+    broker->open[index] = true;
+    if (shm_cas(word_at(index), opening, checking))
+        queue_pass_on(&model_segment, index, checking);
+}
+
+static uint64_t take_lost(uint32_t index)
+{
+    for (int looks = 0; looks < 4; looks++) {
+        uint64_t word = shm_load(word_at(index));
+
+        if (word_state(word) != WORD_LEASED && word_state(word) != WORD_HANDED &&
+            word_state(word) != WORD_CARRIED)
+            return 0;
+        if (word_reclaim(word_at(index), word))
+            return word;
+    }
+    return 0;
+}
+
+static void on_lost(struct broker *broker, uint32_t index)
+{
+    uint64_t word = take_lost(index);
+
+    close_connection(broker, index);
+    mail_revoked(&model_segment, index, word, false);
+}
+
+static void on_revoke(struct broker *broker, uint32_t index)
+{
+    uint64_t word = shm_load(word_at(index));
+
+    if (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED)
+        revoke(broker, index, word);
+}
+
+void broker_run(void)
+{
+    struct broker broker = {.open = {false}};
+
+    for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++) {
+        broker.generations[i] = MODEL_GENERATION;
+        broker.open[i] = i < model_segment.connection_max;
+    }
+    for (;;) {
+        struct event event = model_wait_event();
+
+        switch (event.kind) {
+        case EVENT_NONE:
+            break;
+        case EVENT_DEATH:
+            on_death(&broker, event.argument);
+            break;
+        case EVENT_DOORBELL:
+        case EVENT_STALL:
+            on_doorbell(&broker);
+            break;
+        case EVENT_DIALLED:
+            on_dialled(&broker, event.argument);
+            break;
+        case EVENT_SWEEP:
+            on_sweep(&broker);
+            break;
+        case EVENT_LOST:
+            on_lost(&broker, event.argument);
+            break;
+        case EVENT_REVOKE:
+            on_revoke(&broker, event.argument);
+            break;
+        }
+    }
+}
