@@ -60,11 +60,10 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 # ---- sources ----
 
 SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.c segment.c catalog.c wire.c command.c)
-CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c share.c exec.c combine.c handover.c resp.c session.c \
+CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c reset.c connection.c demand.c \
-	upkeep.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c pool.c gate.c worker.c control.c \
-	broker.c)
+	upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c pool.c gate.c worker.c control.c broker.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c table.c show_statistics.c)
 # Used by both.
 STATISTICS_SOURCES := broker/statistics.c
@@ -276,7 +275,7 @@ MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -D
 	$(WERROR) $(CFLAGS) -fno-sanitize=all
 MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-protector
 MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
-MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o hygiene.o lease.o combine.o \
+MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o hygiene.o lease.o policy.o combine.o \
 	handover.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o)))
 MODEL_WORLD := $(addprefix common/,coroutine.o stage.o explorer.o program.o) world.o check.o trace.o
 MODEL_QUEUE_WORLD := $(addprefix $(MODEL)/queue/,$(MODEL_WORLD))

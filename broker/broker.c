@@ -437,9 +437,12 @@ static int start(struct broker *broker)
         result = make_catalog(broker);
     if (result >= 0)
         result = resolver_start(&broker->resolver, broker->event);
+    if (result >= 0)
+        result =
+            dialler_init(&broker->dialler, broker->event, broker->config->broker.dial_concurrency,
+                         broker->config->broker.dial_rate);
     if (result < 0)
         return result;
-    dialler_init(&broker->dialler, broker->event, broker->config->broker.dial_concurrency);
     result = start_pools(broker);
     if (result == 0)
         result = workers_init(&broker->workers, broker->event, &broker->catalog, broker->catalog_fd,
@@ -465,6 +468,7 @@ static void stop(struct broker *broker)
     workers_free(&broker->workers);
     free(broker->pools);
     resolver_stop(&broker->resolver);
+    dialler_free(&broker->dialler);
     sd_event_source_disable_unref(broker->drain_timer);
     sd_event_unref(broker->event);
     if (broker->listener >= 0)

@@ -26,13 +26,14 @@
 #include "lendis/wire.h"
 #include "libclient/shared/command.h"
 
-#define TEXT_SIZE     512
-#define PASSWORD_MAX  4096u
-#define USERNAME_MAX  63u
-#define ADDRESS_MAX   191u
-#define DB_MAX        65535u
-#define NAMES_MAX     175u /* a line of the file; the catalog has room for it with all marks */
-#define PATH_MAX_UNIX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
+#define TEXT_SIZE       512
+#define PASSWORD_MAX    4096u
+#define USERNAME_MAX    63u
+#define CLIENT_NAME_MAX 63u
+#define ADDRESS_MAX     191u
+#define DB_MAX          65535u
+#define NAMES_MAX       175u /* a line of the file; the catalog has room for it with all marks */
+#define PATH_MAX_UNIX   (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 
 enum key_type {
     KEY_PATH,
@@ -59,6 +60,7 @@ static const char *const type_names[] = {
 static const char *const level_names[] = {"err", "warning", "notice", "info", "debug", NULL};
 
 static const char *const reset_names[] = {"tracked", "always", "never", NULL};
+static const char *const order_names[] = {"last_used", "round_robin", NULL};
 
 static const char *const fallback_names[] = {"error", "direct", NULL};
 
@@ -84,6 +86,9 @@ static const struct key broker_keys[] = {
      LENDIS_MAX_WORKERS, "Processes that can be attached at the same time, over all pools.", NULL},
     {"dial_concurrency", KEY_COUNT, offsetof(struct broker_config, dial_concurrency), "8", 1, 256,
      "Connections that are being opened at the same time at most, over all pools.", NULL},
+    {"dial_rate", KEY_COUNT, offsetof(struct broker_config, dial_rate), "0", 0, 100000,
+     "Connections that are being opened per second at most, over all pools; 0 means no limit.",
+     NULL},
     {"drain_timeout", KEY_DURATION, offsetof(struct broker_config, drain_timeout_ms), "10s", 0,
      HOURS(1), "How long a broker that was told to stop waits for leases to come back.", NULL},
 };
@@ -115,6 +120,13 @@ static const struct key pool_keys[] = {
      "Idle connections beyond this many are closed after a second; at least min_idle. 0 means no "
      "limit.",
      NULL},
+    {"reserve_size", KEY_COUNT, offsetof(struct pool_config, reserve_size), "0", 0, SIZE_MOST,
+     "Connections beyond size that are opened when somebody has waited for reserve_after, and "
+     "closed "
+     "when they are idle.",
+     NULL},
+    {"reserve_after", KEY_DURATION, offsetof(struct pool_config, reserve_after_ms), "500ms", 1,
+     HOURS(1), "How long somebody must have waited before one of reserve_size is opened.", NULL},
     {"max_idle_time", KEY_DURATION, offsetof(struct pool_config, max_idle_time_ms), "10min", 0,
      HOURS(720),
      "A connection that nobody used for this long is closed, down to min_idle; 0 means never.",
@@ -131,6 +143,34 @@ static const struct key pool_keys[] = {
      HOURS(24), "How long a worker waits for a connection unless it says otherwise.", NULL},
     {"command_timeout", KEY_DURATION, offsetof(struct pool_config, command_timeout_ms), "10s", 0,
      HOURS(24), "Limit for one command and its reply; 0 means none.", NULL},
+    {"check_interval", KEY_DURATION, offsetof(struct pool_config, check_interval_ms), "30s", 0,
+     HOURS(24),
+     "A connection that nobody used for this long is asked whether it lives; 0 means never.", NULL},
+    {"check_timeout", KEY_DURATION, offsetof(struct pool_config, check_timeout_ms), "1s", 1, 60000,
+     "Limit for that; a connection that fails is replaced.", NULL},
+    {"fail_fast_after", KEY_COUNT, offsetof(struct pool_config, fail_fast_after), "8", 0, 1000000,
+     "After so many failed dials in a row, with no connection left, nobody waits until one "
+     "succeeds; 0 means that all wait as long as they may.",
+     NULL},
+    {"wait_queue", KEY_COUNT, offsetof(struct pool_config, wait_queue), "0", 0, LENDIS_MAX_SLOTS,
+     "How many may wait for a connection or for their command's turn at the same time; who comes "
+     "then is told that the pool is busy. 0 means no limit.",
+     NULL},
+    {"order", KEY_CHOICE, offsetof(struct pool_config, order), "last_used", ORDER_LAST_USED, 0,
+     "Which idle connection is lent first: last_used or round_robin.", order_names},
+    {"check_on_lease", KEY_SWITCH, offsetof(struct pool_config, check_on_lease), "yes", 0, 0,
+     "Whether a connection that was idle is looked at before it is lent, which takes no round "
+     "trip.",
+     NULL},
+    {"dial_backoff_min", KEY_DURATION, offsetof(struct pool_config, dial_backoff_min_ms), "50ms",
+     10, HOURS(1), "Longest pause after the first dial that failed; it doubles with each.", NULL},
+    {"dial_backoff_max", KEY_DURATION, offsetof(struct pool_config, dial_backoff_max_ms), "10s", 10,
+     HOURS(1), "Longest pause between dials while they fail.", NULL},
+    {"tcp_keepalive", KEY_DURATION, offsetof(struct pool_config, tcp_keepalive_ms), "1min", 0,
+     HOURS(9),
+     "TCP asks after a peer that was silent for this long; in whole seconds. 0 means never.", NULL},
+    {"client_name", KEY_TEXT, offsetof(struct pool_config, client_name), NULL, 1, CLIENT_NAME_MAX,
+     "What CLIENT LIST calls the pool's connections; lendis-POOL if it is not set.", NULL},
     {"stall_timeout", KEY_DURATION, offsetof(struct pool_config, stall_timeout_ms), "1s",
      MAIL_STALL_LEAST_MS, 60000,
      "A worker that holds a connection for others and does not run for this long is taken for "
@@ -1413,6 +1453,21 @@ static void check_lease_limits(struct loader *loader, struct pool_config *pool)
                  warning, limit);
 }
 
+/* Whether Redis takes it for a name: CLIENT SETNAME. */
+static void check_client_name(struct loader *loader, const struct pool_config *pool)
+{
+    struct place place = PLACE_OF(loader, pool, client_name);
+
+    for (const char *at = pool->client_name; at && *at; at++)
+        if (*at < '!' || *at > '~') {
+            complain(&place,
+                     "\"%s\" has a blank or something else that Redis takes in no name; the "
+                     "characters from ! to ~ are allowed",
+                     pool->client_name);
+            return;
+        }
+}
+
 static void check_pool(struct loader *loader, struct pool_config *pool)
 {
     struct place place;
@@ -1433,6 +1488,15 @@ static void check_pool(struct loader *loader, struct pool_config *pool)
                  "max_idle is %u and min_idle is %u; max_idle must be 0 or at least min_idle",
                  pool->max_idle, pool->min_idle);
     check_lease_limits(loader, pool);
+    place = PLACE_OF(loader, pool, reserve_size);
+    if (pool->reserve_size > 0 && pool->size + pool->reserve_size > SIZE_MOST)
+        complain(&place, "reserve_size is %u and size is %u; together they may be at most %u",
+                 pool->reserve_size, pool->size, SIZE_MOST);
+    place = PLACE_OF(loader, pool, dial_backoff_max_ms);
+    if (pool->dial_backoff_max_ms < pool->dial_backoff_min_ms)
+        complain(&place, "is less than dial_backoff_min, which is %ums; it must be at least that",
+                 pool->dial_backoff_min_ms);
+    check_client_name(loader, pool);
     place = PLACE_OF(loader, pool, username);
     if (pool->username && !pool->password_file)
         complain(&place, "needs password_file");
@@ -1506,6 +1570,7 @@ static void pool_config_free(struct pool_config *pool)
     free(pool->password);
     free(pool->password_file);
     free(pool->username);
+    free(pool->client_name);
     free(pool->allow_uids.ranges);
     free(pool->allow_gids.ranges);
     id_names_free(&pool->allow_users);

@@ -61,6 +61,7 @@ struct broker_config {
     uint32_t log_level; /* enum log_level */
     uint32_t max_workers;
     uint32_t dial_concurrency;
+    uint32_t dial_rate; /* dials a second; 0: no limit */
     uint32_t drain_timeout_ms;
 };
 
@@ -80,6 +81,18 @@ struct pool_config {
     uint32_t max_lifetime_ms;
     uint32_t lifetime_jitter; /* percent */
     uint32_t max_uses;
+    uint32_t reserve_size; /* connections beyond size */
+    uint32_t reserve_after_ms;
+    uint32_t check_interval_ms; /* 0: no checks */
+    uint32_t check_timeout_ms;
+    uint32_t fail_fast_after; /* dials; 0: never */
+    uint32_t order;           /* enum lending_order */
+    bool check_on_lease;
+    uint32_t wait_queue; /* 0: no limit */
+    uint32_t dial_backoff_min_ms;
+    uint32_t dial_backoff_max_ms;
+    uint32_t tcp_keepalive_ms; /* 0: off */
+    char *client_name;         /* NULL: lendis-POOL */
     uint32_t connect_timeout_ms;
     uint32_t wait_timeout_ms;
     uint32_t command_timeout_ms; /* 0: none */

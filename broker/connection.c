@@ -40,6 +40,7 @@ static void drop(struct broker_connection *connection)
     connection->watch = sd_event_source_disable_unref(connection->watch);
     reset_end(connection->reset);
     connection->reset = NULL;
+    connection->checking = false;
     if (connection->fd >= 0) {
         /* Idle: take it first, so that nobody leases it on its way out. */
         word_check(connection_word(connection), &word);
@@ -104,6 +105,7 @@ void connection_reset_over(struct broker_connection *connection)
 {
     reset_end(connection->reset);
     connection->reset = NULL;
+    connection->checking = false;
     sd_event_source_set_io_events(connection->watch, EPOLLRDHUP);
 }
 

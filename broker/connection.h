@@ -48,6 +48,7 @@ struct broker_connection {
     uint64_t generation;
     uint64_t opened_ms;
     uint64_t expires_ms; /* when it has lived for long enough; UINT64_MAX: never */
+    uint64_t checked_ms; /* when it was checked last, less a random part of check_interval */
     uint64_t busy_ms;    /* when upkeep.c last saw that somebody had it */
     uint64_t handed; /* its word when it was first seen in HANDED after a death; 0: nothing seen */
     uint64_t handed_ms; /* when that was */
@@ -59,6 +60,7 @@ struct broker_connection {
     uint8_t state;       /* enum connection_state */
     uint8_t address;     /* of the pool's addresses, the one that is being dialled */
     bool probe;          /* dialled while the pool was failing */
+    bool checking;       /* `reset` is a check */
     bool successor;      /* dialled in place of a worn one */
     uint8_t wear;        /* enum connection_wear */
     uint8_t wear_reason; /* enum close_reason: why it is worn */

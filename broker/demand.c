@@ -16,7 +16,12 @@ uint32_t demand_spares(const struct pool_config *config)
 
 uint32_t demand_places(const struct pool_config *config)
 {
-    return config->size + demand_spares(config);
+    return config->size + config->reserve_size + demand_spares(config);
+}
+
+uint32_t demand_limit(const struct broker_pool *pool)
+{
+    return pool->config->size + pool->reserve;
 }
 
 void demand_count(const struct broker_pool *pool, struct census *census)
@@ -36,6 +41,7 @@ void demand_count(const struct broker_pool *pool, struct census *census)
         census->open++;
         census->idle += state == WORD_IDLE;
         census->out += state == WORD_LEASED || state == WORD_HANDED || state == WORD_CARRIED;
+        census->checking += connection->checking;
         census->worn += connection->wear == WEAR_WORN;
         census->retiring += connection->wear == WEAR_RETIRING;
         census->regular += connection->wear != WEAR_RETIRING;
@@ -46,7 +52,7 @@ void demand_count(const struct broker_pool *pool, struct census *census)
  * limit. */
 static uint32_t wanted(const struct broker_pool *pool, const struct census *census)
 {
-    uint32_t spare = queue_length(&pool->owner.segment), limit = pool->config->size;
+    uint32_t spare = queue_length(&pool->owner.segment), limit = demand_limit(pool);
 
     if (spare < pool->config->min_idle)
         spare = pool->config->min_idle;

@@ -3,7 +3,7 @@
  * How many connections a pool is to have, and whether one must be opened now. Only counts and
  * compares: pool.c dials, upkeep.c decides which ones are to be replaced or to go.
  *
- * A pool has `places`: its size, and a few more. A connection that is to be replaced stays until its
+ * A pool has `places`: its size and its reserve, and a few more. A connection that is to be replaced stays until its
  * successor is open, so for that time there is one more than size allows.
  */
 #ifndef LENDIS_BROKER_DEMAND_H
@@ -16,6 +16,7 @@ struct census {
     uint32_t open;
     uint32_t idle;       /* of the open ones, by their words */
     uint32_t out;        /* of the open ones: leased, or on their way to a waiter */
+    uint32_t checking;   /* of the open ones: being checked */
     uint32_t regular;    /* open or being dialled, and to stay, or to be replaced later */
     uint32_t worn;       /* of these: to be replaced, its successor is not open yet */
     uint32_t retiring;   /* open beside the regular ones: their successors are open */
@@ -32,6 +33,9 @@ enum demand {
 
 /* What is to be dialled now. */
 enum demand demand_now(const struct broker_pool *pool);
+
+/* So many regular connections there may be now: size, and what of the reserve is called up. */
+uint32_t demand_limit(const struct broker_pool *pool);
 
 /* A place that has no connection; NULL: there is none. */
 struct broker_connection *demand_place(const struct broker_pool *pool);

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include "lendis/segment.h"
 
@@ -38,9 +39,8 @@
  * Redis. */
 #define REPLIES_MAX 65536u
 /* More than hiredis needs for a dial: its buffers, callbacks and replies. */
-#define DIAL_MEMORY   65536u
-#define KEEPALIVE_S   60
-#define KEEPALIVE_GAP 15
+#define DIAL_MEMORY 65536u
+/* Of TCP: so often after a silence a peer is asked, this part of the silence apart. */
 #define KEEPALIVE_TRY 4
 
 struct dial {
@@ -52,6 +52,7 @@ struct dial {
     uint32_t replies; /* still to come */
     int fd;           /* the result, or -1 */
     bool over;        /* fd or error says how */
+    uint32_t keepalive_ms;
     struct survey *survey;
     bool surveying; /* COMMAND is under way */
     dial_done *done;
@@ -61,10 +62,69 @@ struct dial {
 
 /* ---- turns ---- */
 
-void dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit)
+static uint64_t now_us(void)
 {
-    *dialler = (struct dialler){.event = event, .limit = limit};
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static int on_pace(sd_event_source *source, uint64_t usec, void *data)
+{
+    (void)source;
+    (void)usec;
+    dialler_give_turns(data);
+    return 0;
+}
+
+int dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit, uint32_t rate)
+{
+    int result;
+
+    *dialler = (struct dialler){.event = event, .limit = limit, .rate = rate};
     dialler->last = &dialler->first;
+    result = sd_event_add_time(event, &dialler->pace, CLOCK_MONOTONIC, 0, 1000, on_pace, dialler);
+    if (result >= 0)
+        result = sd_event_source_set_enabled(dialler->pace, SD_EVENT_OFF);
+    return result < 0 ? result : 0;
+}
+
+void dialler_free(struct dialler *dialler)
+{
+    dialler->pace = sd_event_source_disable_unref(dialler->pace);
+}
+
+/*
+ * A leaky bucket with nothing but a time in it: each dial moves due_us on by its share of a second,
+ * and due_us may be ahead of the clock by a burst (Turner's algorithm, as in ATM's GCRA). False: too
+ * many for now; the timer is set.
+ */
+static bool keeps_pace(struct dialler *dialler)
+{
+    uint64_t share_us, ahead_us, now = now_us();
+
+    if (dialler->rate == 0)
+        return true;
+    share_us = 1000000 / dialler->rate;
+    ahead_us = share_us * ((dialler->limit < dialler->rate ? dialler->limit : dialler->rate) - 1);
+    if (dialler->due_us <= now + ahead_us)
+        return true;
+    if (sd_event_source_set_time(dialler->pace, dialler->due_us - ahead_us) < 0 ||
+        sd_event_source_set_enabled(dialler->pace, SD_EVENT_ONESHOT) < 0)
+        return true; /* faster than told is better than never */
+    return false;
+}
+
+static void count_dial(struct dialler *dialler)
+{
+    uint64_t now = now_us();
+
+    if (dialler->rate == 0)
+        return;
+    if (dialler->due_us < now)
+        dialler->due_us = now;
+    dialler->due_us += 1000000 / dialler->rate;
 }
 
 /* A turn may ask again or withdraw others; it makes one dial at most, so this ends. */
@@ -73,7 +133,7 @@ void dialler_give_turns(struct dialler *dialler)
     if (dialler->running)
         return;
     dialler->running = true;
-    while (dialler->first && dialler->active < dialler->limit) {
+    while (dialler->first && dialler->active < dialler->limit && keeps_pace(dialler)) {
         struct dial_turn *turn = dialler->first;
 
         dialler_withdraw(dialler, turn);
@@ -320,20 +380,21 @@ static bool set_option(int fd, int level, int option, const void *value, socklen
 }
 
 /* What only TCP has: no delay, and a dead peer is noticed. */
-static bool finish_tcp(int fd)
+static bool finish_tcp(int fd, uint32_t keepalive_ms)
 {
-    static const int on = 1, off = 0, idle = KEEPALIVE_S, gap = KEEPALIVE_GAP,
-                     attempts = KEEPALIVE_TRY;
+    const int yes = 1, no = 0, on = keepalive_ms > 0, attempts = KEEPALIVE_TRY;
+    const int idle = (int)((keepalive_ms + 999) / 1000);
+    const int gap = idle > KEEPALIVE_TRY ? idle / KEEPALIVE_TRY : 1;
 
-    return set_option(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof off) &&
-           set_option(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) &&
+    return set_option(fd, IPPROTO_TCP, TCP_CORK, &no, sizeof no) &&
+           set_option(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes) &&
            set_option(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) &&
-           set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) &&
-           set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, &gap, sizeof gap) &&
-           set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, &attempts, sizeof attempts);
+           (!on || (set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle) &&
+                    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, &gap, sizeof gap) &&
+                    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, &attempts, sizeof attempts)));
 }
 
-int dial_finish_socket(int fd)
+int dial_finish_socket(int fd, uint32_t keepalive_ms)
 {
     static const struct timeval receive = {.tv_usec = CONNECTION_RECEIVE_MS * 1000}, none;
     static const struct linger no_linger;
@@ -349,7 +410,7 @@ int dial_finish_socket(int fd)
         !set_option(fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least) ||
         getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
         return -errno;
-    return domain == AF_UNIX || finish_tcp(fd) ? 0 : -errno;
+    return domain == AF_UNIX || finish_tcp(fd, keepalive_ms) ? 0 : -errno;
 }
 
 bool dial_is_resized(int fd)
@@ -390,7 +451,7 @@ static void conclude(struct dial *dial)
     if (dial->context)
         redisAsyncFree(dial->context);
     if (dial->fd >= 0) {
-        result = dial_finish_socket(dial->fd);
+        result = dial_finish_socket(dial->fd, dial->keepalive_ms);
         if (result != 0) {
             snprintf(dial->error, sizeof dial->error, "%s", strerror(-result));
             close(dial->fd);
@@ -547,10 +608,12 @@ int dial_start(struct dialler *dialler, const struct dial_target *target, dial_d
     }
     made->dialler = dialler;
     made->fd = -1;
+    made->keepalive_ms = target->keepalive_ms;
     made->survey = target->survey;
     made->done = done;
     made->owner = context;
     dialler->active++;
+    count_dial(dialler);
     result = begin(made, target);
     if (result != 0) {
         snprintf(error, DIAL_ERROR_SIZE, "%s", made->error[0] ? made->error : strerror(-result));

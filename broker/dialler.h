@@ -5,8 +5,8 @@
  * comes out is a plain blocking socket, ready to be lent, or a sentence that says what went wrong.
  * The only part of the broker that knows addresses, TCP and hiredis.
  *
- * The dialler also keeps the number of dials under way in the whole broker at its limit: who wants
- * to dial asks for a turn, and turns are given in the order of asking.
+ * The dialler also keeps the number of dials under way in the whole broker at its limit, and that of
+ * dials in a second: who wants to dial asks for a turn, and turns are given in the order of asking.
  */
 #ifndef LENDIS_BROKER_DIALLER_H
 #define LENDIS_BROKER_DIALLER_H
@@ -29,8 +29,11 @@ struct dial_turn {
 struct dialler {
     sd_event *event;
     uint32_t limit;
+    uint32_t rate; /* dials a second; 0: no limit */
     uint32_t active;
-    bool running; /* turns are being given */
+    uint64_t due_us;       /* when the next dial would be, were they evenly spaced */
+    sd_event_source *pace; /* a turn is due by the rate */
+    bool running;          /* turns are being given */
     struct dial_turn *first, **last;
 };
 
@@ -45,6 +48,7 @@ struct dial_target {
     size_t password_size;
     const char *client_name;
     uint32_t timeout_ms;   /* for everything together */
+    uint32_t keepalive_ms; /* of TCP; 0: off */
     struct survey *survey; /* answered if it is due; must outlive the dial. NULL: none */
 };
 
@@ -53,7 +57,10 @@ struct dial;
 /* Gets `fd`, which is the receiver's from now on, or -1 and why. The dial is gone. */
 typedef void dial_done(void *context, int fd, const char *error);
 
-void dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit);
+/* `limit` dials at the same time, `rate` in a second (0: as many as there are) but for a burst of
+ * the first `limit`. Results: 0, dialler_free() must follow; -errno. */
+int dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit, uint32_t rate);
+void dialler_free(struct dialler *dialler);
 
 /* Asks for a turn; it may come before this returns. A turn that is queued already is not queued
  * again. */
@@ -71,9 +78,10 @@ int dial_start(struct dialler *dialler, const struct dial_target *target, dial_d
 
 /*
  * Makes a socket what one is when it is lent: blocking for a moment, with no option that a holder may
- * have set, and, over TCP, without delay and noticing a dead peer. Results: 0; -errno.
+ * have set, and, over TCP, without delay and noticing a dead peer after keepalive_ms (0: not).
+ * Results: 0; -errno.
  */
-int dial_finish_socket(int fd);
+int dial_finish_socket(int fd, uint32_t keepalive_ms);
 
 /* A holder has fixed the size of its buffers, which cannot be undone. (False before Linux 5.14.) */
 bool dial_is_resized(int fd);

@@ -41,6 +41,13 @@ void hygiene_renew(struct broker_pool *pool)
 static void fail(struct broker_pool *pool, struct broker_connection *connection,
                  enum reset_result result)
 {
+    if (connection->checking) {
+        log_limited(&pool->hygiene.failed_limit, LOG_LEVEL_INFO,
+                    "pool %s: idle connection %u is replaced: %s", pool->config->name,
+                    connection->index, reset_text(result));
+        connection_close(connection, CLOSE_check);
+        return;
+    }
     if (result == RESET_REFUSED)
         note_refusal(pool);
     else
@@ -52,8 +59,12 @@ static void fail(struct broker_pool *pool, struct broker_connection *connection,
 
 static void succeed(struct broker_pool *pool, struct broker_connection *connection)
 {
+    bool was_check = connection->checking;
+
     connection_reset_over(connection);
-    shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_resets], 1);
+    shm_add_relaxed(
+        &pool->owner.catalog->counters[was_check ? BROKER_COUNTER_checks : BROKER_COUNTER_resets],
+        1);
     if (!queue_pass_on(&pool->owner.segment, connection->index,
                        word_make(WORD_CHECKING, 0, connection->generation)))
         pool->owner.spoiled(connection);
@@ -88,29 +99,68 @@ static bool choose(const struct broker_pool *pool, uint32_t left, enum reset_kin
     return *kind != RESET_UNDO || reset_can_undo(left);
 }
 
-/* The timer stays armed when a reset is over before it: one call for all within the limit. */
-static void arm(struct broker_pool *pool)
+static uint64_t limit_ms(const struct broker_pool *pool, const struct broker_connection *connection)
 {
-    int armed;
-
-    if (sd_event_source_get_enabled(pool->hygiene.timer, &armed) < 0 || armed == SD_EVENT_OFF) {
-        sd_event_source_set_time_relative(pool->hygiene.timer, RESET_LIMIT_MS * 1000);
-        sd_event_source_set_enabled(pool->hygiene.timer, SD_EVENT_ONESHOT);
-    }
+    return connection->checking ? pool->config->check_timeout_ms : RESET_LIMIT_MS;
 }
 
-void hygiene_take(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
+/* The timer stays armed when a reset is over before it: one call for all within the limit. It comes at the end of the
+ * shortest one. */
+static void arm(struct broker_pool *pool, uint64_t ms)
+{
+    uint64_t at = (clock_ms() + ms) * 1000, set;
+    int armed;
+
+    if (sd_event_source_get_enabled(pool->hygiene.timer, &armed) >= 0 && armed != SD_EVENT_OFF &&
+        sd_event_source_get_time(pool->hygiene.timer, &set) >= 0 && set <= at)
+        return;
+    sd_event_source_set_time(pool->hygiene.timer, at);
+    sd_event_source_set_enabled(pool->hygiene.timer, SD_EVENT_ONESHOT);
+}
+
+static struct reset_profile profile_of(const struct broker_pool *pool)
 {
     const struct pool_config *config = pool->config;
-    const struct reset_profile profile = {
+
+    return (struct reset_profile){
         .db = config->redis.db,
         .username = config->username,
         .password = config->password,
         .password_size = config->password_size,
         .client_name = pool->client_name,
+        .keepalive_ms = config->tcp_keepalive_ms,
     };
+}
+
+/* What follows reset_begin(). */
+static void begun(struct broker_pool *pool, struct broker_connection *connection,
+                  enum reset_result result)
+{
+    if (result == RESET_WAITING && connection_reset_begun(connection)) {
+        connection->reset_ms = clock_ms();
+        arm(pool, limit_ms(pool, connection));
+        return;
+    }
+    fail(pool, connection, result == RESET_WAITING ? RESET_FAILED : result);
+}
+
+bool hygiene_check(struct broker_pool *pool, struct broker_connection *connection)
+{
+    const struct reset_profile profile = profile_of(pool);
+    uint64_t taken;
+
+    if (!word_check(connection_word(connection), &taken))
+        return false;
+    connection->checking = true;
+    begun(pool, connection,
+          reset_begin(connection->fd, RESET_PROVE, &profile, 0, &connection->reset));
+    return true;
+}
+
+void hygiene_take(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
+{
+    const struct reset_profile profile = profile_of(pool);
     struct connection *shared = &pool->owner.segment.connections[connection->index];
-    enum reset_result result;
     enum reset_kind kind;
     uint64_t taken;
     uint32_t left;
@@ -125,20 +175,15 @@ void hygiene_take(struct broker_pool *pool, struct broker_connection *connection
         connection_close(connection, CLOSE_returned);
         return;
     }
-    result = reset_begin(connection->fd, kind, &profile, left, &connection->reset);
-    if (result == RESET_WAITING && connection_reset_begun(connection)) {
-        connection->reset_ms = clock_ms();
-        arm(pool);
-        return;
-    }
-    fail(pool, connection, result == RESET_WAITING ? RESET_FAILED : result);
+    begun(pool, connection, reset_begin(connection->fd, kind, &profile, left, &connection->reset));
 }
 
 static int on_limit(sd_event_source *source, uint64_t usec, void *context)
 {
     struct broker_pool *pool = context;
     uint64_t now = clock_ms();
-    bool again = false, closed = false;
+    uint64_t next = UINT64_MAX;
+    bool closed = false;
 
     (void)source;
     (void)usec;
@@ -147,15 +192,15 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *context)
 
         if (!connection->reset)
             continue;
-        if (now - connection->reset_ms >= RESET_LIMIT_MS) {
+        if (now - connection->reset_ms >= limit_ms(pool, connection)) {
             fail(pool, connection, RESET_WAITING);
             closed = true;
-        } else {
-            again = true;
+        } else if (connection->reset_ms + limit_ms(pool, connection) - now < next) {
+            next = connection->reset_ms + limit_ms(pool, connection) - now;
         }
     }
-    if (again)
-        arm(pool);
+    if (next != UINT64_MAX)
+        arm(pool, next);
     if (closed)
         broker_pool_refill(pool);
     return 0;

@@ -33,6 +33,9 @@ void hygiene_stop(struct broker_pool *pool);
  * that is not possible. */
 void hygiene_take(struct broker_pool *pool, struct broker_connection *connection, uint64_t word);
 
+/* Asks whether `connection`, which is idle, lives: likewise with a limit, check_timeout. False: somebody has it. */
+bool hygiene_check(struct broker_pool *pool, struct broker_connection *connection);
+
 /*
  * A connection under reset has something to read. Results: true, it goes on, or is lent again, or was
  * closed; false, Redis closed it, which is still to be noted.

@@ -13,12 +13,11 @@
 #include "broker/demand.h"
 #include "broker/dial_reason.h"
 #include "broker/gate.h"
+#include "broker/outage.h"
 #include "broker/stall.h"
 #include "broker/upkeep.h"
 #include "lendis/mailbox.h"
 
-#define BACKOFF_LEAST_MS 50u
-#define BACKOFF_MOST_MS  10000u
 /* No dial sooner than this after a failed one, however the dice fall. */
 #define BACKOFF_FLOOR_MS 10u
 
@@ -73,12 +72,12 @@ static void update_backend(struct broker_pool *pool)
         now = BACKEND_UP;
     else if (pool->failures > 0)
         now = BACKEND_DOWN;
-    if (now == before)
-        return;
-    if (now == BACKEND_DOWN)
+    if (now == BACKEND_DOWN && before != BACKEND_DOWN)
         survey_renew(&pool->survey);
     shm_store32(&pool->owner.catalog->backend, now);
-    pool->site->changed(pool->site->context);
+    outage_look(pool);
+    if (now != before)
+        pool->site->changed(pool->site->context);
 }
 
 void broker_pool_arm(sd_event_source *timer, uint64_t usec)
@@ -91,17 +90,21 @@ void broker_pool_arm(sd_event_source *timer, uint64_t usec)
         log_line(LOG_LEVEL_ERR, "cannot set a timer: %s", strerror(-result));
 }
 
-/* No dial for a random time of up to 50 ms, doubled with each of `rounds` ("full jitter"). */
+/* No dial for a random time of up to dial_backoff_min, doubled with each of `rounds` ("full jitter"), up to dial_backoff_max. */
 static void hold(struct broker_pool *pool, uint32_t rounds)
 {
-    uint32_t most = rounds > 8 ? BACKOFF_MOST_MS : BACKOFF_LEAST_MS << (rounds - 1);
+    uint64_t most = pool->config->dial_backoff_min_ms;
 
-    if (most > BACKOFF_MOST_MS)
-        most = BACKOFF_MOST_MS;
+    while (--rounds > 0 && most < pool->config->dial_backoff_max_ms)
+        most *= 2;
+    if (most > pool->config->dial_backoff_max_ms)
+        most = pool->config->dial_backoff_max_ms;
+    if (most < BACKOFF_FLOOR_MS)
+        most = BACKOFF_FLOOR_MS;
     pool->holding = true;
-    broker_pool_arm(pool->retry,
-                    (BACKOFF_FLOOR_MS + UINT64_C(1) * upkeep_random(most - BACKOFF_FLOOR_MS)) *
-                        1000);
+    broker_pool_arm(
+        pool->retry,
+        (BACKOFF_FLOOR_MS + UINT64_C(1) * upkeep_random((uint32_t)most - BACKOFF_FLOOR_MS)) * 1000);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *context)
@@ -235,6 +238,7 @@ bool broker_pool_target(struct broker_pool *pool, struct dial_target *target)
         .password_size = config->password_size,
         .client_name = pool->client_name,
         .timeout_ms = config->connect_timeout_ms,
+        .keepalive_ms = config->tcp_keepalive_ms,
     };
     return true;
 }
@@ -566,6 +570,7 @@ void broker_pool_look_over(struct broker_pool *pool)
 {
     for (uint32_t i = 0; i < pool->places && !pool->paused; i++)
         look_at(pool, &pool->connections[i]);
+    upkeep_reserve(pool);
     if (pool->config->max_uses > 0)
         upkeep_look(pool);
     if (pool->gate != GATE_OPEN)
@@ -921,6 +926,10 @@ static void publish(struct broker_pool *pool)
     shm_store32(&entry->fallback, config->enabled ? FALLBACK_ERROR : config->fallback);
     entry->segment_pool = pool->index;
     shm_store32(&entry->max_uses, config->max_uses);
+    shm_store32(&entry->order, config->order);
+    shm_store32(&entry->check_on_lease, config->check_on_lease);
+    shm_store32(&entry->wait_queue, config->wait_queue);
+    shm_store32(&entry->reserve_after_ms, config->reserve_size ? config->reserve_after_ms : 0);
     catalog_write_end(entry);
     publish_commands(pool);
 }
@@ -1011,7 +1020,10 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         .turn.run = dial_next,
         .numeric = !config->redis.host || resolver_is_numeric(config->redis.host),
     };
-    snprintf(pool->client_name, sizeof pool->client_name, "lendis-%s", config->name);
+    if (config->client_name)
+        snprintf(pool->client_name, sizeof pool->client_name, "%s", config->client_name);
+    else
+        snprintf(pool->client_name, sizeof pool->client_name, "lendis-%s", config->name);
     result = make_tables(pool);
     if (result == 0)
         result = make_sources(pool);

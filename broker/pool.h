@@ -63,6 +63,7 @@ struct broker_pool {
     enum pool_gate gate;
     bool asked;        /* the bell rang since a connection was opened last */
     bool tainted;      /* words were scribbled since the segment was new */
+    uint32_t reserve;  /* of reserve_size, how many may be open now: upkeep.c's */
     uint32_t failures; /* failed dials in a row, probes only after the first */
     uint32_t churn;    /* connections in a row that did not live for a second */
     uint32_t spoiled;  /* words found scribbled since spoiled_ms */

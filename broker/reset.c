@@ -385,7 +385,7 @@ enum reset_result reset_begin(int fd, enum reset_kind kind, const struct reset_p
 
     if (result != RESET_WAITING)
         return result;
-    if (handled && (dial_finish_socket(fd) != 0 || dial_is_resized(fd)))
+    if (handled && (dial_finish_socket(fd, profile->keepalive_ms) != 0 || dial_is_resized(fd)))
         return RESET_FAILED;
     made = make_reset(fd, kind, profile, left);
     if (!made)

@@ -39,6 +39,7 @@ struct reset_profile {
     const char *password; /* NULL: no login */
     size_t password_size;
     const char *client_name;
+    uint32_t keepalive_ms; /* of TCP; 0: off */
 };
 
 enum reset_kind {

@@ -11,7 +11,9 @@
 /* A retiring connection is looked at so often: its holder may have given it back in the moment in
  * which it was marked, and not have seen that. */
 #define RETIRING_MS 1000u
-#define NEVER       UINT64_MAX
+/* Until the next look when a check is due and enough are under way. */
+#define CHECK_LATER_MS 50u
+#define NEVER          UINT64_MAX
 
 uint32_t upkeep_random(uint32_t most)
 {
@@ -88,6 +90,14 @@ static void retire_one(struct broker_pool *pool)
     retire(connection);
 }
 
+/* From now on the next check is due after check_interval, less up to a quarter: so that those that were opened together
+ * are not checked together. */
+static void note_check(const struct broker_pool *pool, struct broker_connection *connection,
+                       uint64_t now_ms)
+{
+    connection->checked_ms = now_ms - upkeep_random(pool->config->check_interval_ms / 4);
+}
+
 void upkeep_wear(struct broker_connection *connection, enum close_reason reason)
 {
     if (connection->state != CONNECTION_OPEN || connection->wear != WEAR_NONE)
@@ -103,6 +113,7 @@ void upkeep_opened(struct broker_pool *pool, struct broker_connection *connectio
     connection->successor = false;
     connection->expires_ms = expiry_ms(pool, connection->opened_ms);
     connection->busy_ms = connection->opened_ms;
+    note_check(pool, connection, connection->opened_ms);
     if (successor)
         retire_one(pool);
     upkeep_look(pool);
@@ -134,7 +145,7 @@ static uint64_t idle_limit_ms(const struct broker_pool *pool, const struct censu
 
     if (staying <= config->min_idle)
         return NEVER;
-    if (staying > config->size || (config->max_idle > 0 && staying > config->max_idle))
+    if (census->regular > config->size || (config->max_idle > 0 && staying > config->max_idle))
         return REST_MS;
     return config->max_idle_time_ms > 0 ? config->max_idle_time_ms : NEVER;
 }
@@ -153,8 +164,32 @@ static bool is_surplus(const struct broker_pool *pool, const struct census *cens
     *why = CLOSE_surplus;
     if (idle_ms < REST_MS)
         return false;
-    return census->open - census->retiring > config->size ||
+    return census->regular > config->size ||
            (config->max_idle > 0 && census->idle > config->max_idle);
+}
+
+/*
+ * Checks `connection`, idle since since_ms, if that is due; returns when it is next. Use is proof
+ * enough that one lives. Not all at the same time, lest nobody finds one: a quarter, and one.
+ */
+static uint64_t check(struct broker_pool *pool, struct broker_connection *connection,
+                      struct census *census, uint64_t since_ms, uint64_t now_ms)
+{
+    uint64_t from_ms = connection->checked_ms > since_ms ? connection->checked_ms : since_ms;
+    uint64_t due_ms = from_ms + pool->config->check_interval_ms;
+
+    if (pool->config->check_interval_ms == 0 || connection->checking)
+        return NEVER;
+    if (due_ms > now_ms)
+        return due_ms;
+    if (census->checking > census->idle / 4)
+        return now_ms + CHECK_LATER_MS;
+    if (queue_length(&pool->owner.segment) == 0 && hygiene_check(pool, connection)) {
+        census->checking++;
+        census->idle--;
+    }
+    note_check(pool, connection, now_ms);
+    return connection->checked_ms + pool->config->check_interval_ms;
 }
 
 /* When `connection`, which is open, must be looked at next; *census is kept right. */
@@ -164,6 +199,7 @@ static uint64_t look_at(struct broker_pool *pool, struct broker_connection *conn
     uint64_t next_ms = NEVER, since_ms, limit_ms = idle_limit_ms(pool, census), word;
     bool idle = word_state(shm_load(connection_word(connection))) == WORD_IDLE;
     enum close_reason why;
+    uint64_t check_ms;
 
     if (connection->wear == WEAR_NONE) {
         if (now_ms >= connection->expires_ms)
@@ -175,7 +211,8 @@ static uint64_t look_at(struct broker_pool *pool, struct broker_connection *conn
     }
     if (connection->wear == WEAR_RETIRING)
         return retire(connection) ? NEVER : now_ms + RETIRING_MS;
-    if (!idle)
+    /* A check is no use. */
+    if (!idle && !connection->checking)
         connection->busy_ms = now_ms;
     since_ms = idle_since_ms(pool, connection, now_ms);
     if (idle && is_surplus(pool, census, now_ms - since_ms, &why) &&
@@ -183,6 +220,7 @@ static uint64_t look_at(struct broker_pool *pool, struct broker_connection *conn
         connection_close(connection, why);
         census->open--;
         census->idle--;
+        census->regular--;
         /* Nobody would see it now if the server became another one. */
         if (census->open == 0)
             survey_renew(&pool->survey);
@@ -191,7 +229,42 @@ static uint64_t look_at(struct broker_pool *pool, struct broker_connection *conn
     /* One that stays although its time is over is looked at when another's is. */
     if (limit_ms != NEVER && since_ms + limit_ms > now_ms && since_ms + limit_ms < next_ms)
         next_ms = since_ms + limit_ms;
-    return next_ms;
+    check_ms = check(pool, connection, census, since_ms, now_ms);
+    return check_ms < next_ms ? check_ms : next_ms;
+}
+
+/* ---- the reserve ---- */
+
+/* Whether whoever said that it waits for long does so still. */
+static bool is_overdue(const struct broker_pool *pool)
+{
+    const struct segment *segment = &pool->owner.segment;
+    uint64_t ticket = shm_exchange(&segment->queue->overdue, 0), cell;
+
+    if (ticket-- == 0)
+        return false;
+    cell = shm_load(queue_cell(segment, ticket));
+    return cell_state(cell) != CELL_FREE && cell_lap(cell) == queue_lap(segment, ticket);
+}
+
+void upkeep_reserve(struct broker_pool *pool)
+{
+    struct census census;
+
+    if (pool->config->reserve_size == 0 || !is_overdue(pool))
+        return;
+    demand_count(pool, &census);
+    if (pool->reserve < pool->config->reserve_size && census.regular >= demand_limit(pool))
+        pool->reserve++;
+}
+
+/* What nobody needs of it any more is closed, and has to be called up anew. */
+static void give_up_reserve(struct broker_pool *pool, const struct census *census)
+{
+    uint32_t used = census->regular > pool->config->size ? census->regular - pool->config->size : 0;
+
+    if (queue_length(&pool->owner.segment) == 0 && pool->reserve > used)
+        pool->reserve = used;
 }
 
 static void set_timer(struct broker_pool *pool, uint64_t next_ms)
@@ -222,5 +295,6 @@ void upkeep_look(struct broker_pool *pool)
         if (due_ms < next_ms)
             next_ms = due_ms;
     }
+    give_up_reserve(pool, &census);
     set_timer(pool, next_ms);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How a pool's connections are kept: which have lived or were used for long enough and are replaced,
- * and which have been idle for so long that they go.
+ * and which have been idle for so long that they go, or are asked whether they live (hygiene.h).
  *
  * Replacement without a dip: a connection that is due is only marked WORN and goes on being lent. A
  * successor is dialled beside it; when that one is open, one worn connection retires: at once if it
@@ -31,6 +31,9 @@ void upkeep_opened(struct broker_pool *pool, struct broker_connection *connectio
 /* Sees to what is due, and sets the timer for what comes next; also to be called when the configuration has changed. The caller
  * refills the pool. */
 void upkeep_look(struct broker_pool *pool);
+
+/* The bell rang: if somebody has waited for reserve_after, one connection more may be opened. */
+void upkeep_reserve(struct broker_pool *pool);
 
 /* At random, from 0 up to `most`. */
 uint32_t upkeep_random(uint32_t most);

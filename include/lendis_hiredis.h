@@ -41,7 +41,8 @@ redisReply *lendis_pipeline_exec(struct lendis_pipeline *pipeline);
 void lendis_pipeline_free(struct lendis_pipeline *pipeline);
 
 /* Why the calling thread's last call returned NULL: a result as of lendis.h, and its sentence in
- * *text (may be NULL; constant). 0 after success. */
+ * *text (may be NULL; good until the thread's next call): for LENDIS_E_DOWN, why Redis cannot be
+ * reached, if that is known. 0 after success. */
 int lendis_pool_error(const struct lendis_pool *pool, const char **text);
 
 /*

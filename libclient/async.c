@@ -19,6 +19,7 @@
 #include "fallback.h"
 #include "lease.h"
 #include "lendis/waiter.h"
+#include "policy.h"
 #include "share.h"
 
 /* Until another attempt, as in lease_again(). */
@@ -214,7 +215,10 @@ static int look(struct lendis_wait *wait, bool thorough)
             return take_leave(wait, 0, index, word);
         if (result < 0)
             return take_leave(wait, result, index, word);
-        if (clock_now_ns() >= wait->deadline_ns || (thorough && lease_is_disabled(attachment)))
+        if (thorough)
+            policy_go_on_waiting(attachment, &wait->waiter);
+        if (clock_now_ns() >= wait->deadline_ns || policy_fails_fast(attachment) ||
+            (thorough && lease_is_disabled(attachment)))
             return take_leave(wait, lease_why_none(attachment, LENDIS_E_TIMEOUT), index, word);
         if (thorough && attachment_is_orphan(attachment) &&
             pool_renew(attachment->pool, attachment))
@@ -282,7 +286,7 @@ static int attempt(struct lendis_wait *wait)
         return 0; /* the lease keeps the attachment in use */
     if (wait->deadline_ns == DEADLINE_OF_POOL)
         wait->deadline_ns = clock_deadline_ns(attachment->wait_timeout_ms);
-    if (result == LENDIS_E_BUSY && wait->deadline_ns == 0) {
+    if (result == LENDIS_E_BUSY && (wait->deadline_ns == 0 || policy_fails_fast(attachment))) {
         lease_ask_for_more(attachment);
         result = lease_why_none(attachment, LENDIS_E_BUSY);
     } else if (result == LENDIS_E_BUSY) {
@@ -292,6 +296,8 @@ static int attempt(struct lendis_wait *wait)
         result = go_direct(wait, result, attachment);
     if (!wait->attachment)
         pool_leave(attachment);
+    else if (policy_queue_is_full(attachment, wait->waiter.ticket))
+        return take_leave(wait, LENDIS_E_BUSY, 0, 0);
     return result == LENDIS_E_AGAIN ? look(wait, false) : result;
 }
 
@@ -301,7 +307,7 @@ static int decide(struct lendis_wait *wait, int result)
     int64_t now_ns = clock_now_ns();
 
     if (result != LEASE_TRY_AGAIN && result != LEASE_OVER_SHARE && result != LENDIS_E_DOWN)
-        return result;
+        return lease_final(result, wait->deadline_ns);
     if (wait->deadline_ns == 0 || now_ns >= wait->deadline_ns || open_descriptors(wait) != 0)
         return lease_final(result, wait->deadline_ns);
     set_timer(wait, now_ns + PAUSE_NS);

@@ -16,6 +16,7 @@
 #include "handover.h"
 #include "lease.h"
 #include "lendis/mailbox.h"
+#include "policy.h"
 #include "resp.h"
 #include "share.h"
 
@@ -217,8 +218,10 @@ int exec_failure(struct attachment *attachment, const struct command *command, b
      * connection. One whose time is up did no harm. */
     bool harmless = !sent || ((command->flags & COMMAND_READ_ONLY) && !(any && lost));
 
-    if (lost)
+    if (lost) {
         attachment_count(attachment, COUNTER_lost, 1);
+        policy_note_outage(NULL); /* one connection is */
+    }
     if (harmless)
         return lost ? LENDIS_E_DOWN : LENDIS_E_TIMEOUT;
     attachment_count(attachment, COUNTER_uncertain, 1);
@@ -306,7 +309,7 @@ static int exec_shared(struct attachment *attachment, const struct call *call,
         atomic_fetch_add_explicit(&attachment->users, 1, memory_order_seq_cst);
         return combine(lease, call);
     }
-    if (result == LENDIS_E_BUSY && wait_deadline_ns == 0) {
+    if (result == LENDIS_E_BUSY && (wait_deadline_ns == 0 || policy_fails_fast(attachment))) {
         lease_ask_for_more(attachment);
         return lease_why_none(attachment, LENDIS_E_BUSY);
     }

@@ -14,6 +14,7 @@
 #include "lease.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
+#include "policy.h"
 
 struct errand {
     struct attachment *attachment;
@@ -273,11 +274,14 @@ static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
         bool late = false;
         int result;
 
+        if (policy_fails_fast(attachment))
+            thorough = true;
         if (thorough) {
             int64_t now_ns = clock_now_ns();
 
             late = now_ns >= deadline_ns;
-            if (now_ns >= wait_deadline_ns || late || lease_is_disabled(attachment)) {
+            if (now_ns >= wait_deadline_ns || late || lease_is_disabled(attachment) ||
+                policy_fails_fast(attachment)) {
                 result = give_up(errand, lease_why_none(attachment, LENDIS_E_TIMEOUT));
                 if (result != -EAGAIN)
                     return result;
@@ -292,6 +296,8 @@ static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
         if (result != -EAGAIN)
             return result;
         errand->waiter.served = mail_state(shm_load(&errand->shared->mail)) != MAIL_QUEUED;
+        if (thorough && !errand->waiter.served)
+            policy_go_on_waiting(attachment, &errand->waiter);
         /* Told since we looked, or that the connection was revoked from the combiner. */
         if (waiter_told(&errand->waiter)) {
             thorough = true;
@@ -323,7 +329,9 @@ int hand_over(struct attachment *attachment, const struct call *call, int64_t wa
         waiter_join(&errand.waiter, errand.segment, attachment->worker, errand.slot, CELL_COMMAND);
     if (result == 0) {
         lease_ask_for_more(attachment); /* now that the broker can see that somebody waits */
-        result = wait_for_reply(&errand, wait_deadline_ns);
+        if (!policy_queue_is_full(attachment, errand.waiter.ticket) ||
+            (result = give_up(&errand, LENDIS_E_BUSY)) == -EAGAIN)
+            result = wait_for_reply(&errand, wait_deadline_ns);
     } else {
         give_up(&errand, 0);
     }

@@ -18,6 +18,7 @@
 #include "exec.h"
 #include "hygiene.h"
 #include "lease.h"
+#include "policy.h"
 
 /* Of the calling thread, as errno is. */
 static _Thread_local int last_result;
@@ -296,7 +297,8 @@ LENDIS_PUBLIC int lendis_pool_error(const struct lendis_pool *pool, const char *
 {
     (void)pool;
     if (text)
-        *text = lendis_strerror(last_result);
+        *text = last_result == LENDIS_E_DOWN && policy_outage()[0] ? policy_outage()
+                                                                   : lendis_strerror(last_result);
     return last_result;
 }
 

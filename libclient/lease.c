@@ -9,56 +9,24 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "exec.h"
 #include "fallback.h"
 #include "hygiene.h"
 #include "lease.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
+#include "policy.h"
 #include "share.h"
 
 /* wait_for()'s: a connection was leased. No LENDIS_E_* has this value, 1 is LENDIS_E_TIMEOUT. */
 #define LEASED 1002
 
-/* Not leased for this long: its end, or something that nobody asked for, may have come meanwhile. The broker sees the
- * former, but perhaps not yet. Two ticks of CLOCK_MONOTONIC_COARSE at 250 Hz. */
-#define RESTED_MS 8
+/* So many dead connections in a row are given back before one is lent unseen. */
+#define LOOKS_MAX 8
 
 static struct catalog_pool *pool_entry(const struct attachment *attachment)
 {
     return &attachment->catalog.pools[attachment->pool_index];
-}
-
-/* ---- an idle connection ---- */
-
-/* Leases an idle connection, the one used last first: its descriptor is cached and its buffers are
- * warm. */
-static bool lease_idle(struct attachment *attachment, uint32_t *index, uint64_t *word)
-{
-    const struct segment *segment = &attachment->segment;
-    uint32_t count = segment->connection_max;
-    uint32_t last =
-        atomic_load_explicit(&attachment->pool->local->last_index, memory_order_relaxed);
-    bool may_fetch = !attachment_is_orphan(attachment);
-
-    if (last >= count)
-        last = 0;
-    for (int cached = 1; cached >= (may_fetch ? 0 : 1); cached--) {
-        for (uint32_t i = 0; i < count; i++) {
-            uint32_t at = last + i < count ? last + i : last + i - count;
-            uint64_t seen = shm_load(&segment->connections[at].word);
-
-            if (word_state(seen) != WORD_IDLE)
-                continue;
-            if (cached && atomic_load_explicit(&attachment->cached[at].generation,
-                                               memory_order_relaxed) != 1 + word_generation(seen))
-                continue;
-            if (word_lease(&segment->connections[at].word, attachment->worker, word)) {
-                *index = at;
-                return true;
-            }
-        }
-    }
-    return false;
 }
 
 static bool has_idle(const struct segment *segment)
@@ -69,25 +37,9 @@ static bool has_idle(const struct segment *segment)
     return false;
 }
 
-/* There are fewer connections than there may be: the broker opens them when there is need. */
-static bool can_grow(const struct attachment *attachment)
-{
-    const struct segment *segment = &attachment->segment;
-    uint32_t taken = 0, size = pool_entry(attachment)->size;
-
-    for (uint32_t i = 0; i < segment->connection_max && taken < size; i++) {
-        const struct connection *connection = &segment->connections[i];
-        uint64_t word = shm_load(&connection->word);
-
-        taken += word_state(word) != WORD_EMPTY &&
-                 shm_load(&connection->retire) != 1 + word_generation(word);
-    }
-    return taken < size;
-}
-
 void lease_ask_for_more(const struct attachment *attachment)
 {
-    if (can_grow(attachment))
+    if (policy_can_grow(attachment))
         attachment_ring(attachment);
 }
 
@@ -164,7 +116,11 @@ int lease_why_none(const struct attachment *attachment, int otherwise)
 {
     if (lease_is_disabled(attachment))
         return LENDIS_E_DISABLED;
-    return shm_load32(&pool_entry(attachment)->backend) == BACKEND_DOWN ? LENDIS_E_DOWN : otherwise;
+    if (shm_load32(&pool_entry(attachment)->backend) != BACKEND_DOWN &&
+        !policy_fails_fast(attachment))
+        return otherwise;
+    policy_note_outage(attachment);
+    return policy_fails_fast(attachment) ? LEASE_FAILS_FAST : LENDIS_E_DOWN;
 }
 
 /* Waits in `slot`. Results: LEASED; LENDIS_E_*; LEASE_TRY_AGAIN; -errno. */
@@ -178,18 +134,23 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
     result = waiter_join(&waiter, &attachment->segment, attachment->worker, slot, CELL_WAITING);
     if (result != 0)
         return result;
+    if (policy_queue_is_full(attachment, waiter.ticket))
+        return waiter_leave(&waiter, index, word) ? LEASED : LENDIS_E_BUSY;
     lease_ask_for_more(attachment); /* now that the broker can see that somebody waits */
     for (;;) {
         result = waiter_take(&waiter, thorough, index, word);
         if (result != 0)
             return result == 1 ? LEASED : result;
-        if (clock_now_ns() >= deadline_ns || (thorough && lease_is_disabled(attachment)))
+        if (clock_now_ns() >= deadline_ns || policy_fails_fast(attachment) ||
+            (thorough && lease_is_disabled(attachment)))
             return waiter_leave(&waiter, index, word)
                        ? LEASED
                        : lease_why_none(attachment, LENDIS_E_TIMEOUT);
         if (thorough && attachment_is_orphan(attachment) &&
             pool_renew(attachment->pool, attachment))
             return waiter_leave(&waiter, index, word) ? LEASED : LEASE_TRY_AGAIN;
+        if (thorough)
+            policy_go_on_waiting(attachment, &waiter);
         thorough = waiter_sleep(&waiter, deadline_ns);
     }
 }
@@ -202,7 +163,7 @@ void lease_count_wait(const struct attachment *attachment, enum histogram_name n
     attachment_count(attachment, COUNTER_waits, 1);
     attachment_count(attachment, COUNTER_wait_ns, waited_ns);
     attachment_measure(attachment, name, waited_ns, 1);
-    if (result == LENDIS_E_TIMEOUT || result == LENDIS_E_DOWN)
+    if (result == LENDIS_E_TIMEOUT || result == LENDIS_E_DOWN || result == LEASE_FAILS_FAST)
         attachment_count(attachment, COUNTER_timeouts, 1);
 }
 
@@ -310,7 +271,6 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
     int64_t now_ns = clock_coarse_ns();
     uint64_t now_ms = (uint64_t)now_ns / 1000000;
     struct lendis_lease *lease;
-    uint64_t uses;
     int fd, result;
 
     if (clean && share_is_exceeded(attachment)) {
@@ -342,12 +302,8 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
     atomic_store_explicit(&lease->held, true, memory_order_release);
     atomic_store_explicit(&attachment->pool->local->last_index, index, memory_order_relaxed);
     attachment_count(attachment, COUNTER_leases, 1);
-    uses = shm_load_relaxed(&connection->uses) + 1;
-    shm_store_relaxed(&connection->uses, uses);
-    /* Once for each connection: every lease of it comes by here, one at a time. */
-    if (uses == shm_load32_relaxed(&pool_entry(attachment)->max_uses))
-        attachment_ring(attachment);
-    lease->rested = now_ms - shm_load_relaxed(&connection->leased_ms) > RESTED_MS;
+    policy_count_use(attachment, connection);
+    lease->rested = policy_is_rested(attachment, shm_load_relaxed(&connection->leased_ms), now_ms);
     shm_store_relaxed(&connection->leased_ms, now_ms);
     time_begin(lease, now_ns);
     *made = lease;
@@ -370,7 +326,7 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
     taken = !waited && share_is_taken(attachment);
     if (taken && has_idle(segment))
         return LEASE_OVER_SHARE;
-    if (waited || taken || !lease_idle(attachment, &index, &word)) {
+    if (waited || taken || !policy_lease_idle(attachment, &index, &word)) {
         attachment_count(attachment, COUNTER_misses, 1);
         return lease_is_stranded(attachment) ? LENDIS_E_DISABLED : LENDIS_E_BUSY;
     }
@@ -388,7 +344,7 @@ static int lease_wait(struct attachment *attachment, int64_t deadline_ns,
     uint64_t word;
     int result;
 
-    if (deadline_ns == 0) {
+    if (deadline_ns == 0 || policy_fails_fast(attachment)) {
         lease_ask_for_more(attachment);
         return lease_why_none(attachment, LENDIS_E_BUSY);
     }
@@ -411,6 +367,7 @@ int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns,
 
 int lease_attach_result(int result)
 {
+    policy_note_outage(NULL); /* Redis it is not */
     return result == -ENOENT || result == -ECONNREFUSED || result == -EAGAIN ||
                    result == LENDIS_E_TIMEOUT
                ? LENDIS_E_DOWN
@@ -436,7 +393,7 @@ int lease_final(int result, int64_t deadline_ns)
 {
     if (result == LEASE_OVER_SHARE)
         return deadline_ns == 0 ? LENDIS_E_BUSY : LENDIS_E_TIMEOUT;
-    return result == LEASE_TRY_AGAIN ? LENDIS_E_DOWN : result;
+    return result == LEASE_TRY_AGAIN || result == LEASE_FAILS_FAST ? LENDIS_E_DOWN : result;
 }
 
 int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease)
@@ -515,15 +472,6 @@ void lease_forget(struct lendis_lease *lease)
     struct_release(lease, true);
 }
 
-/* The broker has another connection in the place of this one, and wants it back. Without a broker it serves on. */
-static bool is_to_retire(const struct lendis_lease *lease)
-{
-    const struct attachment *attachment = lease->attachment;
-    uint64_t retire = shm_load(&attachment->segment.connections[lease->index].retire);
-
-    return retire == 1 + word_generation(lease->word) && !attachment_is_orphan(attachment);
-}
-
 /* Gives `lease` back. Results as lendis_release(). */
 static int give_back(struct lendis_lease *lease, enum verdict verdict)
 {
@@ -532,7 +480,7 @@ static int give_back(struct lendis_lease *lease, enum verdict verdict)
     bool unclean = verdict != VERDICT_CLEAN, ours;
 
     if (verdict != VERDICT_BROKEN &&
-        (is_to_retire(lease) || segment_is_closed(&attachment->segment)))
+        (policy_retires(lease) || segment_is_closed(&attachment->segment)))
         verdict = VERDICT_BROKEN;
     if (verdict == VERDICT_CLEAN) {
         ours = queue_pass_on(&attachment->segment, lease->index, lease->word);
@@ -563,6 +511,24 @@ bool lease_is_mine(const struct lendis_lease *lease)
            atomic_load_explicit(&lease->held, memory_order_relaxed);
 }
 
+/* The caller gets a connection that has not ended already and has nothing to read, as far as a look can tell. */
+static int acquire_alive(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease)
+{
+    int result;
+
+    for (int looks = 0; looks < LOOKS_MAX; looks++) {
+        result = lease_acquire(pool, deadline_ns, lease);
+        if (result != 0 || !(*lease)->rested)
+            return result;
+        (*lease)->rested = false;
+        if (exec_is_silent((*lease)->fd))
+            return 0;
+        attachment_count((*lease)->attachment, COUNTER_lost, 1);
+        lendis_discard(*lease);
+    }
+    return lease_acquire(pool, deadline_ns, lease);
+}
+
 LENDIS_PUBLIC int lendis_acquire(struct lendis_pool *pool, int timeout_ms,
                                  struct lendis_lease **lease)
 {
@@ -570,7 +536,7 @@ LENDIS_PUBLIC int lendis_acquire(struct lendis_pool *pool, int timeout_ms,
 
     if (!pool || !lease || timeout_ms < -1)
         return -EINVAL;
-    result = lease_acquire(pool,
+    result = acquire_alive(pool,
                            timeout_ms == 0  ? 0
                            : timeout_ms < 0 ? DEADLINE_OF_POOL
                                             : clock_deadline_ns(timeout_ms),

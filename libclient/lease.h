@@ -14,6 +14,8 @@
 #define LEASE_TRY_AGAIN 1000
 /* This user has as many connections of the pool as it may: share_wait(), then try again. */
 #define LEASE_OVER_SHARE 1003
+/* Redis is down, and nobody is to wait for it: LENDIS_E_DOWN, without another attempt. */
+#define LEASE_FAILS_FAST 1005
 
 /*
  * Leases an idle connection at once, if nobody waits. Results: 0, and the lease keeps `attachment`
@@ -85,7 +87,7 @@ bool lease_is_disabled(const struct attachment *attachment);
 /* No broker is left, and no connection: the process' own have to do, if it has any. */
 bool lease_is_stranded(const struct attachment *attachment);
 
-/* What a wait that brought nothing comes to: LENDIS_E_DISABLED for a drained pool, LENDIS_E_DOWN if the pool's Redis is down, else
+/* What a wait that brought nothing comes to: LEASE_FAILS_FAST; LENDIS_E_DISABLED for a drained pool, LENDIS_E_DOWN if the pool's Redis is down, else
  * `otherwise`. */
 int lease_why_none(const struct attachment *attachment, int otherwise);
 

@@ -75,6 +75,9 @@ enum pool_gate {
 /* What workers of a pool with `enabled = no` get as long as it is drained: `fallback`. */
 enum fallback_policy { FALLBACK_ERROR = 0, FALLBACK_DIRECT = 1 };
 
+/* Which idle connection is lent first. */
+enum lending_order { ORDER_LAST_USED = 0, ORDER_ROUND_ROBIN = 1 };
+
 struct catalog_pool {
     _Alignas(64) shm_u32 version; /* odd: being written */
     shm_u32 backend;              /* enum backend_state */
@@ -104,7 +107,12 @@ struct catalog_pool {
     shm_u32 max_uses;       /* leases after which the broker is told; 0: never */
     shm_u32 per_uid_leases; /* connections that one user's workers may hold; 0: no limit */
     shm_u32 fallback;       /* enum fallback_policy, of a pool with `enabled = no`; 0 of others */
-    shm_u32 policy_reserved;
+    shm_u32 order;          /* enum lending_order */
+    shm_u32 check_on_lease; /* 1: a connection that has rested is looked at */
+    shm_u32 wait_queue;     /* how many may wait; 0: no limit */
+    shm_u32
+        reserve_after_ms; /* after so long a waiter says that it waits; 0: there is no reserve */
+    shm_u32 failing; /* 1: Redis has been down for so many dials that nobody is to wait for it */
     /* Which commands may not share a connection, where that is not as lendis' own table has it:
      * names with marks, see shared/command.h. Always ends with a zero byte. */
     char commands[CATALOG_COMMANDS_SIZE];

@@ -31,6 +31,7 @@
     COUNTER(opened,   "connections", "Connections made ready.") \
     COUNTER(privates, "connections", "Connections opened for one process alone: the pool is disabled, with fallback = direct.") \
     COUNTER(resets,   "connections", "Connections that came back unclean and were made clean again.") \
+    COUNTER(checks,   "connections", "Idle connections that were asked whether they live.") \
     COUNTER(attached, "workers",     "Workers that attached.") \
     COUNTER(deaths,   "worker",      "Workers that died, or went with a connection in their hands.") \
     COUNTER(denied,   "requests",    "Requests to attach that were refused: the process may not use the pool.")

@@ -93,6 +93,12 @@ static inline uint32_t shm_exchange32(shm_u32 *at, uint32_t value)
     return atomic_exchange_explicit(at, value, memory_order_seq_cst);
 }
 
+static inline uint64_t shm_exchange(shm_u64 *at, uint64_t value)
+{
+    LENDIS_STEP("exchange");
+    return atomic_exchange_explicit(at, value, memory_order_seq_cst);
+}
+
 /* For statistics: no order with anything else, no step of the protocol. */
 static inline uint64_t shm_load_relaxed(const shm_u64 *at)
 {

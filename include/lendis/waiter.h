@@ -31,6 +31,7 @@ struct waiter {
     bool rejoined;        /* it queued up more than once: see waiter_finish() */
     bool served;          /* somebody has its command: no hurry to look */
     uint64_t ticket;
+    int64_t report_ns; /* when it says that it waits for long, policy.c's; 0: not known yet */
 };
 
 /* Queues up. Results: 0; -ENOBUFS as queue_push(). On success waiter_take() or waiter_leave() must

@@ -180,7 +180,7 @@ static void host_start(struct host *host)
     REQUIRE(sd_event_new(&host->event) >= 0);
     REQUIRE(catalog_new(0x1234567890abcdefu, WORKER_MAX, &host->catalog_fd, &host->catalog) == 0);
     REQUIRE(resolver_start(&host->resolver, host->event) == 0);
-    dialler_init(&host->dialler, host->event, 8);
+    REQUIRE(dialler_init(&host->dialler, host->event, 8, 0) == 0);
     host->site = (struct pool_site){.event = host->event,
                                     .dialler = &host->dialler,
                                     .resolver = &host->resolver,
@@ -207,6 +207,7 @@ static void host_stop(struct host *host)
         broker_pool_stop(&host->pools[i]);
     workers_free(&host->workers);
     resolver_stop(&host->resolver);
+    dialler_free(&host->dialler);
     sd_event_unref(host->event);
     close(host->listener);
     close(host->catalog_fd);

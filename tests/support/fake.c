@@ -155,7 +155,9 @@ static void put_hello(struct session *session, const struct command *command)
 /* The reply that a proper server gives. */
 static void put_reply(struct session *session, const struct command *command)
 {
-    if (is(command, "PING"))
+    if (is(command, "PING") && command->count > 1)
+        put_bulk(session, command->last, command->last_size);
+    else if (is(command, "PING"))
         put_text(session, "+PONG\r\n");
     else if (is(command, "HELLO"))
         put_hello(session, command);

@@ -122,6 +122,19 @@ static void defaults(void **state)
     assert_int_equal(config.pools[0].max_lifetime_ms, 3600000);
     assert_int_equal(config.pools[0].lifetime_jitter, 10);
     assert_int_equal(config.pools[0].max_uses, 0);
+    assert_int_equal(config.broker.dial_rate, 0);
+    assert_int_equal(config.pools[0].reserve_size, 0);
+    assert_int_equal(config.pools[0].reserve_after_ms, 500);
+    assert_int_equal(config.pools[0].check_interval_ms, 30000);
+    assert_int_equal(config.pools[0].check_timeout_ms, 1000);
+    assert_int_equal(config.pools[0].fail_fast_after, 8);
+    assert_int_equal(config.pools[0].wait_queue, 0);
+    assert_int_equal(config.pools[0].order, ORDER_LAST_USED);
+    assert_true(config.pools[0].check_on_lease);
+    assert_int_equal(config.pools[0].dial_backoff_min_ms, 50);
+    assert_int_equal(config.pools[0].dial_backoff_max_ms, 10000);
+    assert_int_equal(config.pools[0].tcp_keepalive_ms, 60000);
+    assert_null(config.pools[0].client_name);
     assert_int_equal(config.pools[0].connect_timeout_ms, 5000);
     assert_int_equal(config.pools[0].wait_timeout_ms, 5000);
     assert_int_equal(config.pools[0].command_timeout_ms, 10000);
@@ -151,17 +164,30 @@ static void all_keys(void **state)
                     "log_level=debug\n"
                     "max_workers: 16384\n"
                     "dial_concurrency = 1\n"
+                    "dial_rate = 100000\n"
                     "drain_timeout = 1min\r\n"
                     "\n"
                     "[pool  web-1.main_x]\n"
                     "   redis = unix:///run/redis.sock?db=7\n"
-                    "\tsize = 1000\n"
+                    "\tsize = 900\n"
+                    "reserve_size = 100\n"
+                    "reserve_after = 1h\n"
+                    "check_interval = 0\n"
+                    "check_timeout = 1min\n"
+                    "fail_fast_after = 1000000\n"
                     "min_idle = 0\n"
                     "max_idle = 7\n"
                     "max_idle_time = 0\n"
                     "max_lifetime = 720h\n"
                     "lifetime_jitter = 100\n"
                     "max_uses = 1000000000\n"
+                    "wait_queue = 32768\n"
+                    "order = round_robin\n"
+                    "check_on_lease = off\n"
+                    "dial_backoff_min = 10ms\n"
+                    "dial_backoff_max = 1h\n"
+                    "tcp_keepalive = 0\n"
+                    "client_name = !a:b~\n"
                     "connect_timeout = 250ms\n"
                     "wait_timeout = 2h\n"
                     "command_timeout = 0\n"
@@ -185,13 +211,26 @@ static void all_keys(void **state)
     assert_string_equal(config.pools[0].name, "web-1.main_x");
     assert_string_equal(config.pools[0].redis.path, "/run/redis.sock");
     assert_int_equal(config.pools[0].redis.db, 7);
-    assert_int_equal(config.pools[0].size, 1000);
+    assert_int_equal(config.pools[0].size, 900);
+    assert_int_equal(config.pools[0].reserve_size, 100);
+    assert_int_equal(config.pools[0].reserve_after_ms, 3600000);
+    assert_int_equal(config.pools[0].check_interval_ms, 0);
+    assert_int_equal(config.pools[0].check_timeout_ms, 60000);
+    assert_int_equal(config.pools[0].fail_fast_after, 1000000);
     assert_int_equal(config.pools[0].min_idle, 0);
     assert_int_equal(config.pools[0].max_idle, 7);
     assert_int_equal(config.pools[0].max_idle_time_ms, 0);
     assert_int_equal(config.pools[0].max_lifetime_ms, 2592000000);
     assert_int_equal(config.pools[0].lifetime_jitter, 100);
     assert_int_equal(config.pools[0].max_uses, 1000000000);
+    assert_int_equal(config.broker.dial_rate, 100000);
+    assert_int_equal(config.pools[0].wait_queue, 32768);
+    assert_int_equal(config.pools[0].order, ORDER_ROUND_ROBIN);
+    assert_false(config.pools[0].check_on_lease);
+    assert_int_equal(config.pools[0].dial_backoff_min_ms, 10);
+    assert_int_equal(config.pools[0].dial_backoff_max_ms, 3600000);
+    assert_int_equal(config.pools[0].tcp_keepalive_ms, 0);
+    assert_string_equal(config.pools[0].client_name, "!a:b~");
     assert_int_equal(config.pools[0].connect_timeout_ms, 250);
     assert_int_equal(config.pools[0].wait_timeout_ms, 7200000);
     assert_int_equal(config.pools[0].command_timeout_ms, 0);
@@ -534,6 +573,30 @@ static void bad_upkeep(void **state)
         {"max_lifetime = 721h", "max_lifetime: 721h is out of range; 0 to 720h is allowed"},
         {"max_idle_time = 5",
          "max_idle_time: 5 has no unit; write ms, s, min or h behind it, as in 5ms"},
+        {"reserve_size = 985",
+         "reserve_size: reserve_size is 985 and size is 16; together they may be at most 1000"},
+        {"reserve_after = 0", "reserve_after: 0 is out of range; 1ms to 1h is allowed"},
+        {"check_interval = 25h", "check_interval: 25h is out of range; 0 to 24h is allowed"},
+        {"check_timeout = 0", "check_timeout: 0 is out of range; 1ms to 1min is allowed"},
+        {"fail_fast_after = -1",
+         "fail_fast_after: \"-1\" is not a number; 0 to 1000000 is allowed"},
+        {"order = fifo",
+         "order: \"fifo\" is none of the choices; last_used and round_robin are allowed"},
+        {"check_on_lease = perhaps",
+         "check_on_lease: \"perhaps\" is neither yes nor no; yes, 1, true, on and "
+         "no, 0, false, off are allowed"},
+        {"wait_queue = 32769", "wait_queue: 32769 is out of range; 0 to 32768 is allowed"},
+        {"dial_backoff_max = 20ms",
+         "dial_backoff_max: is less than dial_backoff_min, which is 50ms; it must be "
+         "at least that"},
+        {"dial_backoff_min = 9ms", "dial_backoff_min: 9ms is out of range; 10ms to 1h is allowed"},
+        {"tcp_keepalive = 10h", "tcp_keepalive: 10h is out of range; 0 to 9h is allowed"},
+        {"client_name = my shop",
+         "client_name: \"my shop\" has a blank or something else that Redis takes in no "
+         "name; the characters from ! to ~ are allowed"},
+        {"client_name = caf\xc3\xa9",
+         "client_name: \"caf\xc3\xa9\" has a blank or something else that Redis takes "
+         "in no name; the characters from ! to ~ are allowed"},
         {"max_uses = 1000000001",
          "max_uses: 1000000001 is out of range; 0 to 1000000000 is allowed"},
     };
