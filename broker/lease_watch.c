@@ -169,12 +169,17 @@ static bool enforce_shares(struct broker_pool *pool, uint64_t now_ms)
     uint32_t count, held = 0, most = pool->config->per_uid_leases;
     bool taken = false;
 
+    if (most != pool->watch.share)
+        pool->watch.share_ms = now_ms;
+    pool->watch.share = most;
+    if (most == 0)
+        return false;
     count = collect_shares(pool, now_ms, shares);
     for (uint32_t i = 0; i < count; i++) {
         struct broker_connection *connection = &pool->connections[shares[i].index];
 
         held = i > 0 && shares[i].uid == shares[i - 1].uid ? held + 1 : 1;
-        if (held <= most ||
+        if (held <= most || shares[i].since_ms <= pool->watch.share_ms ||
             !broker_pool_revoke(pool, connection, connection->seen.word, REVOKE_user_limit))
             continue;
         taken = true;
@@ -243,8 +248,7 @@ static uint64_t look_over(struct broker_pool *pool, uint64_t now_ms)
             next_ms = at_ms;
     }
     pool->watch.looked_ms = now_ms;
-    if (config->per_uid_leases > 0)
-        taken = enforce_shares(pool, now_ms) || taken;
+    taken = enforce_shares(pool, now_ms) || taken;
     leak_report(leaks);
     if (taken)
         broker_pool_serve(pool);
@@ -287,6 +291,7 @@ int lease_watch_start(struct broker_pool *pool)
 {
     int result;
 
+    pool->watch.share = pool->config->per_uid_leases;
     /* Accuracy: left to itself, sd-event may wait for 250 ms more. */
     result = sd_event_add_time(pool->owner.event, &pool->watch.timer, CLOCK_MONOTONIC, 0, 1000,
                                on_look, pool);

@@ -34,6 +34,8 @@ struct lease_seen {
 struct lease_watch {
     sd_event_source *timer;
     uint64_t looked_ms; /* the last look */
+    uint32_t share;     /* per_uid_leases at that time */
+    uint64_t share_ms;  /* when it was last changed: leases from before it are in their right */
     struct log_limit leak_limit;
     struct log_limit revoke_limit;
 };

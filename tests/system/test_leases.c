@@ -596,6 +596,40 @@ static void more_than_the_share_is_revoked(void **state)
     assert_true(pool_fills(&site.observer, 6, 5000));
 }
 
+/* A limit that is lowered takes nothing from those who kept to the one before; but holds from then on. */
+static void a_lower_share_drops_no_lease(void **state)
+{
+    struct lendis_lease *leases[4], *none;
+    struct catalog_pool entry;
+    struct lendis_pool *pool;
+
+    (void)state;
+    start_site("size = 4\nmin_idle = 4\n");
+    assert_true(pool_fills(&site.observer, 4, 10000));
+    pool = pool_attach(&site.broker, "p");
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(lendis_acquire(pool, 1000, &leases[i]), 0);
+    lendisd_configure(&site.broker,
+                      "[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\nper_uid_leases = 2\n",
+                      site.redis.unix_url);
+    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
+    if (eventually(lendisd_logged(&site.broker, "SIGHUP is ignored"), 200))
+        skip(); /* a broker that does not read its configuration again */
+    assert_true(eventually(
+        (observe_pool(&site.observer, &entry), shm_load32(&entry.per_uid_leases) == 2), 5000));
+    sleep_us(1600000); /* three looks */
+    assert_int_equal(revoked(REVOKE_user_limit), 0);
+    assert_int_equal(lendis_release(leases[3]), 0);
+    assert_int_equal(lendis_release(leases[2]), 0);
+    assert_int_equal(lendis_acquire(pool, 0, &none), LENDIS_E_BUSY);
+    assert_int_equal(lendis_release(leases[1]), 0);
+    assert_int_equal(lendis_acquire(pool, 1000, &leases[1]), 0);
+    assert_int_equal(lendis_acquire(pool, 0, &none), LENDIS_E_BUSY);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(lendis_release(leases[i]), 0);
+    lendis_detach(pool);
+}
+
 /* ---- allow_users and allow_groups ---- */
 
 static void names_are_as_good_as_numbers(void **state)
@@ -683,6 +717,7 @@ int main(int argc, char **argv)
         TEST(a_user_has_so_many_leases),
         TEST(never_more_than_the_share),
         TEST(more_than_the_share_is_revoked),
+        TEST(a_lower_share_drops_no_lease),
         TEST(names_are_as_good_as_numbers),
         TEST(a_silent_crowd_delays_no_other_user),
     };
