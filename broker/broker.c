@@ -27,6 +27,7 @@
 #include <unistd.h>
 #include "broker/control.h"
 #include "broker/demand.h"
+#include "broker/reload.h"
 #include "broker/worker.h"
 
 #define DRAIN_STEP_US 20000u
@@ -37,7 +38,7 @@
 _Static_assert(CATALOG_OWNER_DIED == FUTEX_OWNER_DIED, "the kernel's bit");
 
 struct broker {
-    const struct config *config;
+    struct config *config; /* in force */
     sd_event *event;
     int listener;
     bool made_socket;
@@ -50,7 +51,8 @@ struct broker {
     struct resolver resolver;
     struct pool_site site;
     struct broker_pool *pools;
-    uint32_t pool_count; /* started ones */
+    struct reload reload;
+    sd_event_source *sweep_timer; /* pools that were taken out of the configuration */
     struct workers workers;
     struct control control;
 
@@ -242,6 +244,7 @@ static int publish_config(struct broker *broker)
     }
     if (size > CATALOG_CONFIG_SIZE)
         size = CATALOG_CONFIG_SIZE;
+    /* A reader of the moment may see half of each; the next look is right. */
     memcpy(broker->catalog.config, text, size);
     broker->catalog.header->config_size = (uint32_t)size;
     free(text);
@@ -276,7 +279,9 @@ static void tell_status(void *context)
     const struct broker *broker = context;
     uint32_t up = 0, down = 0;
 
-    for (uint32_t i = 0; i < broker->pool_count; i++) {
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
+        if (!broker_pool_exists(&broker->pools[i]))
+            continue;
         enum backend_state state = broker_pool_backend(&broker->pools[i]);
 
         up += state == BACKEND_UP;
@@ -296,8 +301,9 @@ static int on_drain(sd_event_source *source, uint64_t usec, void *context)
     uint32_t out = 0;
 
     (void)usec;
-    for (uint32_t i = 0; i < broker->pool_count; i++)
-        out += broker_pool_drain_step(&broker->pools[i]);
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
+        if (broker->pools[i].config)
+            out += broker_pool_drain_step(&broker->pools[i]);
     if (out > 0 && clock_ms() < broker->drain_until_ms) {
         sd_event_source_set_time_relative(source, DRAIN_STEP_US);
         sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -319,8 +325,9 @@ static int drain(struct broker *broker)
     workers_stop(&broker->workers);
     control_stop(&broker->control);
     shm_store32(&broker->catalog.header->draining, 1);
-    for (uint32_t i = 0; i < broker->pool_count; i++)
-        broker_pool_drain(&broker->pools[i]);
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
+        if (broker->pools[i].config)
+            broker_pool_drain(&broker->pools[i]);
     result = sd_event_add_time_relative(broker->event, &broker->drain_timer, CLOCK_MONOTONIC, 0,
                                         1000, on_drain, broker);
     return result < 0 ? sd_event_exit(broker->event, 0) : 0;
@@ -341,12 +348,44 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
     return drain(broker);
 }
 
+/* ---- another configuration ---- */
+
+#define SWEEP_STEP_US 100000u
+
+static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker *broker = context;
+
+    (void)usec;
+    if (!broker->draining && reload_sweep(&broker->reload)) {
+        sd_event_source_set_time_relative(source, SWEEP_STEP_US);
+        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    }
+    return 0;
+}
+
+/* The configuration in force is another one. */
+static void on_published(void *context)
+{
+    struct broker *broker = context;
+
+    if (publish_config(broker) != 0)
+        log_line(LOG_LEVEL_WARNING, "tools are not shown the new configuration: %s",
+                 strerror(ENOMEM));
+    dialler_give_turns(&broker->dialler);
+    sd_event_source_set_time_relative(broker->sweep_timer, SWEEP_STEP_US);
+    sd_event_source_set_enabled(broker->sweep_timer, SD_EVENT_ONESHOT);
+    tell_status(broker);
+}
+
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
 {
+    struct broker *broker = context;
+
     (void)source;
     (void)info;
-    (void)context;
-    log_line(LOG_LEVEL_NOTICE, "SIGHUP is ignored: restart the broker for another configuration");
+    if (!broker->draining)
+        control_reload(&broker->control, NULL, NULL, NULL);
     return 0;
 }
 
@@ -395,7 +434,6 @@ static void raise_descriptor_limit(const struct config *config)
 static int start_pools(struct broker *broker)
 {
     const struct config *config = broker->config;
-    int result;
 
     broker->site = (struct pool_site){
         .event = broker->event,
@@ -406,19 +444,17 @@ static int start_pools(struct broker *broker)
         .changed = tell_status,
         .context = broker,
     };
-    broker->pools = calloc(config->pool_count, sizeof *broker->pools);
+    broker->pools = calloc(CATALOG_MAX_POOLS, sizeof *broker->pools);
     if (!broker->pools)
         return -ENOMEM;
-    for (uint32_t i = 0; i < config->pool_count; i++) {
-        result = broker_pool_start(&broker->pools[i], &config->pools[i], i, &broker->site);
-        if (result != 0) {
-            log_line(LOG_LEVEL_ERR, "pool %s: cannot be made: %s", config->pools[i].name,
-                     strerror(-result));
-            return result;
-        }
-        broker->pool_count = i + 1;
-    }
-    return 0;
+    broker->reload = (struct reload){
+        .config = broker->config,
+        .pools = broker->pools,
+        .site = &broker->site,
+        .published = on_published,
+        .context = broker,
+    };
+    return reload_start(&broker->reload);
 }
 
 static int start(struct broker *broker)
@@ -443,14 +479,21 @@ static int start(struct broker *broker)
                          broker->config->broker.dial_rate);
     if (result < 0)
         return result;
+    result = sd_event_add_time(broker->event, &broker->sweep_timer, CLOCK_MONOTONIC, 0, 1000,
+                               on_sweep, broker);
+    if (result >= 0)
+        result = sd_event_source_set_enabled(broker->sweep_timer, SD_EVENT_OFF);
+    if (result < 0)
+        return result;
     result = start_pools(broker);
     if (result == 0)
         result = workers_init(&broker->workers, broker->event, &broker->catalog, broker->catalog_fd,
-                              broker->pools, broker->pool_count);
+                              broker->pools, CATALOG_MAX_POOLS);
     if (result == 0)
-        result = control_init(&broker->control, broker->event, broker->pools, broker->pool_count);
+        result = control_init(&broker->control, broker->event, broker->pools, CATALOG_MAX_POOLS);
     if (result != 0)
         return result;
+    broker->control.reload = &broker->reload;
     broker->workers.control = control_take;
     broker->workers.control_context = &broker->control;
     return workers_listen(&broker->workers, broker->listener);
@@ -463,13 +506,13 @@ static void stop(struct broker *broker)
     if (broker->catalog.header)
         shm_store32(&broker->catalog.header->draining, 1);
     control_free(&broker->control);
-    for (uint32_t i = 0; i < broker->pool_count; i++)
-        broker_pool_stop(&broker->pools[i]);
+    reload_stop(&broker->reload);
     workers_free(&broker->workers);
     free(broker->pools);
     resolver_stop(&broker->resolver);
     dialler_free(&broker->dialler);
     sd_event_source_disable_unref(broker->drain_timer);
+    sd_event_source_disable_unref(broker->sweep_timer);
     sd_event_unref(broker->event);
     if (broker->listener >= 0)
         close(broker->listener);
@@ -479,7 +522,7 @@ static void stop(struct broker *broker)
         close(broker->catalog_fd);
 }
 
-int broker_run(const struct config *config)
+int broker_run(struct config *config)
 {
     /* Static, for a lookup that is still under way at the end holds on to the resolver. */
     static struct broker broker;
@@ -495,7 +538,7 @@ int broker_run(const struct config *config)
         return result;
     }
     log_line(LOG_LEVEL_NOTICE, "lendisd %s lends at %s: pools %u, workers up to %u",
-             LENDIS_BUILD_VERSION, broker.socket_path, broker.pool_count,
+             LENDIS_BUILD_VERSION, broker.socket_path, config->pool_count,
              config->broker.max_workers);
     sd_notify(0, "READY=1");
     result = sd_event_loop(broker.event);

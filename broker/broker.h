@@ -9,7 +9,7 @@
 #include "broker/config.h"
 
 /* Runs until it is told to stop. Results: 0, it drained; -errno, it could not start (which was
- * logged). */
-int broker_run(const struct config *config);
+ * logged). `config` becomes the broker's, and is empty afterwards. */
+int broker_run(struct config *config);
 
 #endif

@@ -1563,7 +1563,7 @@ int config_load(const char *path, char *const *environment, config_report *repor
     return loader.no_memory ? -ENOMEM : -EINVAL;
 }
 
-static void pool_config_free(struct pool_config *pool)
+void pool_config_free(struct pool_config *pool)
 {
     if (pool->password)
         explicit_bzero(pool->password, pool->password_size);
@@ -1587,6 +1587,88 @@ void config_free(struct config *config)
     free(config->broker.socket);
     free(config->path);
     *config = (struct config){0};
+}
+
+/* ---- while it is in force ---- */
+
+/* What a running broker is built on. */
+static bool is_fixed(const struct key *key)
+{
+    return key == &broker_keys[0] || key->offset == offsetof(struct broker_config, max_workers);
+}
+
+const char *config_needs_restart(const struct broker_config *now, const struct broker_config *then)
+{
+    if (strcmp(now->socket, then->socket) != 0)
+        return "socket";
+    return now->max_workers != then->max_workers ? "max_workers" : NULL;
+}
+
+/* The size of a value that is nothing but itself; 0: it is text, or a list. */
+static size_t plain_size(const struct key *key)
+{
+    switch (key->type) {
+    case KEY_SWITCH:
+        return sizeof(bool);
+    case KEY_CHOICE:
+    case KEY_COUNT:
+    case KEY_DURATION:
+        return sizeof(uint32_t);
+    default:
+        return 0;
+    }
+}
+
+/* Results: 0, the section is as it is to be; -EINVAL, it was reported. */
+static int try_value(struct place *place, struct pool_config *pool, struct broker_config *broker,
+                     const char *value)
+{
+    struct loader *loader = place->loader;
+
+    if (plain_size(place->key) == 0 || (!pool && is_fixed(place->key))) {
+        complain(place, "cannot be set while the broker runs; %s",
+                 pool ? "change the configuration and reload it"
+                      : "change the configuration and restart the broker");
+        return -EINVAL;
+    }
+    parse_value(place, value, pool ? (void *)pool : (void *)broker);
+    if (pool && loader->errors == 0) {
+        pool->username = pool->password_file = NULL; /* these are as they were: not read again */
+        check_pool(loader, pool);
+    }
+    return loader->errors == 0 ? 0 : -EINVAL;
+}
+
+int config_set(struct config *config, struct pool_config *pool, const char *name, const char *value,
+               config_report *report, void *context)
+{
+    struct loader loader = {
+        .config = config, .report = report, .context = context, .line_max = INI_MAX_LINE - 2};
+    const struct section *section = &sections[pool ? 1 : 0];
+    struct place place = {.loader = &loader, .pool = pool, .origin.variable = "lendisctl set="};
+    struct pool_config trial = {0};
+    struct broker_config trial_broker = config->broker;
+    char text[TEXT_SIZE], advice[64];
+
+    place.key = find_key(section, name);
+    if (!place.key) {
+        suggest(section, name, advice, sizeof advice);
+        snprintf(text, sizeof text, "%.40s is not a key of %s; %s", name,
+                 pool ? "a pool" : "[broker]", advice);
+        tell(&loader, LOG_LEVEL_ERR, text);
+        return -EINVAL;
+    }
+    if (pool)
+        trial = *pool;
+    if (try_value(&place, pool ? &trial : NULL, &trial_broker, value) != 0)
+        return -EINVAL;
+    if (pool)
+        memcpy((char *)pool + place.key->offset, (char *)&trial + place.key->offset,
+               plain_size(place.key));
+    else
+        memcpy((char *)&config->broker + place.key->offset,
+               (char *)&trial_broker + place.key->offset, plain_size(place.key));
+    return 0;
 }
 
 bool id_list_contains(const struct id_list *list, uint32_t id)

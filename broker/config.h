@@ -130,6 +130,21 @@ typedef void config_report(enum log_level level, const char *text, void *context
 int config_load(const char *path, char *const *environment, config_report *report, void *context,
                 struct config *config);
 
+/*
+ * Sets a key of pool `pool` (NULL: of [broker]) in a configuration that is in force. Only numbers,
+ * times, choices and switches can be set so, and not what counts at the start alone. Results: 0;
+ * -EINVAL, something was reported as an error and nothing has changed.
+ */
+int config_set(struct config *config, struct pool_config *pool, const char *name, const char *value,
+               config_report *report, void *context);
+
+/* What of [broker] counts at the start alone: the name of the first such key that differs; NULL:
+ * none. */
+const char *config_needs_restart(const struct broker_config *now, const struct broker_config *then);
+
+/* Wipes the secrets and frees what one pool has. */
+void pool_config_free(struct pool_config *pool);
+
 /* Wipes the secrets and frees everything. */
 void config_free(struct config *config);
 

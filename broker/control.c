@@ -7,8 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 #include "broker/gate.h"
+#include "broker/reconfigure.h"
+#include "broker/reload.h"
 
 /* How often is looked whether it is so. */
 #define TICK_US 5000u
@@ -53,8 +57,9 @@ static void name_pools(const struct control *control, char *text, size_t size)
 
     text[0] = '\0';
     for (uint32_t i = 0; i < control->pool_count && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "",
-                               control->pools[i].config->name);
+        if (broker_pool_exists(&control->pools[i]))
+            at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "",
+                                   control->pools[i].config->name);
 }
 
 /* ---- requests that take their time ---- */
@@ -91,57 +96,84 @@ static enum pool_gate gate_of(enum wire_verb verb)
 
 static const char *verb_done(enum wire_verb verb)
 {
-    return verb == WIRE_PAUSE ? "paused" : "drained";
+    return verb == WIRE_PAUSE ? "paused" : verb == WIRE_DRAIN ? "drained" : "reconnected";
 }
 
-/* The first pool of the request for which it is not so yet; NULL: it is so for all. *undone: it
- * never will be, somebody has said otherwise. */
-static const struct broker_pool *unfinished(const struct request *request, uint32_t *leases,
+/* How many connections of the pool are not as they are to be. *undone: they never will be, for
+ * somebody has said otherwise. */
+static uint32_t missing(const struct request *request, struct broker_pool *pool, bool *undone)
+{
+    *undone = !broker_pool_exists(pool);
+    if (*undone)
+        return 0;
+    if (request->verb == WIRE_RECONNECT)
+        return reconfigure_pending(pool);
+    *undone = pool->gate != gate_of(request->verb);
+    return *undone ? 0 : gate_step(pool);
+}
+
+/* The first pool of the request for which it is not so yet, or never will be; NULL: it is so for all. */
+static const struct broker_pool *unfinished(const struct request *request, uint32_t *count,
                                             bool *undone)
 {
     const struct control *control = request->control;
     const struct broker_pool *found = NULL;
 
-    *leases = 0;
+    *count = 0;
     *undone = false;
     for (uint32_t i = 0; i < control->pool_count; i++) {
         struct broker_pool *pool = &control->pools[i];
+        uint32_t more;
 
         if (!(request->pools >> i & 1))
             continue;
-        if (pool->gate != gate_of(request->verb)) {
-            *undone = true;
+        more = missing(request, pool, undone);
+        if (*undone)
             return pool;
-        }
-        if (gate_step(pool) > 0 && !found)
+        if (more > 0 && !found)
             found = pool;
-        *leases += pool->owner.open;
+        *count += more;
     }
     return found;
+}
+
+/* What is missing when the limit has passed. */
+static void answer_late(const struct request *request, const struct broker_pool *pool,
+                        uint32_t count)
+{
+    if (request->verb == WIRE_RECONNECT)
+        answer(
+            request->socket, -ETIMEDOUT, count,
+            "after %u ms %u connection%s still not replaced, the first of them of pool %s: leased "
+            "all the time, or Redis cannot be reached",
+            request->timeout_ms, count, count == 1 ? " is" : "s are", pool->config->name);
+    else
+        answer(
+            request->socket, -ETIMEDOUT, count,
+            "after %u ms %u lease%s still out, the first of them of pool %s; it will be %s when "
+            "all are back. \"lendisctl resume\" takes that back, \"lendisctl kill\" revokes them",
+            request->timeout_ms, count, count == 1 ? " is" : "s are", pool->config->name,
+            verb_done(request->verb));
 }
 
 /* True: the request was answered, and is gone. */
 static bool conclude(struct request *request)
 {
     const struct broker_pool *pool;
-    int socket = request->socket;
-    uint32_t leases;
+    uint32_t count;
     bool undone;
 
-    pool = unfinished(request, &leases, &undone);
-    if (undone)
-        answer(socket, -ECANCELED, 0, "pool %s: another command came in between",
-               pool->config->name);
-    else if (!pool)
-        answer(socket, 0, 0, "%s", verb_done(request->verb));
-    else if (clock_ms() >= request->deadline_ms)
-        answer(
-            socket, -ETIMEDOUT, leases,
-            "after %u ms %u leases are still out, the first of them of pool %s; it will be %s when "
-            "they are back. \"lendisctl resume\" takes that back, \"lendisctl kill\" revokes them",
-            request->timeout_ms, leases, pool->config->name, verb_done(request->verb));
-    else
+    pool = unfinished(request, &count, &undone);
+    if (pool && !undone && clock_ms() < request->deadline_ms)
         return false;
+    request->hangup = sd_event_source_disable_unref(request->hangup);
+    if (undone)
+        answer(request->socket, -ECANCELED, 0, "pool %s: another command came in between",
+               pool->config ? pool->config->name : "that was there");
+    else if (pool)
+        answer_late(request, pool, count);
+    else
+        answer(request->socket, 0, 0, "%s", verb_done(request->verb));
     request_free(request);
     return true;
 }
@@ -183,6 +215,99 @@ static void begin_closing(struct request *request)
         }
     if (!conclude(request))
         set_tick(control);
+}
+
+static void begin_reconnecting(struct request *request)
+{
+    struct control *control = request->control;
+
+    for (uint32_t i = 0; i < control->pool_count; i++)
+        if (request->pools >> i & 1) {
+            log_line(LOG_LEVEL_NOTICE, "pool %s: all connections are replaced, says user %u",
+                     control->pools[i].config->name, request->uid);
+            reconfigure_reconnect(&control->pools[i]);
+        }
+    if (!conclude(request))
+        set_tick(control);
+}
+
+/* A line on the way; a tool that does not read it is not waited for. */
+static void tell_notice(void *context, const char *text)
+{
+    const struct request *request = context;
+    struct wire_notice notice = {0};
+
+    wire_header(&notice.header, WIRE_NOTICE, sizeof notice);
+    snprintf(notice.text, sizeof notice.text, "%s", text);
+    wire_send(request->socket, &notice, -1);
+}
+
+/* What sd_notify(3) wants to hear before and after. */
+static void notify_reloading(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%jd",
+               (intmax_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+}
+
+int control_reload(struct control *control, control_tell *tell, void *context, uint32_t *count)
+{
+    uint32_t pools = 0;
+    int result;
+
+    notify_reloading();
+    result = reload_read(control->reload, tell, context, &pools);
+    if (result == 0)
+        log_line(LOG_LEVEL_NOTICE, "the configuration was read again: %u pools",
+                 control->reload->config->pool_count);
+    else
+        log_line(LOG_LEVEL_ERR, "the new configuration is not used: %s",
+                 result == -EINVAL ? "it has errors; the old one stays in force"
+                                   : strerror(-result));
+    sd_notify(0, "READY=1");
+    if (count)
+        *count = pools;
+    return result;
+}
+
+static void reload(struct request *request)
+{
+    struct control *control = request->control;
+    int socket = request->socket, result = -ENOSYS;
+    uint32_t count = 0;
+
+    if (control->reload)
+        result = control_reload(control, tell_notice, request, &count);
+    request_free(request);
+    if (result == 0)
+        answer(socket, 0, count, "reloaded");
+    else if (result == -EINVAL)
+        answer(socket, result, 0, "the configuration has errors; the old one stays in force");
+    else
+        answer(socket, result, 0, "%s", strerror(-result));
+}
+
+static void set(struct request *request, const struct wire_control *asked)
+{
+    struct control *control = request->control;
+    int socket = request->socket, result = -ENOSYS;
+
+    /* No pool means [broker] here. */
+    if (control->reload)
+        result = reload_set(control->reload, asked->pool[0] ? request->pools : 0, asked->key,
+                            asked->value, tell_notice, request);
+    if (result == 0)
+        log_line(LOG_LEVEL_NOTICE, "%s%s: %s = %s, says user %u",
+                 asked->pool[0] ? "pool " : "broker", asked->pool, asked->key, asked->value,
+                 request->uid);
+    request_free(request);
+    if (result == 0)
+        answer(socket, 0, 1, "%s = %s, until the configuration is reloaded", asked->key,
+               asked->value);
+    else
+        answer(socket, result, 0, "nothing was set");
 }
 
 static void resume(struct request *request)
@@ -267,6 +392,15 @@ static void begin(struct request *request, const struct wire_control *asked)
     case WIRE_KILL:
         kill_leases(request, asked);
         break;
+    case WIRE_RECONNECT:
+        begin_reconnecting(request);
+        break;
+    case WIRE_SET:
+        set(request, asked);
+        break;
+    case WIRE_RELOAD:
+        reload(request);
+        break;
     default:
         request_free(request);
         answer(socket, -ENOSYS, 0, "this broker does not know command %u: it is of another version",
@@ -288,7 +422,8 @@ static uint64_t find_pools(const struct control *control, const char *name)
     uint64_t found = 0;
 
     for (uint32_t i = 0; i < control->pool_count; i++)
-        if (name[0] == '\0' || strcmp(control->pools[i].config->name, name) == 0)
+        if (broker_pool_exists(&control->pools[i]) &&
+            (name[0] == '\0' || strcmp(control->pools[i].config->name, name) == 0))
             found |= UINT64_C(1) << i;
     return found;
 }

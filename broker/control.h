@@ -16,12 +16,14 @@
 #define CONTROL_REQUESTS 16u
 
 struct request;
+struct reload;
 
 struct control {
     sd_event *event;
     struct broker_pool *pools;
     uint32_t pool_count;
-    bool stopping; /* the broker was told to stop */
+    struct reload *reload; /* NULL: the configuration stays as it is */
+    bool stopping;         /* the broker was told to stop */
     struct request *first;
     uint32_t count;
     sd_event_source *tick; /* looks whether it is so */
@@ -30,6 +32,13 @@ struct control {
 /* Results: 0, control_free() must follow; -errno. The pools are borrowed. */
 int control_init(struct control *control, sd_event *event, struct broker_pool *pools,
                  uint32_t pool_count);
+
+/* Gets a line for whoever asked. */
+typedef void control_tell(void *context, const char *text);
+
+/* Reads the configuration anew, and says so to the service manager and in the log. Results as
+ * reload_read(). */
+int control_reload(struct control *control, control_tell *tell, void *context, uint32_t *count);
 
 /* Answers what is under way: the broker stops. */
 void control_stop(struct control *control);

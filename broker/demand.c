@@ -7,6 +7,10 @@
 #define SPARE_SHARE 8u
 #define SPARE_MOST  LENDIS_SPARE_PLACES
 
+/* Tables are made for twice what there is, and for this at least: 128 bytes in the segment and some in
+ * each worker, of which those that are never used take no memory. */
+#define ROOM_LEAST 64u
+
 uint32_t demand_spares(const struct pool_config *config)
 {
     uint32_t spares = 1 + config->size / SPARE_SHARE;
@@ -22,6 +26,15 @@ uint32_t demand_places(const struct pool_config *config)
 uint32_t demand_limit(const struct broker_pool *pool)
 {
     return pool->config->size + pool->reserve;
+}
+
+uint32_t demand_room(const struct pool_config *config)
+{
+    uint32_t room = 2 * demand_places(config);
+
+    if (room < ROOM_LEAST)
+        room = ROOM_LEAST;
+    return room < LENDIS_MAX_CONNECTIONS ? room : LENDIS_MAX_CONNECTIONS;
 }
 
 void demand_count(const struct broker_pool *pool, struct census *census)
@@ -89,7 +102,8 @@ enum demand demand_now(const struct broker_pool *pool)
 
 struct broker_connection *demand_place(const struct broker_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->places; i++)
+    /* The places of a pool that was made smaller are given up from the end. */
+    for (uint32_t i = 0; i < pool->places && i < demand_places(pool->config); i++)
         if (pool->connections[i].state == CONNECTION_CLOSED)
             return &pool->connections[i];
     return NULL;

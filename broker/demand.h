@@ -46,4 +46,7 @@ uint32_t demand_spares(const struct pool_config *config);
 /* How many places a pool with this configuration has. */
 uint32_t demand_places(const struct pool_config *config);
 
+/* For how many its tables are made: so far it can grow while it runs. */
+uint32_t demand_room(const struct pool_config *config);
+
 #endif

@@ -33,6 +33,7 @@ static const char help[] =
     "  -h, --help          print this and exit\n"
     "\n"
     "Every key can be set by a variable: LENDIS_BROKER_<KEY>, LENDIS_POOL_<NAME>_<KEY>.\n"
+    "SIGHUP has it read its configuration again.\n"
     "SIGTERM and SIGINT end it when the leases have come back; a second one at once.\n";
 
 static void report_plain(enum log_level level, const char *text, void *context)

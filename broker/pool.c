@@ -14,6 +14,7 @@
 #include "broker/dial_reason.h"
 #include "broker/gate.h"
 #include "broker/outage.h"
+#include "broker/reconfigure.h"
 #include "broker/stall.h"
 #include "broker/upkeep.h"
 #include "lendis/mailbox.h"
@@ -212,6 +213,7 @@ static void pass_address(struct broker_pool *pool, const struct broker_connectio
 
 static void refill(struct broker_pool *pool)
 {
+    reconfigure_settle(pool);
     if (demand_now(pool) != DEMAND_NONE && have_address(pool))
         dialler_ask(pool->owner.dialler, &pool->turn);
 }
@@ -537,7 +539,10 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
         on_spoiled(connection);
         return;
     case LOOK_UNCLEAN:
-        if (is_attached(pool, word_owner(word)))
+        if (is_attached(pool, word_owner(word)) && connection->wear != WEAR_NONE &&
+            connection->wear_reason == CLOSE_reconnected)
+            connection_close(connection, CLOSE_reconnected); /* it may be to log in elsewhere */
+        else if (is_attached(pool, word_owner(word)))
             hygiene_take(pool, connection, word);
         else
             on_spoiled(connection);
@@ -880,7 +885,7 @@ void broker_pool_stop(struct broker_pool *pool)
     pool->draining = true;
     dialler_withdraw(pool->owner.dialler, &pool->turn);
     resolver_cancel(pool->lookup);
-    for (uint32_t i = 0; pool->connections && i < pool->places; i++)
+    for (uint32_t i = 0; pool->connections && i < pool->room; i++)
         if (pool->connections[i].state != CONNECTION_CLOSED)
             end_connection(&pool->connections[i]);
     sd_event_source_disable_unref(pool->bell);
@@ -904,7 +909,7 @@ void broker_pool_stop(struct broker_pool *pool)
 
 /* ---- the beginning ---- */
 
-static void publish(struct broker_pool *pool)
+void broker_pool_publish(struct broker_pool *pool)
 {
     struct catalog_pool *entry = pool->owner.catalog;
     const struct pool_config *config = pool->config;
@@ -918,10 +923,10 @@ static void publish(struct broker_pool *pool)
     entry->min_idle = config->min_idle;
     entry->db = config->redis.db;
     entry->connect_timeout_ms = config->connect_timeout_ms;
-    entry->wait_timeout_ms = config->wait_timeout_ms;
-    entry->command_timeout_ms = config->command_timeout_ms;
-    entry->stall_timeout_ms = config->stall_timeout_ms;
-    entry->reset = config->reset;
+    shm_store32(&entry->wait_timeout_ms, config->wait_timeout_ms);
+    shm_store32(&entry->command_timeout_ms, config->command_timeout_ms);
+    shm_store32(&entry->stall_timeout_ms, config->stall_timeout_ms);
+    shm_store32(&entry->reset, config->reset);
     shm_store32(&entry->per_uid_leases, config->per_uid_leases);
     shm_store32(&entry->fallback, config->enabled ? FALLBACK_ERROR : config->fallback);
     entry->segment_pool = pool->index;
@@ -932,6 +937,15 @@ static void publish(struct broker_pool *pool)
     shm_store32(&entry->reserve_after_ms, config->reserve_size ? config->reserve_after_ms : 0);
     catalog_write_end(entry);
     publish_commands(pool);
+}
+
+void broker_pool_set_places(struct broker_pool *pool, uint32_t places)
+{
+    /* Workers can have written there all the time. */
+    for (uint32_t i = pool->places; i < places; i++)
+        connection_restore(&pool->connections[i]);
+    pool->places = places;
+    shm_store32(&pool->owner.catalog->places, places);
 }
 
 static int make_timer(struct broker_pool *pool, sd_event_source **timer,
@@ -980,26 +994,48 @@ static int make_tables(struct broker_pool *pool)
     const struct pool_config *config = pool->config;
     int result;
 
-    pool->places = demand_places(config);
-    result = segment_new(pool->index, pool->site->catalog->instance, pool->places,
+    pool->room = demand_room(config);
+    result = segment_new(pool->index, pool->site->catalog->instance, pool->room,
                          pool->site->worker_max, &pool->segment_fd, &pool->owner.segment);
     if (result != 0)
         return result;
     memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
     pool->owner.segment.gates = &pool->site->catalog->header->gates;
     pool->owner.segment.gate_bit = UINT64_C(1) << pool->index;
-    pool->connections = calloc(pool->places, sizeof *pool->connections);
+    pool->owner.segment.places = &pool->owner.catalog->places;
+    pool->connections = calloc(pool->room, sizeof *pool->connections);
     pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
     if (!pool->connections || !pool->attached)
         return -ENOMEM;
-    for (uint32_t i = 0; i < pool->places; i++)
+    for (uint32_t i = 0; i < pool->room; i++)
         connection_init(&pool->connections[i], &pool->owner, i);
+    broker_pool_set_places(pool, demand_places(config));
     return 0;
+}
+
+void broker_pool_set_address(struct broker_pool *pool)
+{
+    const struct pool_config *config = pool->config;
+
+    bool pending = pool->lookup != NULL;
+
+    resolver_cancel(pool->lookup);
+    pool->lookup = NULL;
+    pool->resolved = false;
+    pool->address = 0;
+    if (pending)
+        direct_resolved(pool, false); /* who waited for the old one may ask again */
+    pool->numeric = !config->redis.host || resolver_is_numeric(config->redis.host);
+    if (config->client_name)
+        snprintf(pool->client_name, sizeof pool->client_name, "%s", config->client_name);
+    else
+        snprintf(pool->client_name, sizeof pool->client_name, "lendis-%s", config->name);
 }
 
 int broker_pool_start(struct broker_pool *pool, const struct pool_config *config, uint32_t index,
                       const struct pool_site *site)
 {
+    static uint32_t serials;
     int result;
 
     *pool = (struct broker_pool){
@@ -1018,12 +1054,9 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         .segment_fd = -1,
         .doorbell = -1,
         .turn.run = dial_next,
-        .numeric = !config->redis.host || resolver_is_numeric(config->redis.host),
+        .serial = ++serials,
     };
-    if (config->client_name)
-        snprintf(pool->client_name, sizeof pool->client_name, "%s", config->client_name);
-    else
-        snprintf(pool->client_name, sizeof pool->client_name, "lendis-%s", config->name);
+    broker_pool_set_address(pool);
     result = make_tables(pool);
     if (result == 0)
         result = make_sources(pool);
@@ -1031,7 +1064,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         broker_pool_stop(pool);
         return result;
     }
-    publish(pool);
+    broker_pool_publish(pool);
     survey_renew(&pool->survey);
     if (!config->enabled)
         gate_set(pool, GATE_DRAINED);

@@ -34,9 +34,13 @@ struct broker_pool {
     struct connection_owner owner; /* the first, so that a connection finds its pool */
     const struct pool_config *config;
     const struct pool_site *site;
-    struct broker_connection *connections; /* `places` of them */
-    uint32_t places;                       /* size, and spare ones: demand.h */
-    uint64_t *attached;                    /* a bit per worker index */
+    struct broker_connection *connections; /* `room` of them */
+    uint32_t places;        /* size, and spare ones: demand.h; the first ones of the table */
+    uint32_t room;          /* length of the tables here and in the segment */
+    uint32_t serial;        /* no other pool of this broker has it */
+    bool leaving;           /* no longer configured: it goes when all is back */
+    struct pool_config own; /* `config` is this when the pool outlives its configuration */
+    uint64_t *attached;     /* a bit per worker index */
     uint32_t attached_count;
     struct segment_header header; /* as it was made: workers can write the shared one */
     uint32_t index;
@@ -80,6 +84,12 @@ struct broker_pool {
     struct lookup *lookup;
     struct addresses addresses;
 };
+
+/* A pool of the configuration: workers may attach to it. */
+static inline bool broker_pool_exists(const struct broker_pool *pool)
+{
+    return pool->config && !pool->leaving;
+}
 
 /*
  * Makes the pool, entry `index` of the catalog, and begins to dial. Results: 0, broker_pool_stop()
@@ -137,6 +147,15 @@ void broker_pool_arm(sd_event_source *timer, uint64_t usec);
 
 /* A connection was closed by somebody else: opens another one if there is need. */
 void broker_pool_refill(struct broker_pool *pool);
+
+/* Looks the configured address up anew, for connections that are dialled from now on. */
+void broker_pool_set_address(struct broker_pool *pool);
+
+/* Writes the configuration into the catalog. */
+void broker_pool_publish(struct broker_pool *pool);
+
+/* So many connections of the table are in use from now on; the caller sees to those beyond. */
+void broker_pool_set_places(struct broker_pool *pool, uint32_t places);
 
 enum backend_state broker_pool_backend(const struct broker_pool *pool);
 

@@ -71,7 +71,7 @@ static enum connection_use use_of(enum word_state state)
 
 static void read_connections(const struct segment *segment, struct pool_statistics *pool)
 {
-    for (uint32_t i = 0; i < segment->connection_max; i++) {
+    for (uint32_t i = 0; i < segment_places(segment); i++) {
         uint64_t word = shm_load(&segment->connections[i].word), age;
         uint32_t state = word_state(word);
 

@@ -77,17 +77,37 @@ static struct broker_connection *find_worn(const struct broker_pool *pool)
     return found;
 }
 
+static void begin_retiring(struct broker_pool *pool, struct broker_connection *connection)
+{
+    connection->wear = WEAR_RETIRING;
+    shm_store(&pool->owner.segment.connections[connection->index].retire,
+              1 + connection->generation);
+    /* After the mark: whoever gave it back before has not seen it. */
+    retire(connection);
+}
+
+void upkeep_retire(struct broker_pool *pool, struct broker_connection *connection,
+                   enum close_reason reason)
+{
+    if (connection->state != CONNECTION_OPEN || connection->wear == WEAR_RETIRING)
+        return;
+    connection->wear_reason = (uint8_t)reason;
+    begin_retiring(pool, connection);
+}
+
+void upkeep_renew(struct broker_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->places; i++)
+        pool->connections[i].expires_ms = expiry_ms(pool, pool->connections[i].opened_ms);
+}
+
 static void retire_one(struct broker_pool *pool)
 {
     struct broker_connection *connection = find_worn(pool);
 
     if (!connection)
         return;
-    connection->wear = WEAR_RETIRING;
-    shm_store(&pool->owner.segment.connections[connection->index].retire,
-              1 + connection->generation);
-    /* After the mark: whoever gave it back before has not seen it. */
-    retire(connection);
+    begin_retiring(pool, connection);
 }
 
 /* From now on the next check is due after check_interval, less up to a quarter: so that those that were opened together
@@ -100,7 +120,7 @@ static void note_check(const struct broker_pool *pool, struct broker_connection 
 
 void upkeep_wear(struct broker_connection *connection, enum close_reason reason)
 {
-    if (connection->state != CONNECTION_OPEN || connection->wear != WEAR_NONE)
+    if (connection->state != CONNECTION_OPEN || connection->wear == WEAR_RETIRING)
         return;
     connection->wear = WEAR_WORN;
     connection->wear_reason = (uint8_t)reason;

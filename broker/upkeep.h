@@ -22,8 +22,15 @@ struct broker_pool;
 struct broker_connection;
 
 /* The connection is to be replaced, for this reason; the next look at the pool and its refill see to it. One that is not open, or is
- * to be replaced anyway, is left as it is. */
+ * on its way out, is left as it is. */
 void upkeep_wear(struct broker_connection *connection, enum close_reason reason);
+
+/* The connection goes as soon as nobody has it, without a successor. */
+void upkeep_retire(struct broker_pool *pool, struct broker_connection *connection,
+                   enum close_reason reason);
+
+/* Lifetimes are other ones now. */
+void upkeep_renew(struct broker_pool *pool);
 
 /* A connection was opened: its lifetime begins, and what it succeeds retires. */
 void upkeep_opened(struct broker_pool *pool, struct broker_connection *connection);

@@ -294,15 +294,16 @@ static void refuse_unknown_pool(struct worker *worker, const char *name)
     size_t at = 0;
 
     for (uint32_t i = 0; i < all->pool_count && at < sizeof names; i++)
-        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "",
-                               all->pools[i].config->name);
+        if (broker_pool_exists(&all->pools[i]))
+            at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at ? ", " : "",
+                                   all->pools[i].config->name);
     refuse(worker, -ESRCH, "there is no pool \"%.40s\"; there is %s", name, names);
 }
 
 static struct broker_pool *find_pool(struct workers *all, const char *name)
 {
     for (uint32_t i = 0; i < all->pool_count; i++)
-        if (strcmp(all->pools[i].config->name, name) == 0)
+        if (broker_pool_exists(&all->pools[i]) && strcmp(all->pools[i].config->name, name) == 0)
             return &all->pools[i];
     return NULL;
 }
@@ -373,6 +374,7 @@ static void welcome(struct worker *worker)
     struct wire_welcome message = {
         .worker = worker->index,
         .pool = worker->pool->index,
+        .serial = worker->pool->serial,
         .instance = worker->all->catalog->instance,
     };
 

@@ -262,7 +262,7 @@ static int go_direct(struct lendis_wait *wait, int why, const struct attachment 
         struct attachment *limits = fallback_attachment(wait->pool);
 
         if (limits)
-            wait->deadline_ns = clock_deadline_ns(limits->wait_timeout_ms);
+            wait->deadline_ns = clock_deadline_ns(attachment_settings(limits)->wait_timeout_ms);
     }
     result = fallback_acquire(wait->pool, why, attachment, 0, &wait->lease);
     /* There are as many as may be, and it has time. */
@@ -285,7 +285,7 @@ static int attempt(struct lendis_wait *wait)
     if (result == 0)
         return 0; /* the lease keeps the attachment in use */
     if (wait->deadline_ns == DEADLINE_OF_POOL)
-        wait->deadline_ns = clock_deadline_ns(attachment->wait_timeout_ms);
+        wait->deadline_ns = clock_deadline_ns(attachment_settings(attachment)->wait_timeout_ms);
     if (result == LENDIS_E_BUSY && (wait->deadline_ns == 0 || policy_fails_fast(attachment))) {
         lease_ask_for_more(attachment);
         result = lease_why_none(attachment, LENDIS_E_BUSY);

@@ -44,6 +44,23 @@ bool is_socket(int fd, uint64_t cookie)
     return fd >= 0 && cookie != 0 && socket_cookie(fd) == cookie;
 }
 
+/* An entry that was never used is all zero, its descriptor too. */
+static bool is_cached(const struct cached_descriptor *cached)
+{
+    return cached->fd >= 0 &&
+           (cached->cookie != 0 ||
+            atomic_load_explicit(&cached->generation, memory_order_relaxed) != 0);
+}
+
+static void forget_cached(struct cached_descriptor *cached, bool and_close)
+{
+    if (and_close && is_cached(cached))
+        close(cached->fd);
+    atomic_store_explicit(&cached->generation, 0, memory_order_relaxed);
+    cached->cookie = 0;
+    cached->fd = -1;
+}
+
 /* Another number for the socket, as the proof that attachment_inherit() needs: one that it never had. */
 static int renumber(int *socket)
 {
@@ -184,7 +201,7 @@ static int fetch_segment(struct attachment *attachment, int timeout_ms)
     return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
 }
 
-/* The tables of this process, one entry per connection. */
+/* The tables of this process, one entry per connection that there may be: zero until it is used, for most never are. */
 static int make_tables(struct attachment *attachment)
 {
     uint32_t count = attachment->segment.connection_max;
@@ -193,12 +210,6 @@ static int make_tables(struct attachment *attachment)
     attachment->leases = calloc(count, sizeof *attachment->leases);
     if (!attachment->cached || !attachment->leases)
         return -ENOMEM;
-    for (uint32_t i = 0; i < count; i++) {
-        attachment->cached[i].fd = -1;
-        attachment->leases[i].attachment = attachment;
-        attachment->leases[i].index = i;
-        attachment->leases[i].fd = -1;
-    }
     return 0;
 }
 
@@ -225,6 +236,7 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
 
     attachment->worker = welcome->worker;
     attachment->pool_index = welcome->pool;
+    attachment->serial = welcome->serial;
     result = fetch_catalog(attachment, timeout_ms);
     if (result == 0)
         result = fetch_segment(attachment, timeout_ms);
@@ -243,10 +255,7 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
     attachment->segment.ring_context = attachment;
     attachment->segment.gates = &attachment->catalog.header->gates;
     attachment->segment.gate_bit = UINT64_C(1) << welcome->pool;
-    attachment->wait_timeout_ms = settings.wait_timeout_ms;
-    attachment->command_timeout_ms = settings.command_timeout_ms;
-    attachment->stall_timeout_ms = settings.stall_timeout_ms;
-    attachment->reset = (enum reset_policy)settings.reset;
+    attachment->segment.places = &attachment_settings(attachment)->places;
     atomic_store_explicit(&attachment->filled, true, memory_order_release);
     return 0;
 }
@@ -350,7 +359,8 @@ int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
         return result;
     }
     if (inherited && inherited->catalog.instance == welcome.instance &&
-        inherited->pool_index == welcome.pool && welcome.worker < inherited->segment.worker_max) {
+        inherited->pool_index == welcome.pool && inherited->serial == welcome.serial &&
+        welcome.worker < inherited->segment.worker_max) {
         take_over(inherited, socket, welcome.worker);
         *attachment = inherited;
         return 0;
@@ -391,7 +401,7 @@ void attachment_empty(struct attachment *attachment)
         if (attachment->leases[i].context)
             attachment->leases[i].context_end(&attachment->leases[i]);
     for (uint32_t i = 0; attachment->cached && i < attachment->segment.connection_max; i++)
-        close_fd(&attachment->cached[i].fd);
+        forget_cached(&attachment->cached[i], true);
     free(attachment->leases);
     free(attachment->cached);
     attachment->leases = NULL;
@@ -435,10 +445,9 @@ void attachment_inherit(struct attachment *attachment)
     for (uint32_t i = 0; i < attachment->segment.connection_max; i++) {
         struct cached_descriptor *cached = &attachment->cached[i];
 
-        if (cached->fd < 0 || is_socket(cached->fd, cached->cookie))
+        if (!is_cached(cached) || is_socket(cached->fd, cached->cookie))
             continue;
-        cached->fd = -1;
-        atomic_store_explicit(&cached->generation, 0, memory_order_relaxed);
+        forget_cached(cached, false);
     }
     /* Some may have come, which is not to be known. */
     if (!atomic_load_explicit(&attachment->has_bells, memory_order_relaxed))
@@ -521,7 +530,7 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
         if (revoked)
             revoked->owns_fd = true;
         else
-            close_fd(&cached->fd);
+            forget_cached(cached, true);
         cached->fd = got;
         cached->cookie = socket_cookie(got);
         atomic_store_explicit(&cached->generation, 1 + generation, memory_order_relaxed);
@@ -541,10 +550,8 @@ void attachment_forget_descriptor(struct attachment *attachment, uint32_t index,
     struct cached_descriptor *cached = &attachment->cached[index];
 
     pthread_mutex_lock(&attachment->pool->local->lock);
-    if (atomic_load_explicit(&cached->generation, memory_order_relaxed) == 1 + generation) {
-        atomic_store_explicit(&cached->generation, 0, memory_order_relaxed);
-        cached->fd = -1;
-    }
+    if (atomic_load_explicit(&cached->generation, memory_order_relaxed) == 1 + generation)
+        forget_cached(cached, false);
     pthread_mutex_unlock(&attachment->pool->local->lock);
 }
 

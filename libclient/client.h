@@ -65,15 +65,12 @@ struct attachment {
     struct segment segment;
     uint32_t worker;
     uint32_t pool_index;
+    uint32_t serial; /* of the pool, as wire_welcome has it */
     uint64_t cookie; /* SO_COOKIE of `socket` */
     int socket;
     int doorbell;
     int bells[BELLS]; /* fetched by the first wait that polls; -1 before */
     _Atomic bool has_bells;
-    uint32_t wait_timeout_ms;
-    uint32_t command_timeout_ms;
-    uint32_t stall_timeout_ms;
-    enum reset_policy reset;
     _Atomic uint32_t users; /* calls under way and leases held */
     _Atomic bool retired;   /* a newer one is current; emptied when users falls to 0 */
     _Atomic bool filled;    /* all of it is there: not so in a child forked while it was filled */
@@ -214,6 +211,12 @@ static inline bool attachment_is_orphan(const struct attachment *attachment)
 {
     return catalog_broker_gone(&attachment->catalog) ||
            atomic_load_explicit(&attachment->expelled, memory_order_relaxed);
+}
+
+/* What the broker says of the pool. It may change at any time: each field is read on its own. */
+static inline const struct catalog_pool *attachment_settings(const struct attachment *attachment)
+{
+    return &attachment->catalog.pools[attachment->pool_index];
 }
 
 static inline void attachment_count(const struct attachment *attachment, enum counter counter,

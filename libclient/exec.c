@@ -205,9 +205,11 @@ void exec_forget(struct local *local)
 int64_t exec_reply_deadline(const struct attachment *attachment, const struct command *command,
                             int64_t now_ns)
 {
-    if (attachment->command_timeout_ms == 0 || (command->flags & COMMAND_BLOCKING))
+    uint32_t limit_ms = shm_load32_relaxed(&attachment_settings(attachment)->command_timeout_ms);
+
+    if (limit_ms == 0 || (command->flags & COMMAND_BLOCKING))
         return INT64_MAX;
-    return now_ns + attachment->command_timeout_ms * INT64_C(1000000);
+    return now_ns + limit_ms * INT64_C(1000000);
 }
 
 /* What a command that was not answered comes to. */
@@ -330,7 +332,8 @@ static void set_deadlines(const struct attachment *attachment, struct call *call
     }
     call->deadline_ns = exec_reply_deadline(attachment, &call->command, now_ns);
     if (timeout_ms < 0)
-        *wait_deadline_ns = now_ns + attachment->wait_timeout_ms * INT64_C(1000000);
+        *wait_deadline_ns =
+            now_ns + attachment_settings(attachment)->wait_timeout_ms * INT64_C(1000000);
 }
 
 /* The call on a connection of the process' own, because of `why`: see fallback_acquire(). */

@@ -61,8 +61,8 @@ static struct fallback *fallback_new(struct lendis_pool *pool)
     made->settings.connect_timeout_ms = CONNECT_TIMEOUT_DEFAULT;
     made->attachment.pool = pool;
     made->attachment.socket = made->attachment.doorbell = -1;
-    made->attachment.wait_timeout_ms = WAIT_TIMEOUT_DEFAULT;
-    made->attachment.command_timeout_ms = COMMAND_TIMEOUT_DEFAULT;
+    shm_store32(&made->settings.wait_timeout_ms, WAIT_TIMEOUT_DEFAULT);
+    shm_store32(&made->settings.command_timeout_ms, COMMAND_TIMEOUT_DEFAULT);
     made->attachment.catalog.header = &made->header;
     made->attachment.catalog.pools = &made->settings;
     made->attachment.segment.workers = &made->counted;
@@ -120,8 +120,8 @@ static void learn(struct fallback *fallback, const struct attachment *attachment
     pthread_mutex_lock(&fallback->lock);
     fallback->settings.size = settings.size;
     fallback->settings.connect_timeout_ms = settings.connect_timeout_ms;
-    fallback->attachment.wait_timeout_ms = attachment->wait_timeout_ms;
-    fallback->attachment.command_timeout_ms = attachment->command_timeout_ms;
+    shm_store32(&fallback->settings.wait_timeout_ms, settings.wait_timeout_ms);
+    shm_store32(&fallback->settings.command_timeout_ms, settings.command_timeout_ms);
     pthread_mutex_unlock(&fallback->lock);
 }
 
@@ -291,7 +291,7 @@ int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment 
     if (attachment)
         learn(fallback, attachment);
     if (deadline_ns == DEADLINE_OF_POOL)
-        deadline_ns = clock_deadline_ns(fallback->attachment.wait_timeout_ms);
+        deadline_ns = clock_deadline_ns(fallback->settings.wait_timeout_ms);
     while ((result = lease_one(fallback, why, attachment, deadline_ns, &connection)) ==
            LENDIS_E_BUSY) {
         if (deadline_ns == 0)

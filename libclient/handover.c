@@ -182,7 +182,8 @@ static void report_stall(struct errand *errand, uint64_t mail)
     uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
 
     if (index < errand->segment->connection_max &&
-        now_ms >= shm_load_relaxed(&connection->beat_ms) + errand->attachment->stall_timeout_ms)
+        now_ms >= shm_load_relaxed(&connection->beat_ms) +
+                      attachment_settings(errand->attachment)->stall_timeout_ms)
         report_combiner(errand, mail);
 }
 

@@ -42,7 +42,8 @@ static enum verdict unclean(struct lendis_lease *lease, uint32_t left)
 
 enum verdict lease_judge(struct lendis_lease *lease)
 {
-    enum reset_policy policy = lease->attachment->reset;
+    enum reset_policy policy =
+        (enum reset_policy)shm_load32_relaxed(&attachment_settings(lease->attachment)->reset);
     uint32_t left = lease->session.left;
 
     if (lease->exposed) {

@@ -31,7 +31,7 @@ static struct catalog_pool *pool_entry(const struct attachment *attachment)
 
 static bool has_idle(const struct segment *segment)
 {
-    for (uint32_t i = 0; i < segment->connection_max; i++)
+    for (uint32_t i = 0; i < segment_places(segment); i++)
         if (word_state(shm_load(&segment->connections[i].word)) == WORD_IDLE)
             return true;
     return false;
@@ -99,7 +99,7 @@ bool lease_is_stranded(const struct attachment *attachment)
 
     if (!attachment->pool->fallback_address || !attachment_is_orphan(attachment))
         return false;
-    for (uint32_t i = 0; i < segment->connection_max; i++)
+    for (uint32_t i = 0; i < segment_places(segment); i++)
         switch (word_state(shm_load(&segment->connections[i].word))) {
         case WORD_IDLE:
         case WORD_LEASED:
@@ -242,8 +242,11 @@ static struct lendis_lease *lease_struct(struct attachment *attachment, uint32_t
 {
     struct lendis_lease *lease = &attachment->leases[index];
 
-    if (!atomic_load_explicit(&lease->held, memory_order_acquire))
+    if (!atomic_load_explicit(&lease->held, memory_order_acquire)) {
+        lease->attachment = attachment; /* it may be the first one in this place */
+        lease->index = index;
         return lease;
+    }
     pthread_mutex_lock(&attachment->pool->local->lock);
     for (lease = attachment->extra; lease; lease = lease->next_extra)
         if (!atomic_load_explicit(&lease->held, memory_order_acquire))
@@ -410,7 +413,7 @@ int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_l
         if (result == 0)
             return 0; /* the lease keeps the attachment in use */
         if (deadline_ns == DEADLINE_OF_POOL)
-            deadline_ns = clock_deadline_ns(attachment->wait_timeout_ms);
+            deadline_ns = clock_deadline_ns(attachment_settings(attachment)->wait_timeout_ms);
         if (result == LENDIS_E_BUSY)
             result = lease_wait(attachment, deadline_ns, lease);
         if (result == 0)

@@ -19,7 +19,7 @@ static bool lease_from(struct attachment *attachment, uint32_t start, bool cache
                        uint64_t *word)
 {
     const struct segment *segment = &attachment->segment;
-    uint32_t count = segment->connection_max;
+    uint32_t count = segment_places(segment);
 
     for (uint32_t i = 0; i < count; i++) {
         uint32_t at = start + i < count ? start + i : start + i - count;
@@ -45,7 +45,7 @@ static bool lease_in_turn(struct attachment *attachment, bool may_fetch, uint32_
     shm_u32 *turn = &attachment->segment.queue->turn;
     uint32_t start = shm_load32_relaxed(turn);
 
-    if (start >= attachment->segment.connection_max)
+    if (start >= segment_places(&attachment->segment))
         start = 0;
     if (!lease_from(attachment, start, !may_fetch, index, word))
         return false;
@@ -65,7 +65,7 @@ static bool lease_last_used(struct attachment *attachment, bool may_fetch, uint3
 
     /* Other threads may count at the same time: it is only a rhythm. */
     atomic_store_explicit(&local->leases, leases + 1, memory_order_relaxed);
-    if (last >= attachment->segment.connection_max || settle)
+    if (last >= segment_places(&attachment->segment) || settle)
         last = 0;
     if (settle && may_fetch)
         return lease_from(attachment, 0, false, index, word);
@@ -89,7 +89,7 @@ bool policy_can_grow(const struct attachment *attachment)
     const struct segment *segment = &attachment->segment;
     uint32_t taken = 0, size = policy_of(attachment)->size;
 
-    for (uint32_t i = 0; i < segment->connection_max && taken < size; i++) {
+    for (uint32_t i = 0; i < segment_places(segment) && taken < size; i++) {
         uint64_t word = shm_load(&segment->connections[i].word);
 
         taken += word_state(word) != WORD_EMPTY && !policy_marked(&segment->connections[i], word);

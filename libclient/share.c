@@ -37,7 +37,7 @@ static uint32_t held_by_user(const struct attachment *attachment)
     const struct catalog_worker *workers = attachment->catalog.workers;
     uint32_t uid = workers[attachment->worker].uid, count = 0;
 
-    for (uint32_t i = 0; i < segment->connection_max; i++) {
+    for (uint32_t i = 0; i < segment_places(segment); i++) {
         uint32_t holder = holder_of(segment, shm_load(&segment->connections[i].word));
 
         count += holder < segment->worker_max && workers[holder].uid == uid;

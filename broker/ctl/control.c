@@ -23,6 +23,11 @@ static const struct control_command commands[] = {
      WIRE_DRAIN, 0, 1},
     {"kill", "[POOL]", "revoke leases now: --connection N of a pool, --worker PID, or a whole pool",
      WIRE_KILL, 0, 1},
+    {"reconnect", "[POOL]", "replace every connection, each when it comes back; nobody waits",
+     WIRE_RECONNECT, 0, 1},
+    {"set", "[POOL] KEY=VALUE",
+     "set a key of a pool, or without POOL of [broker], until the next reload", WIRE_SET, 1, 2},
+    {"reload", "", "read the configuration again", WIRE_RELOAD, 0, 0},
 };
 #define COMMANDS (sizeof commands / sizeof *commands)
 
@@ -40,7 +45,7 @@ void control_print_help(FILE *out)
         char words[32];
 
         snprintf(words, sizeof words, "%s %s", commands[i].name, commands[i].arguments);
-        fprintf(out, "  %-18s %s\n", words, commands[i].help);
+        fprintf(out, "  %-20s %s\n", words, commands[i].help);
     }
 }
 
@@ -124,6 +129,15 @@ static int make_request(const struct control_command *command, int count, char *
     if (command->verb == WIRE_KILL && count == 0 &&
         (options->pid == WIRE_ANY || options->connection != WIRE_ANY))
         return misuse(command, "whose leases? name a pool, or a process by --worker");
+    if (command->verb == WIRE_SET) {
+        char *word = words[--count], *sign = strchr(word, '=');
+
+        if (!sign || sign == word || (size_t)(sign - word) >= sizeof request->key ||
+            strlen(sign + 1) >= sizeof request->value)
+            return misuse(command, "what? write KEY=VALUE");
+        memcpy(request->key, word, (size_t)(sign - word));
+        strcpy(request->value, sign + 1);
+    }
     if (count > 0 && (words[0][0] == '\0' || strlen(words[0]) >= sizeof request->pool))
         return misuse(command, "that is no pool's name");
     if (count > 0)

@@ -143,6 +143,7 @@ static bool use_segment(int fd, struct search *search)
         segment_unmap(&search->broker->segments[pool]);
     } else {
         search->claimed[pool] = stat.st_ino;
+        segment.places = &search->broker->catalog.pools[pool].places;
         search->broker->segments[pool] = segment;
     }
     return false;

@@ -319,7 +319,7 @@ int show_connections(const struct show *show)
 
         if (!show_pool(show, i, &pool, &segment))
             continue;
-        for (uint32_t index = 0; segment->base && index < segment->connection_max; index++)
+        for (uint32_t index = 0; segment->base && index < segment_places(segment); index++)
             add_connection(table, show, i, &pool, segment, index);
     }
     return table_print(table);
@@ -378,7 +378,7 @@ void show_command(const struct show *show, struct table *table, size_t column, u
 static void count_held(const struct segment *segment, uint32_t *held, uint32_t worker_max)
 {
     memset(held, 0, sizeof *held * worker_max);
-    for (uint32_t i = 0; segment->base && i < segment->connection_max; i++) {
+    for (uint32_t i = 0; segment->base && i < segment_places(segment); i++) {
         uint64_t word = shm_load(&segment->connections[i].word);
 
         if (word_state(word) == WORD_LEASED && word_owner(word) < worker_max)

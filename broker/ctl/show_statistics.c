@@ -310,7 +310,7 @@ static const struct column leases_columns[LEASES_COLUMNS] = {
 static void collect_leases(const struct show *show, uint32_t index, const struct segment *segment,
                            struct rows *rows)
 {
-    for (uint32_t i = 0; i < segment->connection_max; i++) {
+    for (uint32_t i = 0; i < segment_places(segment); i++) {
         uint64_t word = shm_load(&segment->connections[i].word);
         struct row *row;
 

@@ -11,8 +11,8 @@ _lendisctl()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} socket= i
     local -a words=()
-    local shown="pools connections workers config"
-    local commands="show pause resume drain kill"
+    local shown="pools connections workers stats latency leases waiters config"
+    local commands="show pause resume drain kill reconnect set reload"
 
     COMPREPLY=()
     case $before in

@@ -85,18 +85,18 @@ struct catalog_pool {
     char address[192];            /* as configured, without secrets */
     char username[64];
     char last_error[128]; /* of the last failed dial */
-    uint32_t size;        /* connections at most; the segment has places for a few more */
+    uint32_t size;        /* connections at most; there are places for a few more */
     uint32_t min_idle;
     uint32_t db;
     uint32_t connect_timeout_ms;
-    uint32_t wait_timeout_ms;
-    uint32_t command_timeout_ms; /* 0: none */
-    uint32_t segment_pool;       /* index of this entry, as in the segment header */
-    shm_u32 commands_size;       /* of `commands`, without its end; 0: nothing differs */
-    uint32_t stall_timeout_ms;
-    uint32_t reset; /* enum reset_policy */
+    shm_u32 wait_timeout_ms;
+    shm_u32 command_timeout_ms; /* 0: none */
+    uint32_t segment_pool;      /* index of this entry, as in the segment header */
+    shm_u32 commands_size;      /* of `commands`, without its end; 0: nothing differs */
+    shm_u32 stall_timeout_ms;
+    shm_u32 reset;  /* enum reset_policy */
     shm_u32 gate;   /* enum pool_gate */
-    uint32_t reserved;
+    shm_u32 places; /* connections of the segment that are in use, the first ones */
     /* Counted by the broker. */
     shm_u64 counters[BROKER_COUNTER_COUNT];
     shm_u64 closed[CLOSE_REASON_COUNT];     /* connections closed, by reason */

@@ -178,7 +178,17 @@ struct segment {
      * it; NULL: the pool always lends. */
     const shm_u64 *gates;
     uint64_t gate_bit;
+    /* Likewise: how many of the connections are in use, the first ones. NULL: all. */
+    const shm_u32 *places;
 };
+
+/* How many connections there are to look at: the table has room for the pool to grow. */
+static inline uint32_t segment_places(const struct segment *segment)
+{
+    uint32_t places = segment->places ? shm_load32(segment->places) : segment->connection_max;
+
+    return places < segment->connection_max ? places : segment->connection_max;
+}
 
 /*
  * True while the pool is paused or drained. A hint, which is why it needs no order: who has not

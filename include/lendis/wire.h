@@ -83,7 +83,7 @@ struct wire_welcome {
     int32_t result; /* 0, or a LENDIS_E_* outcome, or -errno; the fields below are 0 then */
     uint32_t worker;
     uint32_t pool;
-    uint32_t reserved;
+    uint32_t serial; /* of the pool: another one in its place in the catalog has another */
     uint64_t instance;
     char text[128]; /* what is wrong and what to do, for people; "" when result is 0 */
 };

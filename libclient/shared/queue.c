@@ -200,7 +200,7 @@ bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
 
 void queue_match(const struct segment *segment, uint32_t worker)
 {
-    for (uint32_t index = 0; index < segment->connection_max; index++) {
+    for (uint32_t index = 0; index < segment_places(segment); index++) {
         shm_u64 *word = &segment->connections[index].word;
         uint64_t ticket, held;
         uint32_t slot;

@@ -57,7 +57,7 @@ void waiter_end_polling(const struct waiter *waiter)
 /* The first connection at or after *index whose word says that it was handed to this waiter. */
 static bool find_handed(struct waiter *waiter, uint32_t *index, uint64_t *word)
 {
-    for (; *index < waiter->segment->connection_max; ++*index)
+    for (; *index < segment_places(waiter->segment); ++*index)
         if (word_pick_up(&waiter->segment->connections[*index].word, waiter->slot, waiter->worker,
                          word))
             return true;

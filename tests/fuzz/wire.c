@@ -587,7 +587,7 @@ static void expect_in_order(struct host *host)
     catalog_unmap(&catalog);
     fd = fetch_one(host, &client, WIRE_SEGMENT);
     REQUIRE(segment_map(fd, true, &segment) == 0);
-    REQUIRE(segment.connection_max == host->pools[0].places && segment.worker_max == WORKER_MAX);
+    REQUIRE(segment.connection_max == host->pools[0].room && segment.worker_max == WORKER_MAX);
     close(fd);
     segment_unmap(&segment);
     close(fetch_one(host, &client, WIRE_DOORBELL));

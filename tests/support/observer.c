@@ -78,6 +78,8 @@ void segment_observe(struct observer *observer, const char *socket_path, const c
     close(fd);
     if (result != 0)
         give_up("observer: segment: %s", strerror(-result));
+    /* What the table has beyond that is room to grow. */
+    observer->segment.places = &observer->catalog.pools[observer->pool].places;
 }
 
 void observer_close(struct observer *observer)
@@ -125,8 +127,8 @@ bool observe_words(const struct observer *observer, struct word_count *count)
 {
     const struct segment *segment = &observer->segment;
 
-    *count = (struct word_count){.total = segment->connection_max};
-    for (uint32_t i = 0; i < segment->connection_max; i++) {
+    *count = (struct word_count){.total = segment_places(segment)};
+    for (uint32_t i = 0; i < segment_places(segment); i++) {
         uint64_t word = word_at(observer, i);
 
         if (!word_possible(segment, word)) {
@@ -170,7 +172,7 @@ unsigned words_in(const struct observer *observer, enum word_state state)
 {
     unsigned count = 0;
 
-    for (uint32_t i = 0; i < observer->segment.connection_max; i++)
+    for (uint32_t i = 0; i < segment_places(&observer->segment); i++)
         count += word_state(word_at(observer, i)) == state;
     return count;
 }
@@ -179,7 +181,7 @@ unsigned leased_by(const struct observer *observer, uint32_t worker)
 {
     unsigned count = 0;
 
-    for (uint32_t i = 0; i < observer->segment.connection_max; i++) {
+    for (uint32_t i = 0; i < segment_places(&observer->segment); i++) {
         uint64_t word = word_at(observer, i);
 
         count += word_state(word) == WORD_LEASED && word_owner(word) == worker;
@@ -213,7 +215,7 @@ void print_words(const struct observer *observer)
 {
     const struct segment *segment = &observer->segment;
 
-    for (uint32_t i = 0; i < segment->connection_max; i++) {
+    for (uint32_t i = 0; i < segment_places(segment); i++) {
         uint64_t word = word_at(observer, i);
 
         if (word != 0)

@@ -868,7 +868,7 @@ static uint64_t generations(const struct observer *observer)
 {
     uint64_t sum = 0;
 
-    for (uint32_t i = 0; i < observer->segment.connection_max; i++)
+    for (uint32_t i = 0; i < segment_places(&observer->segment); i++)
         sum += word_generation(shm_load_relaxed(&observer->segment.connections[i].word));
     return sum;
 }

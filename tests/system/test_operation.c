@@ -320,11 +320,372 @@ static void one_pool_is_paused_the_other_lends(void **state)
     lendis_detach(other);
 }
 
+/* ---- reconnect ---- */
+
+static uint64_t closed_by(enum close_reason reason)
+{
+    struct catalog_pool pool;
+
+    observe_pool(&site.observer, &pool);
+    return atomic_load(&pool.closed[reason]);
+}
+
+static void reconnecting_under_load_loses_nothing(void **state)
+{
+    uint64_t before;
+
+    (void)state;
+    start("");
+    start_load();
+    for (int round = 0; round < 3; round++) {
+        expect_progress();
+        before = closed_by(CLOSE_reconnected);
+        expect_control(0, "reconnect", "app");
+        expect_said("reconnected");
+        assert_true(closed_by(CLOSE_reconnected) >= before + 2);
+    }
+    expect_progress();
+    end_load("reconnect");
+}
+
+static void a_held_lease_is_not_replaced_before_it_comes_back(void **state)
+{
+    struct lendis_lease *lease;
+    struct lendis_pool *pool;
+    redisReply *reply;
+
+    (void)state;
+    start("");
+    pool = pool_attach(&site.broker, "app");
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    expect_control(EXIT_LIMIT, "reconnect", "app", "-t", "300ms");
+    expect_said("1 connection is still not replaced");
+    reply = lendis_lease_command(lease, "PING");
+    assert_non_null(reply);
+    freeReplyObject(reply);
+    assert_int_equal(lendis_release(lease), 0);
+    assert_true(eventually(closed_by(CLOSE_reconnected) >= 1, 5000));
+    expect_control(0, "reconnect");
+    lendis_detach(pool);
+}
+
+/* ---- reload ---- */
+
+/* Two servers: `second` for what the site's own is not. */
+static struct redis_server second;
+
+static int end_both(void **state)
+{
+    end(state);
+    redis_kill(&second);
+    if (second.port_fd > 0)
+        close(second.port_fd);
+    second = (struct redis_server){0};
+    return 0;
+}
+
+static void configure(const char *url, unsigned size, const char *more)
+{
+    lendisd_configure(&site.broker,
+                      "log_level = info\nmax_workers = 256\n[pool app]\nredis = %s\nsize = %u\n"
+                      "min_idle = 2\nwait_timeout = 30s\ncommand_timeout = 30s\n%s\n",
+                      url, size, more);
+}
+
+static uint32_t places(void)
+{
+    return segment_places(&site.observer.segment);
+}
+
+/* More connections than this are open at some time within the limit. */
+static bool grows_beyond(unsigned count)
+{
+    return eventually(opened() > count, 10000);
+}
+
+static void a_pool_grows_and_shrinks_under_load(void **state)
+{
+    uint32_t small;
+
+    (void)state;
+    start("");
+    configure(site.redis.unix_url, 3, "");
+    expect_control(0, "reload");
+    assert_true(eventually(places() <= 5, 10000));
+    small = places();
+    start_load();
+    for (int round = 0; round < 3; round++) {
+        expect_progress();
+        configure(site.redis.unix_url, 24, "");
+        expect_control(0, "reload");
+        assert_true(places() > 24);
+        /* 60 workers make use of them. */
+        assert_true(grows_beyond(small));
+        expect_progress();
+        configure(site.redis.unix_url, 3, "");
+        expect_control(0, "reload");
+        assert_true(eventually(places() == small, 10000));
+        assert_true(opened() <= small);
+    }
+    end_load("resize");
+    assert_true(closed_by(CLOSE_surplus) > 0);
+}
+
+static void another_address_under_load(void **state)
+{
+    (void)state;
+    start("");
+    redis_start(&second);
+    start_load();
+    /* Each turn stores what it reads, so the two servers need not know the same. */
+    for (int round = 0; round < 2; round++) {
+        struct redis_server *next = round == 0 ? &second : &site.redis;
+        struct redis_server *last = round == 0 ? &site.redis : &second;
+
+        expect_progress();
+        configure(next->unix_url, 6, "");
+        expect_control(0, "reload");
+        assert_true(eventually(redis_info(last, "connected_clients") == 0, 10000));
+        expect_progress();
+        assert_true(redis_info(next, "connected_clients") > 0);
+    }
+    crew_stop(&site.crew);
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    {
+        struct tally sum;
+
+        tally_crew(&site.crew, &sum);
+        tally_print("another address", &sum);
+        assert_int_equal(tally_failed(&sum), 0);
+        assert_int_equal(atomic_load(&sum.wrong), 0);
+    }
+}
+
+static void a_password_changes(void **state)
+{
+    char path[SUPPORT_PATH_SIZE], more[SUPPORT_PATH_SIZE + 32];
+    struct lendis_pool *pool;
+    redisReply *reply;
+    FILE *file;
+
+    (void)state;
+    start("");
+    second.password = "second secret";
+    redis_start(&second);
+    scratch_path(path, "password");
+    file = fopen(path, "we");
+    assert_non_null(file);
+    fputs("second secret\n", file);
+    assert_int_equal(fclose(file), 0);
+    pool = pool_attach(&site.broker, "app");
+    snprintf(more, sizeof more, "password_file = %s\n", path);
+    configure(second.unix_url, 6, more);
+    expect_control(0, "reload");
+    assert_true(eventually(redis_info(&site.redis, "connected_clients") == 0, 10000));
+    reply = lendis_command(pool, "SET who second");
+    assert_non_null(reply);
+    assert_int_equal(reply->type, REDIS_REPLY_STATUS);
+    freeReplyObject(reply);
+    reply = redis_do(&second, "GET who");
+    assert_string_equal(reply->str, "second");
+    freeReplyObject(reply);
+    lendis_detach(pool);
+}
+
+static void an_error_leaves_everything_as_it_was(void **state)
+{
+    struct catalog_pool before, after;
+    struct lendis_pool *pool;
+    redisReply *reply;
+
+    (void)state;
+    start("");
+    pool = pool_attach(&site.broker, "app");
+    observe_pool(&site.observer, &before);
+    configure(site.redis.unix_url, 7, "wait_timeout = 1s\nmin_idel = 2\n");
+    expect_control(1, "reload");
+    expect_said("is set twice");
+    expect_said("is min_idle meant?");
+    expect_said("the old one stays in force");
+    assert_true(lendisd_logged(&site.broker, "is min_idle meant?"));
+    observe_pool(&site.observer, &after);
+    assert_int_equal(after.size, before.size);
+    configure(site.redis.unix_url, 900, "");
+    expect_control(1, "reload");
+    expect_said("made room for");
+    observe_pool(&site.observer, &after);
+    assert_int_equal(after.size, before.size);
+    kill(site.broker.pid, SIGHUP);
+    assert_true(
+        eventually(lendisd_logged(&site.broker, "the new configuration is not used"), 5000));
+    reply = lendis_command(pool, "PING");
+    assert_non_null(reply);
+    freeReplyObject(reply);
+    configure(site.redis.unix_url, 9, "");
+    kill(site.broker.pid, SIGHUP);
+    assert_true(eventually((observe_pool(&site.observer, &after), after.size == 9), 5000));
+    lendis_detach(pool);
+}
+
+static int attach_result(const char *name)
+{
+    struct lendis_pool *pool;
+    int result = lendis_attach(site.broker.socket_path, name, NULL, &pool);
+
+    if (result == 0)
+        lendis_detach(pool);
+    return result;
+}
+
+static void pools_come_and_go(void **state)
+{
+    struct lendis_lease *lease, *second_lease;
+    struct lendis_pool *other;
+    char fresh[512];
+
+    (void)state;
+    start("");
+    other = pool_attach(&site.broker, "other");
+    assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
+    snprintf(fresh, sizeof fresh, "[pool fresh]\nredis = %s\n", site.redis.unix_url);
+    configure(site.redis.unix_url, 6, fresh);
+    expect_control(0, "reload");
+    assert_int_equal(attach_result("fresh"), 0);
+    assert_int_equal(attach_result("app"), 0);
+    assert_int_equal(attach_result("other"), -ESRCH);
+    expect_control(1, "pause", "other");
+    /* Who was there ends what it has, and gets no more. */
+    freeReplyObject(lendis_lease_command(lease, "PING"));
+    assert_int_equal(lendis_acquire(other, 100, &second_lease), LENDIS_E_DISABLED);
+    assert_int_equal(lendis_release(lease), 0);
+    /* It comes back before its workers left: the same one. */
+    snprintf(fresh, sizeof fresh, "[pool other]\nredis = %s\nsize = 3\n", site.redis.unix_url);
+    configure(site.redis.unix_url, 6, fresh);
+    expect_control(0, "reload");
+    assert_int_equal(attach_result("fresh"), -ESRCH);
+    assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
+    assert_int_equal(lendis_release(lease), 0);
+    lendis_detach(other);
+    /* Now they have left: it goes for good, and its place is taken by another. */
+    for (int round = 0; round < 5; round++) {
+        configure(site.redis.unix_url, 6, "");
+        expect_control(0, "reload");
+        assert_true(eventually(site.observer.catalog.pools[1].name[0] == 0 &&
+                                   site.observer.catalog.pools[2].name[0] == 0,
+                               5000));
+        configure(site.redis.unix_url, 6, fresh);
+        expect_control(0, "reload");
+        other = pool_attach(&site.broker, "other");
+        assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
+        assert_int_equal(lendis_release(lease), 0);
+        lendis_detach(other);
+    }
+}
+
+/* A child inherits its parent's mapping of a pool that went meanwhile, and came anew. */
+static void a_forked_child_finds_the_pool_that_is_there_now(void **state)
+{
+    struct lendis_pool *other;
+    char fresh[512];
+    int pipes[2], status;
+    pid_t child;
+
+    (void)state;
+    start("");
+    other = pool_attach(&site.broker, "other");
+    freeReplyObject(lendis_command(other, "PING"));
+    assert_int_equal(pipe(pipes), 0);
+    child = fork();
+    if (child == 0) {
+        char go;
+        redisReply *reply;
+
+        close(pipes[1]);
+        if (read(pipes[0], &go, 1) != 1)
+            _exit(1);
+        reply = lendis_command(other, "PING");
+        _exit(reply && reply->type == REDIS_REPLY_STATUS ? 0 : 2);
+    }
+    lendis_detach(other);
+    configure(site.redis.unix_url, 6, "");
+    expect_control(0, "reload");
+    assert_true(eventually(site.observer.catalog.pools[1].name[0] == 0, 5000));
+    snprintf(fresh, sizeof fresh, "[pool other]\nredis = %s\n", site.redis.unix_url);
+    configure(site.redis.unix_url, 6, fresh);
+    expect_control(0, "reload");
+    assert_int_equal(write(pipes[1], "g", 1), 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+static void what_needs_a_restart_is_told(void **state)
+{
+    (void)state;
+    start("");
+    lendisd_configure(&site.broker, "max_workers = 300\n[pool app]\nredis = %s\n",
+                      site.redis.unix_url);
+    expect_control(0, "reload");
+    expect_said("[broker] max_workers: has changed");
+    expect_control(0, "show", "config");
+    expect_said("max_workers = 256");
+}
+
+/* ---- set ---- */
+
+static void keys_are_set(void **state)
+{
+    struct lendis_lease *lease, *second_lease;
+    struct lendis_pool *pool;
+    struct catalog_pool entry;
+    int64_t before_ms;
+
+    (void)state;
+    start("");
+    pool = pool_attach(&site.broker, "app");
+    expect_control(0, "set", "app", "wait_timeout=200ms");
+    expect_control(1, "set", "app", "min_idle=7");
+    expect_said("min_idle may be at most size");
+    observe_pool(&site.observer, &entry);
+    assert_int_equal(entry.min_idle, 2);
+    /* A worker that was attached before goes by it at once. */
+    expect_control(0, "set", "app", "min_idle=1");
+    expect_control(0, "set", "app", "size=1");
+    assert_true(eventually(places() == 2, 10000));
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    before_ms = now_ms();
+    assert_int_equal(lendis_acquire(pool, -1, &second_lease), LENDIS_E_TIMEOUT);
+    assert_true(now_ms() - before_ms >= 200 && now_ms() - before_ms < 5000);
+    assert_int_equal(lendis_release(lease), 0);
+    expect_control(0, "set", "log_level=debug");
+    expect_control(0, "set", "drain_timeout=1s");
+    expect_control(0, "show", "config");
+    expect_said("log_level = debug");
+    expect_said("wait_timeout = 200ms");
+    expect_control(1, "set", "max_workers=3");
+    expect_said("restart the broker");
+    expect_control(1, "set", "app", "redis=redis://elsewhere");
+    expect_said("reload");
+    expect_control(1, "set", "app", "sizes=3");
+    expect_said("is size meant?");
+    expect_control(1, "set", "app", "size=many");
+    expect_said("lendisctl set: [pool app] size: ");
+    expect_control(64, "set", "app");
+    expect_control(64, "set", "app", "size");
+    /* The file counts again. */
+    expect_control(0, "reload");
+    observe_pool(&site.observer, &entry);
+    assert_int_equal(entry.size, 6);
+    assert_int_equal(entry.wait_timeout_ms, 30000);
+    lendis_detach(pool);
+}
+
 /* ---- drain ---- */
 
 static void a_drained_pool_is_switched_off(void **state)
 {
-    struct lendis_lease *lease, *second;
+    struct lendis_lease *lease, *another;
     struct lendis_pool *pool;
     pthread_t threads[2];
     redisReply *reply;
@@ -345,8 +706,8 @@ static void a_drained_pool_is_switched_off(void **state)
         pthread_join(threads[i], &result);
         assert_int_equal((intptr_t)result, LENDIS_E_DISABLED);
     }
-    assert_int_equal(lendis_acquire(pool, 5000, &second), LENDIS_E_DISABLED);
-    assert_int_equal(lendis_acquire(pool, 0, &second), LENDIS_E_DISABLED);
+    assert_int_equal(lendis_acquire(pool, 5000, &another), LENDIS_E_DISABLED);
+    assert_int_equal(lendis_acquire(pool, 0, &another), LENDIS_E_DISABLED);
     assert_null(lendis_command(pool, "PING"));
     assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_DISABLED);
     expect_control(0, "show", "pools");
@@ -479,7 +840,7 @@ static int outcome_of(int fd, int limit_ms)
 
 static void an_unknown_pool_brings_the_names_of_those_there_are(void **state)
 {
-    static const char *const commands[] = {"pause", "resume", "drain", "kill"};
+    static const char *const commands[] = {"pause", "resume", "drain", "kill", "reconnect"};
 
     (void)state;
     start("");
@@ -574,6 +935,16 @@ int main(int argc, char **argv)
         TEST(who_waits_for_too_long_gets_a_timeout),
         TEST(a_held_lease_keeps_a_pause_waiting),
         TEST(one_pool_is_paused_the_other_lends),
+        TEST(reconnecting_under_load_loses_nothing),
+        TEST(a_held_lease_is_not_replaced_before_it_comes_back),
+        TEST(a_pool_grows_and_shrinks_under_load),
+        cmocka_unit_test_teardown(another_address_under_load, end_both),
+        cmocka_unit_test_teardown(a_password_changes, end_both),
+        TEST(an_error_leaves_everything_as_it_was),
+        TEST(pools_come_and_go),
+        TEST(a_forked_child_finds_the_pool_that_is_there_now),
+        TEST(what_needs_a_restart_is_told),
+        TEST(keys_are_set),
         TEST(a_drained_pool_is_switched_off),
         TEST(leases_are_revoked),
         TEST(what_is_to_be_killed_must_be_said),

@@ -179,7 +179,7 @@ static unsigned usable(uint64_t signature[], unsigned places)
 /* The fewest that could be used at any time within `ms`. */
 static unsigned fewest_usable(int ms)
 {
-    unsigned places = site.observer.segment.connection_max, fewest = UINT32_MAX;
+    unsigned places = segment_places(&site.observer.segment), fewest = UINT32_MAX;
     uint64_t first[LENDIS_MAX_CONNECTIONS], second[LENDIS_MAX_CONNECTIONS];
 
     for (int64_t until = now_ms() + ms; now_ms() < until;) {

@@ -96,6 +96,61 @@ static char *printed(const struct config *config)
 
 #define POOL "[pool a]\nredis = redis://h:1/2\n"
 
+static void expect_set(struct config *config, struct pool_config *pool, const char *key,
+                       const char *value, int expected, const char *said)
+{
+    reports[0] = '\0';
+    assert_int_equal(config_set(config, pool, key, value, collect, NULL), expected);
+    assert_string_equal(reports, said);
+}
+
+static void keys_are_set_one_by_one(void **state)
+{
+    struct config config;
+    struct pool_config *pool;
+
+    (void)state;
+    write_file(password_path, "secret", 6, 0600);
+    {
+        char text[256];
+
+        snprintf(text, sizeof text, POOL "size = 4\nusername = u\npassword_file = %s\n",
+                 password_path);
+        assert_accepted(text, &config);
+    }
+    pool = &config.pools[0];
+    expect_set(&config, pool, "size", "7", 0, "");
+    assert_int_equal(pool->size, 7);
+    expect_set(&config, pool, "wait_timeout", "3s", 0, "");
+    assert_int_equal(pool->wait_timeout_ms, 3000);
+    expect_set(&config, pool, "reset", "never", 0, "");
+    assert_int_equal(pool->reset, RESET_NEVER);
+    expect_set(
+        &config, pool, "wait_timeout", "3", -EINVAL,
+        "lendisctl set: [pool a] wait_timeout: 3 has no unit; write ms, s, min or h behind it, "
+        "as in 3ms\n");
+    assert_int_equal(pool->wait_timeout_ms, 3000);
+    reports[0] = '\0';
+    assert_int_equal(config_set(&config, pool, "min_idle", "8", collect, NULL), -EINVAL);
+    assert_non_null(strstr(reports, "min_idle is 8 and size is 7; min_idle may be at most size"));
+    assert_int_equal(pool->min_idle, 1);
+    expect_set(&config, pool, "username", "v", -EINVAL,
+               "lendisctl set: [pool a] username: cannot be set while the broker runs; change the "
+               "configuration and reload it\n");
+    assert_string_equal(pool->username, "u");
+    assert_memory_equal(pool->password, "secret", 6);
+    expect_set(&config, pool, "min_idel", "1", -EINVAL,
+               "min_idel is not a key of a pool; is min_idle meant?\n");
+    expect_set(&config, NULL, "drain_timeout", "1min", 0, "");
+    assert_int_equal(config.broker.drain_timeout_ms, 60000);
+    expect_set(
+        &config, NULL, "max_workers", "8", -EINVAL,
+        "lendisctl set: [broker] max_workers: cannot be set while the broker runs; change the "
+        "configuration and restart the broker\n");
+    assert_int_equal(config.broker.max_workers, 1024);
+    config_free(&config);
+}
+
 static void defaults(void **state)
 {
     struct config config;
@@ -865,6 +920,7 @@ static void keys_are_listed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_are_set_one_by_one),
         cmocka_unit_test(defaults),
         cmocka_unit_test(all_keys),
         cmocka_unit_test(addresses),
