@@ -79,7 +79,8 @@ static void request_free(struct request *request)
     free(request);
 }
 
-/* The tool is gone; what it asked for goes on. */
+/* The tool is gone, or says more than it may: a message that is left unread could hold on to the
+ * tool's own end of the socket. What it asked for goes on. */
 static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *context)
 {
     (void)source;
@@ -475,8 +476,8 @@ void control_take(void *context, int socket, const struct ucred *peer, const voi
     if (check(control, socket, peer, &asked) != 0)
         return;
     request = calloc(1, sizeof *request);
-    if (!request ||
-        sd_event_add_io(control->event, &request->hangup, socket, 0, on_hangup, request) < 0) {
+    if (!request || sd_event_add_io(control->event, &request->hangup, socket, EPOLLIN, on_hangup,
+                                    request) < 0) {
         free(request);
         answer(socket, -ENOMEM, 0, "%s", strerror(ENOMEM));
         return;
