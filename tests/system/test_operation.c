@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis/wire.h"
@@ -632,6 +634,47 @@ static void what_needs_a_restart_is_told(void **state)
     expect_said("max_workers = 256");
 }
 
+/* The next message of the broker's to its service manager that has `text` in it. */
+static void expect_notified(int fd, const char *text)
+{
+    char message[512];
+
+    for (int64_t until = now_ms() + 5000; now_ms() < until;) {
+        ssize_t got = recv(fd, message, sizeof message - 1, MSG_DONTWAIT);
+
+        if (got < 0) {
+            sleep_us(1000);
+            continue;
+        }
+        message[got] = '\0';
+        if (strstr(message, text))
+            return;
+    }
+    fail_msg("the service manager was not told %s", text);
+}
+
+static void the_service_manager_is_told(void **state)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char path[SUPPORT_PATH_SIZE];
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    scratch_path(path, "notify");
+    assert_true(strlen(path) < sizeof address.sun_path);
+    memcpy(address.sun_path, path, strlen(path));
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    setenv("NOTIFY_SOCKET", address.sun_path, 1);
+    start("");
+    unsetenv("NOTIFY_SOCKET");
+    expect_notified(fd, "READY=1");
+    kill(site.broker.pid, SIGHUP);
+    expect_notified(fd, "RELOADING=1\nMONOTONIC_USEC=");
+    expect_notified(fd, "READY=1");
+    unlink(address.sun_path);
+    close(fd);
+}
+
 /* ---- set ---- */
 
 static void keys_are_set(void **state)
@@ -944,6 +987,7 @@ int main(int argc, char **argv)
         TEST(pools_come_and_go),
         TEST(a_forked_child_finds_the_pool_that_is_there_now),
         TEST(what_needs_a_restart_is_told),
+        TEST(the_service_manager_is_told),
         TEST(keys_are_set),
         TEST(a_drained_pool_is_switched_off),
         TEST(leases_are_revoked),
