@@ -61,7 +61,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.c segment.c catalog.c wire.c command.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
-	hygiene.c async.c fallback.c dial.c hiredis.c error.c)
+	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c reset.c connection.c demand.c \
 	upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c pool.c gate.c reconfigure.c worker.c \
 	control.c reload.c broker.c)
@@ -73,7 +73,7 @@ CTL_SOURCES += $(STATISTICS_SOURCES)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
-SYSTEM_TESTS := lending async fallback commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
+SYSTEM_TESTS := lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
 UNIT_TESTS += statistics
 SYSTEM_TESTS += handover allocations
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)

@@ -277,19 +277,20 @@ static int make_catalog(struct broker *broker)
 static void tell_status(void *context)
 {
     const struct broker *broker = context;
-    uint32_t up = 0, down = 0;
+    uint32_t up = 0, down = 0, pools = 0;
 
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
         if (!broker_pool_exists(&broker->pools[i]))
             continue;
         enum backend_state state = broker_pool_backend(&broker->pools[i]);
 
+        pools += broker->pools[i].gate != GATE_SERVICE;
         up += state == BACKEND_UP;
         down += state == BACKEND_DOWN;
     }
     if (broker->draining)
         return;
-    sd_notifyf(0, "STATUS=%u of %u pools up%s", up, broker->config->pool_count,
+    sd_notifyf(0, "STATUS=%u of %u pools up%s", up, pools,
                down ? "; Redis cannot be reached for the others" : "");
 }
 

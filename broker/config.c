@@ -62,6 +62,8 @@ static const char *const level_names[] = {"err", "warning", "notice", "info", "d
 static const char *const reset_names[] = {"tracked", "always", "never", NULL};
 static const char *const order_names[] = {"last_used", "round_robin", NULL};
 
+static const char *const role_names[] = {"primary", "replica", "local", NULL};
+
 static const char *const fallback_names[] = {"error", "direct", NULL};
 
 struct key {
@@ -94,6 +96,19 @@ static const struct key broker_keys[] = {
 };
 
 static const struct key pool_keys[] = {
+    {"role", KEY_CHOICE, offsetof(struct pool_config, role), "primary", ROLE_PRIMARY, 0,
+     "What the Redis of this pool is: primary, takes writes; replica, of a primary; local, for "
+     "this host alone. A service's "
+     "members must have the role that they are named for.",
+     role_names},
+    {"primary", KEY_TEXT, offsetof(struct pool_config, primary), NULL, 1, CATALOG_NAME_SIZE - 1,
+     "Makes this a service, which has no redis of its own: the pool that writes and leases go to.",
+     NULL},
+    {"replicas", KEY_TEXT, offsetof(struct pool_config, replicas), NULL, 1,
+     SERVICE_REPLICAS_SIZE - 1,
+     "Of a service: the pools that commands go to that only read, the least busy one that is up; "
+     "without one, to the primary.",
+     NULL},
     {"enabled", KEY_SWITCH, offsetof(struct pool_config, enabled), "yes", 0, 0,
      "The switch for a gradual roll-out. A pool that is switched off has no connections; what its "
      "workers get is said by "
@@ -1468,13 +1483,74 @@ static void check_client_name(struct loader *loader, const struct pool_config *p
         }
 }
 
+/* A service's member must be a pool, of this role. */
+static void check_member(const struct place *place, const char *name, size_t size, uint32_t role)
+{
+    const struct config *config = place->loader->config;
+
+    for (uint32_t i = 0; i < config->pool_count; i++) {
+        const struct pool_config *member = &config->pools[i];
+
+        if (strlen(member->name) != size || memcmp(member->name, name, size) != 0)
+            continue;
+        if (member->primary)
+            complain(place, "%s is a service itself; name a pool", member->name);
+        else if (member->role != role)
+            complain(place, "pool %s has role = %s; role = %s is needed here", member->name,
+                     role_names[member->role], role_names[role]);
+        return;
+    }
+    complain(place, "there is no pool \"%.*s\"", (int)size, name);
+}
+
+/* Checks the names, and writes them again with one blank between them. */
+static void check_replicas(const struct place *place, char *text)
+{
+    static const char between[] = " \t,";
+    size_t used = 0, count = 0;
+
+    for (char *at = text + strspn(text, between); *at;) {
+        size_t size = strcspn(at, between);
+        char *next = at + size + strspn(at + size, between);
+
+        check_member(place, at, size, ROLE_REPLICA);
+        if (used > 0)
+            text[used++] = ' ';
+        memmove(text + used, at, size);
+        used += size;
+        count++;
+        at = next;
+    }
+    text[used] = '\0';
+    if (count > SERVICE_REPLICAS_MAX)
+        complain(place, "%zu pools are too many; %u are allowed", count, SERVICE_REPLICAS_MAX);
+}
+
+static void check_service(struct loader *loader, struct pool_config *pool)
+{
+    struct place place = PLACE_OF(loader, pool, replicas);
+
+    if (pool->replicas && !pool->primary)
+        complain(&place, "needs primary");
+    else if (pool->replicas)
+        check_replicas(&place, pool->replicas);
+    if (!pool->primary)
+        return;
+    place = PLACE_OF(loader, pool, primary);
+    check_member(&place, pool->primary, strlen(pool->primary), ROLE_PRIMARY);
+    place = PLACE_OF(loader, pool, redis);
+    if (pool->redis.text)
+        complain(&place, "a service has none of its own; leave out redis, or primary");
+}
+
 static void check_pool(struct loader *loader, struct pool_config *pool)
 {
     struct place place;
 
     place = PLACE_OF(loader, pool, redis);
-    if (!pool->redis.text && !place.origin.line && !place.origin.variable)
+    if (!pool->redis.text && !pool->primary && !place.origin.line && !place.origin.variable)
         complain(&place, "is missing; write redis = redis://HOST:PORT/DB or unix:///PATH?db=N");
+    check_service(loader, pool);
     place = PLACE_OF(loader, pool, min_idle);
     if (pool->min_idle > pool->size) {
         if (!place.origin.line && !place.origin.variable)
@@ -1571,6 +1647,8 @@ void pool_config_free(struct pool_config *pool)
     free(pool->password_file);
     free(pool->username);
     free(pool->client_name);
+    free(pool->primary);
+    free(pool->replicas);
     free(pool->allow_uids.ranges);
     free(pool->allow_gids.ranges);
     id_names_free(&pool->allow_users);

@@ -103,6 +103,9 @@ struct pool_config {
     uint32_t per_uid_leases;     /* 0: no limit */
     uint32_t per_uid_workers;    /* 0: no limit */
     struct id_list allow_uids;   /* all four empty: whoever can open the socket */
+    uint32_t role;               /* enum pool_role */
+    char *primary;               /* of a service, which has no `redis`; else NULL */
+    char *replicas;              /* of a service: names, separated by a blank */
     bool enabled;
     uint32_t fallback; /* enum fallback_policy */
     struct id_list allow_gids;

@@ -57,7 +57,7 @@ static void name_pools(const struct control *control, char *text, size_t size)
 
     text[0] = '\0';
     for (uint32_t i = 0; i < control->pool_count && at < size; i++)
-        if (broker_pool_exists(&control->pools[i]))
+        if (broker_pool_exists(&control->pools[i]) && !control->pools[i].config->primary)
             at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "",
                                    control->pools[i].config->name);
 }
@@ -417,15 +417,24 @@ static bool is_text(const char *text, size_t size)
     return memchr(text, '\0', size) != NULL;
 }
 
-/* The pools that are named, as bits; 0: there is none of that name. */
+/*
+ * The pools that are named, as bits; 0: there is none of that name. Without a name it is all that are not switched off in the
+ * configuration, so that pausing and resuming all switches none on. A service is no pool.
+ */
 static uint64_t find_pools(const struct control *control, const char *name)
 {
     uint64_t found = 0;
 
-    for (uint32_t i = 0; i < control->pool_count; i++)
-        if (broker_pool_exists(&control->pools[i]) &&
-            (name[0] == '\0' || strcmp(control->pools[i].config->name, name) == 0))
+    for (uint32_t i = 0; i < control->pool_count; i++) {
+        const struct pool_config *config;
+
+        if (!broker_pool_exists(&control->pools[i]))
+            continue;
+        config = control->pools[i].config;
+        if (!config->primary &&
+            (name[0] == '\0' ? config->enabled : strcmp(config->name, name) == 0))
             found |= UINT64_C(1) << i;
+    }
     return found;
 }
 
@@ -455,7 +464,10 @@ static int check(const struct control *control, int socket, const struct ucred *
     }
     if (find_pools(control, asked->pool) == 0) {
         name_pools(control, names, sizeof names);
-        answer(socket, -ESRCH, 0, "no pool is called %s; there are: %s", asked->pool, names);
+        if (asked->pool[0] == '\0')
+            answer(socket, -ESRCH, 0, "all pools are switched off; name one of %s", names);
+        else
+            answer(socket, -ESRCH, 0, "no pool is called %s; there are: %s", asked->pool, names);
         return -ESRCH;
     }
     return 0;

@@ -32,6 +32,8 @@ void gate_set(struct broker_pool *pool, enum pool_gate gate)
 {
     enum pool_gate before = pool->gate;
 
+    if (before == GATE_SERVICE)
+        return;
     pool->gate = gate;
     tell_workers(pool, gate);
     if (gate == GATE_OPEN) {

@@ -916,7 +916,12 @@ void broker_pool_publish(struct broker_pool *pool)
 
     catalog_write_begin(entry);
     snprintf(entry->name, sizeof entry->name, "%s", config->name);
-    snprintf(entry->address, sizeof entry->address, "%s", config->redis.text);
+    snprintf(entry->address, sizeof entry->address, "%s",
+             config->redis.text ? config->redis.text : "");
+    snprintf(entry->primary, sizeof entry->primary, "%s", config->primary ? config->primary : "");
+    snprintf(entry->replicas, sizeof entry->replicas, "%s",
+             config->replicas ? config->replicas : "");
+    entry->role = config->role;
     snprintf(entry->username, sizeof entry->username, "%s",
              config->username ? config->username : "");
     entry->size = config->size;
@@ -1066,7 +1071,9 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
     }
     broker_pool_publish(pool);
     survey_renew(&pool->survey);
-    if (!config->enabled)
+    if (config->primary)
+        gate_set(pool, GATE_SERVICE);
+    else if (!config->enabled)
         gate_set(pool, GATE_DRAINED);
     refill(pool);
     return 0;

@@ -166,6 +166,13 @@ static bool is_possible(struct reload *reload, const struct config *next, struct
         const struct broker_pool *pool = find_running(reload, config->name);
 
         needed += !pool;
+        if (pool && !pool->config->primary != !config->primary) {
+            say(audience, LOG_LEVEL_ERR,
+                "[pool %s] primary: a pool cannot become a service, nor a service a pool, while "
+                "the broker runs; restart it",
+                config->name);
+            possible = false;
+        }
         if (!pool || reconfigure_fits(pool, config))
             continue;
         say(audience, LOG_LEVEL_ERR,

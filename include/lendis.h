@@ -47,7 +47,7 @@ struct lendis_wait;
  * you need. */
 struct lendis_options {
     size_t size;           /* of this struct, as the caller was compiled */
-    unsigned flags;        /* LENDIS_LAZY or 0 */
+    unsigned flags;        /* LENDIS_LAZY, LENDIS_REPLICA, both or 0 */
     int attach_timeout_ms; /* limit for one attempt to attach; 0 means 1000 */
 
     /*
@@ -63,6 +63,8 @@ struct lendis_options {
 
 /* lendis_attach() succeeds without a broker; the first use attaches. */
 #define LENDIS_LAZY 1u
+/* Of a service: leases are of a replica, of the primary if none is up. */
+#define LENDIS_REPLICA 2u
 
 /*
  * Attaches this process to pool `pool_name` of the broker at `socket_path` (NULL: $LENDIS_SOCKET,
@@ -72,6 +74,10 @@ struct lendis_options {
  * LENDIS_E_DENIED; LENDIS_E_BUSY, the broker's worker table is full, or this
  * user's part of it (per_uid_workers); LENDIS_E_ABI;
  * LENDIS_E_TIMEOUT, the broker did not answer; -errno. Thread-safe.
+ *
+ * `pool_name` can also be that of a service, a primary and its replicas (lendis.conf(5)): commands and pipelines that only
+ * read go to a replica, the least busy one that is up, or to the primary when none is; all else, and leases, to the primary.
+ * What a replica answers can be older than what this process has written.
  *
  * With options->fallback_url it succeeds without a broker, too, and calls are served on connections that this process opens
  * there, until there is a broker. -EINVAL: not such an address. A pool that is switched off (enabled = no) is attached to

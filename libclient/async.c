@@ -20,6 +20,7 @@
 #include "lease.h"
 #include "lendis/waiter.h"
 #include "policy.h"
+#include "service.h"
 #include "share.h"
 
 /* Until another attempt, as in lease_again(). */
@@ -273,6 +274,22 @@ static int go_direct(struct lendis_wait *wait, int why, const struct attachment 
     return result;
 }
 
+/* A service's waits are a member's. */
+static int move_to(struct lendis_wait *wait, struct lendis_pool *member)
+{
+    bool listed = wait->link != NULL;
+
+    if (!member)
+        return -ENOMEM;
+    if (listed)
+        delist(wait);
+    wait->pool = member;
+    wait->mark = process_mark(member->local);
+    if (listed)
+        enlist(wait);
+    return 0;
+}
+
 /* One attempt from the start. Results: as finish; LEASE_TRY_AGAIN. */
 static int attempt(struct lendis_wait *wait)
 {
@@ -284,6 +301,11 @@ static int attempt(struct lendis_wait *wait)
     result = lease_try(attachment, &wait->lease);
     if (result == 0)
         return 0; /* the lease keeps the attachment in use */
+    if (result == LEASE_SERVICE) {
+        result = move_to(wait, service_lease_pool(wait->pool, attachment));
+        pool_leave(attachment);
+        return result != 0 ? result : attempt(wait);
+    }
     if (wait->deadline_ns == DEADLINE_OF_POOL)
         wait->deadline_ns = clock_deadline_ns(attachment_settings(attachment)->wait_timeout_ms);
     if (result == LENDIS_E_BUSY && (wait->deadline_ns == 0 || policy_fails_fast(attachment))) {

@@ -82,6 +82,7 @@ struct attachment {
 
 struct lendis_wait;
 struct fallback;
+struct service;
 struct dial_address;
 
 struct local {
@@ -109,6 +110,8 @@ struct lendis_pool {
     char *socket_path;
     char *pool_name;
     int attach_timeout_ms;
+    unsigned flags;                        /* of struct lendis_options */
+    _Atomic(struct service *) service;     /* of a service: its members; service.c's */
     struct dial_address *fallback_address; /* NULL: none */
     uint32_t fallback_connections;         /* 0: the default */
     struct fallback *fallbacks;            /* this process' and its parents'; under local->lock */

@@ -18,6 +18,7 @@
 #include "lendis/mailbox.h"
 #include "policy.h"
 #include "resp.h"
+#include "service.h"
 #include "share.h"
 
 /* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
@@ -377,6 +378,12 @@ static int exec_without(struct lendis_pool *pool, int why, struct call *call, in
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
                  const struct reply_sink *sink)
 {
+    return exec_command_within(pool, request, size, timeout_ms, 0, sink);
+}
+
+int exec_command_within(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
+                        int wait_ms, const struct reply_sink *sink)
+{
     int64_t wait_deadline_ns = 0;
     struct call call;
     bool first = true, share = false;
@@ -397,12 +404,19 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
             attachment_classify(attachment, request, size, &call.command);
             share = command_may_share(&call.command);
             set_deadlines(attachment, &call, timeout_ms, &wait_deadline_ns);
+            if (wait_ms > 0 && wait_deadline_ns > clock_deadline_ns(wait_ms))
+                wait_deadline_ns = clock_deadline_ns(wait_ms);
         } else {
             sink->restart(sink->context);
         }
         first = false;
         result = share ? exec_shared(attachment, &call, wait_deadline_ns)
                        : exec_alone(attachment, &call, wait_deadline_ns);
+        if (result == LEASE_SERVICE) {
+            result = service_exec(pool, attachment, &call, timeout_ms);
+            pool_leave(attachment);
+            return result;
+        }
         if (result == LENDIS_E_DISABLED) {
             result = exec_direct(pool, result, attachment, &call, wait_deadline_ns);
             dead += result == LENDIS_E_DOWN ? ATTEMPTS_MAX : 0;

@@ -42,6 +42,10 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call);
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
                  const struct reply_sink *sink);
 
+/* The same, waiting for a connection no longer than wait_ms. 0: no such limit. */
+int exec_command_within(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
+                        int wait_ms, const struct reply_sink *sink);
+
 /*
  * The end of the wait for a reply when the caller named none: the pool's command_timeout from now_ns;
  * none for a command that blocks in the server, which has a limit of its own.

@@ -12,6 +12,7 @@
 #include "exec.h"
 #include "fallback.h"
 #include "hygiene.h"
+#include "service.h"
 #include "lease.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
@@ -313,6 +314,18 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
     return 0;
 }
 
+static int why_closed(const struct attachment *attachment)
+{
+    switch (shm_load32(&pool_entry(attachment)->gate)) {
+    case GATE_DRAINED:
+        return LENDIS_E_DISABLED;
+    case GATE_SERVICE:
+        return LEASE_SERVICE;
+    default:
+        return LENDIS_E_BUSY;
+    }
+}
+
 int lease_try(struct attachment *attachment, struct lendis_lease **lease)
 {
     const struct segment *segment = &attachment->segment;
@@ -322,7 +335,7 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
     int result;
 
     if (segment_is_closed(segment))
-        return lease_is_disabled(attachment) ? LENDIS_E_DISABLED : LENDIS_E_BUSY;
+        return why_closed(attachment);
     /* Nobody barges while somebody waits. */
     waited = queue_maybe_waiting(segment) && queue_head(segment, &ticket, &slot) != CELL_FREE;
     /* With all in use anyway, a command is handed over. */
@@ -412,6 +425,11 @@ int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_l
         result = lease_try(attachment, lease);
         if (result == 0)
             return 0; /* the lease keeps the attachment in use */
+        if (result == LEASE_SERVICE) {
+            pool = service_lease_pool(pool, attachment);
+            pool_leave(attachment);
+            return pool ? lease_acquire(pool, deadline_ns, lease) : -ENOMEM;
+        }
         if (deadline_ns == DEADLINE_OF_POOL)
             deadline_ns = clock_deadline_ns(attachment_settings(attachment)->wait_timeout_ms);
         if (result == LENDIS_E_BUSY)

@@ -17,6 +17,9 @@
 /* Redis is down, and nobody is to wait for it: LENDIS_E_DOWN, without another attempt. */
 #define LEASE_FAILS_FAST 1005
 
+/* Of lease_try(): this is a service, see service.h. */
+#define LEASE_SERVICE 1004
+
 /*
  * Leases an idle connection at once, if nobody waits. Results: 0, and the lease keeps `attachment`
  * in use in the caller's place; LENDIS_E_BUSY; LENDIS_E_DISABLED; LEASE_TRY_AGAIN; -errno.

@@ -14,6 +14,7 @@
 #include "dial.h"
 #include "exec.h"
 #include "fallback.h"
+#include "service.h"
 #include "lendis/wire.h"
 
 /* Attempts to attach again: 10 ms, doubled up to 1 s, half of it random, so that hundreds of
@@ -255,7 +256,7 @@ LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
         if (options->size < sizeof(size_t) + sizeof(unsigned))
             return -EINVAL;
         memcpy(&wanted, options, options->size < sizeof wanted ? options->size : sizeof wanted);
-        if (wanted.flags & ~LENDIS_LAZY)
+        if (wanted.flags & ~(LENDIS_LAZY | LENDIS_REPLICA))
             return -EINVAL;
     }
     made = calloc(1, sizeof *made);
@@ -264,6 +265,7 @@ LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
     made->local = local_new();
     made->socket_path = strdup(socket_path ? socket_path : default_socket_path());
     made->pool_name = strdup(pool_name);
+    made->flags = wanted.flags;
     made->attach_timeout_ms = wanted.attach_timeout_ms > 0 ? wanted.attach_timeout_ms : 1000;
     if (!made->local || !made->socket_path || !made->pool_name)
         result = -ENOMEM;
@@ -291,6 +293,7 @@ LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
         return;
     current = atomic_load_explicit(&pool->local->current, memory_order_relaxed);
     waits_cancel(pool);
+    service_end(pool);
     LENDIS_STEP("hang up");
     /* A child forked before may have a copy of our socket: closing ours alone tells the broker
      * nothing. In a child that never used the handle `current` is NULL: its copies are closed, and

@@ -143,6 +143,8 @@ static const char *gate_name(uint32_t gate, uint32_t open)
         return open > 0 ? "pausing" : "paused";
     case GATE_DRAINED:
         return open > 0 ? "draining" : "drained";
+    case GATE_SERVICE:
+        return "service";
     default:
         return "unknown";
     }

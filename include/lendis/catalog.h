@@ -70,6 +70,7 @@ enum pool_gate {
     GATE_OPEN = 0,
     GATE_PAUSED = 1,  /* who comes waits */
     GATE_DRAINED = 2, /* who comes is told LENDIS_E_DISABLED */
+    GATE_SERVICE = 3, /* not a pool but a service: who comes goes to its members. For good. */
 };
 
 /* What workers of a pool with `enabled = no` get as long as it is drained: `fallback`. */
@@ -77,6 +78,13 @@ enum fallback_policy { FALLBACK_ERROR = 0, FALLBACK_DIRECT = 1 };
 
 /* Which idle connection is lent first. */
 enum lending_order { ORDER_LAST_USED = 0, ORDER_ROUND_ROBIN = 1 };
+
+/* What a pool's Redis is to others: `role`. */
+enum pool_role { ROLE_PRIMARY = 0, ROLE_REPLICA = 1, ROLE_LOCAL = 2 };
+
+/* Of a service. */
+#define SERVICE_REPLICAS_MAX  15u
+#define SERVICE_REPLICAS_SIZE 256u
 
 struct catalog_pool {
     _Alignas(64) shm_u32 version; /* odd: being written */
@@ -113,6 +121,10 @@ struct catalog_pool {
     shm_u32
         reserve_after_ms; /* after so long a waiter says that it waits; 0: there is no reserve */
     shm_u32 failing; /* 1: Redis has been down for so many dials that nobody is to wait for it */
+    uint32_t role;   /* enum pool_role */
+    /* Of a service: names of pools, separated by a blank; else empty. */
+    char primary[CATALOG_NAME_SIZE];
+    char replicas[SERVICE_REPLICAS_SIZE];
     /* Which commands may not share a connection, where that is not as lendis' own table has it:
      * names with marks, see shared/command.h. Always ends with a zero byte. */
     char commands[CATALOG_COMMANDS_SIZE];

@@ -77,8 +77,8 @@ compare function "$work/declared" "the headers" "$work/described" "liblendis(3)"
 awk '/^# SYNOPSIS/ { on = 1 } /^# DESCRIPTION/ { on = 0 } on' "$man/liblendis.3.scd" |
     grep -oE '\*lendis_[a-z_]+\*\(' | tr -d '*(' >"$work/synopsis"
 compare function "$work/declared" "the headers" "$work/synopsis" "the synopsis of liblendis(3)"
-grep -ohE '\bLENDIS_(E_[A-Z]+|LAZY)\b' include/*.h | grep -v '_E_$' >"$work/declared"
-grep -oE '\*LENDIS_(E_[A-Z]+|LAZY)\*' "$man/liblendis.3.scd" | tr -d '*' >"$work/described"
+grep -ohE '\bLENDIS_(E_[A-Z]+|LAZY|REPLICA)\b' include/*.h | grep -v '_E_$' >"$work/declared"
+grep -oE '\*LENDIS_(E_[A-Z]+|LAZY|REPLICA)\*' "$man/liblendis.3.scd" | tr -d '*' >"$work/described"
 compare constant "$work/declared" "the headers" "$work/described" "liblendis(3)"
 
 # ---- the programs ----

@@ -237,7 +237,7 @@ static void attach_says_why_not(void **state)
     assert_int_equal(lendis_attach(site.broker.socket_path, long_name, NULL, &pool), -ESRCH);
     options.size = 4;
     assert_int_equal(lendis_attach(site.broker.socket_path, "p", &options, &pool), -EINVAL);
-    options = (struct lendis_options){.size = sizeof options, .flags = 2};
+    options = (struct lendis_options){.size = sizeof options, .flags = 4};
     assert_int_equal(lendis_attach(site.broker.socket_path, "p", &options, &pool), -EINVAL);
     assert_null(pool);
 }

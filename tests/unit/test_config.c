@@ -198,6 +198,9 @@ static void defaults(void **state)
     assert_int_equal(config.pools[0].leak_warn_after_ms, 0);
     assert_int_equal(config.pools[0].per_uid_leases, 0);
     assert_int_equal(config.pools[0].per_uid_workers, 0);
+    assert_int_equal(config.pools[0].role, ROLE_PRIMARY);
+    assert_null(config.pools[0].primary);
+    assert_null(config.pools[0].replicas);
     assert_true(config.pools[0].enabled);
     assert_int_equal(config.pools[0].fallback, FALLBACK_ERROR);
     assert_int_equal(config.pools[0].allow_uids.count, 0);
@@ -247,6 +250,7 @@ static void all_keys(void **state)
                     "wait_timeout = 2h\n"
                     "command_timeout = 0\n"
                     "reset = never\n"
+                    "role = local\n"
                     "enabled = no\n"
                     "fallback = direct\n"
                     "allow_uids = 33, 1000-1999 0\n"
@@ -290,6 +294,7 @@ static void all_keys(void **state)
     assert_int_equal(config.pools[0].wait_timeout_ms, 7200000);
     assert_int_equal(config.pools[0].command_timeout_ms, 0);
     assert_int_equal(config.pools[0].reset, RESET_NEVER);
+    assert_int_equal(config.pools[0].role, ROLE_LOCAL);
     assert_false(config.pools[0].enabled);
     assert_int_equal(config.pools[0].fallback, FALLBACK_DIRECT);
     assert_true(id_list_contains(&config.pools[0].allow_uids, 0));
@@ -666,6 +671,39 @@ static void bad_upkeep(void **state)
     }
 }
 
+static void services(void **state)
+{
+    struct config config;
+
+    (void)state;
+    assert_accepted("[pool shop]\nprimary = main\nreplicas = r1,\tr2\n"
+                    "[pool main]\nredis = redis://h\n"
+                    "[pool r1]\nredis = redis://h\nrole = replica\n"
+                    "[pool r2]\nredis = redis://h\nrole = replica\n",
+                    &config);
+    assert_string_equal(config.pools[0].primary, "main");
+    assert_string_equal(config.pools[0].replicas, "r1 r2");
+    assert_null(config.pools[0].redis.text);
+    config_free(&config);
+    assert_refused(
+        "[pool a]\nredis = redis://h\nreplicas = b\n"
+        "[pool b]\nprimary = none\n"
+        "[pool c]\nprimary = b\nreplicas = a b none\n"
+        "[pool d]\nredis = redis://h\nprimary = a\n"
+        "[pool e]\nredis = redis://h\nrole = replica\n"
+        "[pool f]\nprimary = e\n"
+        "[pool g]\nprimary = a\nreplicas = e e e e e e e e e e e e e e e e\n",
+        "c:3: [pool a] replicas: needs primary\n"
+        "c:5: [pool b] primary: there is no pool \"none\"\n"
+        "c:8: [pool c] replicas: pool a has role = primary; role = replica is needed here\n"
+        "c:8: [pool c] replicas: b is a service itself; name a pool\n"
+        "c:8: [pool c] replicas: there is no pool \"none\"\n"
+        "c:7: [pool c] primary: b is a service itself; name a pool\n"
+        "c:10: [pool d] redis: a service has none of its own; leave out redis, or primary\n"
+        "c:16: [pool f] primary: pool e has role = replica; role = primary is needed here\n"
+        "c:19: [pool g] replicas: 16 pools are too many; 15 are allowed\n");
+}
+
 static void no_pool(void **state)
 {
     (void)state;
@@ -933,6 +971,7 @@ int main(void)
         cmocka_unit_test(every_error_is_reported),
         cmocka_unit_test(conflict_with_a_default),
         cmocka_unit_test(bad_upkeep),
+        cmocka_unit_test(services),
         cmocka_unit_test(no_pool),
         cmocka_unit_test(no_file),
         cmocka_unit_test(odd_lines),

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What libclient has besides and the model has not: leases that a caller got hold of, limits of users, connections of a
- * process' own in place of the pool's. Here so that exec.c, lease.c and hygiene.c can be linked as they are.
+ * process' own in place of the pool's, services. Here so that exec.c, lease.c and hygiene.c can be linked as they are.
  */
 #include <errno.h>
 #include "fallback.h"
 #include "model.h"
+#include "service.h"
 #include "share.h"
 
 void attachment_forget_descriptor(struct attachment *attachment, uint32_t index,
@@ -91,4 +92,22 @@ int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct cata
     (void)index;
     (void)pool;
     return -ENOENT;
+}
+
+int service_exec(struct lendis_pool *pool, const struct attachment *attachment,
+                 const struct call *call, int timeout_ms)
+{
+    (void)pool;
+    (void)attachment;
+    (void)call;
+    violate("model: a service", 0, 0);
+    return timeout_ms;
+}
+
+struct lendis_pool *service_lease_pool(struct lendis_pool *pool,
+                                       const struct attachment *attachment)
+{
+    (void)attachment;
+    violate("model: a service", 0, 0);
+    return pool;
 }

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Services: see service.h.
+ *
+ * How busy a replica is, and whether it is up, is in shared memory: the connections that are out and those who wait, of all
+ * processes of the host. So it is asked anew for each call, and costs a look at each word.
+ */
+#include "service.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "lease.h"
+#include "lendis/queue.h"
+
+/* How long a read waits for a connection of a replica before it looks again which one is best: one that dies meanwhile is
+ * left then. Far longer than a healthy one takes. */
+#define REPLICA_WAIT_MS 250
+
+struct service {
+    struct service *next; /* the one before: its members may be in use */
+    _Atomic uint64_t instance;
+    _Atomic uint32_t version; /* of the catalog's entry, when it was looked at last */
+    _Atomic uint32_t turn;    /* which replica is looked at first */
+    char primary_name[CATALOG_NAME_SIZE];
+    char replica_names[SERVICE_REPLICAS_SIZE];
+    struct lendis_pool *primary;
+    struct lendis_pool *replicas[SERVICE_REPLICAS_MAX];
+    uint32_t count;
+};
+
+/* ---- the members ---- */
+
+static void service_free(struct service *service)
+{
+    lendis_detach(service->primary);
+    for (uint32_t i = 0; i < service->count; i++)
+        lendis_detach(service->replicas[i]);
+    free(service);
+}
+
+static int attach_member(const struct lendis_pool *pool, const char *name, size_t size,
+                         struct lendis_pool **member)
+{
+    struct lendis_options options = {
+        .size = sizeof options,
+        .flags = LENDIS_LAZY,
+        .attach_timeout_ms = pool->attach_timeout_ms,
+    };
+    char copy[CATALOG_NAME_SIZE] = "";
+
+    if (size >= sizeof copy)
+        return -EINVAL;
+    memcpy(copy, name, size);
+    return lendis_attach(pool->socket_path, copy, &options, member);
+}
+
+static struct service *service_new(const struct lendis_pool *pool, const struct catalog_pool *entry)
+{
+    struct service *made = calloc(1, sizeof *made);
+    const char *at = entry->replicas;
+    int result;
+
+    if (!made)
+        return NULL;
+    memcpy(made->primary_name, entry->primary, sizeof made->primary_name);
+    memcpy(made->replica_names, entry->replicas, sizeof made->replica_names);
+    result = attach_member(pool, entry->primary, strnlen(entry->primary, CATALOG_NAME_SIZE),
+                           &made->primary);
+    while (result == 0 && *at && made->count < SERVICE_REPLICAS_MAX) {
+        size_t size = strcspn(at, " ");
+
+        result = attach_member(pool, at, size, &made->replicas[made->count]);
+        made->count += result == 0;
+        at += size + (at[size] == ' ');
+    }
+    if (result != 0) {
+        service_free(made);
+        return NULL;
+    }
+    return made;
+}
+
+/* Makes the members anew if the catalog names others. Caller holds the lock. */
+static struct service *look_again(struct lendis_pool *pool, const struct attachment *attachment)
+{
+    struct service *service = atomic_load_explicit(&pool->service, memory_order_relaxed);
+    struct catalog_pool entry;
+    uint32_t version;
+
+    version = shm_load32(&attachment->catalog.pools[attachment->pool_index].version);
+    if (catalog_read_pool(&attachment->catalog, attachment->pool_index, &entry) == -ENOENT)
+        return service;
+    if (!service || memcmp(service->primary_name, entry.primary, sizeof entry.primary) != 0 ||
+        memcmp(service->replica_names, entry.replicas, sizeof entry.replicas) != 0) {
+        struct service *made = service_new(pool, &entry);
+
+        if (!made)
+            return service;
+        made->next = service;
+        service = made;
+    }
+    atomic_store_explicit(&service->version, version, memory_order_relaxed);
+    atomic_store_explicit(&service->instance, attachment->catalog.instance, memory_order_relaxed);
+    atomic_store_explicit(&pool->service, service, memory_order_release);
+    return service;
+}
+
+static struct service *service_get(struct lendis_pool *pool, const struct attachment *attachment)
+{
+    struct service *service = atomic_load_explicit(&pool->service, memory_order_acquire);
+    const struct catalog_pool *entry = &attachment->catalog.pools[attachment->pool_index];
+
+    if (service && service->instance == attachment->catalog.instance &&
+        service->version == shm_load32(&entry->version))
+        return service;
+    pthread_mutex_lock(&pool->local->lock);
+    service = look_again(pool, attachment);
+    pthread_mutex_unlock(&pool->local->lock);
+    return service;
+}
+
+void service_end(struct lendis_pool *pool)
+{
+    struct service *service = atomic_load_explicit(&pool->service, memory_order_relaxed);
+
+    while (service) {
+        struct service *next = service->next;
+
+        service_free(service);
+        service = next;
+    }
+}
+
+/* ---- which replica ---- */
+
+/* Connections out and waiters, for each 1024 connections that it may have. UINT32_MAX: it is not up. */
+static uint32_t business(struct lendis_pool *replica)
+{
+    struct attachment *attachment;
+    const struct catalog_pool *entry;
+    const struct segment *segment;
+    uint32_t out, size;
+
+    if (pool_enter(replica, &attachment) != 0)
+        return UINT32_MAX;
+    segment = &attachment->segment;
+    entry = &attachment->catalog.pools[attachment->pool_index];
+    size = entry->size > 0 ? entry->size : 1;
+    out = queue_length(segment);
+    for (uint32_t i = 0; i < segment->connection_max; i++) {
+        enum word_state state = word_state(shm_load_relaxed(&segment->connections[i].word));
+
+        out += state == WORD_LEASED || state == WORD_HANDED || state == WORD_CARRIED;
+    }
+    if (segment_is_closed(segment) || shm_load32(&entry->backend) == BACKEND_DOWN)
+        out = UINT32_MAX;
+    else
+        out = (uint32_t)((uint64_t)out * 1024 / size);
+    pool_leave(attachment);
+    return out;
+}
+
+/* The least busy one that is up and not among `tried`, a bit each; equals take turns. -1: none. */
+static int choose(struct service *service, uint32_t tried)
+{
+    uint32_t first = atomic_fetch_add_explicit(&service->turn, 1, memory_order_relaxed);
+    uint32_t least = UINT32_MAX;
+    int chosen = -1;
+
+    for (uint32_t i = 0; i < service->count; i++) {
+        uint32_t at = (first + i) % service->count, busy;
+
+        if (tried >> at & 1)
+            continue;
+        busy = business(service->replicas[at]);
+        if (busy < least) {
+            least = busy;
+            chosen = (int)at;
+        }
+    }
+    return chosen;
+}
+
+/* ---- calls ---- */
+
+/* What is left of timeout_ms, which is as lendis_exec() has it; false: nothing. */
+static bool time_left(int timeout_ms, int64_t start_ns, int *left_ms)
+{
+    int64_t used_ms = (clock_now_ns() - start_ns) / 1000000;
+
+    *left_ms = timeout_ms;
+    if (timeout_ms > 0)
+        *left_ms = used_ms < timeout_ms ? timeout_ms - (int)used_ms : 0;
+    return timeout_ms <= 0 || *left_ms > 0;
+}
+
+/* Another member may do better. Nothing was changed by what only reads. */
+static bool goes_on(int result)
+{
+    return result == LENDIS_E_DOWN || result == LENDIS_E_TIMEOUT || result == LENDIS_E_BUSY ||
+           result == LENDIS_E_DISABLED || result == LENDIS_E_DENIED || result == -ESRCH;
+}
+
+int service_exec(struct lendis_pool *pool, const struct attachment *attachment,
+                 const struct call *call, int timeout_ms)
+{
+    struct service *service = service_get(pool, attachment);
+    bool read_only = call->command.flags & COMMAND_READ_ONLY;
+    int64_t start_ns = timeout_ms > 0 ? clock_now_ns() : 0;
+    int left_ms = timeout_ms, replica, result;
+    uint32_t tried = 0;
+
+    if (!service)
+        return -ENOMEM;
+    while (read_only && (replica = choose(service, tried)) >= 0) {
+        result = exec_command_within(service->replicas[replica], call->request, call->size, left_ms,
+                                     REPLICA_WAIT_MS, call->sink);
+        if (!goes_on(result) || !time_left(timeout_ms, start_ns, &left_ms))
+            return result;
+        call->sink->restart(call->sink->context);
+        tried |= 1u << replica;
+    }
+    return exec_command(service->primary, call->request, call->size, left_ms, call->sink);
+}
+
+struct lendis_pool *service_lease_pool(struct lendis_pool *pool,
+                                       const struct attachment *attachment)
+{
+    struct service *service = service_get(pool, attachment);
+    int replica = -1;
+
+    if (!service)
+        return NULL;
+    if (pool->flags & LENDIS_REPLICA)
+        replica = choose(service, 0);
+    return replica >= 0 ? service->replicas[replica] : service->primary;
+}

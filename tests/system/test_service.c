@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A service: a real primary with two real replicas (redis-server --replicaof). Which server a call runs on is read from the
+ * servers' own counts; servers are killed and come back.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "tests/support/site.h"
+
+static struct site site; /* its redis is the primary */
+static struct redis_server replicas[2];
+static char replica_of[32];
+static const char *const replica_arguments[] = {"--replicaof", replica_of, NULL};
+
+static bool is_synced(const struct redis_server *replica)
+{
+    redisReply *reply = redis_do(replica, "ROLE");
+    bool synced = reply->elements > 3 && strcmp(reply->element[3]->str, "connected") == 0;
+
+    freeReplyObject(reply);
+    return synced;
+}
+
+static int start(void **state)
+{
+    (void)state;
+    site.redis.tcp = true;
+    redis_start(&site.redis);
+    snprintf(replica_of, sizeof replica_of, "127.0.0.1 %d", site.redis.port);
+    for (int i = 0; i < 2; i++) {
+        replicas[i] = (struct redis_server){.arguments = replica_arguments};
+        redis_start(&replicas[i]);
+    }
+    for (int i = 0; i < 2; i++)
+        assert_true(eventually(is_synced(&replicas[i]), 20000));
+    lendisd_start(&site.broker,
+                  "[pool main]\nredis = %s\nsize = 3\n"
+                  "[pool r1]\nredis = %s\nsize = 2\nrole = replica\n"
+                  "[pool r2]\nredis = %s\nsize = 2\nrole = replica\n"
+                  "[pool shop]\nprimary = main\nreplicas = r1, r2\n"
+                  "[pool alone]\nprimary = main\n",
+                  site.redis.unix_url, replicas[0].unix_url, replicas[1].unix_url);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    site_end(&site);
+    for (int i = 0; i < 2; i++)
+        redis_kill(&replicas[i]);
+    return 0;
+}
+
+/* How often a command ran on a server, which "cmdstat_get:calls=3,..." tells. */
+static long calls(const struct redis_server *server, const char *command)
+{
+    redisReply *reply = redis_do(server, "INFO commandstats");
+    char name[64];
+    const char *found;
+    long count = 0;
+
+    snprintf(name, sizeof name, "cmdstat_%s:calls=", command);
+    found = strstr(reply->str, name);
+    if (found)
+        count = atol(found + strlen(name));
+    freeReplyObject(reply);
+    return count;
+}
+
+static bool has(const struct redis_server *server, const char *key, const char *value)
+{
+    redisReply *reply = redis_do(server, "GET %s", key);
+    bool right = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, value) == 0;
+
+    freeReplyObject(reply);
+    return right;
+}
+
+static void expect_text(redisReply *reply, const char *text)
+{
+    if (!reply)
+        fail_msg("no reply: %s", lendis_strerror(lendis_pool_error(NULL, NULL)));
+    assert_non_null(reply->str);
+    assert_string_equal(reply->str, text);
+    freeReplyObject(reply);
+}
+
+/* What the server of a lease says that it is. */
+static void expect_role(struct lendis_lease *lease, const char *role)
+{
+    redisReply *reply = lendis_lease_command(lease, "ROLE");
+
+    assert_non_null(reply);
+    assert_string_equal(reply->element[0]->str, role);
+    freeReplyObject(reply);
+}
+
+static void set_everywhere(struct lendis_pool *pool, const char *key, const char *value)
+{
+    expect_text(lendis_command(pool, "SET %s %s", key, value), "OK");
+    for (int i = 0; i < 2; i++)
+        if (replicas[i].pid != 0)
+            assert_true(eventually(has(&replicas[i], key, value), 5000));
+}
+
+/* ---- where commands go ---- */
+
+static void test_commands(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pipeline *pipeline = lendis_pipeline_new(pool);
+    static const char request[] = "*2\r\n$6\r\nSTRLEN\r\n$3\r\nkey\r\n";
+    long gets[2];
+    redisReply *reply;
+    size_t size;
+    void *bytes;
+
+    (void)state;
+    set_everywhere(pool, "key", "value");
+    for (int i = 0; i < 2; i++)
+        gets[i] = calls(&replicas[i], "get");
+    for (int i = 0; i < 100; i++)
+        expect_text(lendis_command(pool, "GET key"), "value");
+    /* Spread evenly, and none at the primary. */
+    for (int i = 0; i < 2; i++)
+        assert_in_range(calls(&replicas[i], "get") - gets[i], 30, 70);
+    assert_int_equal(calls(&site.redis, "get"), 0);
+    /* Bytes likewise. */
+    assert_int_equal(lendis_exec(pool, request, sizeof request - 1, 1000, &bytes, &size), 0);
+    assert_memory_equal(bytes, ":5\r\n", 4);
+    lendis_free(bytes);
+    assert_int_equal(calls(&site.redis, "strlen"), 0);
+    /* A pipeline that only reads; then one that writes, too. */
+    lendis_pipeline_append(pipeline, "EXISTS key");
+    lendis_pipeline_append(pipeline, "EXISTS key");
+    reply = lendis_pipeline_exec(pipeline);
+    assert_non_null(reply);
+    assert_int_equal(reply->element[1]->integer, 1);
+    freeReplyObject(reply);
+    assert_int_equal(calls(&site.redis, "exists"), 0);
+    lendis_pipeline_append(pipeline, "EXISTS key");
+    lendis_pipeline_append(pipeline, "APPEND key !");
+    lendis_pipeline_append(pipeline, "EXISTS key");
+    reply = lendis_pipeline_exec(pipeline);
+    assert_non_null(reply);
+    assert_int_equal(reply->element[1]->integer, 6);
+    freeReplyObject(reply);
+    assert_int_equal(calls(&site.redis, "exists"), 2);
+    /* What lendis does not know goes where it can do no harm: to the primary. */
+    reply = lendis_command(pool, "NOSUCHCOMMAND");
+    assert_int_equal(reply->type, REDIS_REPLY_ERROR);
+    freeReplyObject(reply);
+    lendis_pipeline_free(pipeline);
+    lendis_detach(pool);
+}
+
+static void test_least_busy(void **state)
+{
+    struct lendis_pool *shop = pool_attach(&site.broker, "shop");
+    struct lendis_pool *r1 = pool_attach(&site.broker, "r1");
+    struct lendis_lease *lease;
+    long before;
+
+    (void)state;
+    set_everywhere(shop, "key", "value");
+    assert_int_equal(lendis_acquire(r1, 5000, &lease), 0);
+    before = calls(&replicas[1], "get");
+    for (int i = 0; i < 20; i++)
+        expect_text(lendis_command(shop, "GET key"), "value");
+    assert_int_equal(calls(&replicas[1], "get") - before, 20);
+    lendis_release(lease);
+    lendis_detach(r1);
+    lendis_detach(shop);
+}
+
+static void test_leases(void **state)
+{
+    struct lendis_options options = {.size = sizeof options, .flags = LENDIS_REPLICA};
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop"), *reader;
+    struct lendis_lease *leases[4];
+    struct lendis_wait *wait;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(lendis_acquire(pool, 5000, &leases[i]), 0);
+        expect_role(leases[i], "master");
+    }
+    assert_int_equal(lendis_acquire(pool, 0, &leases[3]), LENDIS_E_BUSY);
+    assert_int_equal(lendis_acquire_begin(pool, 5000, &wait), 0);
+    assert_int_equal(lendis_acquire_finish(wait, &leases[3]), LENDIS_E_AGAIN);
+    lendis_release(leases[0]);
+    for (int result = LENDIS_E_AGAIN; result != 0;) {
+        struct pollfd fd = {.fd = lendis_acquire_fd(wait), .events = POLLIN};
+
+        assert_int_equal(poll(&fd, 1, 5000), 1);
+        result = lendis_acquire_finish(wait, &leases[0]);
+        assert_true(result == 0 || result == LENDIS_E_AGAIN);
+    }
+    expect_role(leases[0], "master");
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(lendis_release(leases[i]), 0);
+    assert_int_equal(lendis_attach(site.broker.socket_path, "shop", &options, &reader), 0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(lendis_acquire(reader, 5000, &leases[i]), 0);
+        expect_role(leases[i], "slave");
+    }
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(lendis_release(leases[i]), 0);
+    lendis_detach(reader);
+    lendis_detach(pool);
+}
+
+/* Without replicas it is the primary by another name. */
+static void test_no_replicas(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "alone");
+
+    (void)state;
+    expect_text(lendis_command(pool, "SET key value"), "OK");
+    expect_text(lendis_command(pool, "GET key"), "value");
+    assert_int_equal(calls(&site.redis, "get"), 1);
+    lendis_detach(pool);
+}
+
+/* ---- death ---- */
+
+struct reader_tally {
+    atomic_long good, bad;
+    atomic_int last;
+};
+
+static int read_on(struct crew *crew, unsigned number)
+{
+    struct reader_tally *tally = crew_result(crew, number);
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+
+    crew_ready(crew);
+    while (!crew_stopping(crew)) {
+        redisReply *reply = lendis_command(pool, "GET key");
+
+        if (reply && reply->str && strcmp(reply->str, "value") == 0) {
+            atomic_fetch_add(&tally->good, 1);
+        } else {
+            atomic_fetch_add(&tally->bad, 1);
+            atomic_store(&tally->last, lendis_pool_error(pool, NULL));
+        }
+        if (reply)
+            freeReplyObject(reply);
+    }
+    lendis_detach(pool);
+    return 0;
+}
+
+#define READERS 12u
+
+static long reads(const struct crew *crew)
+{
+    long sum = 0;
+
+    for (unsigned i = 0; i < READERS; i++)
+        sum += atomic_load(&((struct reader_tally *)crew_result(crew, i))->good);
+    return sum;
+}
+
+static bool go_on(const struct crew *crew, long more)
+{
+    long before = reads(crew);
+
+    return eventually(reads(crew) >= before + more, 10000);
+}
+
+/* Replicas die under load, both; one comes back. No read fails, and all that is up is used. */
+static void test_death(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    long before;
+
+    (void)state;
+    set_everywhere(pool, "key", "value");
+    crew_start(&site.crew, READERS, sizeof(struct reader_tally), read_on, NULL);
+    crew_go(&site.crew);
+    assert_true(go_on(&site.crew, 2000));
+    redis_kill(&replicas[0]);
+    assert_true(go_on(&site.crew, 2000));
+    before = calls(&replicas[1], "get");
+    assert_true(go_on(&site.crew, 1000));
+    assert_true(calls(&replicas[1], "get") > before);
+    redis_kill(&replicas[1]);
+    before = calls(&site.redis, "get");
+    assert_true(go_on(&site.crew, 2000));
+    assert_true(calls(&site.redis, "get") > before);
+    redis_start(&replicas[0]);
+    assert_true(eventually(is_synced(&replicas[0]), 20000));
+    before = calls(&replicas[0], "get");
+    assert_true(eventually(calls(&replicas[0], "get") > before + 100, 20000));
+    crew_stop(&site.crew);
+    assert_true(crew_wait(&site.crew, 20000));
+    assert_int_equal(crew_failures(&site.crew), 0);
+    for (unsigned i = 0; i < READERS; i++) {
+        struct reader_tally *tally = crew_result(&site.crew, i);
+
+        if (atomic_load(&tally->bad) != 0)
+            fail_msg("reader %u: %ld reads failed, the last one: %s", i, atomic_load(&tally->bad),
+                     lendis_strerror(atomic_load(&tally->last)));
+    }
+    /* Writes go on, too. */
+    expect_text(lendis_command(pool, "SET key other"), "OK");
+    lendis_detach(pool);
+}
+
+static void test_fork_and_detach(void **state)
+{
+    int fds = count_fds(getpid()), status;
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    pid_t child;
+
+    (void)state;
+    set_everywhere(pool, "key", "value");
+    expect_text(lendis_command(pool, "GET key"), "value");
+    child = fork();
+    if (child == 0) {
+        redisReply *reply = lendis_command(pool, "GET key");
+        int result = reply && reply->str && strcmp(reply->str, "value") == 0 ? 0 : 1;
+
+        freeReplyObject(reply);
+        reply = lendis_command(pool, "SET key child");
+        result |= reply && reply->str && strcmp(reply->str, "OK") == 0 ? 0 : 2;
+        freeReplyObject(reply);
+        lendis_detach(pool);
+        _exit(result);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_true(has(&site.redis, "key", "child"));
+    lendis_detach(pool);
+    assert_int_equal(count_fds(getpid()), fds);
+}
+
+/* The members may be others with the next broker. */
+static void test_other_members(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    long before;
+
+    (void)state;
+    set_everywhere(pool, "key", "value");
+    expect_text(lendis_command(pool, "GET key"), "value");
+    assert_int_equal(setenv("LENDIS_POOL_SHOP_REPLICAS", "r2", 1), 0);
+    lendisd_restart(&site.broker);
+    unsetenv("LENDIS_POOL_SHOP_REPLICAS");
+    segment_observe(&site.observer, site.broker.socket_path, "shop");
+    assert_true(eventually(({
+                               redisReply *reply = lendis_command(pool, "GET key");
+
+                               if (reply)
+                                   freeReplyObject(reply);
+                               workers_attached(&site.observer) >=
+                                   3; /* shop, r2 and the observer */
+                           }),
+                           10000));
+    before = calls(&replicas[0], "get");
+    for (int i = 0; i < 20; i++)
+        expect_text(lendis_command(pool, "GET key"), "value");
+    assert_int_equal(calls(&replicas[0], "get"), before);
+    lendis_detach(pool);
+}
+
+/* ---- the operator ---- */
+
+static int lendisctl(char *output, size_t size, const char *verb, const char *pool)
+{
+    const char *const argv[] = {
+        built_program("lendisctl"), "--socket", site.broker.socket_path, verb, pool, NULL};
+
+    return program_run(argv, output, size, 20000);
+}
+
+static void test_control(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    char output[4096];
+    long before;
+
+    (void)state;
+    set_everywhere(pool, "key", "value");
+    assert_int_equal(lendisctl(output, sizeof output, "show", "pools"), 0);
+    assert_non_null(strstr(output, "service"));
+    /* A service has nothing to pause; its members have. */
+    assert_int_not_equal(lendisctl(output, sizeof output, "drain", "shop"), 0);
+    assert_int_equal(lendisctl(output, sizeof output, "drain", "r1"), 0);
+    before = calls(&replicas[0], "get");
+    for (int i = 0; i < 20; i++)
+        expect_text(lendis_command(pool, "GET key"), "value");
+    assert_int_equal(calls(&replicas[0], "get"), before);
+    assert_int_equal(lendisctl(output, sizeof output, "resume", NULL), 0);
+    for (int i = 0; i < 20; i++)
+        expect_text(lendis_command(pool, "GET key"), "value");
+    assert_true(calls(&replicas[0], "get") > before);
+    lendis_detach(pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_commands, start, end),
+        cmocka_unit_test_setup_teardown(test_least_busy, start, end),
+        cmocka_unit_test_setup_teardown(test_leases, start, end),
+        cmocka_unit_test_setup_teardown(test_no_replicas, start, end),
+        cmocka_unit_test_setup_teardown(test_death, start, end),
+        cmocka_unit_test_setup_teardown(test_fork_and_detach, start, end),
+        cmocka_unit_test_setup_teardown(test_other_members, start, end),
+        cmocka_unit_test_setup_teardown(test_control, start, end),
+    };
+
+    return cmocka_run_group_tests_name("service", tests, NULL, NULL);
+}
