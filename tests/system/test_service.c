@@ -409,6 +409,40 @@ static void test_control(void **state)
     lendis_detach(pool);
 }
 
+static void configure(const char *shop)
+{
+    lendisd_configure(&site.broker,
+                      "[pool main]\nredis = %s\nsize = 3\n"
+                      "[pool r1]\nredis = %s\nsize = 2\nrole = replica\n"
+                      "[pool r2]\nredis = %s\nsize = 2\nrole = replica\n"
+                      "[pool shop]\n%s\n[pool alone]\nprimary = main\n",
+                      site.redis.unix_url, replicas[0].unix_url, replicas[1].unix_url, shop);
+}
+
+/* A reload changes the members under way; it does not make a pool of a service. */
+static void test_reload(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    char output[4096], redis[SUPPORT_PATH_SIZE + 32];
+    long before;
+
+    (void)state;
+    set_everywhere(pool, "key", "value");
+    expect_text(lendis_command(pool, "GET key"), "value");
+    configure("primary = main\nreplicas = r2");
+    assert_int_equal(lendisctl(output, sizeof output, "reload", NULL), 0);
+    before = calls(&replicas[0], "get");
+    for (int i = 0; i < 20; i++)
+        expect_text(lendis_command(pool, "GET key"), "value");
+    assert_int_equal(calls(&replicas[0], "get"), before);
+    snprintf(redis, sizeof redis, "redis = %s", site.redis.unix_url);
+    configure(redis);
+    assert_int_not_equal(lendisctl(output, sizeof output, "reload", NULL), 0);
+    assert_non_null(strstr(output, "cannot become a service"));
+    expect_text(lendis_command(pool, "GET key"), "value");
+    lendis_detach(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +454,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fork_and_detach, start, end),
         cmocka_unit_test_setup_teardown(test_other_members, start, end),
         cmocka_unit_test_setup_teardown(test_control, start, end),
+        cmocka_unit_test_setup_teardown(test_reload, start, end),
     };
 
     return cmocka_run_group_tests_name("service", tests, NULL, NULL);
