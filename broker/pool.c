@@ -914,6 +914,10 @@ void broker_pool_publish(struct broker_pool *pool)
     struct catalog_pool *entry = pool->owner.catalog;
     const struct pool_config *config = pool->config;
 
+    if (config->client_name)
+        snprintf(pool->client_name, sizeof pool->client_name, "%s", config->client_name);
+    else
+        snprintf(pool->client_name, sizeof pool->client_name, "lendis-%s", config->name);
     catalog_write_begin(entry);
     snprintf(entry->name, sizeof entry->name, "%s", config->name);
     snprintf(entry->address, sizeof entry->address, "%s",
@@ -1031,10 +1035,6 @@ void broker_pool_set_address(struct broker_pool *pool)
     if (pending)
         direct_resolved(pool, false); /* who waited for the old one may ask again */
     pool->numeric = !config->redis.host || resolver_is_numeric(config->redis.host);
-    if (config->client_name)
-        snprintf(pool->client_name, sizeof pool->client_name, "%s", config->client_name);
-    else
-        snprintf(pool->client_name, sizeof pool->client_name, "lendis-%s", config->name);
 }
 
 int broker_pool_start(struct broker_pool *pool, const struct pool_config *config, uint32_t index,

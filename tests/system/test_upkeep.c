@@ -13,6 +13,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -894,6 +895,18 @@ static void keepalive_is_set(void **state)
     }
 }
 
+static bool is_named(const char *name)
+{
+    redisReply *reply = redis_do(&site.redis, "CLIENT LIST");
+    char text[64];
+    bool found;
+
+    snprintf(text, sizeof text, " name=%s ", name);
+    found = strstr(reply->str, text) && !strstr(reply->str, "shop");
+    freeReplyObject(reply);
+    return found;
+}
+
 static void connections_have_a_name(void **state)
 {
     struct lendis_pool *pool;
@@ -910,6 +923,11 @@ static void connections_have_a_name(void **state)
     assert_non_null(strstr(reply->str, " name=shop:web-1 "));
     assert_non_null(strstr(reply->str, " name=lendis-plain "));
     freeReplyObject(reply);
+    lendisd_configure(&site.broker,
+                      "[pool p]\nredis = %s\nclient_name = market\n[pool plain]\nredis = %s\n",
+                      site.redis.unix_url, site.redis.unix_url);
+    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
+    assert_true(eventually(is_named("market"), 5000));
     lendis_detach(pool);
 }
 
