@@ -332,7 +332,7 @@ static void draining_has_an_end(void **state)
     /* The lease was revoked: shutdown(2). */
     reply = lendis_lease_command(lease, "PING");
     assert_null(reply);
-    assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_DOWN);
+    assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_REVOKED);
     assert_int_equal(lendis_release(lease), LENDIS_E_REVOKED);
     lendis_detach(pool);
 }
