@@ -53,6 +53,8 @@ HIREDIS_CFLAGS = $(shell $(PKG_CONFIG) --cflags hiredis)
 HIREDIS_LIBS = $(shell $(PKG_CONFIG) --libs hiredis)
 SYSTEMD_LIBS = $(shell $(PKG_CONFIG) --libs libsystemd)
 INIH_LIBS = $(shell $(PKG_CONFIG) --libs inih)
+MICROHTTPD_LIBS = $(shell $(PKG_CONFIG) --libs libmicrohttpd)
+BROKER_LIBS = $(HIREDIS_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS) $(MICROHTTPD_LIBS)
 SMARTCOLS_CFLAGS = $(shell $(PKG_CONFIG) --cflags smartcols)
 SMARTCOLS_LIBS = $(shell $(PKG_CONFIG) --libs smartcols)
 CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
@@ -67,16 +69,17 @@ BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler
 	control.c reload.c broker.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c table.c show_statistics.c)
 # Used by both.
-STATISTICS_SOURCES := broker/statistics.c
-BROKER_SOURCES += $(STATISTICS_SOURCES)
+STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
+BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c exporter.c)
 CTL_SOURCES += $(STATISTICS_SOURCES)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
 SYSTEM_TESTS := lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
 UNIT_TESTS += statistics
+SYSTEM_TESTS += statistics
 SYSTEM_TESTS += handover allocations
-SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c redis.c lendisd.c crew.c fake.c observer.c site.c)
+SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c json.c openmetrics.c redis.c lendisd.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
@@ -103,7 +106,7 @@ LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
 # Debian packages, brought by deploy/deps.sh where they are missing. NO_DEPS=1: never.
-BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev
+BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev libmicrohttpd-dev
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
 CHECK_DEPS := $(MAN_DEPS) redis-server libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
@@ -134,7 +137,7 @@ $(B)/liblendis.so: $(B)/liblendis.so.$(VERSION)
 
 $(B)/lendisd: $(O)/broker/main.o $(BROKER_OBJECTS)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(BROKER_LIBS)
 
 $(B)/lendisctl: $(CTL_OBJECTS)
 	$(call say,LD,$@)
@@ -143,19 +146,17 @@ $(B)/lendisctl: $(CTL_OBJECTS)
 $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(HIREDIS_LIBS) $(SYSTEMD_LIBS) \
-		$(INIH_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(BROKER_LIBS)
 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(BROKER_LIBS)
 
 $(B)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/%.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(SYSTEMD_LIBS) \
-		$(INIH_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(BROKER_LIBS)
 
 $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	@mkdir -p $(@D)
@@ -453,7 +454,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
 	$(INSTALL) -D -m 644 deploy/completion/lendisctl.bash $(DESTDIR)$(BASHCOMPDIR)/lendisctl
 	$(INSTALL) -D -m 644 deploy/completion/_lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
-	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c deploy/examples/async.c $(DESTDIR)$(DOCDIR)/
+	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c deploy/examples/async.c \
+		deploy/grafana/lendis.json deploy/prometheus/lendis.rules.yml $(DESTDIR)$(DOCDIR)/
 
 uninstall: ## remove what install installed
 	rm -f $(DESTDIR)$(BINDIR)/lendisctl $(DESTDIR)$(SBINDIR)/lendisd
@@ -462,7 +464,8 @@ uninstall: ## remove what install installed
 		liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
 	rm -f $(DESTDIR)$(BASHCOMPDIR)/lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
-	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c)
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c lendis.json \
+		lendis.rules.yml)
 	rmdir $(DESTDIR)$(DOCDIR) 2>/dev/null || true
 
 # ---- for people ----

@@ -26,6 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 #include "broker/control.h"
+#include "broker/exporter.h"
+#include "broker/listen.h"
 #include "broker/demand.h"
 #include "broker/reload.h"
 #include "broker/worker.h"
@@ -54,6 +56,7 @@ struct broker {
     struct reload reload;
     sd_event_source *sweep_timer; /* pools that were taken out of the configuration */
     struct workers workers;
+    struct exporter *exporter; /* NULL: metrics are not asked for */
     struct control control;
 
     sd_event_source *drain_timer;
@@ -90,49 +93,6 @@ static int take_passed_socket(struct broker *broker)
         return -EINVAL;
     }
     return count < 0 ? count : broker->listener >= 0;
-}
-
-/* Results: 0, nobody answers at `address` and nothing is there any more; -errno, which was logged.
- */
-static int clear_way(const struct sockaddr_un *address)
-{
-    struct stat stat;
-    int probe, result;
-
-    if (lstat(address->sun_path, &stat) < 0) {
-        if (errno == ENOENT)
-            return 0; /* a missing directory shows at bind(2) */
-        result = -errno;
-        log_line(LOG_LEVEL_ERR, "socket %s: %s", address->sun_path, strerror(-result));
-        return result;
-    }
-    if (!S_ISSOCK(stat.st_mode)) {
-        log_line(LOG_LEVEL_ERR, "socket %s: there is something else of that name",
-                 address->sun_path);
-        return -EEXIST;
-    }
-    probe = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (probe < 0)
-        return -errno;
-    result = connect(probe, (const struct sockaddr *)address, sizeof *address) < 0 ? -errno : 0;
-    close(probe);
-    /* EAGAIN: somebody listens whose backlog is full. EPROTOTYPE: on a socket of another kind. */
-    if (result == 0 || result == -EAGAIN || result == -EPROTOTYPE) {
-        log_line(LOG_LEVEL_ERR, "socket %s: another process listens there already",
-                 address->sun_path);
-        return -EADDRINUSE;
-    }
-    if (result != -ECONNREFUSED && result != -ENOENT) {
-        log_line(LOG_LEVEL_ERR, "socket %s: %s", address->sun_path, strerror(-result));
-        return result;
-    }
-    if (unlink(address->sun_path) < 0 && errno != ENOENT) {
-        result = -errno;
-        log_line(LOG_LEVEL_ERR, "cannot remove the stale socket %s: %s", address->sun_path,
-                 strerror(-result));
-        return result;
-    }
-    return 0;
 }
 
 static int bind_socket(struct broker *broker, const struct sockaddr_un *address)
@@ -191,7 +151,7 @@ static int open_socket(struct broker *broker)
         return result < 0 ? result : 0;
     memcpy(address.sun_path, broker->socket_path, sizeof address.sun_path);
     lock = lock_directory(address.sun_path);
-    result = clear_way(&address);
+    result = listen_clear_way(&address, SOCK_SEQPACKET);
     if (result == 0)
         result = bind_socket(broker, &address);
     if (lock >= 0)
@@ -458,6 +418,17 @@ static int start_pools(struct broker *broker)
     return reload_start(&broker->reload);
 }
 
+/* Where the statistics are, for the metrics. */
+static void tell_source(void *context, struct statistics_source *source)
+{
+    const struct broker *broker = context;
+
+    source->catalog = &broker->catalog;
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
+        if (broker->pools[i].config)
+            source->segments[broker->pools[i].index] = &broker->pools[i].owner.segment;
+}
+
 static int start(struct broker *broker)
 {
     int result;
@@ -468,6 +439,10 @@ static int start(struct broker *broker)
         result = watch_signals(broker);
     if (result >= 0)
         result = sd_event_set_watchdog(broker->event, true);
+    /* Before the workers' socket: who finds that one finds this one, too. */
+    if (result >= 0 && broker->config->broker.metrics)
+        result = exporter_start(broker->event, broker->config->broker.metrics, tell_source, broker,
+                                &broker->exporter);
     if (result >= 0)
         result = open_socket(broker);
     if (result >= 0)
@@ -507,6 +482,7 @@ static void stop(struct broker *broker)
     if (broker->catalog.header)
         shm_store32(&broker->catalog.header->draining, 1);
     control_free(&broker->control);
+    exporter_stop(broker->exporter);
     reload_stop(&broker->reload);
     workers_free(&broker->workers);
     free(broker->pools);

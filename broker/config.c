@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "broker/listen.h"
 #include "lendis/mailbox.h"
 #include "lendis/wire.h"
 #include "libclient/shared/command.h"
@@ -38,6 +39,7 @@
 enum key_type {
     KEY_PATH,
     KEY_SOCKET,
+    KEY_LISTEN,
     KEY_TEXT,
     KEY_CHOICE,
     KEY_SWITCH,
@@ -51,10 +53,19 @@ enum key_type {
 };
 
 static const char *const type_names[] = {
-    [KEY_PATH] = "path",         [KEY_SOCKET] = "path",      [KEY_TEXT] = "text",
-    [KEY_CHOICE] = "choice",     [KEY_SWITCH] = "yes-or-no", [KEY_COUNT] = "count",
-    [KEY_DURATION] = "duration", [KEY_REDIS] = "redis-url",  [KEY_IDS] = "id-list",
-    [KEY_NAMES] = "name-list",   [KEY_USERS] = "user-list",  [KEY_GROUPS] = "group-list",
+    [KEY_PATH] = "path",
+    [KEY_SOCKET] = "path",
+    [KEY_TEXT] = "text",
+    [KEY_CHOICE] = "choice",
+    [KEY_SWITCH] = "yes-or-no",
+    [KEY_COUNT] = "count",
+    [KEY_DURATION] = "duration",
+    [KEY_REDIS] = "redis-url",
+    [KEY_IDS] = "id-list",
+    [KEY_NAMES] = "name-list",
+    [KEY_USERS] = "user-list",
+    [KEY_GROUPS] = "group-list",
+    [KEY_LISTEN] = "listen-address",
 };
 
 static const char *const level_names[] = {"err", "warning", "notice", "info", "debug", NULL};
@@ -90,6 +101,10 @@ static const struct key broker_keys[] = {
      "Connections that are being opened at the same time at most, over all pools.", NULL},
     {"dial_rate", KEY_COUNT, offsetof(struct broker_config, dial_rate), "0", 0, 100000,
      "Connections that are being opened per second at most, over all pools; 0 means no limit.",
+     NULL},
+    {"metrics", KEY_LISTEN, offsetof(struct broker_config, metrics), NULL, 0, 0,
+     "Where metrics are told by HTTP, at /metrics: unix:///PATH, or HOST:PORT on loopback. Without "
+     "it: nowhere.",
      NULL},
     {"drain_timeout", KEY_DURATION, offsetof(struct broker_config, drain_timeout_ms), "10s", 0,
      HOURS(1), "How long a broker that was told to stop waits for leases to come back.", NULL},
@@ -501,6 +516,18 @@ static void parse_socket(const struct place *place, const char *text, char **fie
     else if (strlen(text) > PATH_MAX_UNIX)
         complain(place, "%zu characters are too many for a socket's path; %zu are allowed",
                  strlen(text), PATH_MAX_UNIX);
+    else
+        replace(place->loader, field, text);
+}
+
+static void parse_listen(const struct place *place, const char *text, char **field)
+{
+    union listen_address address;
+    socklen_t size;
+    const char *why = listen_parse(text, &address, &size);
+
+    if (why)
+        complain(place, "\"%s\" is no address to listen at: %s", text, why);
     else
         replace(place->loader, field, text);
 }
@@ -925,6 +952,9 @@ static void parse_value(const struct place *place, const char *text, void *targe
     switch (place->key->type) {
     case KEY_PATH:
         replace(place->loader, field, text);
+        break;
+    case KEY_LISTEN:
+        parse_listen(place, text, field);
         break;
     case KEY_SOCKET:
         parse_socket(place, text, field);
@@ -1663,6 +1693,7 @@ void config_free(struct config *config)
         pool_config_free(&config->pools[i]);
     free(config->pools);
     free(config->broker.socket);
+    free(config->broker.metrics);
     free(config->path);
     *config = (struct config){0};
 }
@@ -1679,6 +1710,8 @@ const char *config_needs_restart(const struct broker_config *now, const struct b
 {
     if (strcmp(now->socket, then->socket) != 0)
         return "socket";
+    if (strcmp(now->metrics ? now->metrics : "", then->metrics ? then->metrics : "") != 0)
+        return "metrics";
     return now->max_workers != then->max_workers ? "max_workers" : NULL;
 }
 
@@ -1773,6 +1806,7 @@ static bool is_set(const struct key *key, const void *field)
     switch (key->type) {
     case KEY_PATH:
     case KEY_SOCKET:
+    case KEY_LISTEN:
     case KEY_TEXT:
     case KEY_NAMES:
         return *(char *const *)field != NULL;
@@ -1795,6 +1829,7 @@ static void print_value(const struct key *key, const void *field, FILE *out)
     switch (key->type) {
     case KEY_PATH:
     case KEY_SOCKET:
+    case KEY_LISTEN:
     case KEY_TEXT:
     case KEY_NAMES:
         fputs(*(char *const *)field, out);

@@ -58,6 +58,7 @@ struct broker_config {
     struct config_origin origins[CONFIG_KEYS_MAX];
     unsigned line; /* of the section; 0: it has none */
     char *socket;
+    char *metrics;      /* NULL: none */
     uint32_t log_level; /* enum log_level */
     uint32_t max_workers;
     uint32_t dial_concurrency;

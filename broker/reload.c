@@ -200,10 +200,12 @@ static void take_over_broker(struct reload *reload, struct config *next, struct 
             "[broker] %s: has changed; it counts from the next start of the broker on", fixed);
     /* What does not count is not shown as if it did. */
     if (fixed) {
-        char *socket = next->broker.socket;
+        char *socket = next->broker.socket, *metrics = next->broker.metrics;
 
         next->broker.socket = reload->config->broker.socket;
         reload->config->broker.socket = socket;
+        next->broker.metrics = reload->config->broker.metrics;
+        reload->config->broker.metrics = metrics;
         next->broker.max_workers = reload->config->broker.max_workers;
     }
     log_set_level((enum log_level)next->broker.log_level);

@@ -33,8 +33,7 @@ static const char help[] =
     "  show latency       waits, leases and batches: how many, mean, p50 to p99.9, maximum\n"
     "  show leases        who holds a connection, the longest first\n"
     "  show waiters       who waits for one, the longest first\n"
-    "  show config        the configuration in use, secrets masked\n"
-    "\n";
+    "  show config        the configuration in use, secrets masked\n";
 
 static const char help_options[] =
     "\n"
@@ -48,12 +47,19 @@ static const char help_options[] =
     ")\n"
     "  -p, --pid PID      show: the broker's process, instead of looking for it by its socket\n"
     "  -j, --json         print JSON, with more fields than the table has\n"
+    "      --format NAME  metrics: openmetrics (default), or prometheus, the format before it\n"
+    "      --list-metrics   print all metrics: name, type, labels, what it means\n"
     "      --list-commands  print all commands, for the completions of shells\n"
     "  -h, --help         print this\n"
     "  -V, --version      print the version\n"
     "\n"
     "Exit status: 0; 1, something failed; 2, the limit passed; 64, wrong usage. See "
     "lendisctl(1).\n";
+
+static const char help_metrics[] =
+    "\n"
+    "  metrics            all statistics as text for Prometheus and its kin\n"
+    "\n";
 
 #define WHAT_TO_SHOW "pools, connections, workers, stats, latency, leases, waiters, config"
 
@@ -72,6 +78,7 @@ struct arguments {
     bool json;
     int (*show)(const struct show *show);
     const char *pool; /* NULL: all */
+    enum metrics_format format;
     const struct control_command *command;
     struct control_options options;
     int count; /* words behind the command */
@@ -95,6 +102,10 @@ static int parse_words(int count, char **words, struct arguments *arguments)
     arguments->words = words + 1;
     if (arguments->command)
         return 0;
+    if (strcmp(words[0], "metrics") == 0) {
+        arguments->show = show_metrics;
+        return count > 1 ? usage_error("nothing is expected behind it", words[1]) : 0;
+    }
     if (strcmp(words[0], "show") != 0)
         return usage_error("unknown command", words[0]);
     if (count < 2)
@@ -115,6 +126,7 @@ static void print_commands(void)
 {
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         printf("show %s\n", verbs[i].name);
+    puts("metrics");
     control_print_names(stdout);
 }
 
@@ -135,11 +147,21 @@ static int parse_number(const char *text, long least, long most, const char *wha
 static void print_help(void)
 {
     fputs(help, stdout);
+    fputs(help_metrics, stdout);
     control_print_help(stdout);
     fputs(help_options, stdout);
 }
 
-enum { OPTION_CONNECTION = 256, OPTION_WORKER, OPTION_LIST };
+enum { OPTION_CONNECTION = 256, OPTION_WORKER, OPTION_LIST, OPTION_FORMAT, OPTION_METRICS };
+
+/* Results: 0; EX_USAGE. */
+static int parse_format(const char *name, enum metrics_format *format)
+{
+    *format = strcmp(name, "prometheus") == 0 ? METRICS_PROMETHEUS : METRICS_OPENMETRICS;
+    if (*format == METRICS_OPENMETRICS && strcmp(name, "openmetrics") != 0)
+        return usage_error("not a format; openmetrics and prometheus are", name);
+    return 0;
+}
 
 /* One option. Results: 0; -1, all is done; EX_USAGE. */
 static int take_option(int option, struct arguments *arguments)
@@ -168,6 +190,11 @@ static int take_option(int option, struct arguments *arguments)
     case OPTION_LIST:
         print_commands();
         return -1;
+    case OPTION_FORMAT:
+        return parse_format(optarg, &arguments->format);
+    case OPTION_METRICS:
+        metrics_list(stdout);
+        return -1;
     case 'j':
         arguments->json = true;
         return 0;
@@ -194,6 +221,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
         {"connection", required_argument, NULL, OPTION_CONNECTION},
         {"worker", required_argument, NULL, OPTION_WORKER},
         {"list-commands", no_argument, NULL, OPTION_LIST},
+        {"format", required_argument, NULL, OPTION_FORMAT},
+        {"list-metrics", no_argument, NULL, OPTION_METRICS},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {0},
@@ -254,6 +283,7 @@ int main(int argc, char **argv)
     int result;
 
     setlocale(LC_ALL, "");
+    setlocale(LC_NUMERIC, "C"); /* metrics have a point in numbers, whatever people here write */
     result = parse_arguments(argc, argv, &arguments);
     if (result != 0)
         return result < 0 ? EXIT_SUCCESS : result;
@@ -267,6 +297,7 @@ int main(int argc, char **argv)
     }
     note_state(&broker);
     show.json = arguments.json;
+    show.format = arguments.format;
     if (arguments.pool)
         show.pool = find_pool(&broker.catalog, arguments.pool);
     if (arguments.pool && show.pool < 0)

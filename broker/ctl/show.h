@@ -6,12 +6,14 @@
 #include <stdbool.h>
 #include "broker/ctl/find.h"
 #include "broker/ctl/table.h"
+#include "broker/metrics.h"
 #include "broker/statistics.h"
 
 struct show {
     const struct broker *broker;
     bool json;
     int pool; /* index of the only one to show; -1: all */
+    enum metrics_format format;
 };
 
 /* Each prints to standard output. Results: 0; -errno. */
@@ -23,6 +25,7 @@ int show_stats(const struct show *show);
 int show_leases(const struct show *show);
 int show_waiters(const struct show *show);
 int show_latency(const struct show *show);
+int show_metrics(const struct show *show);
 
 /* ---- what the verbs have in common ---- */
 

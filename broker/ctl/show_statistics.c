@@ -129,6 +129,18 @@ int show_stats(const struct show *show)
     return result;
 }
 
+/* ---- metrics ---- */
+
+int show_metrics(const struct show *show)
+{
+    struct statistics_source source;
+    int result;
+
+    broker_source(show->broker, &source);
+    result = metrics_write(&source, show->format, stdout);
+    return result == 0 && fflush(stdout) != 0 ? -EIO : result;
+}
+
 /* ---- latency ---- */
 
 enum {

@@ -12,7 +12,7 @@ _lendisctl()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} socket= i
     local -a words=()
     local shown="pools connections workers stats latency leases waiters config"
-    local commands="show pause resume drain kill reconnect set reload"
+    local commands="show metrics pause resume drain kill reconnect set reload"
 
     COMPREPLY=()
     case $before in
@@ -24,13 +24,17 @@ _lendisctl()
         mapfile -t COMPREPLY < <(compgen -W "$(ps -e -o pid=)" -- "$word")
         return
         ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W "openmetrics prometheus" -- "$word")
+        return
+        ;;
     -t | --timeout | --connection)
         return
         ;;
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "--timeout --connection --worker --socket --pid --json \
-            --list-commands --help --version" -- "$word")
+            --format --list-metrics --list-commands --help --version" -- "$word")
         return
     fi
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -38,7 +42,7 @@ _lendisctl()
         -s | --socket)
             socket=${COMP_WORDS[++i]}
             ;;
-        -p | --pid | -t | --timeout | --connection | --worker)
+        -p | --pid | -t | --timeout | --connection | --worker | --format)
             i=$((i + 1))
             ;;
         -*) ;;
@@ -51,6 +55,8 @@ _lendisctl()
         mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word")
     elif [ "${words[0]}" = show ] && [ ${#words[@]} -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$shown" -- "$word")
+    elif [ "${words[0]}" = metrics ]; then
+        :
     elif [ "${words[0]}" = show ] && [ ${#words[@]} -eq 2 ] || [ ${#words[@]} -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_lendisctl_pools "$socket")" -- "$word")
     fi

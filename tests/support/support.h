@@ -108,6 +108,9 @@ int program_run(const char *const argv[], char *output, size_t size, int limit_m
  * storage. */
 const char *built_program(const char *name);
 
+/* The text is one JSON value, without exponents in its numbers. */
+bool json_is_valid(const char *text);
+
 /* Open descriptors of a process; -1 when it is gone. */
 int count_fds(pid_t pid);
 

@@ -102,9 +102,15 @@ compare counter "$work/counters" "counters.h" "$work/described" "lendisctl(1)"
 # Likewise reasons, in reasons.h: the section of each is known by its macro.
 awk '/^#define/ { prefix = /CLOSE/ ? "closed_" : /REVOKE/ ? "revoked_" : "dial_errors_" }
     match($0, /^    REASON\([a-z_]+/) { print prefix substr($0, 12, RLENGTH - 11) "_total" }' include/lendis/reasons.h >"$work/reasons"
-awk '/^# REASONS/ { on = 1 } /^# EXIT/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z_]+_total\*' |
+awk '/^# REASONS/ { on = 1 } /^# METRICS/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z_]+_total\*' |
     tr -d '*' >"$work/described"
 compare reason "$work/reasons" "reasons.h" "$work/described" "lendisctl(1)"
+
+# Metrics: name and text.
+"$build/lendisctl" --list-metrics | awk -F'\t' '{ print $1 "\t" $4 }' >"$work/metrics"
+awk '/^# METRICS/ { on = 1 } /^# EXIT/ { on = 0 } on && /^\*lendis_/ { split($0, part, "*"); name = part[2]; getline
+    gsub(/^\t/, ""); gsub(/\\_/, "_"); print name "\t" $0 }' "$man/lendisctl.1.scd" >"$work/described"
+compare metric "$work/metrics" "lendisctl --list-metrics" "$work/described" "lendisctl(1)"
 
 [ "$problems" -eq 0 ] || exit 1
 echo "manual.sh: manual and programs agree"

@@ -632,6 +632,11 @@ static void what_needs_a_restart_is_told(void **state)
     expect_said("[broker] max_workers: has changed");
     expect_control(0, "show", "config");
     expect_said("max_workers = 256");
+    lendisd_configure(&site.broker,
+                      "max_workers = 256\nmetrics = 127.0.0.1:1\n[pool app]\nredis = %s\n",
+                      site.redis.unix_url);
+    expect_control(0, "reload");
+    expect_said("[broker] metrics: has changed");
 }
 
 /* The next message of the broker's to its service manager that has `text` in it. */

@@ -224,6 +224,7 @@ static void all_keys(void **state)
                     "dial_concurrency = 1\n"
                     "dial_rate = 100000\n"
                     "drain_timeout = 1min\r\n"
+                    "metrics = unix:///run/lendis/metrics.sock\n"
                     "\n"
                     "[pool  web-1.main_x]\n"
                     "   redis = unix:///run/redis.sock?db=7\n"
@@ -267,6 +268,7 @@ static void all_keys(void **state)
     assert_int_equal(config.broker.log_level, LOG_LEVEL_DEBUG);
     assert_int_equal(config.broker.max_workers, 16384);
     assert_int_equal(config.broker.drain_timeout_ms, 60000);
+    assert_string_equal(config.broker.metrics, "unix:///run/lendis/metrics.sock");
     assert_string_equal(config.pools[0].name, "web-1.main_x");
     assert_string_equal(config.pools[0].redis.path, "/run/redis.sock");
     assert_int_equal(config.pools[0].redis.db, 7);
@@ -549,6 +551,44 @@ static void values_that_cannot_be_written(void **state)
     snprintf(text, sizeof text, POOL "password_file=%.183s\n", many);
     assert_refused(text, "c:3: [pool a] password_file: 183 characters are too many; 182 are "
                          "allowed\n");
+}
+
+static void metrics_stay_on_this_host(void **state)
+{
+    static const char *const good[] = {"127.0.0.1:9121", "127.1.2.3:1", "[::1]:65535",
+                                       "localhost:9121", "unix:///x"};
+    static const char *const bad[][2] = {
+        {"0.0.0.0:9121", "it is not a loopback address"},
+        {"10.0.0.1:9121", "it is not a loopback address"},
+        {"[::]:9121", "it is not a loopback address"},
+        {"example.org:9121", "it is neither unix:///PATH nor HOST:PORT"},
+        {":9121", "it is neither unix:///PATH nor HOST:PORT"},
+        {"127.0.0.1", "it has no port"},
+        {"127.0.0.1:0", "its port is not a number from 1 to 65535"},
+        {"127.0.0.1:65536", "its port is not a number from 1 to 65535"},
+        {"127.0.0.1:x", "its port is not a number from 1 to 65535"},
+        {"unix://x", "it is not an absolute path"},
+    };
+    char text[256], expected[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct config config;
+
+        snprintf(text, sizeof text, "[broker]\nmetrics = %s\n" POOL, good[i]);
+        assert_accepted(text, &config);
+        assert_string_equal(config.broker.metrics, good[i]);
+        config_free(&config);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct config config;
+
+        snprintf(text, sizeof text, "[broker]\nmetrics = %s\n" POOL, bad[i][0]);
+        snprintf(expected, sizeof expected, "\"%s\" is no address to listen at: %s", bad[i][0],
+                 bad[i][1]);
+        assert_int_equal(load(text, NULL, &config), -EINVAL);
+        assert_non_null(strstr(reports, expected));
+    }
 }
 
 static void every_error_is_reported(void **state)
@@ -968,6 +1008,7 @@ int main(void)
         cmocka_unit_test(users_and_groups),
         cmocka_unit_test(lease_limits),
         cmocka_unit_test(values_that_cannot_be_written),
+        cmocka_unit_test(metrics_stay_on_this_host),
         cmocka_unit_test(every_error_is_reported),
         cmocka_unit_test(conflict_with_a_default),
         cmocka_unit_test(bad_upkeep),

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Known loads give known counts, through all that tells them: lendisctl, the metrics listener, and
+ * lendisctl top on a terminal of 80 columns and 24 lines. The example dashboard and alert rules know
+ * no metric that there is not.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <netinet/in.h>
+#include "lendis_hiredis.h"
+#include "tests/support/internal.h"
+#include "tests/support/openmetrics.h"
+#include "tests/support/site.h"
+
+#define OUTPUT   (1 << 20)
+#define LIMIT_MS 20000
+
+static struct site site;
+static char text[OUTPUT];
+static char metrics_path[SUPPORT_PATH_SIZE];
+
+static int end(void **state)
+{
+    (void)state;
+    site_end(&site);
+    return 0;
+}
+
+/* A real Redis, a pool "p" of it, and metrics at a socket. */
+static void start(const char *keys)
+{
+    scratch_path(metrics_path, "%s", "metrics.sock");
+    redis_start(&site.redis);
+    lendisd_start(&site.broker, "metrics = unix://%s\n[pool p]\nredis = %s\n%s", metrics_path,
+                  site.redis.unix_url, keys);
+}
+
+/* ---- asking ---- */
+
+/* Connects and sends. The answer can be waited for; -1: refused. */
+static int http_open(const struct sockaddr *address, socklen_t size, const char *request)
+{
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    if (connect(fd, address, size) < 0) {
+        close(fd);
+        return -1;
+    }
+    if (request)
+        assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), strlen(request));
+    return fd;
+}
+
+/* All that comes until the end, in `text`. False: not within limit_ms. */
+static bool http_finish(int fd, int limit_ms)
+{
+    int64_t until_ms = now_ms() + limit_ms;
+    size_t got = 0;
+
+    for (;;) {
+        struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+        ssize_t size;
+
+        if (poll(&poll_fd, 1, (int)(until_ms > now_ms() ? until_ms - now_ms() : 0)) != 1)
+            return false;
+        size = recv(fd, text + got, sizeof text - 1 - got, 0);
+        if (size <= 0)
+            break;
+        got += (size_t)size;
+    }
+    text[got] = '\0';
+    return true;
+}
+
+static int http_local(const char *request)
+{
+    struct sockaddr_un address = unix_address(metrics_path);
+
+    return http_open((struct sockaddr *)&address, sizeof address, request);
+}
+
+/* The whole answer, in `text`. */
+static void http(const char *request)
+{
+    int fd = http_local(request);
+
+    assert_true(fd >= 0);
+    assert_true(http_finish(fd, LIMIT_MS));
+    close(fd);
+}
+
+/* `text` becomes the metrics, which must be OpenMetrics. */
+static void scrape(void)
+{
+    const char *problem, *body;
+
+    http("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: "
+         "application/openmetrics-text;version=1.0.0\r\n\r\n");
+    body = strstr(text, "\r\n\r\n");
+    if (strncmp(text, "HTTP/1.1 200 ", 13) != 0 || !body)
+        fail_msg("%s", text);
+    assert_non_null(strstr(text, "Content-Type: application/openmetrics-text; version=1.0.0"));
+    memmove(text, body + 4, strlen(body + 4) + 1);
+    problem = openmetrics_problem(text);
+    if (problem)
+        fail_msg("%s", problem);
+}
+
+/* A series of pool p: its value now. */
+static double value(const char *series)
+{
+    double found;
+
+    scrape();
+    found = openmetrics_value(text, series);
+    if (isnan(found))
+        fail_msg("there is no %s", series);
+    return found;
+}
+
+/* The listener's text may be a tenth of a second old. */
+#define becomes(series, expected) assert_true(eventually(value(series) == (expected), 5000))
+
+static void ctl(const char *a, const char *b, const char *c)
+{
+    const char *argv[] = {
+        built_program("lendisctl"), "--socket", site.broker.socket_path, a, b, c, NULL};
+    int status = program_run(argv, text, sizeof text, LIMIT_MS);
+
+    if (status != 0)
+        fail_msg("lendisctl %s: exit status %d: %s", a, status, text);
+}
+
+/* The bucket that a time falls into is the one that the metrics say: all waits of histogram `name` are at most twice and
+ * at least half as long. */
+static void expect_about(const char *name, double seconds, double count)
+{
+    char series[128];
+    double below = 0, all = 0;
+
+    for (int bits = 10; bits <= 36; bits++) {
+        double border = (double)(UINT64_C(1) << bits) / 1e9;
+        const char *at;
+
+        snprintf(series, sizeof series, "%s_bucket{pool=\"p\",le=\"", name);
+        for (at = text; (at = strstr(at, series)); at++) {
+            char *next;
+            double found = strtod(at + strlen(series), &next);
+
+            if (fabs(found - border) > 1e-12)
+                continue;
+            if (border <= seconds / 2)
+                below = strtod(next + 3, NULL);
+            if (border <= seconds * 2)
+                all = strtod(next + 3, NULL);
+        }
+    }
+    if (below != 0 || all != count)
+        fail_msg("%g values of %s below %g s, %g below %g s", below, name, seconds / 2, all,
+                 seconds * 2);
+}
+
+/* ---- known loads ---- */
+
+static void leases_at_hand_are_hits(void **state)
+{
+    struct lendis_lease *lease;
+    struct lendis_pool *pool;
+
+    (void)state;
+    start("size = 2\nmin_idle = 2\n");
+    segment_observe(&site.observer, site.broker.socket_path, "p");
+    assert_true(pool_fills(&site.observer, 2, 5000));
+    pool = pool_attach(&site.broker, "p");
+    for (int i = 0; i < 300; i++) {
+        assert_int_equal(lendis_acquire(pool, 0, &lease), 0);
+        assert_int_equal(lendis_release(lease), 0);
+    }
+    becomes("lendis_hits_total{pool=\"p\"}", 300);
+    assert_true(openmetrics_value(text, "lendis_leases_total{pool=\"p\"}") == 300);
+    assert_true(openmetrics_value(text, "lendis_misses_total{pool=\"p\"}") == 0);
+    assert_true(openmetrics_value(text, "lendis_waits_total{pool=\"p\"}") == 0);
+    assert_true(openmetrics_value(text, "lendis_connections_opened_total{pool=\"p\"}") == 2);
+    assert_true(openmetrics_value(text, "lendis_connections{pool=\"p\",state=\"idle\"}") == 2);
+
+    assert_int_equal(lendis_acquire(pool, 0, &lease), 0);
+    becomes("lendis_connections{pool=\"p\",state=\"leased\"}", 1);
+    assert_true(openmetrics_value(text, "lendis_connections{pool=\"p\",state=\"idle\"}") == 1);
+    assert_true(openmetrics_value(text, "lendis_connections_limit{pool=\"p\"}") == 2);
+    assert_true(openmetrics_value(text, "lendis_workers{pool=\"p\"}") ==
+                2); /* the observer is one */
+    assert_true(eventually(value("lendis_oldest_lease_seconds{pool=\"p\"}") > 0.05, 5000));
+    assert_int_equal(lendis_release(lease), 0);
+    lendis_detach(pool);
+    /* What it counted stays when it goes. */
+    becomes("lendis_workers{pool=\"p\"}", 1);
+    assert_true(openmetrics_value(text, "lendis_hits_total{pool=\"p\"}") == 301);
+    assert_true(openmetrics_value(text, "lendis_worker_deaths_total{pool=\"p\"}") == 0);
+}
+
+static int hold_for_100_ms(struct crew *crew, unsigned number)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_lease *lease;
+
+    (void)number;
+    if (lendis_acquire(pool, 5000, &lease) != 0)
+        return 1;
+    crew_ready(crew);
+    sleep_us(100000);
+    return lendis_release(lease) == 0 ? 0 : 1;
+}
+
+static void a_wait_is_in_its_bucket(void **state)
+{
+    struct lendis_lease *lease;
+    struct lendis_pool *pool;
+    int64_t begin;
+    double seconds, told;
+
+    (void)state;
+    start("size = 1\nmin_idle = 1\n");
+    pool = pool_attach(&site.broker, "p");
+    crew_start(&site.crew, 1, 0, hold_for_100_ms, NULL);
+    crew_go(&site.crew);
+    begin = now_ns();
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    seconds = (double)(now_ns() - begin) / 1e9;
+    assert_int_equal(lendis_release(lease), 0);
+    assert_true(seconds > 0.02);
+    /* The holder may have waited for the first connection, just after the start. */
+    assert_true(eventually(value("lendis_waits_total{pool=\"p\"}") >= 1, 5000));
+    told = openmetrics_value(text, "lendis_acquire_wait_max_seconds{pool=\"p\"}");
+    assert_true(fabs(told - seconds) < 0.01);
+    if (openmetrics_value(text, "lendis_waits_total{pool=\"p\"}") == 1) {
+        expect_about("lendis_acquire_wait_seconds", seconds, 1);
+        assert_true(openmetrics_value(text, "lendis_misses_total{pool=\"p\"}") == 1);
+        assert_true(openmetrics_value(text, "lendis_hits_total{pool=\"p\"}") == 1);
+        assert_true(openmetrics_value(text, "lendis_leases_total{pool=\"p\"}") == 2);
+    }
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&site.crew), 0);
+    lendis_detach(pool);
+}
+
+static void a_wait_in_vain_is_a_timeout(void **state)
+{
+    struct lendis_lease *lease, *second;
+    struct lendis_pool *pool;
+
+    (void)state;
+    start("size = 1\nmin_idle = 1\n");
+    pool = pool_attach(&site.broker, "p");
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    assert_int_equal(lendis_acquire(pool, 50, &second), LENDIS_E_TIMEOUT);
+    assert_int_equal(lendis_acquire(pool, 0, &second), LENDIS_E_BUSY);
+    becomes("lendis_timeouts_total{pool=\"p\"}", 1);
+    assert_true(openmetrics_value(text, "lendis_misses_total{pool=\"p\"}") >= 2);
+    assert_int_equal(lendis_release(lease), 0);
+    lendis_detach(pool);
+}
+
+static void long_leases_are_all_there(void **state)
+{
+    struct lendis_lease *lease;
+    struct lendis_pool *pool;
+
+    (void)state;
+    start("size = 1\nmin_idle = 1\n");
+    pool = pool_attach(&site.broker, "p");
+    for (int i = 0; i < 5; i++) {
+        redisReply *reply;
+
+        assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+        reply = lendis_lease_command(lease, "PING");
+        assert_non_null(reply);
+        freeReplyObject(reply);
+        sleep_us(100000);
+        assert_int_equal(lendis_release(lease), 0);
+    }
+    becomes("lendis_lease_seconds_count{pool=\"p\"}", 5);
+    /* The coarse clock may be a tick or two late. */
+    assert_true(
+        openmetrics_value(text, "lendis_lease_seconds_bucket{pool=\"p\",le=\"0.067108864\"}") == 0);
+    assert_true(openmetrics_value(text, "lendis_lease_seconds_sum{pool=\"p\"}") > 0.45);
+    lendis_detach(pool);
+}
+
+static int hold_for_ever(struct crew *crew, unsigned number)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_lease *lease;
+
+    (void)number;
+    for (int i = 0; i < 10; i++)
+        if (lendis_acquire(pool, 5000, &lease) != 0 || lendis_release(lease) != 0)
+            return 1;
+    if (lendis_acquire(pool, 5000, &lease) != 0)
+        return 1;
+    crew_ready(crew);
+    for (;;)
+        pause();
+}
+
+static void a_killed_worker_is_a_death(void **state)
+{
+    (void)state;
+    start("size = 4\nmin_idle = 4\n");
+    crew_start(&site.crew, 3, 0, hold_for_ever, NULL);
+    crew_go(&site.crew);
+    becomes("lendis_connections{pool=\"p\",state=\"leased\"}", 3);
+    crew_signal(&site.crew, 1, SIGKILL);
+    becomes("lendis_worker_deaths_total{pool=\"p\"}", 1);
+    assert_true(
+        openmetrics_value(text, "lendis_leases_revoked_total{pool=\"p\",reason=\"died\"}") == 1);
+    assert_true(
+        openmetrics_value(text, "lendis_leases_revoked_total{pool=\"p\",reason=\"killed\"}") == 0);
+    assert_true(openmetrics_value(
+                    text, "lendis_connections_closed_total{pool=\"p\",reason=\"revoked\"}") == 1);
+    assert_true(openmetrics_value(
+                    text, "lendis_connections_closed_total{pool=\"p\",reason=\"lost\"}") == 0);
+    assert_true(openmetrics_value(text, "lendis_leases_total{pool=\"p\"}") == 33);
+    assert_true(openmetrics_value(text, "lendis_workers{pool=\"p\"}") == 2);
+    becomes("lendis_connections_opened_total{pool=\"p\"}", 5);
+    ctl("--json", "show", "leases");
+    assert_true(json_is_valid(text));
+    assert_non_null(strstr(text, "\"command\": \"test_statistics\""));
+}
+
+static void failed_dials_have_reasons(void **state)
+{
+    (void)state;
+    start("size = 1\n[pool q]\nredis = unix:///nowhere/at/all.sock\nsize = 1\n"
+          "[pool r]\nredis = redis://no-such-host.invalid:1\nsize = 1\n");
+    assert_true(
+        eventually(value("lendis_dial_errors_total{pool=\"q\",reason=\"refused\"}") > 0, 5000));
+    assert_true(
+        eventually(value("lendis_dial_errors_total{pool=\"r\",reason=\"lookup\"}") > 0, 15000));
+    assert_true(openmetrics_value(text, "lendis_dial_errors_total{pool=\"q\",reason=\"login\"}") ==
+                0);
+    assert_true(
+        openmetrics_value(text, "lendis_dial_errors_total{pool=\"p\",reason=\"refused\"}") == 0);
+    assert_true(openmetrics_value(text, "lendis_backend_up{pool=\"q\"}") == 0);
+    assert_true(openmetrics_value(text, "lendis_backend_up{pool=\"p\"}") == 1);
+}
+
+static int talk_200_times(struct crew *crew, unsigned number)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct tally tally = {0};
+
+    crew_ready(crew);
+    for (unsigned long i = 0; i < 200; i++)
+        talk(pool, &tally, number, i);
+    return tally_failed(&tally) == 0 ? 0 : 1;
+}
+
+static void commands_and_batches_add_up(void **state)
+{
+    double own, handed, batches, sum;
+
+    (void)state;
+    start("size = 1\nmin_idle = 1\n");
+    crew_start(&site.crew, 12, 0, talk_200_times, NULL);
+    crew_go(&site.crew);
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&site.crew), 0);
+    becomes("lendis_workers{pool=\"p\"}", 0);
+    own = openmetrics_value(text, "lendis_commands_total{pool=\"p\"}");
+    handed = openmetrics_value(text, "lendis_handed_total{pool=\"p\"}");
+    batches = openmetrics_value(text, "lendis_batches_total{pool=\"p\"}");
+    sum = openmetrics_value(text, "lendis_batch_commands_sum{pool=\"p\"}");
+    assert_true(own + handed == 12 * 200);
+    assert_true(sum == 12 * 200);
+    assert_true(openmetrics_value(text, "lendis_batch_commands_count{pool=\"p\"}") == batches);
+    /* Each command that was not leased a connection at once has waited, in one of two ways. */
+    assert_true(openmetrics_value(text, "lendis_command_wait_seconds_count{pool=\"p\"}") +
+                    openmetrics_value(text, "lendis_acquire_wait_seconds_count{pool=\"p\"}") ==
+                openmetrics_value(text, "lendis_waits_total{pool=\"p\"}"));
+}
+
+/* ---- who tells it ---- */
+
+static void lendisctl_tells_the_same(void **state)
+{
+    const char *problem;
+
+    (void)state;
+    start("size = 2\nmin_idle = 2\n");
+    becomes("lendis_connections{pool=\"p\",state=\"idle\"}", 2);
+    ctl("metrics", NULL, NULL);
+    problem = openmetrics_problem(text);
+    if (problem)
+        fail_msg("%s", problem);
+    assert_true(openmetrics_value(text, "lendis_connections{pool=\"p\",state=\"idle\"}") == 2);
+    ctl("metrics", "--format", "prometheus");
+    assert_non_null(strstr(text, "# TYPE lendis_hits_total counter\n"));
+    assert_null(strstr(text, "# EOF"));
+    /* The broker's help is not needed. */
+    lendisd_pause(&site.broker);
+    ctl("metrics", NULL, NULL);
+    assert_true(openmetrics_value(text, "lendis_connections{pool=\"p\",state=\"idle\"}") == 2);
+    lendisd_continue(&site.broker);
+}
+
+/* promtool(1) of Prometheus, where there is one. */
+static void promtool_finds_no_fault(void **state)
+{
+    char command[2 * SUPPORT_PATH_SIZE + 200];
+    const char *argv[] = {"sh", "-c", command, NULL};
+
+    (void)state;
+    if (system("command -v promtool >/dev/null 2>&1") != 0)
+        skip();
+    start("size = 2\n");
+    snprintf(command, sizeof command,
+             "%s --socket %s metrics --format prometheus | promtool check metrics && "
+             "promtool check rules deploy/prometheus/lendis.rules.yml",
+             built_program("lendisctl"), site.broker.socket_path);
+    if (program_run(argv, text, sizeof text, LIMIT_MS) != 0)
+        fail_msg("%s", text);
+}
+
+static void the_listener_speaks_http(void **state)
+{
+    (void)state;
+    start("size = 1\n");
+    http("GET /metrics HTTP/1.0\r\n\r\n");
+    assert_non_null(strstr(text, " 200 "));
+    assert_non_null(strstr(text, "Content-Type: text/plain; version=0.0.4"));
+    assert_non_null(strstr(text, "# TYPE lendis_leases_total counter\n"));
+    http("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_non_null(strstr(text, " 200 "));
+    assert_null(strstr(text, "lendis_leases"));
+    http("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_non_null(strstr(text, " 404 "));
+    http("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+    assert_non_null(strstr(text, " 405 "));
+    http("nonsense\r\n\r\n");
+    assert_null(strstr(text, "lendis_leases"));
+    scrape();
+}
+
+static void the_listener_is_on_loopback(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int port, reserved = reserve_port(&port), fd;
+
+    (void)state;
+    redis_start(&site.redis);
+    lendisd_start(&site.broker, "metrics = 127.0.0.1:%d\n[pool p]\nredis = %s\n", port,
+                  site.redis.unix_url);
+    address.sin_port = htons((uint16_t)port);
+    fd = http_open((struct sockaddr *)&address, sizeof address,
+                   "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_true(fd >= 0 && http_finish(fd, LIMIT_MS));
+    assert_true(openmetrics_has(strstr(text, "\r\n\r\n"), "lendis_backend_up"));
+    close(fd);
+    close(reserved);
+}
+
+/* More clients than are served, none of which says a word, or reads one. */
+static void slow_clients_delay_nobody(void **state)
+{
+    struct lendis_pool *pool;
+    int fds[10], fd;
+    int64_t begin;
+
+    (void)state;
+    start("size = 1\n");
+    for (int i = 0; i < 10; i++)
+        fds[i] = http_local(i % 2 ? "GET /metrics HTTP/1.1\r\nHost: x\r\nX: " : NULL);
+    begin = now_ms();
+    pool = pool_attach(&site.broker, "p");
+    assert_true(now_ms() - begin < 1000);
+    lendis_detach(pool);
+    assert_true(process_cpu_ms(site.broker.pid, 500) < 100);
+    /* Each of them has its time; then others have theirs. */
+    fd = http_local("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_true(fd >= 0 && http_finish(fd, 45000));
+    assert_non_null(strstr(text, "lendis_backend_up"));
+    close(fd);
+    for (int i = 0; i < 10; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    scrape();
+}
+
+static void the_socket_is_removed(void **state)
+{
+    (void)state;
+    start("size = 1\n");
+    scrape();
+    lendisd_kill(&site.broker); /* leaves it behind, which the next one does not mind */
+    assert_int_equal(access(metrics_path, F_OK), 0);
+    lendisd_launch(&site.broker, true);
+    scrape();
+    assert_int_equal(lendisd_stop(&site.broker), 0);
+    assert_int_equal(access(metrics_path, F_OK), -1);
+}
+
+/* ---- the examples ---- */
+
+static void read_file(const char *path, char *buffer, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, buffer, size - 1);
+
+    if (got <= 0)
+        fail_msg("%s: %s", path, strerror(errno));
+    buffer[got] = '\0';
+    close(fd);
+}
+
+/* Each lendis_... in `content` is the name of a series. */
+static unsigned check_names(const char *path, const char *content)
+{
+    unsigned count = 0;
+
+    for (const char *at = content; (at = strstr(at, "lendis_")); count++) {
+        size_t length = strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789_");
+        char name[128];
+
+        snprintf(name, sizeof name, "%.*s", (int)length, at);
+        if (!openmetrics_has(text, name))
+            fail_msg("%s: there is no metric %s", path, name);
+        at += length;
+    }
+    return count;
+}
+
+static void the_examples_know_what_there_is(void **state)
+{
+    static const char dashboard[] = "deploy/grafana/lendis.json";
+    static const char rules[] = "deploy/prometheus/lendis.rules.yml";
+    static char content[1 << 17];
+
+    (void)state;
+    start("size = 1\n");
+    scrape();
+    read_file(dashboard, content, sizeof content);
+    assert_true(json_is_valid(content));
+    assert_true(check_names(dashboard, content) > 20);
+    read_file(rules, content, sizeof content);
+    assert_true(check_names(rules, content) >= 10);
+}
+
+#define TEST(name) cmocka_unit_test_teardown(name, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(leases_at_hand_are_hits),     TEST(a_wait_is_in_its_bucket),
+        TEST(a_wait_in_vain_is_a_timeout), TEST(long_leases_are_all_there),
+        TEST(a_killed_worker_is_a_death),  TEST(failed_dials_have_reasons),
+        TEST(commands_and_batches_add_up), TEST(lendisctl_tells_the_same),
+        TEST(promtool_finds_no_fault),     TEST(the_listener_speaks_http),
+        TEST(the_listener_is_on_loopback), TEST(slow_clients_delay_nobody),
+        TEST(the_socket_is_removed),       TEST(the_examples_know_what_there_is),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
