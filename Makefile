@@ -71,7 +71,7 @@ CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c table.c sh
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
 BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c exporter.c)
-CTL_SOURCES += $(STATISTICS_SOURCES)
+CTL_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/ctl/,top.c screen.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey

@@ -410,3 +410,20 @@ void broker_source(const struct broker *broker, struct statistics_source *source
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
         source->segments[i] = &broker->segments[i];
 }
+
+size_t broker_command(const struct broker *broker, uint32_t pid, char *text, size_t size)
+{
+    char path[32];
+    ssize_t got;
+    int fd;
+
+    if (!broker->pids_are_ours || pid == 0)
+        return 0;
+    snprintf(path, sizeof path, "/proc/%u/comm", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    got = read(fd, text, size);
+    close(fd);
+    return got > 1 ? (size_t)got - 1 : 0; /* without the line's end */
+}

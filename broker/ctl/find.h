@@ -35,6 +35,10 @@ int broker_find(const char *socket_path, pid_t pid, struct broker *broker, char 
 
 void broker_close(struct broker *broker);
 
+/* The name of process `pid`'s command, if that number means the same to us as to the broker.
+ * Returns its length; 0: not known. */
+size_t broker_command(const struct broker *broker, uint32_t pid, char *text, size_t size);
+
 /* Where its statistics are; good as long as the broker is. */
 void broker_source(const struct broker *broker, struct statistics_source *source);
 

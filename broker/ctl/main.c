@@ -15,6 +15,7 @@
 #include "broker/ctl/find.h"
 #include "broker/ctl/show.h"
 #include "broker/ctl/table.h"
+#include "broker/ctl/top.h"
 #include "lendis/wire.h"
 
 static const char help[] =
@@ -58,6 +59,7 @@ static const char help_options[] =
 
 static const char help_metrics[] =
     "\n"
+    "  top                a live view of pools, workers and leases; h shows its keys\n"
     "  metrics            all statistics as text for Prometheus and its kin\n"
     "\n";
 
@@ -102,8 +104,8 @@ static int parse_words(int count, char **words, struct arguments *arguments)
     arguments->words = words + 1;
     if (arguments->command)
         return 0;
-    if (strcmp(words[0], "metrics") == 0) {
-        arguments->show = show_metrics;
+    if (strcmp(words[0], "metrics") == 0 || strcmp(words[0], "top") == 0) {
+        arguments->show = words[0][0] == 'm' ? show_metrics : NULL; /* NULL: top */
         return count > 1 ? usage_error("nothing is expected behind it", words[1]) : 0;
     }
     if (strcmp(words[0], "show") != 0)
@@ -126,7 +128,7 @@ static void print_commands(void)
 {
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
         printf("show %s\n", verbs[i].name);
-    puts("metrics");
+    puts("top\nmetrics");
     control_print_names(stdout);
 }
 
@@ -294,6 +296,11 @@ int main(int argc, char **argv)
     if (broker_find(arguments.socket_path, arguments.pid, &broker, problem, sizeof problem) != 0) {
         fprintf(stderr, "lendisctl: %s\n", problem);
         return EXIT_FAILURE;
+    }
+    if (!arguments.show) {
+        result = top_run(&broker, arguments.socket_path, arguments.pid);
+        broker_close(&broker);
+        return result == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     note_state(&broker);
     show.json = arguments.json;

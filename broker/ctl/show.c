@@ -7,11 +7,9 @@
 #include "broker/ctl/show.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* The worker counters that have a column in the tables; JSON has all. */
 #define IN_POOLS_TABLE(counter)                                                                    \
@@ -360,20 +358,11 @@ static const struct column workers_columns[WORKERS_COLUMNS] = {
 
 void show_command(const struct show *show, struct table *table, size_t column, uint32_t pid)
 {
-    char path[32], text[64];
-    ssize_t got;
-    int fd;
+    char text[64];
+    size_t size = broker_command(show->broker, pid, text, sizeof text);
 
-    if (!show->broker->pids_are_ours || pid == 0)
-        return;
-    snprintf(path, sizeof path, "/proc/%u/comm", pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    got = read(fd, text, sizeof text);
-    close(fd);
-    if (got > 1)
-        table_text(table, column, text, (size_t)got - 1); /* without the line's end */
+    if (size > 0)
+        table_text(table, column, text, size);
 }
 
 /* How many leases of the pool each worker holds. */

@@ -12,7 +12,7 @@ _lendisctl()
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} socket= i
     local -a words=()
     local shown="pools connections workers stats latency leases waiters config"
-    local commands="show metrics pause resume drain kill reconnect set reload"
+    local commands="show top metrics pause resume drain kill reconnect set reload"
 
     COMPREPLY=()
     case $before in
@@ -55,7 +55,7 @@ _lendisctl()
         mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$word")
     elif [ "${words[0]}" = show ] && [ ${#words[@]} -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$shown" -- "$word")
-    elif [ "${words[0]}" = metrics ]; then
+    elif [ "${words[0]}" = metrics ] || [ "${words[0]}" = top ]; then
         :
     elif [ "${words[0]}" = show ] && [ ${#words[@]} -eq 2 ] || [ ${#words[@]} -eq 1 ]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_lendisctl_pools "$socket")" -- "$word")

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <poll.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
+#include <utmp.h>
 #include <netinet/in.h>
 #include "lendis_hiredis.h"
 #include "tests/support/internal.h"
@@ -514,6 +517,183 @@ static void the_socket_is_removed(void **state)
     assert_int_equal(access(metrics_path, F_OK), -1);
 }
 
+/* ---- top ---- */
+
+static const char leave_text[] = "\x1b[?7h\x1b[?25h\x1b[?1049l";
+
+struct terminal {
+    int fd;
+    pid_t pid;
+    struct termios before;
+    size_t got; /* of what it wrote, in `text` */
+};
+
+static void terminal_start(struct terminal *terminal)
+{
+    const struct winsize size = {.ws_col = 80, .ws_row = 24};
+    int other;
+
+    *terminal = (struct terminal){0};
+    assert_int_equal(openpty(&terminal->fd, &other, NULL, NULL, &size), 0);
+    assert_int_equal(tcgetattr(other, &terminal->before), 0);
+    terminal->pid = fork();
+    assert_true(terminal->pid >= 0);
+    if (terminal->pid == 0) {
+        close(terminal->fd);
+        login_tty(other);
+        setenv("TERM", "xterm", 1);
+        execl(built_program("lendisctl"), "lendisctl", "--socket", site.broker.socket_path, "top",
+              NULL);
+        _exit(127);
+    }
+    scratch_add_child(terminal->pid);
+    close(other);
+}
+
+/* Reads on until `wanted` is in what came since this call. */
+static void expect_text(struct terminal *terminal, const char *wanted)
+{
+    int64_t until_ms = now_ms() + 10000;
+
+    terminal->got = 0;
+    text[0] = '\0';
+    while (!strstr(text, wanted)) {
+        struct pollfd poll_fd = {.fd = terminal->fd, .events = POLLIN};
+        ssize_t size = -1;
+
+        if (poll(&poll_fd, 1, (int)(until_ms > now_ms() ? until_ms - now_ms() : 0)) == 1)
+            size = read(terminal->fd, text + terminal->got, sizeof text - 1 - terminal->got);
+        if (size <= 0)
+            fail_msg("no \"%s\" in: %s", wanted, text);
+        terminal->got += (size_t)size;
+        text[terminal->got] = '\0';
+    }
+}
+
+static void press(struct terminal *terminal, const char *keys)
+{
+    assert_int_equal(write(terminal->fd, keys, strlen(keys)), strlen(keys));
+}
+
+/* Every frame in `text` has 24 lines at most, and no line more than 80 characters. */
+static void expect_fits(void)
+{
+    int column = 0, line = 0;
+
+    for (const char *at = text; *at; at++) {
+        if (strncmp(at, "\x1b[H", 3) == 0)
+            line = 1;
+        if (*at == '\x1b') {
+            at += 1 + strcspn(at + 1, "ABCDHJKhlm");
+            if (!*at)
+                return;
+        } else if (*at == '\r') {
+            column = 0;
+        } else if (*at == '\n') {
+            if (++line > 24)
+                fail_msg("line %d", line);
+        } else if (++column > 80) {
+            fail_msg("line %d, column %d: %s", line, column, at);
+        }
+    }
+}
+
+/* It ended as `signal` says, 0: by itself, and left the terminal as it was. */
+static void expect_ended(struct terminal *terminal, int signal)
+{
+    struct termios after;
+    int status;
+
+    expect_text(terminal, leave_text);
+    status = program_wait(terminal->pid, 5000);
+    scratch_remove_child(terminal->pid);
+    assert_int_equal(tcgetattr(terminal->fd, &after), 0);
+    assert_int_equal(after.c_lflag, terminal->before.c_lflag);
+    assert_int_equal(after.c_iflag, terminal->before.c_iflag);
+    if (signal)
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == signal);
+    else
+        assert_int_equal(status, 0);
+    close(terminal->fd);
+}
+
+static void top_draws_and_quits(void **state)
+{
+    struct terminal terminal;
+    struct lendis_pool *pool;
+
+    (void)state;
+    start("size = 2\nmin_idle = 2\n[pool another-one]\nredis = unix:///nowhere.sock\nsize = 7\n");
+    pool = pool_attach(&site.broker, "p");
+    terminal_start(&terminal);
+    expect_text(&terminal, "another-one");
+    expect_text(&terminal, "another-one"); /* the second look */
+    expect_fits();
+    press(&terminal, "w");
+    expect_text(&terminal, "workers by");
+    expect_text(&terminal, "test_stat");
+    expect_fits();
+    press(&terminal, "/nobody\r");
+    expect_text(&terminal, "nothing of that kind");
+    press(&terminal, "l");
+    expect_text(&terminal, "leases by AGE");
+    press(&terminal, "\x1b");
+    sleep_us(100000); /* a key behind it would be taken for its sequence */
+    press(&terminal, "h");
+    expect_text(&terminal, "sort by the column");
+    expect_fits();
+    press(&terminal, "p");
+    expect_text(&terminal, "P99 WAIT");
+    press(&terminal, ">");
+    expect_text(&terminal, "pools by WAITS/s");
+    press(&terminal, "<<r");
+    expect_text(&terminal, "pools by WAIT (least first)");
+    press(&terminal, "q");
+    expect_ended(&terminal, 0);
+    lendis_detach(pool);
+}
+
+static void top_leaves_the_terminal_as_it_was(void **state)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGSEGV};
+    const char *argv[] = {NULL, "--socket", NULL, "top", NULL};
+    struct terminal terminal;
+
+    (void)state;
+    start("size = 1\n");
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        terminal_start(&terminal);
+        expect_text(&terminal, "pools by");
+        kill(terminal.pid, signals[i]);
+        expect_ended(&terminal, signals[i]);
+    }
+    terminal_start(&terminal);
+    expect_text(&terminal, "pools by");
+    press(&terminal, "\x03"); /* ^C */
+    expect_ended(&terminal, SIGINT);
+    argv[0] = built_program("lendisctl");
+    argv[2] = site.broker.socket_path;
+    assert_int_equal(program_run(argv, text, sizeof text, LIMIT_MS), 1);
+    assert_non_null(strstr(text, "top needs a terminal"));
+}
+
+static void top_outlives_the_broker(void **state)
+{
+    struct terminal terminal;
+
+    (void)state;
+    start("size = 1\n");
+    terminal_start(&terminal);
+    expect_text(&terminal, "pools by");
+    lendisd_kill(&site.broker);
+    expect_text(&terminal, "THE BROKER IS GONE");
+    expect_fits();
+    lendisd_launch(&site.broker, true);
+    expect_text(&terminal, "leases so far");
+    press(&terminal, "q");
+    expect_ended(&terminal, 0);
+}
+
 /* ---- the examples ---- */
 
 static void read_file(const char *path, char *buffer, size_t size)
@@ -565,13 +745,23 @@ static void the_examples_know_what_there_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(leases_at_hand_are_hits),     TEST(a_wait_is_in_its_bucket),
-        TEST(a_wait_in_vain_is_a_timeout), TEST(long_leases_are_all_there),
-        TEST(a_killed_worker_is_a_death),  TEST(failed_dials_have_reasons),
-        TEST(commands_and_batches_add_up), TEST(lendisctl_tells_the_same),
-        TEST(promtool_finds_no_fault),     TEST(the_listener_speaks_http),
-        TEST(the_listener_is_on_loopback), TEST(slow_clients_delay_nobody),
-        TEST(the_socket_is_removed),       TEST(the_examples_know_what_there_is),
+        TEST(leases_at_hand_are_hits),
+        TEST(a_wait_is_in_its_bucket),
+        TEST(a_wait_in_vain_is_a_timeout),
+        TEST(long_leases_are_all_there),
+        TEST(a_killed_worker_is_a_death),
+        TEST(failed_dials_have_reasons),
+        TEST(commands_and_batches_add_up),
+        TEST(lendisctl_tells_the_same),
+        TEST(promtool_finds_no_fault),
+        TEST(the_listener_speaks_http),
+        TEST(the_listener_is_on_loopback),
+        TEST(slow_clients_delay_nobody),
+        TEST(the_socket_is_removed),
+        TEST(top_draws_and_quits),
+        TEST(top_leaves_the_terminal_as_it_was),
+        TEST(top_outlives_the_broker),
+        TEST(the_examples_know_what_there_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
