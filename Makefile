@@ -15,6 +15,8 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/lendis
 BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
+UNITDIR ?= $(PREFIX)/lib/systemd
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 INSTALL ?= install
 
 PKG_CONFIG ?= pkg-config
@@ -64,9 +66,9 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.c segment.c catalog.c wire.c command.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
-BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c reset.c connection.c demand.c \
-	upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c pool.c gate.c reconfigure.c worker.c \
-	control.c reload.c broker.c)
+BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c store.c reset.c \
+	connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c adopt.c pool.c gate.c \
+	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c table.c show_statistics.c)
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
@@ -89,7 +91,9 @@ CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
-SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh)
+SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh)
+# Under a systemd of their own, in which they install what is built; with the load generator.
+SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh)
 
 # A fuzz target each; the corpus of each is run in make check, too.
 FUZZ_TARGETS := resp command config wire
@@ -244,8 +248,8 @@ asan-broker:
 	@$(MAKE) --no-print-directory FLAVOUR=asan build/asan/lendisd
 
 .PHONY: check unit system scripts
-check: all man $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
-	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
+check: all man $(B)/bench/load $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
+	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
 		$(MODEL_PROGRAMS)
 
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
@@ -256,6 +260,10 @@ system: $(PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) ## run the tests agains
 
 scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
+
+.PHONY: systemd
+systemd: all man $(B)/bench/load ## run the tests of the units and of restarts, under a real systemd (as root)
+	@tests/run $(SYSTEMD_TESTS)
 
 .PHONY: crash stress
 # How long the storm lasts at least, and after how many seconds a test of these is taken for hanging.
@@ -437,6 +445,9 @@ bench-programs: $(PROGRAMS) $(BENCH_PROGRAMS) | deps-bench ## build what tests/b
 man: $(MAN_PAGES) ## build the manual pages
 
 PUBLIC_HEADERS := include/lendis.h include/lendis_hiredis.h
+# For the system, for one of several brokers (lendis@NAME), and for a user's own manager.
+UNITS := $(foreach unit,lendis.socket lendis.service lendis@.socket lendis@.service,system/$(unit)) \
+	$(foreach unit,lendis.socket lendis.service,user/$(unit))
 
 install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can be given
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(DOCDIR))
@@ -456,6 +467,11 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	$(INSTALL) -D -m 644 deploy/completion/_lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
 	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c deploy/examples/async.c \
 		deploy/grafana/lendis.json deploy/prometheus/lendis.rules.yml $(DESTDIR)$(DOCDIR)/
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(UNITDIR)/system $(UNITDIR)/user $(SYSUSERSDIR) $(DOCDIR)/systemd)
+	for unit in $(UNITS); do deploy/systemd/unit.sh $$unit $(SBINDIR) >$(DESTDIR)$(UNITDIR)/$$unit || exit; done
+	chmod 644 $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
+	$(INSTALL) -m 644 deploy/systemd/lendis.sysusers $(DESTDIR)$(SYSUSERSDIR)/lendis.conf
+	$(INSTALL) -m 644 deploy/systemd/examples/*.conf $(DESTDIR)$(DOCDIR)/systemd/
 
 uninstall: ## remove what install installed
 	rm -f $(DESTDIR)$(BINDIR)/lendisctl $(DESTDIR)$(SBINDIR)/lendisd
@@ -466,7 +482,9 @@ uninstall: ## remove what install installed
 	rm -f $(DESTDIR)$(BASHCOMPDIR)/lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c lendis.json \
 		lendis.rules.yml)
-	rmdir $(DESTDIR)$(DOCDIR) 2>/dev/null || true
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(DESTDIR)$(SYSUSERSDIR)/lendis.conf
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/systemd/,$(notdir $(wildcard deploy/systemd/examples/*.conf)))
+	rmdir $(DESTDIR)$(DOCDIR)/systemd $(DESTDIR)$(DOCDIR) 2>/dev/null || true
 
 # ---- for people ----
 

@@ -29,10 +29,13 @@
 #include "broker/exporter.h"
 #include "broker/listen.h"
 #include "broker/demand.h"
+#include "broker/gate.h"
 #include "broker/reload.h"
 #include "broker/worker.h"
 
 #define DRAIN_STEP_US 20000u
+/* What the service manager is asked to wait for the next step of draining at least. */
+#define DRAIN_EXTENSION_US 5000000u
 /* Descriptors besides workers and connections: standard ones, epoll, timers, signals, catalog and
  * so on. */
 #define DESCRIPTORS_OWN 64u
@@ -47,6 +50,11 @@ struct broker {
     struct stat socket_stat; /* of the one we made */
     char socket_path[sizeof((struct sockaddr_un *)0)->sun_path];
 
+    struct store store;
+    struct catalog former; /* of the broker before */
+    int former_fd;
+    uint64_t former_ms; /* when it was made */
+    uint64_t catalog_ms;
     struct catalog catalog;
     int catalog_fd;
     struct dialler dialler;
@@ -61,38 +69,54 @@ struct broker {
 
     sd_event_source *drain_timer;
     uint64_t drain_until_ms;
+    uint64_t extend_ms; /* when the service manager is asked for patience again */
     bool draining;
+    bool leaving; /* all is left to the next broker */
 };
 
 /* ---- the listening socket ---- */
 
-/* The first stream of whole messages that systemd passes us. Results: 1, listener is set; 0, none;
- * -errno. */
-static int take_passed_socket(struct broker *broker)
+/* Sets socket_path to where `listener` listens. */
+static void learn_path(struct broker *broker)
 {
     struct sockaddr_un address = {0};
     socklen_t size = sizeof address;
-    int count = sd_listen_fds(1);
 
-    for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + count; fd++) {
-        if (broker->listener >= 0 || sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0) {
-            close(fd);
-            continue;
-        }
-        if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-            return -errno;
-        broker->listener = fd;
-        if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 && address.sun_path[0] == '/')
-            snprintf(broker->socket_path, sizeof broker->socket_path, "%.*s",
-                     (int)sizeof address.sun_path - 1, address.sun_path);
-    }
-    if (count > 0 && broker->listener < 0) {
+    if (getsockname(broker->listener, (struct sockaddr *)&address, &size) == 0 &&
+        address.sun_path[0] == '/')
+        snprintf(broker->socket_path, sizeof broker->socket_path, "%.*s",
+                 (int)sizeof address.sun_path - 1, address.sun_path);
+}
+
+/* Takes the socket that the broker before made, or one of the socket unit. Results: 1, listener is
+ * set; 0, there is none; -errno. */
+static int take_passed_socket(struct broker *broker)
+{
+    broker->listener = store_take(&broker->store, STORED_LISTENER);
+    broker->made_socket = broker->listener >= 0;
+    if (broker->listener < 0)
+        broker->listener = store_take_listener(&broker->store);
+    if (broker->listener == -ENOENT)
+        return 0;
+    if (broker->listener < 0) {
         log_line(LOG_LEVEL_ERR,
                  "none of the sockets that were passed is a listening SOCK_SEQPACKET one "
                  "(ListenSequentialPacket= in the unit)");
         return -EINVAL;
     }
-    return count < 0 ? count : broker->listener >= 0;
+    if (fcntl(broker->listener, F_SETFL, fcntl(broker->listener, F_GETFL) | O_NONBLOCK) < 0)
+        return -errno;
+    learn_path(broker);
+    if (broker->made_socket && (strcmp(broker->socket_path, broker->config->broker.socket) != 0 ||
+                                stat(broker->socket_path, &broker->socket_stat) < 0)) {
+        /* It is to be elsewhere now, or somebody removed it. */
+        store_remove(&broker->store, STORED_LISTENER);
+        close(broker->listener);
+        broker->listener = -1;
+        broker->made_socket = false;
+        return 0;
+    }
+    return 1;
 }
 
 static int bind_socket(struct broker *broker, const struct sockaddr_un *address)
@@ -111,6 +135,8 @@ static int bind_socket(struct broker *broker, const struct sockaddr_un *address)
     if (result == 0) {
         broker->made_socket = stat(address->sun_path, &broker->socket_stat) == 0;
         result = listen(broker->listener, SOMAXCONN) < 0 ? -errno : 0;
+        if (result == 0)
+            store_put(&broker->store, broker->listener, STORED_LISTENER);
     }
     if (result == -ENOENT || result == -ENOTDIR)
         log_line(LOG_LEVEL_ERR, "socket %s: its directory does not exist; make it first",
@@ -167,6 +193,8 @@ static void remove_socket(struct broker *broker)
     if (broker->made_socket && lstat(broker->socket_path, &stat) == 0 &&
         stat.st_dev == broker->socket_stat.st_dev && stat.st_ino == broker->socket_stat.st_ino)
         unlink(broker->socket_path);
+    if (broker->made_socket)
+        store_remove(&broker->store, STORED_LISTENER);
     broker->made_socket = false;
 }
 
@@ -211,6 +239,44 @@ static int publish_config(struct broker *broker)
     return 0;
 }
 
+static void forget_former(struct broker *broker)
+{
+    catalog_unmap(&broker->former);
+    if (broker->former_fd < 0)
+        return;
+    store_remove(&broker->store, STORED_CATALOG, (uintmax_t)broker->former_ms);
+    close(broker->former_fd);
+    broker->former_fd = -1;
+}
+
+/*
+ * What the broker before left behind of itself. There can be more than one catalog, if a broker died
+ * before it had adopted everything: the oldest is complete. One that cannot be read is as good as
+ * none.
+ */
+static void find_former(struct broker *broker)
+{
+    const char *rest;
+    int fd;
+
+    while (store_take_next(&broker->store, "catalog.", &fd, &rest)) {
+        uint64_t made_ms = strtoull(rest, NULL, 10);
+
+        if (broker->former_fd >= 0 && made_ms > broker->former_ms) {
+            store_remove(&broker->store, STORED_CATALOG, (uintmax_t)made_ms);
+            close(fd);
+            continue;
+        }
+        forget_former(broker);
+        broker->former_fd = fd;
+        broker->former_ms = made_ms;
+    }
+    if (broker->former_fd >= 0 && catalog_map(broker->former_fd, &broker->former) != 0)
+        log_line(LOG_LEVEL_NOTICE,
+                 "the broker before was of another version: what it lent stays with its holders "
+                 "until they give it back");
+}
+
 static int make_catalog(struct broker *broker)
 {
     struct catalog_header *header;
@@ -226,6 +292,8 @@ static int make_catalog(struct broker *broker)
         return result;
     clock_gettime(CLOCK_REALTIME, &now);
     header = broker->catalog.header;
+    broker->catalog_ms = clock_ms();
+    store_put(&broker->store, broker->catalog_fd, STORED_CATALOG, (uintmax_t)broker->catalog_ms);
     header->started_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
     snprintf(header->socket_path, sizeof header->socket_path, "%s", broker->socket_path);
     announce_death(&broker->catalog);
@@ -266,6 +334,10 @@ static int on_drain(sd_event_source *source, uint64_t usec, void *context)
         if (broker->pools[i].config)
             out += broker_pool_drain_step(&broker->pools[i]);
     if (out > 0 && clock_ms() < broker->drain_until_ms) {
+        if (clock_ms() >= broker->extend_ms) {
+            broker->extend_ms = clock_ms() + DRAIN_EXTENSION_US / 2000;
+            sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%u", DRAIN_EXTENSION_US);
+        }
         sd_event_source_set_time_relative(source, DRAIN_STEP_US);
         sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
         return 0;
@@ -286,9 +358,13 @@ static int drain(struct broker *broker)
     workers_stop(&broker->workers);
     control_stop(&broker->control);
     shm_store32(&broker->catalog.header->draining, 1);
-    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
-        if (broker->pools[i].config)
-            broker_pool_drain(&broker->pools[i]);
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
+        if (!broker->pools[i].config)
+            continue;
+        /* Newcomers wait for another broker, or for the end of their patience, but not in our way. */
+        gate_set(&broker->pools[i], GATE_PAUSED);
+        broker_pool_drain(&broker->pools[i]);
+    }
     result = sd_event_add_time_relative(broker->event, &broker->drain_timer, CLOCK_MONOTONIC, 0,
                                         1000, on_drain, broker);
     return result < 0 ? sd_event_exit(broker->event, 0) : 0;
@@ -299,6 +375,8 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
     struct broker *broker = context;
 
     (void)source;
+    if (broker->leaving)
+        return 0;
     if (broker->draining) {
         log_line(LOG_LEVEL_NOTICE, "told to stop again (%s): leases are revoked",
                  strsignal((int)info->ssi_signo));
@@ -307,6 +385,28 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
     log_line(LOG_LEVEL_NOTICE, "told to stop (%s): waiting for leases to come back",
              strsignal((int)info->ssi_signo));
     return drain(broker);
+}
+
+/*
+ * The next broker takes over what the service manager keeps: everything stays as it is, and workers go
+ * on with it, as after a crash.
+ */
+static int on_leave(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+    struct broker *broker = context;
+
+    (void)source;
+    (void)info;
+    if (broker->draining)
+        return 0;
+    if (!broker->store.on) {
+        log_line(LOG_LEVEL_WARNING, "told to leave everything to the next broker (SIGUSR2), but no "
+                                    "service manager keeps it: ignored");
+        return 0;
+    }
+    log_line(LOG_LEVEL_NOTICE, "everything is left to the next broker");
+    broker->leaving = true;
+    return sd_event_exit(broker->event, 0);
 }
 
 /* ---- another configuration ---- */
@@ -360,12 +460,15 @@ static int watch_signals(struct broker *broker)
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGHUP);
+    sigaddset(&mask, SIGUSR2);
     if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
         return -errno;
     signal(SIGPIPE, SIG_IGN);
     result = sd_event_add_signal(broker->event, NULL, SIGTERM, on_stop, broker);
     if (result >= 0)
         result = sd_event_add_signal(broker->event, NULL, SIGINT, on_stop, broker);
+    if (result >= 0)
+        result = sd_event_add_signal(broker->event, NULL, SIGUSR2, on_leave, broker);
     if (result >= 0)
         result = sd_event_add_signal(broker->event, NULL, SIGHUP, on_hangup, broker);
     return result;
@@ -401,6 +504,8 @@ static int start_pools(struct broker *broker)
         .dialler = &broker->dialler,
         .resolver = &broker->resolver,
         .catalog = &broker->catalog,
+        .store = &broker->store,
+        .former = &broker->former,
         .worker_max = config->broker.max_workers,
         .changed = tell_status,
         .context = broker,
@@ -444,9 +549,13 @@ static int start(struct broker *broker)
         result = exporter_start(broker->event, broker->config->broker.metrics, tell_source, broker,
                                 &broker->exporter);
     if (result >= 0)
-        result = open_socket(broker);
+        result = store_open(&broker->store, broker->event);
     if (result >= 0)
+        result = open_socket(broker);
+    if (result >= 0) {
+        find_former(broker);
         result = make_catalog(broker);
+    }
     if (result >= 0)
         result = resolver_start(&broker->resolver, broker->event);
     if (result >= 0)
@@ -472,13 +581,23 @@ static int start(struct broker *broker)
     broker->control.reload = &broker->reload;
     broker->workers.control = control_take;
     broker->workers.control_context = &broker->control;
+    workers_adopt(&broker->workers, &broker->former);
+    forget_former(broker);
+    store_discard_rest(&broker->store);
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
+        if (broker->pools[i].config)
+            broker_pool_resume(&broker->pools[i]);
     return workers_listen(&broker->workers, broker->listener);
 }
 
 /* Undoes what start() did, however far it came. Connections first: that is what revokes leases. */
 static void stop(struct broker *broker)
 {
+    if (broker->leaving)
+        return;
     remove_socket(broker);
+    if (broker->catalog_fd >= 0)
+        store_remove(&broker->store, STORED_CATALOG, (uintmax_t)broker->catalog_ms);
     if (broker->catalog.header)
         shm_store32(&broker->catalog.header->draining, 1);
     control_free(&broker->control);
@@ -490,6 +609,8 @@ static void stop(struct broker *broker)
     dialler_free(&broker->dialler);
     sd_event_source_disable_unref(broker->drain_timer);
     sd_event_source_disable_unref(broker->sweep_timer);
+    forget_former(broker);
+    store_close(&broker->store);
     sd_event_unref(broker->event);
     if (broker->listener >= 0)
         close(broker->listener);
@@ -505,7 +626,8 @@ int broker_run(struct config *config)
     static struct broker broker;
     int result;
 
-    broker = (struct broker){.config = config, .listener = -1, .catalog_fd = -1};
+    broker = (struct broker){
+        .config = config, .listener = -1, .catalog_fd = -1, .former_fd = -1, .store.probe = -1};
     broker.resolver.wake = -1;
     log_set_level((enum log_level)config->broker.log_level);
     result = start(&broker);
@@ -523,6 +645,6 @@ int broker_run(struct config *config)
         log_line(LOG_LEVEL_ERR, "the event loop failed: %s", strerror(-result));
     stop(&broker);
     if (result >= 0)
-        log_line(LOG_LEVEL_NOTICE, "stopped");
+        log_line(LOG_LEVEL_NOTICE, broker.leaving ? "left" : "stopped");
     return result;
 }

@@ -3,6 +3,7 @@
 #include "broker/connection.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -61,8 +62,12 @@ static void drop(struct broker_connection *connection)
 
 void connection_close(struct broker_connection *connection, enum close_reason reason)
 {
-    if (connection->state == CONNECTION_OPEN)
+    if (connection->state == CONNECTION_OPEN) {
         shm_add_relaxed(&connection->owner->catalog->closed[reason], 1);
+        store_remove(connection->owner->store, STORED_CONNECTION, connection->owner->pool,
+                     connection->index, (uintmax_t)connection->generation,
+                     (uintmax_t)connection->opened_ms);
+    }
     drop(connection);
 }
 
@@ -121,6 +126,9 @@ static void make_ready(struct broker_connection *connection)
     shm_store_relaxed(&owner->segment.connections[connection->index].uses, 0);
     shm_add_relaxed(&owner->catalog->counters[BROKER_COUNTER_opened], 1);
     shm_store(&owner->segment.connections[connection->index].retire, 0);
+    /* Before it can be lent: a broker that dies now leaves it to the next one. */
+    store_put(owner->store, connection->fd, STORED_CONNECTION, owner->pool, connection->index,
+              (uintmax_t)connection->generation, (uintmax_t)connection->opened_ms);
     if (!shm_cas(connection_word(connection), opening, checking) ||
         !queue_pass_on(&owner->segment, connection->index, checking))
         owner->spoiled(connection);
@@ -162,6 +170,54 @@ int connection_dial(struct broker_connection *connection, const struct dial_targ
     if (result != 0)
         drop(connection);
     return result;
+}
+
+/* The peer has closed, or the socket is none any more. */
+static bool is_dead(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLRDHUP};
+    struct sockaddr_storage peer;
+    socklen_t size = sizeof peer;
+
+    return getpeername(fd, (struct sockaddr *)&peer, &size) < 0 || poll(&poll_fd, 1, 0) != 0;
+}
+
+/* Whether the broker before can have left the word so with the connection in good order. What it
+ * was about to do with it itself is not known. */
+static bool is_lendable(const struct broker_connection *connection, uint64_t generation)
+{
+    uint64_t word = shm_load(connection_word(connection));
+
+    return word_generation(word) == generation &&
+           (word_state(word) == WORD_IDLE || word_state(word) == WORD_LEASED ||
+            word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED ||
+            word_state(word) == WORD_UNCLEAN || word_state(word) == WORD_RETURNED);
+}
+
+bool connection_adopt(struct broker_connection *connection, int fd, uint64_t generation,
+                      uint64_t opened_ms)
+{
+    struct connection_owner *owner = connection->owner;
+
+    connection->fd = fd;
+    connection->generation = generation;
+    set_state(connection, CONNECTION_OPEN);
+    connection->opened_ms = opened_ms;
+    if (!is_lendable(connection, generation) || is_dead(fd) ||
+        sd_event_add_io(owner->event, &connection->watch, fd, EPOLLRDHUP, on_hangup, connection) <
+            0) {
+        connection_close(connection, CLOSE_orphaned);
+        return false;
+    }
+    return true;
+}
+
+void connection_renew(struct broker_connection *connection)
+{
+    uint64_t word = shm_load(connection_word(connection));
+
+    connection->generation = (word_generation(word) + 1) & WORD_GENERATION_MAX;
+    connection_restore(connection);
 }
 
 enum connection_look connection_look(const struct broker_connection *connection, uint64_t *word)

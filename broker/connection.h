@@ -13,6 +13,7 @@
 
 #include "broker/dialler.h"
 #include "broker/lease_watch.h"
+#include "broker/store.h"
 #include "lendis/catalog.h"
 #include "lendis/queue.h"
 
@@ -30,6 +31,8 @@ struct connection_owner {
     sd_event *event;
     struct dialler *dialler;
     struct catalog_pool *catalog;
+    struct store *store;
+    char pool[CATALOG_NAME_SIZE];
     uint32_t open;     /* connections in this state */
     uint32_t dialling; /* likewise */
 
@@ -87,6 +90,18 @@ static inline shm_u64 *connection_word(const struct broker_connection *connectio
  */
 int connection_dial(struct broker_connection *connection, const struct dial_target *target,
                     char error[DIAL_ERROR_SIZE]);
+
+/*
+ * Takes over `fd`, which the broker before opened in `generation` at opened_ms (clock_ms()); the
+ * connection must be closed.
+ * True: it is open, lent or idle as its word says. False: it does not fit, and fd was closed.
+ */
+bool connection_adopt(struct broker_connection *connection, int fd, uint64_t generation,
+                      uint64_t opened_ms);
+
+/* In a segment of the broker before, for a connection whose descriptor did not come along: gives it
+ * a generation of its own, which takes it from whoever has it. */
+void connection_renew(struct broker_connection *connection);
 
 /* Revokes and closes, whatever state it is in. One that was open is counted by `reason`. */
 void connection_close(struct broker_connection *connection, enum close_reason reason);

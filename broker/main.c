@@ -8,9 +8,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 #include "broker/broker.h"
+#include "broker/supervise.h"
 
 enum action {
     ACTION_RUN,
+    ACTION_SUPERVISE,
     ACTION_CHECK,
     ACTION_PRINT,
     ACTION_LIST_KEYS,
@@ -26,6 +28,7 @@ static const char help[] =
     "standard error.\n"
     "\n"
     "  -c, --config PATH   configuration (default " CONFIG_DEFAULT_PATH ")\n"
+    "      --supervise     stay above the broker, start it again and keep what it lends meanwhile\n"
     "      --check-config  check the configuration and exit: 0, or 78 after saying what is wrong\n"
     "      --print-config  print the configuration in effect, without secrets, and exit\n"
     "      --list-keys     print all keys of the configuration: section, key, type, default, help\n"
@@ -77,6 +80,8 @@ static int act_on_config(enum action action, const char *path)
 static int act(enum action action, const char *path)
 {
     switch (action) {
+    case ACTION_SUPERVISE:
+        return supervise(path);
     case ACTION_VERSION:
         puts("lendisd " LENDIS_BUILD_VERSION);
         return EXIT_SUCCESS;
@@ -95,6 +100,7 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"config", required_argument, NULL, 'c'},
+        {"supervise", no_argument, NULL, ACTION_SUPERVISE},
         {"check-config", no_argument, NULL, ACTION_CHECK},
         {"print-config", no_argument, NULL, ACTION_PRINT},
         {"list-keys", no_argument, NULL, ACTION_LIST_KEYS},

@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "broker/adopt.h"
 #include "broker/demand.h"
 #include "broker/dial_reason.h"
 #include "broker/gate.h"
@@ -680,6 +682,12 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
     shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_attached], 1);
 }
 
+void broker_pool_adopt_worker(struct broker_pool *pool, uint32_t worker)
+{
+    pool->attached[worker / 64] |= UINT64_C(1) << (worker % 64);
+    pool->attached_count++;
+}
+
 struct departure {
     const struct broker_pool *pool;
     uint32_t worker;
@@ -840,6 +848,26 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
     return leases;
 }
 
+void broker_pool_resume(struct broker_pool *pool)
+{
+    if (!pool->adopted)
+        return;
+    /* Whoever handed over may have died meanwhile. */
+    for (uint32_t i = 0; i < pool->places; i++) {
+        struct broker_connection *connection = &pool->connections[i];
+
+        if (connection->state != CONNECTION_OPEN)
+            continue;
+        upkeep_begin(pool, connection);
+        note_handed(pool, connection, shm_load(connection_word(connection)));
+    }
+    if (pool->former_gate != GATE_OPEN)
+        gate_set(pool, pool->former_gate);
+    upkeep_look(pool);
+    broker_pool_look_over(pool);
+    reconfigure_settle(pool);
+}
+
 /* ---- the end ---- */
 
 void broker_pool_drain(struct broker_pool *pool)
@@ -898,10 +926,14 @@ void broker_pool_stop(struct broker_pool *pool)
     direct_stop(pool);
     bells_close(&pool->bells);
     lease_watch_stop(pool);
-    if (pool->doorbell >= 0)
+    if (pool->doorbell >= 0) {
+        store_remove(pool->site->store, STORED_DOORBELL, pool->config->name);
         close(pool->doorbell);
-    if (pool->segment_fd >= 0)
+    }
+    if (pool->segment_fd >= 0) {
+        store_remove(pool->site->store, STORED_SEGMENT, pool->config->name);
         close(pool->segment_fd);
+    }
     segment_unmap(&pool->owner.segment);
     free(pool->connections);
     free(pool->attached);
@@ -939,13 +971,16 @@ void broker_pool_publish(struct broker_pool *pool)
     shm_store32(&entry->per_uid_leases, config->per_uid_leases);
     shm_store32(&entry->fallback, config->enabled ? FALLBACK_ERROR : config->fallback);
     entry->segment_pool = pool->index;
+    entry->segment_instance = pool->owner.segment.instance;
     shm_store32(&entry->max_uses, config->max_uses);
     shm_store32(&entry->order, config->order);
     shm_store32(&entry->check_on_lease, config->check_on_lease);
     shm_store32(&entry->wait_queue, config->wait_queue);
     shm_store32(&entry->reserve_after_ms, config->reserve_size ? config->reserve_after_ms : 0);
     catalog_write_end(entry);
-    publish_commands(pool);
+    /* After an adoption what the server said stays known until it is asked again. */
+    if (!pool->adopted)
+        publish_commands(pool);
 }
 
 void broker_pool_set_places(struct broker_pool *pool, uint32_t places)
@@ -974,9 +1009,12 @@ static int make_sources(struct broker_pool *pool)
     int result;
 
     bells_init(&pool->bells, &pool->owner.segment);
-    pool->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (pool->doorbell < 0)
-        return -errno;
+    if (pool->doorbell < 0) {
+        pool->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        if (pool->doorbell < 0)
+            return -errno;
+        store_put(pool->site->store, pool->doorbell, STORED_DOORBELL, pool->config->name);
+    }
     result =
         sd_event_add_io(pool->owner.event, &pool->bell, pool->doorbell, EPOLLIN, on_bell, pool);
     if (result >= 0)
@@ -998,27 +1036,42 @@ static int make_sources(struct broker_pool *pool)
     return result;
 }
 
-static int make_tables(struct broker_pool *pool)
+static int make_segment(struct broker_pool *pool)
 {
-    const struct pool_config *config = pool->config;
+    uint64_t instance;
     int result;
 
-    pool->room = demand_room(config);
-    result = segment_new(pool->index, pool->site->catalog->instance, pool->room,
-                         pool->site->worker_max, &pool->segment_fd, &pool->owner.segment);
-    if (result != 0)
-        return result;
-    memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
-    pool->owner.segment.gates = &pool->site->catalog->header->gates;
-    pool->owner.segment.gate_bit = UINT64_C(1) << pool->index;
-    pool->owner.segment.places = &pool->owner.catalog->places;
+    if (getrandom(&instance, sizeof instance, 0) != (ssize_t)sizeof instance)
+        return -errno;
+    result = segment_new(pool->index, instance | 1, pool->room, pool->site->worker_max,
+                         &pool->segment_fd, &pool->owner.segment);
+    if (result == 0)
+        store_put(pool->site->store, pool->segment_fd, STORED_SEGMENT, pool->config->name);
+    return result;
+}
+
+static int make_tables(struct broker_pool *pool)
+{
+    int result = 0;
+
+    pool->room = demand_room(pool->config);
     pool->connections = calloc(pool->room, sizeof *pool->connections);
     pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
     if (!pool->connections || !pool->attached)
         return -ENOMEM;
     for (uint32_t i = 0; i < pool->room; i++)
         connection_init(&pool->connections[i], &pool->owner, i);
-    broker_pool_set_places(pool, demand_places(config));
+    pool->adopted = adopt_pool(pool);
+    if (!pool->adopted)
+        result = make_segment(pool);
+    if (result != 0)
+        return result;
+    memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
+    pool->owner.segment.gates = &pool->site->catalog->header->gates;
+    pool->owner.segment.gate_bit = UINT64_C(1) << pool->index;
+    pool->owner.segment.places = &pool->owner.catalog->places;
+    if (!pool->adopted)
+        broker_pool_set_places(pool, demand_places(pool->config));
     return 0;
 }
 
@@ -1047,6 +1100,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         .owner = {.event = site->event,
                   .dialler = site->dialler,
                   .catalog = &site->catalog->pools[index],
+                  .store = site->store,
                   .dialled = on_dialled,
                   .opened = on_opened,
                   .failed = on_failed,
@@ -1062,6 +1116,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         .serial = ++serials,
     };
     broker_pool_set_address(pool);
+    snprintf(pool->owner.pool, sizeof pool->owner.pool, "%s", config->name);
     result = make_tables(pool);
     if (result == 0)
         result = make_sources(pool);
@@ -1071,6 +1126,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
     }
     broker_pool_publish(pool);
     survey_renew(&pool->survey);
+    update_backend(pool);
     if (config->primary)
         gate_set(pool, GATE_SERVICE);
     else if (!config->enabled)

@@ -25,6 +25,8 @@ struct pool_site {
     struct dialler *dialler;
     struct resolver *resolver;
     struct catalog *catalog;
+    struct store *store;
+    const struct catalog *former; /* of the broker before, read-only; header NULL: there is none */
     uint32_t worker_max;
     void (*changed)(void *context); /* a backend came up or went down */
     void *context;
@@ -68,6 +70,8 @@ struct broker_pool {
     bool asked;        /* the bell rang since a connection was opened last */
     bool tainted;      /* words were scribbled since the segment was new */
     uint32_t reserve;  /* of reserve_size, how many may be open now: upkeep.c's */
+    bool adopted;      /* the segment is the one of the broker before */
+    enum pool_gate former_gate; /* as the broker before had it */
     uint32_t failures; /* failed dials in a row, probes only after the first */
     uint32_t churn;    /* connections in a row that did not live for a second */
     uint32_t spoiled;  /* words found scribbled since spoiled_ms */
@@ -116,6 +120,12 @@ int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd);
 
 /* Worker `worker` comes: its counters and its slot are made new. */
 void broker_pool_attach(struct broker_pool *pool, uint32_t worker);
+
+/* Worker `worker` was one of the broker before, and is again: what it has stays as it is. */
+void broker_pool_adopt_worker(struct broker_pool *pool, uint32_t worker);
+
+/* After all workers of the broker before were adopted: finishes what was under way. */
+void broker_pool_resume(struct broker_pool *pool);
 
 /*
  * Worker `worker` is gone: takes it out of the queue, shuts down what it held, keeps its counters.

@@ -126,14 +126,21 @@ void upkeep_wear(struct broker_connection *connection, enum close_reason reason)
     connection->wear_reason = (uint8_t)reason;
 }
 
+void upkeep_begin(struct broker_pool *pool, struct broker_connection *connection)
+{
+    uint64_t now_ms = clock_ms();
+
+    connection->expires_ms = expiry_ms(pool, connection->opened_ms);
+    connection->busy_ms = now_ms;
+    note_check(pool, connection, now_ms);
+}
+
 void upkeep_opened(struct broker_pool *pool, struct broker_connection *connection)
 {
     bool successor = connection->successor;
 
     connection->successor = false;
-    connection->expires_ms = expiry_ms(pool, connection->opened_ms);
-    connection->busy_ms = connection->opened_ms;
-    note_check(pool, connection, connection->opened_ms);
+    upkeep_begin(pool, connection);
     if (successor)
         retire_one(pool);
     upkeep_look(pool);

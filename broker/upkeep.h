@@ -32,6 +32,9 @@ void upkeep_retire(struct broker_pool *pool, struct broker_connection *connectio
 /* Lifetimes are other ones now. */
 void upkeep_renew(struct broker_pool *pool);
 
+/* A connection of the broker before is this one's: its lifetime goes on. */
+void upkeep_begin(struct broker_pool *pool, struct broker_connection *connection);
+
 /* A connection was opened: its lifetime begins, and what it succeeds retires. */
 void upkeep_opened(struct broker_pool *pool, struct broker_connection *connection);
 

@@ -39,6 +39,8 @@
 #define HELLO_GRACE_MS 1000u
 /* The same if one user has most of them, so that a crowd that says nothing delays no other user. */
 #define CROWD_GRACE_MS 20u
+/* A worker of the broker before whose death cannot be seen has to come back within this time. */
+#define ABSENCE_US UINT64_C(30000000)
 /* How long nobody is accepted when descriptors or memory are short. */
 #define PAUSE_US UINT64_C(100000)
 /* More than any message of ours, so that those of other versions can be answered. */
@@ -59,8 +61,9 @@ struct worker {
     struct direct *direct;    /* it waits for a connection of its own */
     uint64_t since_ms;
     uint32_t index;
-    int socket;
-    int process; /* pidfd, or -1 */
+    int socket;     /* -1: it was one of the broker before, and has not come back */
+    int process;    /* pidfd, or -1 */
+    bool returning; /* it was absent, and has not fetched all that it needs yet */
     struct ucred peer;
 };
 
@@ -109,6 +112,8 @@ static bool process_is_dead(const struct worker *worker)
     return worker->process >= 0 && poll(&poll_fd, 1, 0) == 1;
 }
 
+static void go_absent(struct worker *worker);
+
 /*
  * The worker is gone, or has to go. Its socket is closed last, so that a live process that is
  * thrown out does not attach again before all that it had is taken back.
@@ -123,6 +128,10 @@ static void worker_leave(struct worker *worker)
     if (!worker->pool) {
         unlink_unattached(worker);
         worker_free(worker);
+        return;
+    }
+    if (worker->returning) {
+        go_absent(worker);
         return;
     }
     held = broker_pool_reclaim(worker->pool, worker->index);
@@ -145,11 +154,41 @@ static void disconnect(struct worker *worker, const char *why)
 
 static int on_death(sd_event_source *source, int fd, uint32_t events, void *context)
 {
+    struct worker *worker = context;
+
     (void)source;
     (void)fd;
     (void)events;
+    worker->returning = false;
+    worker_leave(worker);
+    return 0;
+}
+
+/* It did not come back, and its death cannot be seen from here. */
+static int on_absence(sd_event_source *source, uint64_t usec, void *context)
+{
+    (void)source;
+    (void)usec;
     worker_leave(context);
     return 0;
+}
+
+/* Nobody tells when `absent` is gone. False: nor can its absence be limited. */
+static bool limit_absence(struct worker *absent)
+{
+    return sd_event_add_time_relative(absent->all->event, &absent->patience, CLOCK_MONOTONIC,
+                                      ABSENCE_US, 0, on_absence, absent) >= 0;
+}
+
+/* It hung up before it had all that it came back for: it may come again, and has its leases still. */
+static void go_absent(struct worker *worker)
+{
+    worker->returning = false;
+    worker->messages = sd_event_source_disable_unref(worker->messages);
+    close(worker->socket);
+    worker->socket = -1;
+    if (worker->process < 0 && !limit_absence(worker))
+        worker_leave(worker);
 }
 
 static int on_impatience(sd_event_source *source, uint64_t usec, void *context)
@@ -272,6 +311,14 @@ static int open_process(const struct worker *worker, int *process)
 
 /* ---- HELLO ---- */
 
+static struct broker_pool *find_pool(struct workers *all, const char *name)
+{
+    for (uint32_t i = 0; i < all->pool_count; i++)
+        if (broker_pool_exists(&all->pools[i]) && strcmp(all->pools[i].config->name, name) == 0)
+            return &all->pools[i];
+    return NULL;
+}
+
 static void __attribute__((format(printf, 3, 4)))
 refuse(struct worker *worker, int result, const char *format, ...)
 {
@@ -298,14 +345,6 @@ static void refuse_unknown_pool(struct worker *worker, const char *name)
             at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", at ? ", " : "",
                                    all->pools[i].config->name);
     refuse(worker, -ESRCH, "there is no pool \"%.40s\"; there is %s", name, names);
-}
-
-static struct broker_pool *find_pool(struct workers *all, const char *name)
-{
-    for (uint32_t i = 0; i < all->pool_count; i++)
-        if (broker_pool_exists(&all->pools[i]) && strcmp(all->pools[i].config->name, name) == 0)
-            return &all->pools[i];
-    return NULL;
 }
 
 /*
@@ -346,8 +385,42 @@ static uint64_t realtime_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* From here on it has an index. */
+/* When the process began, in ticks since boot: proc_pid_stat(5), field 22. 0: it cannot be known. */
+static uint64_t process_started(pid_t pid)
+{
+    char path[32], text[1024], *at;
+    uint64_t started = 0;
+    ssize_t got;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    got = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    /* The name, field 2, is in brackets and may contain anything. */
+    at = strrchr(text, ')');
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    if (at)
+        started = strtoull(at + 1, NULL, 10);
+    return started;
+}
+
+/* It has its index; from here on it is attached. */
 static void enter(struct worker *worker, struct broker_pool *pool)
+{
+    struct workers *all = worker->all;
+
+    unlink_unattached(worker);
+    worker->patience = sd_event_source_disable_unref(worker->patience);
+    worker->pool = pool;
+    all->attached[worker->index] = worker;
+}
+
+static void enter_new(struct worker *worker, struct broker_pool *pool)
 {
     struct workers *all = worker->all;
     struct catalog_worker *entry;
@@ -355,10 +428,7 @@ static void enter(struct worker *worker, struct broker_pool *pool)
     worker->index = all->free[all->free_first];
     all->free_first = (all->free_first + 1) % all->catalog->worker_max;
     all->free_count--;
-    unlink_unattached(worker);
-    worker->patience = sd_event_source_disable_unref(worker->patience);
-    worker->pool = pool;
-    all->attached[worker->index] = worker;
+    enter(worker, pool);
     broker_pool_attach(pool, worker->index);
 
     entry = &all->catalog->workers[worker->index];
@@ -366,15 +436,134 @@ static void enter(struct worker *worker, struct broker_pool *pool)
     entry->uid = worker->peer.uid;
     entry->gid = worker->peer.gid;
     entry->since_ms = realtime_ms();
+    entry->started = process_started(worker->peer.pid);
     shm_store32(&entry->pool, 1 + pool->index); /* last: it makes the entry valid */
 }
 
-static void welcome(struct worker *worker)
+/* ---- those of the broker before ---- */
+
+/* The place of a worker of the broker before who says that it is `worker`; NULL: it is not. */
+static struct worker *find_absent(const struct worker *worker, const struct broker_pool *pool,
+                                  const struct wire_hello *hello)
+{
+    const struct workers *all = worker->all;
+    struct worker *absent;
+
+    if (hello->segment == 0 || hello->segment != pool->owner.segment.instance ||
+        hello->worker >= all->catalog->worker_max)
+        return NULL;
+    absent = all->attached[hello->worker];
+    return absent && absent->socket < 0 && absent->pool == pool &&
+                   absent->peer.uid == worker->peer.uid && absent->peer.pid == worker->peer.pid
+               ? absent
+               : NULL;
+}
+
+/* `worker` takes the place of `absent`, which is itself. */
+static void resume(struct worker *worker, struct worker *absent)
+{
+    worker->index = absent->index;
+    worker->returning = true;
+    enter(worker, absent->pool);
+    worker_free(absent);
+}
+
+/* Watches for the death of an absent worker. False: it is dead. */
+static bool watch_absent(struct worker *absent, const struct catalog_worker *entry)
+{
+    uint64_t started;
+
+    if (absent->peer.pid > 0)
+        absent->process = (int)syscall(SYS_pidfd_open, absent->peer.pid, 0);
+    if (absent->process < 0)
+        return (absent->peer.pid <= 0 || errno != ESRCH) && limit_absence(absent);
+    /* After the pidfd was opened: that one is the same from now on. */
+    started = process_started(absent->peer.pid);
+    if (started != 0 && entry->started != 0 && started != entry->started)
+        return false;
+    return sd_event_add_io(absent->all->event, &absent->death, absent->process, EPOLLIN, on_death,
+                           absent) >= 0;
+}
+
+/* Makes the place of worker `index`. False: there is no memory. */
+static bool adopt(struct workers *workers, struct broker_pool *pool, uint32_t index,
+                  const struct catalog_worker *entry)
+{
+    struct catalog_worker *now = &workers->catalog->workers[index];
+    struct worker *absent = calloc(1, sizeof *absent);
+
+    if (!absent)
+        return false;
+    *absent = (struct worker){
+        .all = workers,
+        .pool = pool,
+        .index = index,
+        .socket = -1,
+        .process = -1,
+        .peer = {.pid = (pid_t)entry->pid, .uid = entry->uid, .gid = entry->gid},
+    };
+    workers->attached[index] = absent;
+    broker_pool_adopt_worker(pool, index);
+    *now = (struct catalog_worker){.pid = entry->pid,
+                                   .uid = entry->uid,
+                                   .gid = entry->gid,
+                                   .since_ms = entry->since_ms,
+                                   .started = entry->started};
+    shm_store32(&now->pool, 1 + pool->index);
+    return true;
+}
+
+/* The pool of an entry in the former catalog, if its segment was adopted. */
+static struct broker_pool *adopted_pool(struct workers *workers, const struct catalog *former,
+                                        const struct catalog_worker *entry)
+{
+    uint32_t index = entry->pool - 1;
+    struct broker_pool *pool;
+
+    if (index >= former->pool_max)
+        return NULL;
+    pool = find_pool(workers, former->pools[index].name);
+    return pool && pool->adopted ? pool : NULL;
+}
+
+void workers_adopt(struct workers *workers, const struct catalog *former)
+{
+    uint32_t count = 0;
+
+    if (!former->header || former->worker_max != workers->catalog->worker_max)
+        return;
+    for (uint32_t i = 0; i < former->worker_max; i++) {
+        struct broker_pool *pool = adopted_pool(workers, former, &former->workers[i]);
+
+        if (!pool || !adopt(workers, pool, i, &former->workers[i]))
+            continue;
+        count++;
+    }
+    if (count == 0)
+        return;
+    /* Free are those that have no worker. */
+    workers->free_first = workers->free_count = 0;
+    for (uint32_t i = 0; i < former->worker_max; i++)
+        if (!workers->attached[i])
+            workers->free[workers->free_count++] = i;
+    /* Now that all are known: the dead may have handed something to the living. */
+    for (uint32_t i = 0; i < former->worker_max; i++) {
+        struct worker *absent = workers->attached[i];
+
+        if (absent && !watch_absent(absent, &former->workers[i]))
+            worker_leave(absent);
+    }
+    log_line(LOG_LEVEL_NOTICE, "%u workers of the broker before; %u of them have died", count,
+             count - (workers->catalog->worker_max - workers->free_count));
+}
+
+static void welcome(struct worker *worker, bool resumed)
 {
     struct wire_welcome message = {
         .worker = worker->index,
         .pool = worker->pool->index,
         .serial = worker->pool->serial,
+        .resumed = resumed,
         .instance = worker->all->catalog->instance,
     };
 
@@ -383,9 +572,10 @@ static void welcome(struct worker *worker)
         disconnect(worker, "it does not read what it asked for");
 }
 
-static void attach(struct worker *worker, struct broker_pool *pool)
+static void attach(struct worker *worker, struct broker_pool *pool, const struct wire_hello *hello)
 {
     struct workers *all = worker->all;
+    struct worker *absent = find_absent(worker, pool, hello);
     int result;
 
     if (all->stopping) {
@@ -394,7 +584,7 @@ static void attach(struct worker *worker, struct broker_pool *pool)
         refuse(worker, LENDIS_E_DENIED,
                "user %u may not use pool %s: see allow_users and allow_groups", worker->peer.uid,
                pool->config->name);
-    } else if (has_its_share(worker, pool)) {
+    } else if (!absent && has_its_share(worker, pool)) {
         log_limited(&all->share_limit, LOG_LEVEL_WARNING,
                     "pool %s: process %d is refused, per_uid_workers = %u of user %u are attached",
                     pool->config->name, (int)worker->peer.pid, pool->config->per_uid_workers,
@@ -402,7 +592,7 @@ static void attach(struct worker *worker, struct broker_pool *pool)
         refuse(worker, LENDIS_E_BUSY,
                "%u processes of user %u use pool %.40s, and no more may: see per_uid_workers",
                pool->config->per_uid_workers, worker->peer.uid, pool->config->name);
-    } else if (all->free_count == 0) {
+    } else if (all->free_count == 0 && !absent) {
         log_limited(&all->refused_limit, LOG_LEVEL_WARNING,
                     "pool %s: a worker is refused, max_workers = %u are attached",
                     pool->config->name, all->catalog->worker_max);
@@ -416,8 +606,11 @@ static void attach(struct worker *worker, struct broker_pool *pool)
         refuse(worker, LENDIS_E_BUSY, "the broker is short of descriptors or memory: %s",
                strerror(-result));
     } else {
-        enter(worker, pool);
-        welcome(worker);
+        if (absent)
+            resume(worker, absent);
+        else
+            enter_new(worker, pool);
+        welcome(worker, absent != NULL);
     }
 }
 
@@ -507,7 +700,7 @@ static void handle_hello(struct worker *worker, const void *message, size_t size
     if (direct)
         give_direct(worker, pool);
     else if (pool)
-        attach(worker, pool);
+        attach(worker, pool, &hello);
     else
         refuse_unknown_pool(worker, hello.pool);
 }
@@ -515,7 +708,7 @@ static void handle_hello(struct worker *worker, const void *message, size_t size
 /* ---- FETCH ---- */
 
 /* The descriptor that is asked for, borrowed. Results: 0; -EINVAL; -ESTALE. */
-static int find_descriptor(const struct worker *worker, const struct wire_fetch *fetch, int *fd)
+static int find_descriptor(struct worker *worker, const struct wire_fetch *fetch, int *fd)
 {
     switch (fetch->what) {
     case WIRE_CATALOG:
@@ -525,6 +718,7 @@ static int find_descriptor(const struct worker *worker, const struct wire_fetch 
         *fd = worker->pool->segment_fd;
         return 0;
     case WIRE_DOORBELL:
+        worker->returning = false; /* the last thing that it needs */
         *fd = worker->pool->doorbell;
         return 0;
     case WIRE_BELL:

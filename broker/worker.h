@@ -4,7 +4,10 @@
  *
  * A worker's socket carries one question and one answer at a time (lendis/wire.h). The broker never
  * waits for a worker: what cannot be sent at once ends the connection, and so does anything that is
- * not a proper message. Death is seen through the pidfd or the socket, whichever comes first; then
+ * not a proper message.
+ *
+ * Workers of the broker before are known by its catalog: each keeps its index, and what it holds,
+ * until it attaches again or dies. Death is seen through the pidfd or the socket, whichever comes first; then
  * the pool takes back what the worker had. Upholds I5, I6 and I8 (at most max_workers, and
  * WORKERS_UNATTACHED sockets besides).
  */
@@ -56,6 +59,12 @@ struct workers {
  * borrowed. */
 int workers_init(struct workers *workers, sd_event *event, struct catalog *catalog, int catalog_fd,
                  struct broker_pool *pools, uint32_t pool_count);
+
+/*
+ * Takes over the workers of the broker before, as `former` tells, of the pools that were adopted;
+ * reclaims what those had who died meanwhile. Before workers_listen().
+ */
+void workers_adopt(struct workers *workers, const struct catalog *former);
 
 /* Disconnects all. Their leases are not reclaimed: the pools are about to go. */
 void workers_free(struct workers *workers);

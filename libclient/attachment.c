@@ -96,15 +96,13 @@ static int connect_broker(const char *path, int *fd)
     return 0;
 }
 
-/* Sends a request and waits for the answer of `type`, at most timeout_ms. */
-static int ask(int socket, const void *request, enum wire_type type, void *answer, size_t size,
-               int *fd, int timeout_ms)
+/* Waits for the answer of `type`, at most timeout_ms. Results: 0; LENDIS_E_DOWN; LENDIS_E_TIMEOUT;
+ * LENDIS_E_ABI; -errno. */
+static int take_answer(int socket, enum wire_type type, void *answer, size_t size, int *fd,
+                       int timeout_ms)
 {
-    int result = wire_send(socket, request, -1);
+    int result = wire_receive(socket, answer, size, fd, timeout_ms);
 
-    if (result != 0)
-        return result == -EPIPE || result == -ECONNRESET ? LENDIS_E_DOWN : result;
-    result = wire_receive(socket, answer, size, fd, timeout_ms);
     if (result == 0 || result == -ECONNRESET)
         return LENDIS_E_DOWN;
     if (result == -ETIMEDOUT || result == -EAGAIN)
@@ -121,6 +119,17 @@ static int ask(int socket, const void *request, enum wire_type type, void *answe
         return other ? LENDIS_E_ABI : -EPROTO;
     }
     return 0;
+}
+
+/* Sends a request and waits for its answer. Results as take_answer(). */
+static int ask(int socket, const void *request, enum wire_type type, void *answer, size_t size,
+               int *fd, int timeout_ms)
+{
+    int result = wire_send(socket, request, -1);
+
+    if (result != 0)
+        return result == -EPIPE || result == -ECONNRESET ? LENDIS_E_DOWN : result;
+    return take_answer(socket, type, answer, size, fd, timeout_ms);
 }
 
 /* One descriptor from the broker. Results: 0 and *fd is the caller's; as ask(), or what the broker
@@ -143,13 +152,25 @@ static int fetch(int socket, enum wire_what what, uint32_t index, uint64_t gener
     return answer.result != 0 ? answer.result : -EPROTO;
 }
 
+/* `former` (may be NULL) is what this process was until now. */
+static void make_hello(struct wire_hello *hello, const struct lendis_pool *pool,
+                       const struct attachment *former)
+{
+    *hello = (struct wire_hello){0};
+    wire_header(&hello->header, WIRE_HELLO, sizeof *hello);
+    strncpy(hello->pool, pool->pool_name, sizeof hello->pool - 1);
+    if (former) {
+        hello->segment = former->segment.instance;
+        hello->worker = former->worker;
+    }
+}
+
 static int say_hello(int socket, const struct lendis_pool *pool, struct wire_welcome *welcome)
 {
-    struct wire_hello hello = {0};
+    struct wire_hello hello;
     int result;
 
-    wire_header(&hello.header, WIRE_HELLO, sizeof hello);
-    strncpy(hello.pool, pool->pool_name, sizeof hello.pool - 1);
+    make_hello(&hello, pool, NULL);
     result =
         ask(socket, &hello, WIRE_WELCOME, welcome, sizeof *welcome, NULL, pool->attach_timeout_ms);
     return result != 0 ? result : welcome->result;
@@ -343,13 +364,36 @@ static struct attachment *find_empty(struct lendis_pool *pool)
     return each;
 }
 
+/* A fresh attachment over `socket`, which it owns from now on. Results as attachment_open(). */
+static int make_fresh(struct lendis_pool *pool, int socket, const struct wire_welcome *welcome,
+                      struct attachment **attachment)
+{
+    struct attachment *fresh = find_empty(pool);
+    int result;
+
+    if (!fresh) {
+        close(socket);
+        return -ENOMEM;
+    }
+    fresh->socket = socket;
+    fresh->cookie = socket_cookie(socket);
+    atomic_store_explicit(&fresh->expelled, false, memory_order_relaxed);
+    atomic_store_explicit(&fresh->retired, false, memory_order_relaxed);
+    result = fill(fresh, welcome);
+    if (result != 0)
+        attachment_empty(fresh);
+    else
+        *attachment = fresh;
+    return result;
+}
+
 int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
                     struct attachment **attachment)
 {
     struct wire_welcome welcome;
-    struct attachment *fresh;
     int socket = -1, result;
 
+    attachment_forget_greeting(pool);
     result = connect_broker(pool->socket_path, &socket);
     if (result != 0)
         return result;
@@ -365,24 +409,91 @@ int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
         *attachment = inherited;
         return 0;
     }
-    fresh = find_empty(pool);
-    if (!fresh) {
-        close(socket);
-        return -ENOMEM;
-    }
-    fresh->socket = socket;
-    fresh->cookie = socket_cookie(socket);
-    atomic_store_explicit(&fresh->expelled, false, memory_order_relaxed);
-    atomic_store_explicit(&fresh->retired, false, memory_order_relaxed);
-    result = fill(fresh, &welcome);
+    result = make_fresh(pool, socket, &welcome, attachment);
+    if (result == 0 && inherited)
+        disown(inherited);
+    return result;
+}
+
+/* ---- after the broker's end ---- */
+
+void attachment_forget_greeting(struct lendis_pool *pool)
+{
+    struct greeting *greeting = &pool->greeting;
+
+    if (is_socket(greeting->socket, greeting->cookie))
+        close(greeting->socket);
+    greeting->socket = -1;
+}
+
+static int greet(struct lendis_pool *pool, const struct attachment *former)
+{
+    struct greeting *greeting = &pool->greeting;
+    struct wire_hello hello;
+    int socket = -1, result;
+
+    result = connect_broker(pool->socket_path, &socket);
+    if (result != 0)
+        return result;
+    make_hello(&hello, pool, former);
+    result = wire_send(socket, &hello, -1);
     if (result != 0) {
-        attachment_empty(fresh);
+        close(socket);
+        return result == -EPIPE || result == -ECONNRESET ? LENDIS_E_DOWN : result;
+    }
+    *greeting = (struct greeting){
+        .socket = socket,
+        .cookie = socket_cookie(socket),
+    };
+    return -EAGAIN;
+}
+
+/* The same segment: what is cached of it is as good as before. */
+static void share_descriptors(const struct attachment *former, struct attachment *fresh)
+{
+    for (uint32_t i = 0; i < former->segment.connection_max; i++) {
+        const struct cached_descriptor *from = &former->cached[i];
+        struct cached_descriptor *to = &fresh->cached[i];
+
+        if (from->fd < 0)
+            continue;
+        to->fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
+        if (to->fd < 0)
+            return; /* it can be fetched */
+        to->cookie = from->cookie;
+        atomic_fetch_or_explicit(&fresh->descriptors, 1u << (i % 32), memory_order_relaxed);
+        atomic_store_explicit(&to->generation,
+                              atomic_load_explicit(&from->generation, memory_order_relaxed),
+                              memory_order_relaxed);
+    }
+}
+
+int attachment_reopen(struct lendis_pool *pool, struct attachment *former,
+                      struct attachment **attachment)
+{
+    struct greeting *greeting = &pool->greeting;
+    struct wire_welcome welcome;
+    int socket, result;
+
+    if (greeting->socket < 0)
+        return greet(pool, former);
+    result = take_answer(greeting->socket, WIRE_WELCOME, &welcome, sizeof welcome, NULL, 0);
+    if (result == LENDIS_E_TIMEOUT)
+        return -EAGAIN;
+    if (result == 0)
+        result = welcome.result;
+    if (result != 0) {
+        attachment_forget_greeting(pool);
         return result;
     }
-    if (inherited)
-        disown(inherited);
-    *attachment = fresh;
-    return 0;
+    socket = greeting->socket;
+    greeting->socket = -1;
+    result = make_fresh(pool, socket, &welcome, attachment);
+    if (result == 0 && welcome.resumed == 1 &&
+        (*attachment)->segment.instance == former->segment.instance &&
+        (*attachment)->segment.connection_max == former->segment.connection_max)
+        share_descriptors(former, *attachment);
+    return result;
 }
 
 void attachment_empty(struct attachment *attachment)
@@ -406,6 +517,7 @@ void attachment_empty(struct attachment *attachment)
     free(attachment->cached);
     attachment->leases = NULL;
     attachment->cached = NULL;
+    atomic_store_explicit(&attachment->descriptors, 0, memory_order_relaxed);
     segment_unmap(&attachment->segment);
     catalog_unmap(&attachment->catalog);
     LENDIS_STEP("close");
@@ -534,6 +646,8 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
         cached->fd = got;
         cached->cookie = socket_cookie(got);
         atomic_store_explicit(&cached->generation, 1 + generation, memory_order_relaxed);
+        atomic_fetch_or_explicit(&attachment->descriptors, 1u << (index % 32),
+                                 memory_order_relaxed);
         attachment_count(attachment, COUNTER_fetches, 1);
         fallback_rest(attachment->pool);
         *fd = got;

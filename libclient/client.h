@@ -76,6 +76,7 @@ struct attachment {
     _Atomic bool filled;    /* all of it is there: not so in a child forked while it was filled */
     _Atomic bool expelled;  /* the broker hung up on us: we are no longer its worker */
     struct cached_descriptor *cached;
+    _Atomic uint32_t descriptors; /* as in wait_slot */
     struct lendis_lease *leases; /* one per connection */
     struct lendis_lease *extra;  /* further ones, see lease_find(); under the pool's lock */
 };
@@ -105,11 +106,19 @@ struct local {
 struct reply_reader;
 typedef void reply_reader_free(struct reply_reader *reader);
 
+/* A HELLO that was sent and not answered yet. A broker that is starting takes its time: only it, or its
+ * end, ends the wait. */
+struct greeting {
+    int socket; /* -1: none */
+    uint64_t cookie;
+};
+
 struct lendis_pool {
     struct local *local;
     char *socket_path;
     char *pool_name;
     int attach_timeout_ms;
+    struct greeting greeting;              /* under local->lock */
     unsigned flags;                        /* of struct lendis_options */
     _Atomic(struct service *) service;     /* of a service: its members; service.c's */
     struct dial_address *fallback_address; /* NULL: none */
@@ -152,6 +161,17 @@ bool pool_renew(struct lendis_pool *pool, struct attachment *attachment);
  */
 int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
                     struct attachment **attachment);
+
+/*
+ * Attaches again, in place of `former`, whose broker is gone, without waiting for a broker that does
+ * not answer: -EAGAIN, it was asked, call again. A new broker may know this process still: then its
+ * leases go on to be its, and the descriptors that it has are used on. Otherwise as attachment_open().
+ */
+int attachment_reopen(struct lendis_pool *pool, struct attachment *former,
+                      struct attachment **attachment);
+
+/* Closes the socket of a greeting that will not be waited for, in a child its copy. */
+void attachment_forget_greeting(struct lendis_pool *pool);
 
 /* Closes and unmaps all that it has. Caller holds the lock and knows that nobody uses it. */
 void attachment_empty(struct attachment *attachment);

@@ -39,6 +39,9 @@
 #define ROUNDS_MAX 16
 /* How long a combiner that only serves others waits for Redis before one of them shall. */
 #define SERVICE_PATIENCE_NS INT64_C(5000000)
+/* The same where none of them can: what was sent in part cannot be handed on, and who has no descriptor
+ * of the connection needs a broker that answers. */
+#define LAST_PATIENCE_NS INT64_C(1000000000)
 /* Bytes of a batch's requests: what a Unix socket takes in one write by default
  * (net.core.wmem_default / 2). */
 #define BATCH_BYTES (96 * 1024)
@@ -90,7 +93,9 @@ struct combiner {
     size_t start; /* in buffer: of the reply under way */
     size_t at;    /* scanned up to here */
     size_t end;   /* received up to here */
-    int64_t progress_ns;
+    int64_t
+        progress_ns; /* when something was sent or received last; kept once the call is answered */
+    int64_t patience_ns; /* until when Redis is waited for, then */
     struct wake_set told;
     struct item items[BATCH_MAX];
     char buffer[BUFFER_SIZE];
@@ -245,7 +250,7 @@ static int64_t batch_deadline(const struct combiner *combiner)
 {
     if (!combiner->answered)
         return combiner->call->deadline_ns;
-    return clock_now_ns() + SERVICE_PATIENCE_NS;
+    return clock_now_ns() + LAST_PATIENCE_NS;
 }
 
 /* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked or is dead:
@@ -346,8 +351,25 @@ static void discard(struct combiner *combiner, struct item *item)
     combiner->start = combiner->at;
 }
 
-/* The first item from `combiner->next` on whose owner will read on; NULL: none. Marks it. */
-static struct item *find_successor(struct combiner *combiner, int *chunk)
+/* The item's owner says that it has a descriptor of this connection, or one that shares its bit. */
+static bool has_descriptor(const struct combiner *combiner, const struct item *item)
+{
+    return shm_load32(&combiner->segment->slots[item->slot].descriptors) >>
+               (combiner->lease->index % 32) &
+           1;
+}
+
+/* Part of the next reply is here: its owner alone can go on with it. */
+static bool reply_has_begun(const struct combiner *combiner)
+{
+    return combiner->at > combiner->start || combiner->assembled > 0;
+}
+
+/*
+ * The first item from `combiner->next` on whose owner will read on; NULL: none. Marks it. Unless it
+ * is `urgent`, only owners that need no broker to get the connection's descriptor.
+ */
+static struct item *find_successor(struct combiner *combiner, bool urgent, int *chunk)
 {
     for (uint32_t i = combiner->next; i < combiner->count; i++) {
         struct item *item = &combiner->items[i];
@@ -355,6 +377,11 @@ static struct item *find_successor(struct combiner *combiner, int *chunk)
 
         if (item->route != ROUTE_MAILBOX)
             continue;
+        if (!urgent && !has_descriptor(combiner, item)) {
+            if (reply_has_begun(combiner))
+                return NULL;
+            continue;
+        }
         *chunk = i == combiner->next && combiner->chunk >= 0
                      ? combiner->chunk
                      : chunk_claim(combiner->segment, item->slot);
@@ -373,7 +400,7 @@ static struct item *find_successor(struct combiner *combiner, int *chunk)
  * Leaves the rest of the batch to the owner of the next reply, with the connection. False: nobody
  * could be found; all is as before. True: the lease is gone.
  */
-static bool hand_on(struct combiner *combiner)
+static bool hand_on(struct combiner *combiner, bool urgent)
 {
     const struct segment *segment = combiner->segment;
     struct item *successor;
@@ -384,7 +411,7 @@ static bool hand_on(struct combiner *combiner)
 
     if (combiner->items[combiner->next].route == ROUTE_OWN)
         combiner->items[combiner->next].route = ROUTE_DISCARD;
-    successor = find_successor(combiner, &chunk);
+    successor = find_successor(combiner, urgent, &chunk);
     if (!successor)
         return false;
     if (combiner->items[combiner->next].route == ROUTE_DISCARD)
@@ -406,7 +433,7 @@ static bool hand_on(struct combiner *combiner)
                  mail_with(successor->mail, MAIL_TAKEOVER))) {
         mail_acknowledge(segment, slot, successor->mail);
         discard(combiner, successor);
-        return hand_on(combiner);
+        return hand_on(combiner, urgent);
     }
     if (!lease_carry(combiner->lease, slot)) {
         /* Revoked: the successor sees that for itself, and what else was taken is still ours to end. */
@@ -418,7 +445,7 @@ static bool hand_on(struct combiner *combiner)
     if (shm_load(&segment->slots[slot].mail) != mail_with(successor->mail, MAIL_TAKEOVER) &&
         lease_carry_back(combiner->lease, slot)) {
         discard(combiner, successor);
-        return hand_on(combiner);
+        return hand_on(combiner, urgent);
     }
     wake_tell(segment, &combiner->told, slot, WAKE_MAIL);
     wake_flush(combiner->segment, &combiner->told);
@@ -517,6 +544,12 @@ static int split(struct combiner *combiner)
     return combiner->end == BUFFER_SIZE || combiner->chunk >= 0 ? spill(combiner) : 0;
 }
 
+static void note_progress(struct combiner *combiner)
+{
+    combiner->progress_ns = clock_now_ns();
+    combiner->patience_ns = combiner->progress_ns + SERVICE_PATIENCE_NS;
+}
+
 enum received { RECEIVED, RECEIVE_LOST, RECEIVE_GIVE_UP, RECEIVE_TOO_LARGE, RECEIVE_NO_MEMORY };
 
 /* Reads replies until all are delivered, or it cannot or need not go on. */
@@ -529,14 +562,13 @@ static enum received receive_batch(struct combiner *combiner)
 
         if (combiner->start == combiner->end)
             combiner->start = combiner->at = combiner->end = 0;
-        until_ns = !combiner->answered ? combiner->call->deadline_ns
-                                       : combiner->progress_ns + SERVICE_PATIENCE_NS;
+        until_ns = combiner->answered ? combiner->patience_ns : combiner->call->deadline_ns;
         got = exec_receive(combiner->lease->fd, combiner->buffer + combiner->end,
                            BUFFER_SIZE - combiner->end, until_ns, &combiner->connection->beat_ms);
         if (got == 0)
             return RECEIVE_LOST;
         if (got < 0) {
-            combiner->progress_ns = clock_now_ns();
+            combiner->patience_ns = clock_now_ns() + SERVICE_PATIENCE_NS;
             return RECEIVE_GIVE_UP;
         }
         combiner->end += (size_t)got;
@@ -544,7 +576,7 @@ static enum received receive_batch(struct combiner *combiner)
         wake_flush(combiner->segment, &combiner->told);
         /* Afterwards: our own reply may have been among them, and what is left is only others'. */
         if (combiner->answered && combiner->next < combiner->count)
-            combiner->progress_ns = clock_now_ns();
+            note_progress(combiner);
         if (result == -EFBIG)
             return RECEIVE_TOO_LARGE;
         if (result != 0)
@@ -593,19 +625,26 @@ static void drop_current(struct combiner *combiner)
  */
 static bool read_batch(struct combiner *combiner)
 {
+    bool last;
+
     for (;;) {
         switch (receive_batch(combiner)) {
         case RECEIVED:
             return true;
         case RECEIVE_TOO_LARGE:
-            if (hand_on(combiner))
+            if (hand_on(combiner, true))
                 return false;
             drop_current(combiner);
             continue;
         case RECEIVE_GIVE_UP:
+            if (!combiner->answered)
+                note_progress(combiner);
+            last = clock_now_ns() - combiner->progress_ns >= LAST_PATIENCE_NS;
             fail_own(combiner, true, false);
-            if (hand_on(combiner))
+            if (hand_on(combiner, last))
                 return false;
+            if (!last)
+                continue;
             break;
         case RECEIVE_NO_MEMORY:
             combiner->result = -ENOMEM;
@@ -650,7 +689,7 @@ static bool begin_batch(struct combiner *combiner)
         attachment_count(combiner->attachment, COUNTER_handed,
                          combiner->count - (combiner->answered ? 0 : 1));
     if (combiner->answered)
-        combiner->progress_ns = clock_now_ns();
+        note_progress(combiner);
     return true;
 }
 
@@ -775,7 +814,7 @@ int combine_take_over(struct lendis_lease *lease, const struct call *call, uint3
         int result = split(&combiner);
 
         wake_flush(segment, &combiner.told);
-        if (result == -EFBIG && !hand_on(&combiner))
+        if (result == -EFBIG && !hand_on(&combiner, true))
             drop_current(&combiner);
         else if (result == -EFBIG)
             return finish(&combiner, false);
@@ -785,11 +824,35 @@ int combine_take_over(struct lendis_lease *lease, const struct call *call, uint3
             return finish(&combiner, true);
         }
     }
-    combiner.progress_ns = clock_now_ns();
+    note_progress(&combiner);
     if (!read_batch(&combiner))
         return finish(&combiner, false);
     if (combiner.lease->broken)
         return finish(&combiner, true);
     combiner.count = combiner.next = 0;
     return finish(&combiner, serve(&combiner, ROUNDS_MAX - 1));
+}
+
+void combine_lose(const struct segment *segment, uint32_t slot)
+{
+    uint32_t chunk = shm_load32(&segment->slots[slot].reply_chunk) - 1, count;
+    struct wake_set told = {0};
+    const struct carry *carry;
+
+    if (chunk >= CHUNKS)
+        return;
+    carry = (const struct carry *)(segment->chunks[chunk].bytes + CHUNK_SIZE - sizeof *carry);
+    count = carry->count;
+    for (uint32_t i = 0; i < count && i < BATCH_MAX; i++) {
+        struct item item = carry->items[i]; /* others can write it */
+
+        if (item.route != ROUTE_MAILBOX || item.slot == slot || item.slot >= segment->slot_max ||
+            mail_state(item.mail) != MAIL_TAKEN)
+            continue;
+        if (shm_cas(&segment->slots[item.slot].mail, item.mail, mail_with(item.mail, MAIL_FAILED)))
+            wake_tell(segment, &told, item.slot, WAKE_MAIL);
+        else
+            mail_acknowledge(segment, item.slot, item.mail);
+    }
+    wake_flush(segment, &told);
 }

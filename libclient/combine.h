@@ -18,4 +18,10 @@ int combine(struct lendis_lease *lease, const struct call *call);
  */
 int combine_take_over(struct lendis_lease *lease, const struct call *call, uint32_t slot);
 
+/*
+ * The same where the connection cannot be used after all (no broker to get its descriptor from): the
+ * commands of others that came with it end as sent and lost.
+ */
+void combine_lose(const struct segment *segment, uint32_t slot);
+
 #endif

@@ -49,6 +49,8 @@ static bool post(struct errand *errand)
     shm_store32(&shared->request_size, (uint32_t)call->size);
     shm_store32(&shared->replies, call->replies);
     shm_store32(&shared->read_only, (call->command.flags & COMMAND_READ_ONLY) ? 1 : 0);
+    shm_store32(&shared->descriptors,
+                atomic_load_explicit(&errand->attachment->descriptors, memory_order_relaxed));
     shm_store32(&shared->reply_chunk, 0);
     shm_store32(&shared->reply_size, 0);
     shm_store(&shared->mail, mail_next(shm_load(&shared->mail)));
@@ -125,25 +127,63 @@ static bool abandon(struct errand *errand, uint64_t mail, bool lost, int *result
 
 /* ---- what can happen while it waits ---- */
 
+/*
+ * The attachment, in use by the caller, by which this process has the descriptor of a connection that
+ * is carried to it; NULL: not now, there is no broker to ask. One that comes back may know us still.
+ */
+static struct attachment *carried_by(struct errand *errand, uint32_t index, uint64_t generation)
+{
+    struct attachment *before = errand->attachment, *now;
+    int fd;
+
+    if (attachment_descriptor(before, index, generation, &fd) != LENDIS_E_DOWN) {
+        atomic_fetch_add_explicit(&before->users, 1, memory_order_seq_cst);
+        return before;
+    }
+    if (pool_enter(before->pool, &now) != 0)
+        return NULL;
+    if (now != before && now->worker == before->worker &&
+        now->segment.instance == before->segment.instance &&
+        attachment_descriptor(now, index, generation, &fd) != LENDIS_E_DOWN)
+        return now;
+    pool_leave(now);
+    return NULL;
+}
+
 /* A combiner left us the rest of its batch. Results: as combine(); -EAGAIN, the connection is not
- * here yet. */
-static int take_over(struct errand *errand, uint64_t mail)
+ * here yet, or its descriptor. */
+static int take_over(struct errand *errand, uint64_t mail, bool late)
 {
     uint32_t index = mail_connection(mail);
+    struct attachment *attachment;
     struct lendis_lease *lease;
+    shm_u64 *at;
     uint64_t word;
     int result;
 
-    if (index >= errand->segment->connection_max ||
-        !word_carry_on(&errand->segment->connections[index].word, errand->slot,
-                       errand->attachment->worker, &word))
+    if (index >= errand->segment->connection_max)
         return -EAGAIN;
-    atomic_fetch_add_explicit(&errand->attachment->users, 1, memory_order_seq_cst);
-    result = lease_make(errand->attachment, index, word, false, &lease);
+    at = &errand->segment->connections[index].word;
+    word = shm_load(at);
+    if (word_state(word) != WORD_CARRIED || word_owner(word) != errand->slot)
+        return -EAGAIN;
+    attachment = carried_by(errand, index, word_generation(word));
+    if (!attachment && !late)
+        return -EAGAIN;
+    if (!word_carry_on(at, errand->slot, errand->attachment->worker, &word)) {
+        if (attachment)
+            pool_leave(attachment);
+        return -EAGAIN;
+    }
+    result = attachment ? lease_make(attachment, index, word, false, &lease) : LENDIS_E_DOWN;
     if (result == 0) {
         result = combine_take_over(lease, errand->call, errand->slot);
     } else {
-        pool_leave(errand->attachment);
+        if (attachment)
+            pool_leave(attachment);
+        else if (word_return(at, word))
+            attachment_ring(errand->attachment);
+        combine_lose(errand->segment, errand->slot);
         result = unanswered(errand, true, true);
     }
     close_mail(errand, mail);
@@ -218,7 +258,9 @@ static int look(struct errand *errand, bool thorough, bool late)
         clear_mail(errand, mail);
         return unanswered(errand, true, true);
     case MAIL_TAKEOVER:
-        result = take_over(errand, mail);
+        if (thorough)
+            report_stall(errand, mail);
+        result = take_over(errand, mail, late);
         if (result != -EAGAIN)
             return result;
         if (!late && !combiner_lost(errand, mail))
@@ -226,7 +268,7 @@ static int look(struct errand *errand, bool thorough, bool late)
         /* Ours already. Pairs with hand_on() in combine.c, which carries the connection and then looks whether we have
          * given up: it sees that, or we see the connection. */
         shm_store(&errand->shared->mail, mail_with(mail, MAIL_FREE));
-        result = take_over(errand, mail);
+        result = take_over(errand, mail, true);
         if (result != -EAGAIN)
             return result;
         close_mail(errand, mail);

@@ -22,6 +22,9 @@
 #define RETRY_MIN_NS INT64_C(10000000)
 #define RETRY_MAX_NS INT64_C(1000000000)
 
+/* Between looks for the answer to a greeting. */
+#define ANSWER_NS INT64_C(1000000)
+
 static int64_t clock_ns(clockid_t clock)
 {
     struct timespec now;
@@ -146,14 +149,16 @@ bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
         pthread_mutex_trylock(&local->lock) != 0)
         return false;
     if (atomic_load_explicit(&local->current, memory_order_relaxed) == attachment) {
-        int result = attachment_open(pool, NULL, &fresh);
+        int result = attachment_reopen(pool, attachment, &fresh);
 
-        if (result == 0) {
+        renewed = result == 0;
+        if (result == 0)
             make_current(pool, fresh, attachment);
-        } else {
+        else if (result == -EAGAIN && pool->greeting.socket >= 0) /* a millisecond or so: a broker that starts is soon there */
+            atomic_store_explicit(&local->retry_ns, clock_coarse_ns() + ANSWER_NS,
+                                  memory_order_relaxed);
+        else
             schedule_retry(local, result);
-            renewed = false;
-        }
     }
     pthread_mutex_unlock(&local->lock);
     return renewed;
@@ -262,6 +267,7 @@ LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
     made = calloc(1, sizeof *made);
     if (!made)
         return -ENOMEM;
+    made->greeting.socket = -1;
     made->local = local_new();
     made->socket_path = strdup(socket_path ? socket_path : default_socket_path());
     made->pool_name = strdup(pool_name);
@@ -302,6 +308,7 @@ LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
         inherited_attachment(pool);
     else if (current->socket >= 0)
         shutdown(current->socket, SHUT_RDWR);
+    attachment_forget_greeting(pool);
     for (struct attachment *each = pool->attachments; each; each = each->next)
         attachment_empty(each);
     fallback_end(pool);

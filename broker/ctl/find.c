@@ -124,7 +124,7 @@ static bool use_catalog(int fd, struct search *search)
     return true;
 }
 
-/* Takes a segment of the catalog's instance. Two that claim one pool: a worker scribbled, so take
+/* Takes a segment that the catalog knows. Two that claim one pool: a worker scribbled, so take
  * neither. */
 static bool use_segment(int fd, struct search *search)
 {
@@ -135,7 +135,8 @@ static bool use_segment(int fd, struct search *search)
     if (fstat(fd, &stat) < 0 || segment_map(fd, false, &segment) != 0)
         return false;
     pool = *(volatile uint32_t *)&((struct segment_header *)segment.base)->pool; /* one read */
-    if (segment.instance != search->broker->catalog.instance || pool >= CATALOG_MAX_POOLS ||
+    if (pool >= CATALOG_MAX_POOLS ||
+        segment.instance != search->broker->catalog.pools[pool].segment_instance ||
         search->claimed[pool] == stat.st_ino) {
         segment_unmap(&segment);
     } else if (search->claimed[pool]) {

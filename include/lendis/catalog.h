@@ -40,7 +40,7 @@ struct catalog_header {
     uint32_t abi_major;
     uint32_t abi_minor;
     uint64_t size;     /* bytes, whole catalog */
-    uint64_t instance; /* as in the segments */
+    uint64_t instance; /* random, of this broker process */
     uint32_t pool_max;
     uint32_t worker_max;
     shm_u32 broker;      /* the broker's thread id, | CATALOG_OWNER_DIED once it is dead */
@@ -105,6 +105,7 @@ struct catalog_pool {
     shm_u32 reset;  /* enum reset_policy */
     shm_u32 gate;   /* enum pool_gate */
     shm_u32 places; /* connections of the segment that are in use, the first ones */
+    uint64_t segment_instance; /* as in the segment's header */
     /* Counted by the broker. */
     shm_u64 counters[BROKER_COUNTER_COUNT];
     shm_u64 closed[CLOSE_REASON_COUNT];     /* connections closed, by reason */
@@ -138,7 +139,7 @@ struct catalog_worker {
     uint32_t uid;
     uint32_t gid;
     uint64_t since_ms; /* CLOCK_REALTIME */
-    uint64_t reserved;
+    uint64_t started;  /* of the process, as in /proc/PID/stat: tells a pid that was used again; 0: not known */
 };
 _Static_assert(sizeof(struct catalog_worker) == 32, "layout");
 
@@ -175,6 +176,10 @@ int catalog_new(uint64_t instance, uint32_t worker_max, int *fd, struct catalog 
 int catalog_map(int fd, struct catalog *catalog);
 
 void catalog_unmap(struct catalog *catalog);
+
+/* What the pool entry of a broker before had counted, and knew of its server's commands, goes on in
+ * this one. */
+void catalog_carry_on(struct catalog_pool *pool, const struct catalog_pool *former);
 
 /* Brackets of a change to a pool entry; the broker's. */
 void catalog_write_begin(struct catalog_pool *pool);

@@ -23,6 +23,7 @@
     REASON(reconnected, "An operator or a changed configuration wants it opened anew.") \
     REASON(paused,      "An operator paused or drained its pool.") \
     REASON(spoiled,     "A worker scribbled over its word.") \
+    REASON(orphaned,    "The broker before left it in a state that cannot be trusted.") \
     REASON(drained,     "Its pool or the broker is coming to its end.")
 
 #define REVOKE_REASONS(REASON) \

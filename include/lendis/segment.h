@@ -49,7 +49,7 @@ struct segment_header {
     uint32_t abi_major;
     uint32_t abi_minor;
     uint64_t size;           /* bytes, whole segment */
-    uint64_t instance;       /* random id of the broker process that made it */
+    uint64_t instance;       /* random id of the segment: it can outlive the broker that made it */
     uint32_t pool;           /* index in the catalog */
     uint32_t connection_max; /* length of the tables below */
     uint32_t worker_max;
@@ -114,7 +114,7 @@ struct wait_slot {
     shm_u32 ticket;   /* its owner waits with; the low bits: by it one knows where it sleeps */
     shm_u32 polls;    /* 1: its owner polls a bell (bell.h) and does not sleep on a futex */
     shm_u32 since_ms; /* when its owner began to wait: low bits of CLOCK_MONOTONIC; for tools */
-    uint32_t reserved[1];
+    shm_u32 descriptors; /* of connections that its owner has: bit index % 32; others it must fetch */
     char small[192]; /* a small command, then its reply: see mail_room() in mailbox.h */
 };
 _Static_assert(sizeof(struct wait_slot) == 256, "layout");

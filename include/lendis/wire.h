@@ -4,7 +4,7 @@
  * message, in host byte order (both ends are on one host), and at most one descriptor with it.
  *
  *   worker                          broker
- *   HELLO(pool)                  -> WELCOME(result, worker index, instance)
+ *   HELLO(pool, who it was)      -> WELCOME(result, worker index, instance)
  *   FETCH(what, index, gen)      -> DESCRIPTOR(result, what, index, gen) + descriptor
  *
  *   tool                            broker
@@ -76,6 +76,10 @@ struct wire_header {
 struct wire_hello {
     struct wire_header header;    /* WIRE_HELLO or WIRE_DIRECT */
     char pool[CATALOG_NAME_SIZE]; /* zero-terminated */
+    /* Of one who was a worker of the broker before, and has leases perhaps: who it was. */
+    uint64_t segment; /* the instance of the segment that it has; 0: it is new */
+    uint32_t worker;
+    uint32_t reserved;
 };
 
 struct wire_welcome {
@@ -84,6 +88,8 @@ struct wire_welcome {
     uint32_t worker;
     uint32_t pool;
     uint32_t serial; /* of the pool: another one in its place in the catalog has another */
+    uint32_t resumed; /* 1: it is still that worker, of the same segment */
+    uint32_t reserved;
     uint64_t instance;
     char text[128]; /* what is wrong and what to do, for people; "" when result is 0 */
 };
@@ -129,8 +135,8 @@ struct wire_outcome {
 };
 
 _Static_assert(sizeof(struct wire_header) == 16, "layout");
-_Static_assert(sizeof(struct wire_hello) == 80, "layout");
-_Static_assert(sizeof(struct wire_welcome) == 168, "layout");
+_Static_assert(sizeof(struct wire_hello) == 96, "layout");
+_Static_assert(sizeof(struct wire_welcome) == 176, "layout");
 _Static_assert(sizeof(struct wire_fetch) == 32, "layout");
 _Static_assert(sizeof(struct wire_descriptor) == 40, "layout");
 _Static_assert(sizeof(struct wire_control) == 320, "layout");

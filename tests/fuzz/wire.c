@@ -117,6 +117,8 @@ struct host {
     struct resolver resolver;
     struct catalog catalog;
     int catalog_fd;
+    struct catalog former; /* there is none */
+    struct store store;    /* nobody keeps anything */
     int listener;
     struct sockaddr_un address;
     socklen_t address_size;
@@ -185,6 +187,8 @@ static void host_start(struct host *host)
                                     .dialler = &host->dialler,
                                     .resolver = &host->resolver,
                                     .catalog = &host->catalog,
+                                    .former = &host->former,
+                                    .store = &host->store,
                                     .worker_max = WORKER_MAX,
                                     .changed = nothing_changes};
     for (uint32_t i = 0; i < 2; i++)

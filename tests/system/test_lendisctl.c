@@ -104,6 +104,7 @@ static void fill_pool(struct catalog_pool *pool, const char *name, uint32_t size
     snprintf(pool->address, sizeof pool->address, "redis://%s.example:6379/0", name);
     pool->size = size;
     shm_store32(&pool->places, size);
+    pool->segment_instance = INSTANCE;
     pool->wait_timeout_ms = 5000;
     if (size == SIZE)
         memcpy(pool->commands, "!FT.SEARCH +G.\x1b[2J", 19);

@@ -49,9 +49,8 @@ static void private_init(struct private *own, uint32_t worker)
                                            .catalog = model_catalog,
                                            .segment = model_segment,
                                            .worker = worker,
-                                           .wait_timeout_ms = 3600000,
-                                           .stall_timeout_ms = 1000,
                                            .cached = own->cached,
+                                           .descriptors = UINT32_MAX,
                                            .leases = own->leases}};
     for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++) {
         own->leases[i].attachment = &own->attachment;

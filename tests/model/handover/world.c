@@ -399,6 +399,8 @@ static void segment_make(void)
     atomic_store_explicit(&header.broker, 0, memory_order_relaxed);
     atomic_store_explicit(&pools[0].backend, BACKEND_UP, memory_order_relaxed);
     pools[0].size = scenario->connections;
+    atomic_store_explicit(&pools[0].wait_timeout_ms, 3600000, memory_order_relaxed);
+    atomic_store_explicit(&pools[0].stall_timeout_ms, 1000, memory_order_relaxed);
     for (uint32_t i = 0; i < scenario->connections; i++) {
         shm_store_relaxed(&connections[i].word, word_make(WORD_IDLE, 0, MODEL_GENERATION));
         shm_store_relaxed(&connections[i].leased_ms,

@@ -1,0 +1,145 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The broker goes and comes back, in every way, while 200 workers send commands: none may fail, and Redis must see the
+# same connections afterwards as before. Prints the longest that any command took.
+# A store that is too small, things in it that nobody knows, Redis away, workers that die: none of it stops a restart.
+#
+# Environment: MACHINE_SECONDS=3, of load in each case.
+set -u
+# shellcheck source=tests/systemd/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+seconds=${MACHINE_SECONDS:-3}
+number=0 mix=10
+
+main_pid()
+{
+    property lendis.service MainPID
+}
+
+# The connections of the pool as Redis numbers them.
+connections()
+{
+    inside redis-cli client list | sed -n 's/^id=\([0-9]*\) .* name=lendis-main .*/\1/p' | sort -n
+}
+
+replaced_and_ready()
+{
+    [ "$(property lendis.service ActiveState)" = active ] && [ "$(main_pid)" != "$1" ] && [ "$(main_pid)" != 0 ]
+}
+
+# gone_and_back COMMAND...: runs it and waits until another broker is ready.
+gone_and_back()
+{
+    local before
+    before=$(main_pid)
+    "$@"
+    until_true 20 replaced_and_ready "$before"
+}
+
+field()
+{
+    sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p"
+}
+
+# under_load TEXT COMMAND...: 200 workers, and in the middle of it the command.
+under_load()
+{
+    local text=$1 before after line unit
+    shift
+    number=$((number + 1))
+    unit=load$number
+    load "$unit" --seconds "$seconds" --ramp 0.3 --mix "$mix"
+    sleep 1
+    before=$(connections)
+    "$@"
+    local status=$?
+    sleep 0.3
+    after=$(connections)
+    line=$(load_ended "$unit")
+    [ "$status" -eq 0 ] && [ "$(field errors <<<"$line")" = 0 ] && [ "$(field wrong <<<"$line")" = 0 ] &&
+        [ "$(field hung <<<"$line")" = 0 ] && [ "$(field ops <<<"$line")" -gt 1000 ]
+    ok "$text: no command failed"
+    echo "#   $(field ops <<<"$line") commands, the longest took $(field max_us <<<"$line") us"
+    [ -n "$before" ] && [ "$before" = "$after" ]
+    ok "$text: the same connections ($(wc -w <<<"$before"))"
+    [ "$bad" -eq 0 ] || { echo "# $line"; inside cat "/run/$unit.err" | head -5 | sed 's/^/# /'; }
+}
+
+many_restarts()
+{
+    for _ in $(seq 20); do
+        gone_and_back inside systemctl restart lendis.service || return 1
+    done
+}
+
+machine_start
+machine_install 2>/dev/null || { echo "not ok 1 - lendis and Redis are installed in the machine"; exit 1; }
+configure '[pool main]' 'redis = redis://127.0.0.1:6379/0' 'size = 8' 'min_idle = 8'
+drop_in lendis.service '[Service]' 'WatchdogSec=1s'
+inside systemctl start lendis.socket lendis.service
+until_true 10 eval '[ "$(connections | wc -l)" -eq 8 ]'
+ok "8 connections are open"
+
+under_load "systemctl restart" gone_and_back inside systemctl restart lendis.service
+under_load "SIGKILL" gone_and_back inside systemctl kill -s KILL lendis.service
+under_load "SIGSEGV" gone_and_back inside systemctl kill -s SEGV lendis.service
+under_load "watchdog" gone_and_back signal_broker STOP
+under_load "systemctl reload" inside systemctl reload lendis.service
+under_load "20 restarts in a row" many_restarts
+
+# Half of the workers die with the broker: what they had is taken back by the next one.
+all_idle()
+{
+    inside lendisctl show pools --json | tr -d ' \n' | grep -q '"idle":8,"leased":0,'
+}
+load dying --seconds 30
+mix=0 # a write that was on its way through one that dies has an uncertain end, which is an error here
+under_load "a restart while 200 other workers die" gone_and_back inside systemctl kill -s KILL lendis.service dying.service
+mix=10
+until_true 10 all_idle || inside lendisctl show pools | sed 's/^/# /'
+all_idle
+ok "nothing stays leased"
+
+# Redis is away while the broker restarts.
+inside systemctl stop test-redis.service
+gone_and_back inside systemctl restart lendis.service
+ok "the broker restarts without Redis"
+start_redis
+until_true 15 eval '[ "$(connections | wc -l)" -eq 8 ]'
+ok "and opens its connections when Redis is back"
+under_load "after that, a restart" gone_and_back inside systemctl restart lendis.service
+
+said()
+{
+    inside journalctl --no-pager -o cat -u lendis.service | grep -q "$1"
+}
+
+drop_in lendis.service '[Service]' 'FileDescriptorStoreMax=4'
+inside systemctl stop lendis.service
+inside systemctl start lendis.service
+until_true 10 said 'set FileDescriptorStoreMax=' || inside journalctl --no-pager -u lendis.service -n 5 | sed 's/^/# /'
+said 'set FileDescriptorStoreMax='
+ok "a store that is too small is reported"
+gone_and_back inside systemctl restart lendis.service
+until_true 10 eval '[ "$(connections | wc -l)" -eq 8 ]'
+ok "and a restart begins anew with what is missing"
+
+drop_in lendis.service '[Service]'
+configure '[pool main]' 'redis = redis://127.0.0.1:6379/0' 'size = 8' 'min_idle = 8' '[pool other]' 'redis = redis://127.0.0.1:6379/1'
+inside systemctl stop lendis.service
+inside systemctl start lendis.service
+configure '[pool main]' 'redis = redis://127.0.0.1:6379/0' 'size = 8' 'min_idle = 8'
+gone_and_back inside systemctl restart lendis.service
+until_true 10 said 'are of no use to this one and were closed'
+ok "what nobody knows any more is closed"
+
+load last --seconds 30
+sleep 1
+inside systemctl stop lendis.service lendis.socket
+[ "$(property lendis.service Result)/$(property lendis.service ExecMainStatus)" = success/0 ] && ! inside test -e /run/lendis
+ok "a stop under load ends in time, with success, and leaves nothing in /run"
+[ -z "$(connections)" ]
+ok "and no connection open"
+finish
