@@ -62,6 +62,8 @@ struct broker {
     struct pool_site site;
     struct broker_pool *pools;
     struct reload reload;
+    sd_event_source *idle_timer;
+    uint64_t busy_ms;             /* when a worker was attached last, as far as was seen */
     sd_event_source *sweep_timer; /* pools that were taken out of the configuration */
     struct workers workers;
     struct exporter *exporter; /* NULL: metrics are not asked for */
@@ -370,6 +372,42 @@ static int drain(struct broker *broker)
     return result < 0 ? sd_event_exit(broker->event, 0) : 0;
 }
 
+/* ---- without workers ---- */
+
+/* Looks so often in the time of exit_after_idle, or for a change of it. */
+#define IDLE_LOOKS   10u
+#define IDLE_LOOK_US UINT64_C(10000000)
+
+static void look_again(struct broker *broker)
+{
+    uint64_t look_us = broker->config->broker.exit_after_idle_ms * UINT64_C(1000) / IDLE_LOOKS;
+
+    if (broker->config->broker.exit_after_idle_ms == 0)
+        return;
+    sd_event_source_set_time_relative(broker->idle_timer,
+                                      look_us < IDLE_LOOK_US ? look_us : IDLE_LOOK_US);
+    sd_event_source_set_enabled(broker->idle_timer, SD_EVENT_ONESHOT);
+}
+
+static int on_idle(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker *broker = context;
+    uint64_t now_ms = clock_ms(), limit_ms = broker->config->broker.exit_after_idle_ms;
+
+    (void)source;
+    (void)usec;
+    if (broker->draining || limit_ms == 0)
+        return 0;
+    if (workers_count(&broker->workers) > 0)
+        broker->busy_ms = now_ms;
+    if (now_ms - broker->busy_ms >= limit_ms) {
+        log_line(LOG_LEVEL_NOTICE, "no worker was attached for exit_after_idle: exiting");
+        return drain(broker);
+    }
+    look_again(broker);
+    return 0;
+}
+
 static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
 {
     struct broker *broker = context;
@@ -434,6 +472,7 @@ static void on_published(void *context)
         log_line(LOG_LEVEL_WARNING, "tools are not shown the new configuration: %s",
                  strerror(ENOMEM));
     dialler_give_turns(&broker->dialler);
+    look_again(broker);
     sd_event_source_set_time_relative(broker->sweep_timer, SWEEP_STEP_US);
     sd_event_source_set_enabled(broker->sweep_timer, SD_EVENT_ONESHOT);
     tell_status(broker);
@@ -568,6 +607,9 @@ static int start(struct broker *broker)
                                on_sweep, broker);
     if (result >= 0)
         result = sd_event_source_set_enabled(broker->sweep_timer, SD_EVENT_OFF);
+    if (result >= 0)
+        result = sd_event_add_time_relative(broker->event, &broker->idle_timer, CLOCK_MONOTONIC, 0,
+                                            100000, on_idle, broker);
     if (result < 0)
         return result;
     result = start_pools(broker);
@@ -609,6 +651,7 @@ static void stop(struct broker *broker)
     dialler_free(&broker->dialler);
     sd_event_source_disable_unref(broker->drain_timer);
     sd_event_source_disable_unref(broker->sweep_timer);
+    sd_event_source_disable_unref(broker->idle_timer);
     forget_former(broker);
     store_close(&broker->store);
     sd_event_unref(broker->event);
@@ -636,6 +679,7 @@ int broker_run(struct config *config)
         stop(&broker);
         return result;
     }
+    broker.busy_ms = clock_ms();
     log_line(LOG_LEVEL_NOTICE, "lendisd %s lends at %s: pools %u, workers up to %u",
              LENDIS_BUILD_VERSION, broker.socket_path, config->pool_count,
              config->broker.max_workers);

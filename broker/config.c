@@ -108,6 +108,11 @@ static const struct key broker_keys[] = {
      NULL},
     {"drain_timeout", KEY_DURATION, offsetof(struct broker_config, drain_timeout_ms), "10s", 0,
      HOURS(1), "How long a broker that was told to stop waits for leases to come back.", NULL},
+    {"exit_after_idle", KEY_DURATION, offsetof(struct broker_config, exit_after_idle_ms), "0s", 0,
+     HOURS(24),
+     "A broker without workers for this long exits; the next worker starts it again, by socket "
+     "activation. 0s: it stays.",
+     NULL},
 };
 
 static const struct key pool_keys[] = {

@@ -64,6 +64,7 @@ struct broker_config {
     uint32_t dial_concurrency;
     uint32_t dial_rate; /* dials a second; 0: no limit */
     uint32_t drain_timeout_ms;
+    uint32_t exit_after_idle_ms; /* 0: never */
 };
 
 struct pool_config {

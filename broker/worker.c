@@ -975,6 +975,11 @@ int workers_listen(struct workers *workers, int listener)
     return result < 0 ? result : 0;
 }
 
+uint32_t workers_count(const struct workers *workers)
+{
+    return workers->catalog->worker_max - workers->free_count;
+}
+
 void workers_stop(struct workers *workers)
 {
     workers->stopping = true;

@@ -66,6 +66,9 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
  */
 void workers_adopt(struct workers *workers, const struct catalog *former);
 
+/* How many there are, absent ones included. */
+uint32_t workers_count(const struct workers *workers);
+
 /* Disconnects all. Their leases are not reclaimed: the pools are about to go. */
 void workers_free(struct workers *workers);
 

@@ -78,6 +78,13 @@ ok "a broker that hangs is replaced by the watchdog"
 no_errors "$(one_worker lendis)"
 ok "and serves again"
 
+configure '[broker]' 'exit_after_idle = 1s' '[pool main]' 'redis = redis://127.0.0.1:6379/0' 'size = 4'
+inside systemctl restart lendis.service
+until_true 10 eval '[ "$(property lendis.service ActiveState)/$(property lendis.service Result)" = inactive/success ]'
+ok "a broker without workers exits by option"
+no_errors "$(one_worker lendis)"
+ok "and the next worker starts it again"
+
 inside systemctl stop lendis.service lendis.socket
 [ "$(property lendis.service Result)/$(property lendis.service ExecMainStatus)" = success/0 ]
 ok "systemctl stop ends it with success"

@@ -142,6 +142,8 @@ static void keys_are_set_one_by_one(void **state)
     expect_set(&config, pool, "min_idel", "1", -EINVAL,
                "min_idel is not a key of a pool; is min_idle meant?\n");
     expect_set(&config, NULL, "drain_timeout", "1min", 0, "");
+    expect_set(&config, NULL, "exit_after_idle", "30s", 0, "");
+    assert_int_equal(config.broker.exit_after_idle_ms, 30000);
     assert_int_equal(config.broker.drain_timeout_ms, 60000);
     expect_set(
         &config, NULL, "max_workers", "8", -EINVAL,
@@ -162,6 +164,7 @@ static void defaults(void **state)
     assert_int_equal(config.broker.max_workers, 1024);
     assert_int_equal(config.broker.dial_concurrency, 8);
     assert_int_equal(config.broker.drain_timeout_ms, 10000);
+    assert_int_equal(config.broker.exit_after_idle_ms, 0);
     assert_int_equal(config.pool_count, 1);
     assert_string_equal(config.pools[0].name, "a");
     assert_string_equal(config.pools[0].redis.host, "localhost");
