@@ -30,6 +30,7 @@
 #include "broker/listen.h"
 #include "broker/demand.h"
 #include "broker/gate.h"
+#include "broker/manager.h"
 #include "broker/reload.h"
 #include "broker/worker.h"
 
@@ -320,8 +321,8 @@ static void tell_status(void *context)
     }
     if (broker->draining)
         return;
-    sd_notifyf(0, "STATUS=%u of %u pools up%s", up, pools,
-               down ? "; Redis cannot be reached for the others" : "");
+    manager_tell("STATUS=%u of %u pools up%s", up, pools,
+                 down ? "; Redis cannot be reached for the others" : "");
 }
 
 /* ---- the end ---- */
@@ -338,7 +339,7 @@ static int on_drain(sd_event_source *source, uint64_t usec, void *context)
     if (out > 0 && clock_ms() < broker->drain_until_ms) {
         if (clock_ms() >= broker->extend_ms) {
             broker->extend_ms = clock_ms() + DRAIN_EXTENSION_US / 2000;
-            sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%u", DRAIN_EXTENSION_US);
+            manager_tell("EXTEND_TIMEOUT_USEC=%u", DRAIN_EXTENSION_US);
         }
         sd_event_source_set_time_relative(source, DRAIN_STEP_US);
         sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
@@ -356,7 +357,7 @@ static int drain(struct broker *broker)
 
     broker->draining = true;
     broker->drain_until_ms = clock_ms() + broker->config->broker.drain_timeout_ms;
-    sd_notify(0, "STOPPING=1\nSTATUS=waiting for leases to come back");
+    manager_tell("STOPPING=1\nSTATUS=waiting for leases to come back");
     workers_stop(&broker->workers);
     control_stop(&broker->control);
     shm_store32(&broker->catalog.header->draining, 1);
@@ -624,7 +625,6 @@ static int start(struct broker *broker)
     broker->workers.control = control_take;
     broker->workers.control_context = &broker->control;
     workers_adopt(&broker->workers, &broker->former);
-    forget_former(broker);
     store_discard_rest(&broker->store);
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
         if (broker->pools[i].config)
@@ -683,7 +683,9 @@ int broker_run(struct config *config)
     log_line(LOG_LEVEL_NOTICE, "lendisd %s lends at %s: pools %u, workers up to %u",
              LENDIS_BUILD_VERSION, broker.socket_path, config->pool_count,
              config->broker.max_workers);
-    sd_notify(0, "READY=1");
+    manager_tell("READY=1");
+    store_begin(&broker.store);
+    forget_former(&broker); /* now that ours is kept */
     result = sd_event_loop(broker.event);
     if (result < 0)
         log_line(LOG_LEVEL_ERR, "the event loop failed: %s", strerror(-result));

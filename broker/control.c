@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "broker/gate.h"
+#include "broker/manager.h"
 #include "broker/reconfigure.h"
 #include "broker/reload.h"
 
@@ -249,8 +250,8 @@ static void notify_reloading(void)
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%jd",
-               (intmax_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    manager_tell("RELOADING=1\nMONOTONIC_USEC=%jd",
+                 (intmax_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 }
 
 int control_reload(struct control *control, control_tell *tell, void *context, uint32_t *count)
@@ -267,7 +268,7 @@ int control_reload(struct control *control, control_tell *tell, void *context, u
         log_line(LOG_LEVEL_ERR, "the new configuration is not used: %s",
                  result == -EINVAL ? "it has errors; the old one stays in force"
                                    : strerror(-result));
-    sd_notify(0, "READY=1");
+    manager_tell("READY=1");
     if (count)
         *count = pools;
     return result;

@@ -20,6 +20,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 #include "broker/log.h"
+#include "broker/manager.h"
 
 #define NAME_MAX_SIZE 256
 #define PROBE         "probe"
@@ -39,10 +40,17 @@ static int on_refusal(sd_event_source *source, int fd, uint32_t events, void *co
     return 0;
 }
 
-static void say(const char *what, const char *name, const int *fd)
+static void say(struct store *store, const char *what, const char *name, const int *fd)
 {
     char text[NAME_MAX_SIZE + 64];
 
+    if (!manager_listens()) {
+        if (store->on)
+            log_line(LOG_LEVEL_WARNING, "it keeps nothing for the next broker: a restart will cost "
+                                        "connections");
+        store->on = false;
+        return;
+    }
     snprintf(text, sizeof text, "%s=1\nFDNAME=%s%s", what, name, fd ? "\nFDPOLL=0" : "");
     if (fd)
         sd_pid_notify_with_fds(0, 0, text, fd, 1);
@@ -55,7 +63,7 @@ static void remove_probe(struct store *store)
     store->refusal = sd_event_source_disable_unref(store->refusal);
     if (store->probe < 0)
         return;
-    say("FDSTOREREMOVE", PROBE, NULL);
+    say(store, "FDSTOREREMOVE", PROBE, NULL);
     close(store->probe);
     store->probe = -1;
 }
@@ -66,7 +74,7 @@ static void add_probe(struct store *store)
 
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return;
-    say("FDSTORE", PROBE, &ends[0]);
+    say(store, "FDSTORE", PROBE, &ends[0]);
     close(ends[0]);
     store->probe = ends[1];
     if (sd_event_add_io(store->event, &store->refusal, ends[1], 0, on_refusal, store) < 0)
@@ -157,9 +165,24 @@ int store_take_listener(struct store *store)
     return result;
 }
 
+static void put(struct store *store, int fd, const char *name)
+{
+    store->held++;
+    if (store->held <= store->highest) {
+        say(store, "FDSTORE", name, &fd);
+        return;
+    }
+    /* The probe stands behind everything else: else it would have the last place. */
+    store->highest = store->held;
+    remove_probe(store);
+    say(store, "FDSTORE", name, &fd);
+    add_probe(store);
+}
+
 void store_put(struct store *store, int fd, const char *format, ...)
 {
     char name[NAME_MAX_SIZE];
+    struct stored *grown;
     va_list arguments;
 
     if (!store->on)
@@ -167,16 +190,28 @@ void store_put(struct store *store, int fd, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(name, sizeof name, format, arguments);
     va_end(arguments);
-    store->held++;
-    if (store->held <= store->highest) {
-        say("FDSTORE", name, &fd);
+    if (store->begun) {
+        put(store, fd, name);
         return;
     }
-    /* The probe stands behind everything else: else it would have the last place. */
-    store->highest = store->held;
-    remove_probe(store);
-    say("FDSTORE", name, &fd);
-    add_probe(store);
+    grown = realloc(store->early, (store->early_count + 1) * sizeof *grown);
+    if (!grown)
+        return; /* it is opened anew at a restart */
+    store->early = grown;
+    store->early[store->early_count++] = (struct stored){strdup(name), fd};
+}
+
+void store_begin(struct store *store)
+{
+    store->begun = true;
+    for (size_t i = 0; i < store->early_count; i++) {
+        if (store->early[i].name)
+            put(store, store->early[i].fd, store->early[i].name);
+        free(store->early[i].name);
+    }
+    free(store->early);
+    store->early = NULL;
+    store->early_count = 0;
 }
 
 void store_remove(struct store *store, const char *format, ...)
@@ -189,7 +224,7 @@ void store_remove(struct store *store, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(name, sizeof name, format, arguments);
     va_end(arguments);
-    say("FDSTOREREMOVE", name, NULL);
+    say(store, "FDSTOREREMOVE", name, NULL);
     store->held -= store->held > 0;
 }
 
@@ -203,7 +238,7 @@ void store_discard_rest(struct store *store)
         if (each->fd < 0)
             continue;
         unknown++;
-        say("FDSTOREREMOVE", each->name, NULL);
+        say(store, "FDSTOREREMOVE", each->name, NULL);
         close(each->fd);
         each->fd = -1;
     }
@@ -216,6 +251,11 @@ void store_discard_rest(struct store *store)
 void store_close(struct store *store)
 {
     store->refusal = sd_event_source_disable_unref(store->refusal);
+    for (size_t i = 0; i < store->early_count; i++)
+        free(store->early[i].name);
+    free(store->early);
+    store->early = NULL;
+    store->early_count = 0;
     if (store->probe >= 0)
         close(store->probe);
     store->probe = -1;

@@ -36,7 +36,10 @@ struct stored {
 struct store {
     struct stored *passed;
     size_t passed_count;
-    bool on;          /* somebody listens to us */
+    bool on;              /* somebody listens to us */
+    bool begun;           /* what is put goes out at once */
+    struct stored *early; /* put before; their descriptors are not ours */
+    size_t early_count;
     unsigned held;    /* descriptors that are in the store now, as far as we know */
     unsigned highest; /* most of them so far */
     sd_event *event;
@@ -62,6 +65,10 @@ int store_take_listener(struct store *store);
 /* Has `fd`, which stays the caller's, kept under a name. */
 void store_put(struct store *store, int fd, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Sends what was put so far, and from now on at once: after READY=1, which must not stand behind it. What was put
+ * must still be open. */
+void store_begin(struct store *store);
 
 /* Has the descriptor of this name forgotten. */
 void store_remove(struct store *store, const char *format, ...)

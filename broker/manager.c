@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* The service manager: see manager.h. One thread. */
+#include "broker/manager.h"
+
+#include <poll.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+#include "broker/log.h"
+
+#define PATIENCE_MS 1000
+
+/* A socket that is connected to the manager's, to see whether that has room: unix(7), poll(2). -1:
+ * there is none. */
+static int connect_manager(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *name = getenv("NOTIFY_SOCKET");
+    size_t size = name ? strlen(name) : 0;
+    int fd;
+
+    if (size == 0 || size >= sizeof address.sun_path || (name[0] != '/' && name[0] != '@'))
+        return -1;
+    memcpy(address.sun_path, name, size);
+    if (name[0] == '@')
+        address.sun_path[0] = '\0';
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address,
+                           (socklen_t)(offsetof(struct sockaddr_un, sun_path) + size)) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+bool manager_listens(void)
+{
+    static int fd = -1, patience_ms = PATIENCE_MS;
+    static bool connected;
+    struct pollfd room;
+
+    if (!connected)
+        fd = connect_manager();
+    connected = true;
+    if (fd < 0)
+        return false;
+    room = (struct pollfd){.fd = fd, .events = POLLOUT};
+    if (poll(&room, 1, patience_ms) == 1) {
+        patience_ms = PATIENCE_MS;
+        return true;
+    }
+    if (patience_ms > 0)
+        log_line(LOG_LEVEL_WARNING, "the service manager does not read what it is told");
+    patience_ms = 0;
+    return false;
+}
+
+void manager_tell(const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+
+    if (!manager_listens())
+        return;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    sd_notify(0, text);
+}

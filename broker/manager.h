@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Telling the service manager things (sd_notify(3)), without ever waiting for it for long:
+ * sd_notify(3) itself blocks for as long as nobody reads the manager's socket.
+ */
+#ifndef LENDIS_BROKER_MANAGER_H
+#define LENDIS_BROKER_MANAGER_H
+
+#include <stdbool.h>
+
+/* There is one, and it has room for a message. One that does not read for a second is waited for no more until
+ * it does. */
+bool manager_listens(void);
+
+/* Tells it; what it has no room for is lost. */
+void manager_tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
