@@ -270,6 +270,44 @@ static void measure_contended(struct lendis_pool *pool, unsigned size, unsigned 
                 "%", "   attempts that found all busy");
 }
 
+/* ---- leases that leave something behind ---- */
+
+#define LEFT 1000
+
+/* Takes a lease, sends `command`, gives it back. *waited_ns: until it had the lease. Returns the time of the whole. */
+static double one_lease(struct lendis_pool *pool, const char *command, double *waited_ns)
+{
+    int64_t begin = now_ns();
+    struct lendis_lease *lease;
+    redisReply *reply;
+
+    if (lendis_acquire(pool, 1000, &lease) != 0)
+        give_up("no lease within a second");
+    *waited_ns = (double)(now_ns() - begin);
+    reply = lendis_lease_command(lease, command);
+    if (!reply || lendis_release(lease) != 0)
+        give_up("%s on a lease failed", command);
+    freeReplyObject(reply);
+    return (double)(now_ns() - begin);
+}
+
+/* What a reset costs those who come next: it is the broker's work, behind their backs. */
+static void measure_left(struct lendis_pool *pool, const char *command, const char *name,
+                         const char *text)
+{
+    static double whole[LEFT], waited[LEFT];
+    char full[64];
+
+    for (unsigned i = 0; i < LEFT; i++)
+        whole[i] = one_lease(pool, command, &waited[i]);
+    qsort(whole, LEFT, sizeof *whole, compare_doubles);
+    qsort(waited, LEFT, sizeof *waited, compare_doubles);
+    snprintf(full, sizeof full, "%s_ns", name);
+    print_value(full, whole[LEFT / 2], 0, "ns", text);
+    snprintf(full, sizeof full, "%s_waited_ns", name);
+    print_value(full, waited[LEFT / 2], 0, "ns", "  of that, until the lease was there");
+}
+
 /* ---- asking the broker ---- */
 
 static void broker_send(int fd, const void *message)
@@ -345,6 +383,8 @@ int main(int argc, char **argv)
         measure_contended(many, 16, processes[i]);
     for (unsigned i = 0; i < sizeof processes / sizeof *processes; i++)
         measure_contended(one, 1, processes[i]);
+    measure_left(many, "PING", "clean", "a lease with a PING, one after the other");
+    measure_left(many, "SELECT 1", "unclean", "a lease with a SELECT 1: the broker resets it");
     measure_round_trip("sixteen");
 
     lendis_detach(one);

@@ -126,7 +126,49 @@ gone_and_back inside systemctl restart lendis.service
 until_true 10 eval '[ "$(connections | wc -l)" -eq 8 ]'
 ok "and a restart begins anew with what is missing"
 
+# A large one: 64 connections, 500 workers that do little.
+attaches()
+{
+    inside "$build/bench/load" --mode lendis --socket /run/lendis/lendis.sock --pool main --redis unix:///run/redis.sock \
+        --seconds 0.01 --ramp 0 --no-fill
+}
+
+in_ms()
+{
+    echo $(($(date +%s%N) / 1000000))
+}
+
+switches()
+{
+    inside awk '/^voluntary_ctxt_switches/ { print $2 }' "/proc/$(main_pid)/status"
+}
+
 drop_in lendis.service '[Service]'
+configure '[pool main]' 'redis = redis://127.0.0.1:6379/0' 'size = 64' 'min_idle = 64'
+inside systemctl stop lendis.service
+inside systemctl start lendis.service
+inside systemd-run --quiet --unit=many -p User=nobody -p SupplementaryGroups=lendis -p LimitNOFILE=65536 \
+    "$build/bench/load" --mode lendis --socket /run/lendis/lendis.sock --pool main --redis unix:///run/redis.sock \
+    --workers 500 --think-us 2000000 --seconds 60 --ramp 0
+until_true 20 eval '[ "$(connections | wc -l)" -eq 64 ] && [ "$(inside lendisctl show workers | wc -l)" -gt 500 ]'
+ok "500 workers are attached, and 64 connections open"
+before=$(connections)
+started=$(in_ms)
+inside systemctl kill -s KILL lendis.service
+until_true 10 attaches
+ok "after SIGKILL the broker serves attaches again"
+echo "#   $(($(in_ms) - started)) ms after it, RestartSec=100ms and the looking included"
+[ "$before" = "$(connections)" ]
+ok "with the same 64 connections"
+inside systemctl stop many.service
+sleep 1
+switched=$(switches)
+sleep 5
+echo "#   idle: woken $(($(switches) - switched)) times in 5 s; \
+$(inside awk '/^Private/ { sum += $2 } END { print sum }' "/proc/$(main_pid)/smaps_rollup") KiB of private memory"
+[ "$(inside awk '/^Private/ { sum += $2 } END { print sum }' "/proc/$(main_pid)/smaps_rollup")" -le 4096 ]
+ok "the broker has at most 4 MiB of private memory"
+
 configure '[pool main]' 'redis = redis://127.0.0.1:6379/0' 'size = 8' 'min_idle = 8' '[pool other]' 'redis = redis://127.0.0.1:6379/1'
 inside systemctl stop lendis.service
 inside systemctl start lendis.service
