@@ -78,7 +78,7 @@ CTL_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/ctl/,top.c screen.c)
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
 SYSTEM_TESTS := lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
-UNIT_TESTS += statistics
+UNIT_TESTS += statistics plot
 SYSTEM_TESTS += statistics
 SYSTEM_TESTS += handover allocations
 SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c json.c openmetrics.c redis.c lendisd.c crew.c fake.c observer.c site.c)
@@ -113,7 +113,7 @@ MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd)
 BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev libmicrohttpd-dev
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
-CHECK_DEPS := $(MAN_DEPS) redis-server libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
+CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
@@ -151,6 +151,9 @@ $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblend
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(BROKER_LIBS)
+
+# Pictures are of the measuring tools.
+$(B)/tests/unit/test_plot: $(O)/broker/lab/plot.o
 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
