@@ -69,7 +69,7 @@ CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c sh
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
 	connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c adopt.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
-CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c table.c show_statistics.c)
+CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c show_statistics.c) broker/table.c
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
 BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c exporter.c)
@@ -81,7 +81,9 @@ SYSTEM_TESTS := lending async fallback service commands hygiene reset replies br
 UNIT_TESTS += statistics plot
 SYSTEM_TESTS += statistics
 SYSTEM_TESTS += handover allocations
-SUPPORT_SOURCES := $(addprefix tests/support/,scratch.c program.c json.c openmetrics.c redis.c lendisd.c crew.c fake.c observer.c site.c)
+# What tests and measuring tools stand on.
+LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
+SUPPORT_SOURCES := $(LAB_SOURCES) $(addprefix tests/support/,json.c openmetrics.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))

@@ -10,7 +10,7 @@
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
-#include "broker/ctl/table.h"
+#include "broker/table.h"
 
 /* The broker keeps the limit; one that does not answer at all is given up this much later. */
 #define GRACE_MS 5000

@@ -14,7 +14,7 @@
 #include "broker/ctl/control.h"
 #include "broker/ctl/find.h"
 #include "broker/ctl/show.h"
-#include "broker/ctl/table.h"
+#include "broker/table.h"
 #include "broker/ctl/top.h"
 #include "lendis/wire.h"
 

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 #include "broker/ctl/find.h"
-#include "broker/ctl/table.h"
+#include "broker/table.h"
 #include "broker/metrics.h"
 #include "broker/statistics.h"
 

@@ -16,7 +16,7 @@
 #include <time.h>
 #include "broker/ctl/screen.h"
 #include "broker/ctl/show.h"
-#include "broker/ctl/table.h"
+#include "broker/table.h"
 
 #define ROWS_MAX    20000u
 #define CELLS       12u

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Workers forked from the test, with shared memory for what they found. */
-#include "tests/support/internal.h"
+#include "broker/lab/internal.h"
+#include "tests/support/support.h"
 
 #include <errno.h>
 #include <signal.h>

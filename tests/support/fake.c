@@ -4,7 +4,8 @@
  * process, one poll loop; what it does next is read from memory shared with the test at each
  * command.
  */
-#include "tests/support/internal.h"
+#include "broker/lab/internal.h"
+#include "tests/support/support.h"
 
 #include <errno.h>
 #include <fcntl.h>

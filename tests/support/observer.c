@@ -5,7 +5,8 @@
  * maps read-only, so it cannot disturb what it looks at. queue_head() may move the head on, so
  * waiters are counted here.
  */
-#include "tests/support/internal.h"
+#include "broker/lab/internal.h"
+#include "tests/support/support.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -232,7 +232,7 @@ static void attached_workers_hear_of_a_new_module(void **state)
 /* A user that may not ask: nothing is known, and all else works. */
 static void a_user_without_command(void **state)
 {
-    char path[SUPPORT_PATH_SIZE], more[512];
+    char path[LAB_PATH_SIZE], more[512];
     struct lendis_pool *pool;
     FILE *file;
     int result;

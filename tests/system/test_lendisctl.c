@@ -23,7 +23,7 @@
 #include <unistd.h>
 #include "lendis/queue.h"
 #include "lendis/mailbox.h"
-#include "tests/support/internal.h"
+#include "broker/lab/internal.h"
 #include "tests/support/support.h"
 
 #define INSTANCE  UINT64_C(0x5eed)
@@ -50,7 +50,7 @@ struct setting {
 
 struct fixture {
     struct setting setting;
-    char socket_path[SUPPORT_PATH_SIZE];
+    char socket_path[LAB_PATH_SIZE];
     pid_t broker; /* stopped */
     int listener; /* ours, with passed_socket; else -1 */
     char *output;
@@ -622,7 +622,7 @@ static void two_claims_are_no_claim(void **state)
 static void lack_of_permission_is_told(void **state)
 {
     struct fixture *fixture = *state;
-    char path[SUPPORT_PATH_SIZE];
+    char path[LAB_PATH_SIZE];
     int status, fd;
     ssize_t got;
     pid_t child;

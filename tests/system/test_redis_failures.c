@@ -299,7 +299,7 @@ static void write_secret(const char *path, const char *text)
 
 static void a_refused_password_is_reported(void **state)
 {
-    char secret[SUPPORT_PATH_SIZE], more[SUPPORT_PATH_SIZE + 64];
+    char secret[LAB_PATH_SIZE], more[LAB_PATH_SIZE + 64];
     struct lendis_pool *pool;
     struct lendis_lease *lease;
     redisContext *admin;

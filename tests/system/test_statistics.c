@@ -25,7 +25,7 @@
 #include <utmp.h>
 #include <netinet/in.h>
 #include "lendis_hiredis.h"
-#include "tests/support/internal.h"
+#include "broker/lab/internal.h"
 #include "tests/support/openmetrics.h"
 #include "tests/support/site.h"
 
@@ -34,7 +34,7 @@
 
 static struct site site;
 static char text[OUTPUT];
-static char metrics_path[SUPPORT_PATH_SIZE];
+static char metrics_path[LAB_PATH_SIZE];
 
 static int end(void **state)
 {
@@ -424,7 +424,7 @@ static void lendisctl_tells_the_same(void **state)
 /* promtool(1) of Prometheus, where there is one. */
 static void promtool_finds_no_fault(void **state)
 {
-    char command[2 * SUPPORT_PATH_SIZE + 200];
+    char command[2 * LAB_PATH_SIZE + 200];
     const char *argv[] = {"sh", "-c", command, NULL};
 
     (void)state;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tables: see table.h. */
-#include "broker/ctl/table.h"
+#include "broker/table.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A test process' directory, the processes that it started, and their end: on exit, when a helper
- * gives up, and on the signals that end a test. Only the process that made the directory cleans up;
+ * A process' directory, the programs that it started, and their end: on exit, when a helper gives
+ * up, and on the signals that end a process. Only the process that made the directory cleans up;
  * its forked workers leave with _exit() and never come here.
  */
-#include "tests/support/internal.h"
+#include "broker/lab/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,10 +18,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* How much of each log a failed test prints. */
+/* How much of each log is printed. */
 #define LOG_TAIL 8192
 
-/* The scratch directory's own part of a path; the rest of SUPPORT_PATH_SIZE is for names in it, and
+/* The scratch directory's own part of a path; the rest of LAB_PATH_SIZE is for names in it, and
  * sun_path has 108 bytes (unix(7)). */
 #define DIRECTORY_MAX 72
 
@@ -31,8 +31,9 @@ static struct {
     pid_t owner; /* the process that cleans up; 0: nothing was made yet */
     char directory[DIRECTORY_MAX];
     pid_t children[CHILDREN_MAX];
-    char logs[CHILDREN_MAX][SUPPORT_PATH_SIZE];
+    char logs[CHILDREN_MAX][LAB_PATH_SIZE];
     unsigned log_count;
+    bool is_tool;
 } scratch;
 
 static const int ending_signals[] = {SIGTERM, SIGINT, SIGHUP, SIGALRM, SIGABRT};
@@ -97,10 +98,15 @@ static bool keep_directory(bool failed)
 static void end_by_signal(int signal_number)
 {
     if (getpid() == scratch.owner) {
-        print("ended by a signal: ");
-        print(signal_number == SIGALRM ? "time limit\n" : "killed or aborted\n");
+        bool quiet = scratch.is_tool && signal_number != SIGALRM && signal_number != SIGABRT;
+
+        if (!quiet) {
+            print("ended by a signal: ");
+            print(signal_number == SIGALRM ? "time limit\n" : "killed or aborted\n");
+        }
         kill_children();
-        print_logs();
+        if (!quiet)
+            print_logs();
         if (!keep_directory(true)) {
             pid_t remover = _Fork(); /* fork() may take malloc's locks */
 
@@ -133,7 +139,7 @@ static void end_by_exit(int status, void *unused)
     if (getpid() != scratch.owner)
         return;
     kill_children();
-    if (status != 0)
+    if (status != 0 && !scratch.is_tool)
         print_logs();
     if (!keep_directory(status != 0))
         nftw(scratch.directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
@@ -165,7 +171,7 @@ void scratch_forget(void)
 const char *scratch_directory(void)
 {
     const char *parent = getenv("TMPDIR");
-    static const char name[] = "lendis-test.XXXXXX";
+    static const char name[] = "lendis-lab.XXXXXX";
 
     if (scratch.owner)
         return scratch.directory;
@@ -180,6 +186,11 @@ const char *scratch_directory(void)
     return scratch.directory;
 }
 
+void lab_is_tool(void)
+{
+    scratch.is_tool = true;
+}
+
 void scratch_share(void)
 {
     if (chmod(scratch_directory(), 0711) < 0)
@@ -188,14 +199,14 @@ void scratch_share(void)
 
 void scratch_path(char *path, const char *format, ...)
 {
-    size_t used = (size_t)snprintf(path, SUPPORT_PATH_SIZE, "%s/", scratch_directory());
+    size_t used = (size_t)snprintf(path, LAB_PATH_SIZE, "%s/", scratch_directory());
     va_list arguments;
     int added;
 
     va_start(arguments, format);
-    added = vsnprintf(path + used, SUPPORT_PATH_SIZE - used, format, arguments);
+    added = vsnprintf(path + used, LAB_PATH_SIZE - used, format, arguments);
     va_end(arguments);
-    if (added < 0 || (size_t)added >= SUPPORT_PATH_SIZE - used)
+    if (added < 0 || (size_t)added >= LAB_PATH_SIZE - used)
         give_up("too long a path: %s", path);
 }
 
@@ -222,7 +233,7 @@ void scratch_add_log(const char *path)
         if (strcmp(scratch.logs[i], path) == 0)
             return;
     if (scratch.log_count < CHILDREN_MAX)
-        snprintf(scratch.logs[scratch.log_count++], SUPPORT_PATH_SIZE, "%s", path);
+        snprintf(scratch.logs[scratch.log_count++], LAB_PATH_SIZE, "%s", path);
 }
 
 void give_up(const char *format, ...)
@@ -230,13 +241,17 @@ void give_up(const char *format, ...)
     va_list arguments;
 
     fflush(stdout);
-    fprintf(stderr, "giving up: ");
+    fprintf(stderr, "%s: ", program_invocation_short_name);
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
     fputc('\n', stderr);
     if (scratch.owner && getpid() != scratch.owner)
         _exit(1);
+    if (scratch.is_tool) {
+        kill_children();
+        print_logs();
+    }
     exit(1);
 }
 

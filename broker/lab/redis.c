@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A real redis-server in the test's directory. It persists nothing and listens on loopback at most.
+/* A real redis-server in the private directory. It persists nothing and listens on loopback at most.
  */
-#include "tests/support/internal.h"
+#include "broker/lab/internal.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of tests/support share with each other and no test needs. */
-#ifndef LENDIS_TESTS_SUPPORT_INTERNAL_H
-#define LENDIS_TESTS_SUPPORT_INTERNAL_H
+/* What the files of the lab share with each other and with those of tests/support. */
+#ifndef LENDIS_LAB_INTERNAL_H
+#define LENDIS_LAB_INTERNAL_H
 
 #include <sys/socket.h>
 #include <sys/un.h>
-#include "tests/support/support.h"
+#include "broker/lab/lab.h"
 
-/* Processes to kill, by pid, when the test ends; children of this process. */
+/* Processes to kill, by pid, when this one ends; children of this process. */
 void scratch_add_child(pid_t pid);
 void scratch_remove_child(pid_t pid);
 
-/* A log to print when the test fails. */
+/* A log to print when the process fails. */
 void scratch_add_log(const char *path);
 
-/* In a forked child: default actions for the signals that a test process handles, none blocked. */
+/* In a forked child: default actions for the signals that this process handles, none blocked. */
 void scratch_forget(void);
 
 /* In a forked child: SIGKILL when the parent's thread ends. Ends at once when `parent` is gone

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs that a test starts, and what /proc says about processes. */
-#include "tests/support/internal.h"
+/* Programs that are started, where they are, and what /proc says about processes. */
+#include "broker/lab/internal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -141,6 +141,41 @@ int program_run(const char *const argv[], char *output, size_t size, int limit_m
     if (status == -1)
         give_up("%s still ran after %d ms; it said: %s", argv[0], limit_ms, output);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* The folder of this program's file, in `path` of `size` bytes. False: not known, or too long. */
+static bool own_folder(char *path, size_t size)
+{
+    ssize_t length = readlink("/proc/self/exe", path, size);
+    char *slash;
+
+    if (length < 0 || (size_t)length >= size)
+        return false;
+    path[length] = '\0';
+    slash = strrchr(path, '/');
+    if (slash)
+        *slash = '\0';
+    return slash != NULL;
+}
+
+const char *lab_program(const char *name)
+{
+    static char path[4096];
+    char own[2048];
+    bool known = own_folder(own, sizeof own);
+
+    if (known) {
+        snprintf(path, sizeof path, "%s/%s", own, name);
+        if (access(path, X_OK) == 0)
+            return path;
+        snprintf(path, sizeof path, "%s/../sbin/%s", own, name);
+        if (access(path, X_OK) == 0)
+            return path;
+    }
+    if (access(built_program(name), X_OK) == 0)
+        return built_program(name);
+    snprintf(path, sizeof path, "%s", name);
+    return path;
 }
 
 const char *built_program(const char *name)

@@ -4,8 +4,8 @@
  * when it is put in: what comes from shared memory or from another process can neither break the
  * JSON (invalid UTF-8) nor reach the terminal (control characters).
  */
-#ifndef LENDIS_CTL_TABLE_H
-#define LENDIS_CTL_TABLE_H
+#ifndef LENDIS_TABLE_H
+#define LENDIS_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>

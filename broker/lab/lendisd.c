@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A real lendisd in the test's directory. */
-#include "tests/support/internal.h"
+/* A real lendisd in the private directory. */
+#include "broker/lab/internal.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -77,7 +77,7 @@ void lendisd_configure(struct lendisd *broker, const char *format, ...)
 void lendisd_launch(struct lendisd *broker, bool wait)
 {
     const char *program = getenv("LENDISD");
-    const char *argv[ARGUMENTS_MAX] = {program && *program ? program : built_program("lendisd"),
+    const char *argv[ARGUMENTS_MAX] = {program && *program ? program : lab_program("lendisd"),
                                        "--config", broker->config_path};
     size_t count = 3;
     bool ready;

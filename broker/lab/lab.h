@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What tests, benchmarks and lendis' measuring tools stand on: a private directory, and in it
+ * programs of their own, a real redis-server and a real lendisd.
+ *
+ * A process owns everything that it starts here: programs get PR_SET_PDEATHSIG, so nothing outlives
+ * it however it ends, and the directory goes with it. Functions without a result give up when their
+ * work cannot be done: they say why, print the servers' logs and end the process with status 1.
+ * Nothing here sleeps for a fixed time: everything polls a condition up to a limit.
+ *
+ * Start programs from the main thread: PR_SET_PDEATHSIG fires when the starting *thread* ends
+ * (prctl(2)).
+ *
+ * Environment: TMPDIR; LENDIS_KEEP=1 keeps the directory of a process that failed; LENDISD is the
+ * broker's program, else see lab_program(); REDIS_SERVER, else redis-server.
+ */
+#ifndef LENDIS_LAB_H
+#define LENDIS_LAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <time.h>
+#include <hiredis/hiredis.h>
+
+#define LAB_PATH_SIZE 128
+
+/*
+ * Of a tool for people: logs are printed by give_up() alone, not because the tool ends with another
+ * status than 0, and Ctrl-C ends it in silence. To be called first.
+ */
+void lab_is_tool(void);
+
+/* ---- time and conditions ---- */
+
+/* CLOCK_MONOTONIC in nanoseconds. */
+static inline int64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+static inline int64_t now_ms(void)
+{
+    return now_ns() / 1000000;
+}
+
+void sleep_us(int64_t us);
+
+/* Polls every millisecond. True as soon as `condition` is; false when it still was not after
+ * limit_ms. */
+bool wait_until(bool (*condition)(void *context), void *context, int limit_ms);
+
+/* The same for an expression: assert_true(eventually(count_fds(pid) == before, 1000)). */
+#define eventually(expression, limit_ms)                                                           \
+    ({                                                                                             \
+        int64_t eventually_until = now_ns() + (int64_t)(limit_ms)*1000000;                         \
+        bool eventually_held;                                                                      \
+        while (!(eventually_held = (expression)) && now_ns() < eventually_until)                   \
+            sleep_us(1000);                                                                        \
+        eventually_held;                                                                           \
+    })
+
+/* Ends the process (a forked worker: that worker) with status 1, after this message and the logs.
+ */
+_Noreturn void give_up(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- the private directory ---- */
+
+/* The directory, made by the first call; mode 0700. */
+const char *scratch_directory(void);
+
+/* Lets processes of other users pass through it (mode 0711), for tests of permissions. */
+void scratch_share(void);
+
+/* `path`, of LAB_PATH_SIZE, becomes directory/name; the name is formatted. */
+void scratch_path(char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Prints the end of every server's log to stderr. */
+void print_logs(void);
+
+/* ---- programs ---- */
+
+/*
+ * The path of a program that belongs to this one: beside it, in ../sbin as it is installed, in
+ * $LENDIS_BUILD, in build; else `name`, for PATH. Static storage.
+ */
+const char *lab_program(const char *name);
+
+/*
+ * Starts a program with its output appended to log_path, SIGKILLed when this thread ends, with no
+ * descriptor of ours, and with RLIMIT_NOFILE `nofile` unless that is 0. argv[0] is looked for in
+ * PATH.
+ */
+pid_t program_start(const char *const argv[], const char *log_path, rlim_t nofile);
+
+/* Waits until it ends. Results: its wait status (waitpid(2)); -1, it still ran after limit_ms. */
+int program_wait(pid_t pid, int limit_ms);
+
+/* True once it ended by itself; it can still be waited for. */
+bool program_ended(pid_t pid);
+
+/*
+ * Runs a program to its end, at most limit_ms (then it is killed and the test given up). Results:
+ * its exit status, 128 + signal if it was killed, and its stdout and stderr, zero-terminated, in
+ * `output`.
+ */
+int program_run(const char *const argv[], char *output, size_t size, int limit_ms);
+
+/* The path of a program of ours, "lendisctl" say: $LENDIS_BUILD/name, else build/name. Static
+ * storage. */
+const char *built_program(const char *name);
+
+/* Open descriptors of a process; -1 when it is gone. */
+int count_fds(pid_t pid);
+
+/* Prints what they are to stderr, for the failure message of a leak. */
+void print_fds(pid_t pid);
+
+/* /proc/PID/smaps_rollup, in bytes: proc(5). */
+struct memory_use {
+    size_t rss;
+    size_t pss;
+    size_t private; /* Private_Clean + Private_Dirty: what would be freed if it ended */
+};
+
+/* False: the process is gone or may not be read. */
+bool memory_use(pid_t pid, struct memory_use *use);
+
+/* A socket bound to a free loopback port, not listening, with SO_REUSEADDR: as long as it is open,
+ * only a server that binds with SO_REUSEADDR as well can have the port. */
+int reserve_port(int *port);
+
+/* ---- a real Redis ---- */
+
+struct redis_server {
+    /* Set by the caller before redis_start(); all zero is a server without password on a Unix
+     * socket. */
+    bool tcp;                     /* on a free loopback port as well */
+    const char *password;         /* requirepass */
+    unsigned maxclients;          /* 0: Redis' default */
+    const char *const *arguments; /* further ones, NULL-terminated: "--timeout", "1", NULL */
+
+    /* Set by redis_start(). */
+    pid_t pid; /* 0: not running */
+    int port;  /* 0: none; kept over restarts */
+    int port_fd;
+    char socket_path[LAB_PATH_SIZE];
+    char log_path[LAB_PATH_SIZE];
+    char unix_url[LAB_PATH_SIZE + 16]; /* unix:///path?db=0 */
+    char tcp_url[64];                  /* redis://127.0.0.1:port/0 */
+};
+
+/* Starts it and waits until it answers PING. After redis_stop() or redis_kill(): again, at the same
+ * address. */
+void redis_start(struct redis_server *server);
+
+/* SIGTERM, SIGKILL; returns when it is gone. Nothing happens when it does not run. */
+void redis_stop(struct redis_server *server);
+void redis_kill(struct redis_server *server);
+void redis_restart(struct redis_server *server);
+
+/* SIGSTOP and SIGCONT: a server that hangs, with its connections open. */
+void redis_pause(struct redis_server *server);
+void redis_continue(struct redis_server *server);
+
+/* A plain connection of the test's own, authenticated, that gives up on what takes longer than 5 s;
+ * redisFree() it. */
+redisContext *redis_open(const struct redis_server *server);
+
+/* The reply to one command on a connection of its own; freeReplyObject() it. Error replies are
+ * replies. */
+redisReply *redis_do(const struct redis_server *server, const char *format, ...);
+
+/*
+ * A number of INFO ALL: redis_info(&server, "connected_clients"). The connection that asks is taken
+ * off connected_clients. Gives up when there is no such field.
+ */
+long long redis_info(const struct redis_server *server, const char *field);
+
+/* ---- the broker ---- */
+
+struct lendisd {
+    /* Set by the caller before lendisd_start(), or 0. */
+    rlim_t nofile;                /* RLIMIT_NOFILE of the broker */
+    const char *const *arguments; /* further ones, NULL-terminated */
+
+    /* Set by lendisd_start(). */
+    pid_t pid; /* 0: not running */
+    char config_path[LAB_PATH_SIZE];
+    char socket_path[LAB_PATH_SIZE];
+    char log_path[LAB_PATH_SIZE];
+};
+
+/*
+ * Writes a configuration and starts lendisd with it, until its socket accepts. The text follows
+ * "[broker]\nsocket = ...\n", so it may begin with further keys of [broker]:
+ *
+ *   lendisd_start(&broker, "log_level = debug\n[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\n",
+ * redis.unix_url);
+ */
+void lendisd_start(struct lendisd *broker, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Only writes the configuration: before lendisd_launch(), or before a SIGHUP. */
+void lendisd_configure(struct lendisd *broker, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Starts it with the configuration that it had; `wait` until its socket accepts. */
+void lendisd_launch(struct lendisd *broker, bool wait);
+
+/* SIGTERM; its wait status: 0 is a clean exit. Gives up after 10 s. -1, it was not running. */
+int lendisd_stop(struct lendisd *broker);
+
+void lendisd_kill(struct lendisd *broker);
+void lendisd_restart(struct lendisd *broker); /* kill and launch */
+void lendisd_pause(struct lendisd *broker);
+void lendisd_continue(struct lendisd *broker);
+
+/* A raw connection to a broker's socket, for clients that do not follow the rules. Results: the
+ * descriptor; -errno. */
+int lendisd_connect(const char *socket_path);
+
+/* True if the log has this text. */
+bool lendisd_logged(const struct lendisd *broker, const char *text);
+
+#endif
