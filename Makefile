@@ -32,11 +32,13 @@ FLAVOUR_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
 FLAVOUR_tsan := -fsanitize=thread
 FLAVOUR_crash := -DLENDIS_STEPS
 FLAVOUR_coverage := --coverage -O0
+# Of another layout than this one: for the test of an upgrade.
+FLAVOUR_next := -DLENDIS_ABI_MAJOR=1000u
 # For clang: make fuzz.
 FLAVOUR_fuzz := $(FLAVOUR_asan) -fsanitize=fuzzer-no-link
 ifneq ($(FLAVOUR),)
 ifeq ($(FLAVOUR_$(FLAVOUR)),)
-$(error FLAVOUR is one of asan, ubsan, tsan, crash, coverage, fuzz)
+$(error FLAVOUR is one of asan, ubsan, tsan, crash, coverage, next, fuzz)
 endif
 endif
 
@@ -55,8 +57,7 @@ HIREDIS_CFLAGS = $(shell $(PKG_CONFIG) --cflags hiredis)
 HIREDIS_LIBS = $(shell $(PKG_CONFIG) --libs hiredis)
 SYSTEMD_LIBS = $(shell $(PKG_CONFIG) --libs libsystemd)
 INIH_LIBS = $(shell $(PKG_CONFIG) --libs inih)
-MICROHTTPD_LIBS = $(shell $(PKG_CONFIG) --libs libmicrohttpd)
-BROKER_LIBS = $(HIREDIS_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS) $(MICROHTTPD_LIBS)
+BROKER_LIBS = $(HIREDIS_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS) -ldl
 SMARTCOLS_CFLAGS = $(shell $(PKG_CONFIG) --cflags smartcols)
 SMARTCOLS_LIBS = $(shell $(PKG_CONFIG) --libs smartcols)
 CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
@@ -72,7 +73,7 @@ BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c show_statistics.c) broker/table.c
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
-BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c exporter.c)
+BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c microhttpd.c exporter.c)
 CTL_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/ctl/,top.c screen.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
@@ -95,7 +96,7 @@ SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh)
 # Under a systemd of their own, in which they install what is built; with the load generator.
-SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh)
+SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 
 # A fuzz target each; the corpus of each is run in make check, too.
 FUZZ_TARGETS := resp command config wire
@@ -115,7 +116,7 @@ MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd)
 BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev libmicrohttpd-dev
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
-CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
+CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox iproute2 libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
@@ -211,6 +212,14 @@ $(KILLPOINTS): | deps-check
 	@$(MAKE) --no-print-directory FLAVOUR=crash $@
 endif
 
+# What an upgrade brings: broker and load generator of another layout.
+NEXT := build/next/lendisd build/next/bench/load
+ifneq ($(FLAVOUR),next)
+.PHONY: $(NEXT)
+$(NEXT): | deps-build
+	@$(MAKE) --no-print-directory FLAVOUR=next $@
+endif
+
 $(call objects,$(CTL_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
 $(call objects,$(wildcard tests/*/*.c)): | deps-check
 
@@ -253,7 +262,7 @@ asan-broker:
 	@$(MAKE) --no-print-directory FLAVOUR=asan build/asan/lendisd
 
 .PHONY: check unit system scripts
-check: all man $(B)/bench/load $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
+check: all man $(B)/bench/load $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
 	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
 		$(MODEL_PROGRAMS)
 
@@ -267,7 +276,7 @@ scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
 
 .PHONY: systemd
-systemd: all man $(B)/bench/load ## run the tests of the units and of restarts, under a real systemd (as root)
+systemd: all man $(B)/bench/load $(NEXT) ## run the tests of the units and of restarts, under a real systemd (as root)
 	@tests/run $(SYSTEMD_TESTS)
 
 .PHONY: crash stress

@@ -8,7 +8,6 @@
 #include "broker/exporter.h"
 
 #include <errno.h>
-#include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "broker/listen.h"
 #include "broker/log.h"
 #include "broker/metrics.h"
+#include "broker/microhttpd.h"
 
 /* For a request's headers, and for the answer's. */
 #define CONNECTION_MEMORY 8192u
@@ -54,21 +54,23 @@ struct exporter {
     struct client clients[EXPORTER_CONNECTIONS];
 };
 
+static const struct microhttpd *mhd; /* set before there is an exporter */
+
 /* ---- answers ---- */
 
 static struct MHD_Response *make_response(char *text, size_t size, enum MHD_ResponseMemoryMode mode,
                                           const char *type)
 {
-    struct MHD_Response *response = MHD_create_response_from_buffer(size, text, mode);
+    struct MHD_Response *response = mhd->create_response_from_buffer(size, text, mode);
 
     if (!response) {
         if (mode == MHD_RESPMEM_MUST_FREE)
             free(text);
         return NULL;
     }
-    if (MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) != MHD_YES ||
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES) {
-        MHD_destroy_response(response);
+    if (mhd->add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type) != MHD_YES ||
+        mhd->add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close") != MHD_YES) {
+        mhd->destroy_response(response);
         return NULL;
     }
     return response;
@@ -103,7 +105,7 @@ static struct MHD_Response *current_text(struct exporter *exporter, enum metrics
     if (exporter->text[format] && now_ms - exporter->text_ms[format] < TEXT_MS)
         return exporter->text[format];
     if (exporter->text[format])
-        MHD_destroy_response(exporter->text[format]); /* counted: it lives while it is sent */
+        mhd->destroy_response(exporter->text[format]); /* counted: it lives while it is sent */
     exporter->text[format] = make_text(exporter, format);
     exporter->text_ms[format] = now_ms;
     return exporter->text[format];
@@ -118,9 +120,9 @@ static mhd_result refuse(struct MHD_Connection *connection, unsigned status, con
     if (!response)
         return MHD_NO;
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-    result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
+        mhd->add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+    result = mhd->queue_response(connection, status, response);
+    mhd->destroy_response(response);
     return result;
 }
 
@@ -144,11 +146,11 @@ static mhd_result on_request(void *context, struct MHD_Connection *connection, c
     }
     if (strcmp(url, "/metrics") != 0)
         return refuse(connection, MHD_HTTP_NOT_FOUND, "the metrics are at /metrics\n");
-    accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
+    accept = mhd->lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT);
     text = current_text(exporter, accept && strstr(accept, "application/openmetrics-text")
                                       ? METRICS_OPENMETRICS
                                       : METRICS_PROMETHEUS);
-    return text ? MHD_queue_response(connection, MHD_HTTP_OK, text) : MHD_NO;
+    return text ? mhd->queue_response(connection, MHD_HTTP_OK, text) : MHD_NO;
 }
 
 /* ---- connections ---- */
@@ -158,7 +160,7 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 {
     struct exporter *exporter = context;
     const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        mhd->get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
     (void)unused;
     for (size_t i = 0; info && i < EXPORTER_CONNECTIONS; i++) {
@@ -200,13 +202,13 @@ static void run(struct exporter *exporter)
     uint64_t next_ms = end_slow(exporter);
 
     exporter->ended = false;
-    MHD_run(exporter->daemon);
+    mhd->run(exporter->daemon);
     /* With all places taken it listens no more, and looks only at the beginning whether one is free. */
     if (exporter->ended)
-        MHD_run(exporter->daemon);
+        mhd->run(exporter->daemon);
     if (next_ms == UINT64_MAX)
         next_ms = end_slow(exporter); /* somebody has come */
-    if (MHD_get_timeout(exporter->daemon, &wanted_ms) == MHD_YES && wanted_ms < next_ms)
+    if (mhd->get_timeout(exporter->daemon, &wanted_ms) == MHD_YES && wanted_ms < next_ms)
         next_ms = wanted_ms;
     if (next_ms == UINT64_MAX) {
         sd_event_source_set_enabled(exporter->timer, SD_EVENT_OFF);
@@ -268,18 +270,18 @@ static int bind_listener(struct exporter *exporter, const union listen_address *
 static int start_daemon(struct exporter *exporter)
 {
     exporter->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, exporter,
-                         MHD_OPTION_LISTEN_SOCKET, exporter->listener, MHD_OPTION_CONNECTION_LIMIT,
-                         EXPORTER_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, EXPORTER_SECONDS,
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                         MHD_OPTION_NOTIFY_CONNECTION, on_connection, exporter, MHD_OPTION_END);
+        mhd->start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, exporter,
+                          MHD_OPTION_LISTEN_SOCKET, exporter->listener, MHD_OPTION_CONNECTION_LIMIT,
+                          EXPORTER_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, EXPORTER_SECONDS,
+                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+                          MHD_OPTION_NOTIFY_CONNECTION, on_connection, exporter, MHD_OPTION_END);
     return exporter->daemon ? 0 : -EIO;
 }
 
 static int watch_daemon(struct exporter *exporter, sd_event *event)
 {
     const union MHD_DaemonInfo *info =
-        MHD_get_daemon_info(exporter->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+        mhd->get_daemon_info(exporter->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     int result;
 
     if (!info || info->epoll_fd < 0)
@@ -310,7 +312,11 @@ int exporter_start(sd_event *event, const char *address, exporter_source *source
     made->context = context;
     for (size_t i = 0; i < EXPORTER_CONNECTIONS; i++)
         made->clients[i].fd = -1;
-    result = listen_parse(address, &where, &size) ? -EINVAL : bind_listener(made, &where, size);
+    mhd = microhttpd_load();
+    if (!mhd)
+        result = -ELIBACC;
+    else
+        result = listen_parse(address, &where, &size) ? -EINVAL : bind_listener(made, &where, size);
     if (result == 0)
         result = start_daemon(made);
     if (result == 0)
@@ -338,9 +344,9 @@ void exporter_stop(struct exporter *exporter)
         unlink(exporter->path);
     for (size_t i = 0; i < 2; i++)
         if (exporter->text[i])
-            MHD_destroy_response(exporter->text[i]);
+            mhd->destroy_response(exporter->text[i]);
     if (exporter->daemon)
-        MHD_stop_daemon(exporter->daemon); /* closes the listener, too */
+        mhd->stop_daemon(exporter->daemon); /* closes the listener, too */
     else if (exporter->listener >= 0)
         close(exporter->listener);
     free(exporter);

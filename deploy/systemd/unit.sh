@@ -27,6 +27,7 @@ user/*)
         -e 's|^ExecStart=.*|& --config %E/lendis/lendis.conf|' \
         -e '/^SocketGroup=/d' -e '/^ExecStopPost=/d' -e 's|^SocketMode=.*|SocketMode=0600|' \
         -e '/^After=/s| network\.target||' \
+        -e 's|^ExecStop=+-\(.*\)systemctl |ExecStop=-\1systemctl --user |' \
         -e '/^User=/,/^# allow_uids would/d' -e 's|multi-user\.target|default.target|' "$source"
     ;;
 esac | sed "s|@SBINDIR@|$sbindir|"

@@ -32,7 +32,9 @@
 
 #define LENDIS_SEGMENT_MAGIC UINT64_C(0x314d47455344454c) /* "LEDSEGM1" */
 /* Major: another layout or protocol; both sides refuse the other's. Minor: additions at the end. */
+#ifndef LENDIS_ABI_MAJOR /* given by the flavour that tests an upgrade */
 #define LENDIS_ABI_MAJOR 1u
+#endif
 #define LENDIS_ABI_MINOR 0u
 
 /* Worker index that means the broker itself, where a worker index is expected. */

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -477,6 +478,33 @@ static void the_listener_is_on_loopback(void **state)
     close(reserved);
 }
 
+/* libmicrohttpd is loaded when it is needed; a file that is none stands for one that is not there. */
+static void without_the_library_it_is_told(void **state)
+{
+    char path[LAB_PATH_SIZE], directory[LAB_PATH_SIZE];
+    FILE *file;
+
+    (void)state;
+    scratch_path(directory, "libraries");
+    scratch_path(path, "libraries/libmicrohttpd.so.12");
+    assert_int_equal(mkdir(directory, 0700), 0);
+    file = fopen(path, "we");
+    assert_non_null(file);
+    fclose(file);
+    redis_start(&site.redis);
+    setenv("LD_LIBRARY_PATH", directory, 1);
+    lendisd_configure(&site.broker, "[pool p]\nredis = %s\n", site.redis.unix_url);
+    lendisd_launch(&site.broker, true); /* has no use for it */
+    lendisd_stop(&site.broker);
+    lendisd_configure(&site.broker, "metrics = 127.0.0.1:1\n[pool p]\nredis = %s\n",
+                      site.redis.unix_url);
+    lendisd_launch(&site.broker, false);
+    unsetenv("LD_LIBRARY_PATH");
+    assert_int_not_equal(program_wait(site.broker.pid, LIMIT_MS), 0);
+    site.broker.pid = 0;
+    assert_true(lendisd_logged(&site.broker, "metrics need libmicrohttpd"));
+}
+
 /* More clients than are served, none of which says a word, or reads one. */
 static void slow_clients_delay_nobody(void **state)
 {
@@ -745,23 +773,15 @@ static void the_examples_know_what_there_is(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(leases_at_hand_are_hits),
-        TEST(a_wait_is_in_its_bucket),
-        TEST(a_wait_in_vain_is_a_timeout),
-        TEST(long_leases_are_all_there),
-        TEST(a_killed_worker_is_a_death),
-        TEST(failed_dials_have_reasons),
-        TEST(commands_and_batches_add_up),
-        TEST(lendisctl_tells_the_same),
-        TEST(promtool_finds_no_fault),
-        TEST(the_listener_speaks_http),
-        TEST(the_listener_is_on_loopback),
-        TEST(slow_clients_delay_nobody),
-        TEST(the_socket_is_removed),
-        TEST(top_draws_and_quits),
-        TEST(top_leaves_the_terminal_as_it_was),
-        TEST(top_outlives_the_broker),
-        TEST(the_examples_know_what_there_is),
+        TEST(leases_at_hand_are_hits),     TEST(a_wait_is_in_its_bucket),
+        TEST(a_wait_in_vain_is_a_timeout), TEST(long_leases_are_all_there),
+        TEST(a_killed_worker_is_a_death),  TEST(failed_dials_have_reasons),
+        TEST(commands_and_batches_add_up), TEST(lendisctl_tells_the_same),
+        TEST(promtool_finds_no_fault),     TEST(the_listener_speaks_http),
+        TEST(the_listener_is_on_loopback), TEST(without_the_library_it_is_told),
+        TEST(slow_clients_delay_nobody),   TEST(the_socket_is_removed),
+        TEST(top_draws_and_quits),         TEST(top_leaves_the_terminal_as_it_was),
+        TEST(top_outlives_the_broker),     TEST(the_examples_know_what_there_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,7 +150,7 @@ signal_broker()
     [ "${pid:-0}" -gt 0 ] && inside kill -s "$1" "$pid"
 }
 
-# load NAME [OPTION]...: 200 workers (or --workers N), members of the group lendis, as the transient service NAME in the
+# load NAME [OPTION]...: the load generator, or $load_program, with 200 workers (or --workers N), members of the group lendis, as the transient service NAME in the
 # background; load_ended NAME waits for its end and prints its line of values.
 load()
 {
@@ -158,8 +158,8 @@ load()
     shift
     inside systemd-run --quiet --unit="$name" -p User=nobody -p SupplementaryGroups=lendis -p LimitNOFILE=65536 \
         -p StandardOutput="file:/run/$name.out" -p StandardError="file:/run/$name.err" -p RemainAfterExit=yes \
-        "$build/bench/load" --mode lendis --socket /run/lendis/lendis.sock --pool main --redis unix:///run/redis.sock \
-        --workers 200 --think-us 2000 "$@" --json
+        "${load_program:-$build/bench/load}" --mode lendis --socket /run/lendis/lendis.sock --pool main \
+        --redis unix:///run/redis.sock --workers 200 --think-us 2000 "$@" --json
 }
 
 load_ended()
@@ -171,4 +171,43 @@ load_ended()
 load_is_over()
 {
     [ "$(property "$1" SubState)" = exited ] || [ "$(property "$1" ActiveState)" = failed ]
+}
+
+# ---- the broker and its connections ----
+
+main_pid()
+{
+    property lendis.service MainPID
+}
+
+# The connections of the pool as Redis numbers them.
+connections()
+{
+    inside redis-cli client list | sed -n 's/^id=\([0-9]*\) .* name=lendis-main .*/\1/p' | sort -n
+}
+
+replaced_and_ready()
+{
+    [ "$(property lendis.service ActiveState)" = active ] && [ "$(main_pid)" != "$1" ] && [ "$(main_pid)" != 0 ]
+}
+
+# gone_and_back COMMAND...: runs it and waits until another broker is ready.
+gone_and_back()
+{
+    local before
+    before=$(main_pid)
+    "$@"
+    until_true 20 replaced_and_ready "$before"
+}
+
+# field NAME: of the load generator's line of values.
+field()
+{
+    sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p"
+}
+
+# said TEXT: in the journal, by the broker.
+said()
+{
+    inside journalctl --no-pager -o cat -u lendis.service | grep -q "$1"
 }

@@ -13,36 +13,6 @@ set -u
 seconds=${MACHINE_SECONDS:-3}
 number=0 mix=10
 
-main_pid()
-{
-    property lendis.service MainPID
-}
-
-# The connections of the pool as Redis numbers them.
-connections()
-{
-    inside redis-cli client list | sed -n 's/^id=\([0-9]*\) .* name=lendis-main .*/\1/p' | sort -n
-}
-
-replaced_and_ready()
-{
-    [ "$(property lendis.service ActiveState)" = active ] && [ "$(main_pid)" != "$1" ] && [ "$(main_pid)" != 0 ]
-}
-
-# gone_and_back COMMAND...: runs it and waits until another broker is ready.
-gone_and_back()
-{
-    local before
-    before=$(main_pid)
-    "$@"
-    until_true 20 replaced_and_ready "$before"
-}
-
-field()
-{
-    sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p"
-}
-
 # under_load TEXT COMMAND...: 200 workers, and in the middle of it the command.
 under_load()
 {
@@ -110,11 +80,6 @@ start_redis
 until_true 15 eval '[ "$(connections | wc -l)" -eq 8 ]'
 ok "and opens its connections when Redis is back"
 under_load "after that, a restart" gone_and_back inside systemctl restart lendis.service
-
-said()
-{
-    inside journalctl --no-pager -o cat -u lendis.service | grep -q "$1"
-}
 
 drop_in lendis.service '[Service]' 'FileDescriptorStoreMax=4'
 inside systemctl stop lendis.service

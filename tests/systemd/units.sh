@@ -96,6 +96,27 @@ inside systemctl start lendis@second.socket lendis.socket
 no_errors "$(one_worker lendis /run/lendis/second.sock)" && no_errors "$(one_worker lendis)"
 ok "two brokers lend side by side"
 
+# A user's own manager, with nothing but the user's rights.
+own()
+{
+    inside setpriv --reuid nobody --regid nogroup --clear-groups env XDG_RUNTIME_DIR=/run/own HOME=/run/own "$@"
+}
+inside systemd-run --quiet --unit=own-manager -p User=nobody -p Delegate=yes -p Type=notify -p RuntimeDirectory=own \
+    -E XDG_RUNTIME_DIR=/run/own -E HOME=/run/own /lib/systemd/systemd --user
+own sh -c 'mkdir -p /run/own/.config/lendis && printf "[pool main]\nredis = unix:///run/redis.sock\nsize = 2\nmin_idle = 2\n" \
+    >/run/own/.config/lendis/lendis.conf'
+own systemctl --user start lendis.socket &&
+    no_errors "$(own "$build/bench/load" --mode lendis --socket /run/own/lendis.sock --pool main --redis unix:///run/redis.sock \
+        --seconds 0.2 --ramp 0.1 --json 2>&1)"
+ok "a user's own broker starts with the user's first worker"
+until_true 10 eval '[ "$(connections | wc -l)" -ge 2 ]'
+before=$(connections)
+own systemctl --user restart lendis.service
+until_true 10 [ "$(own systemctl --user show --value -p ActiveState lendis.service)" = active ]
+[ -n "$before" ] && [ "$(connections)" = "$before" ]
+ok "and its connections survive a restart"
+inside systemctl stop own-manager.service
+
 configure '[pool main]' 'size = 4'
 inside systemctl restart lendis.service 2>/dev/null
 [ "$(property lendis.service ExecMainStatus)" = 78 ] && [ "$(property lendis.service NRestarts)" = 0 ]
