@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <libsmartcols.h>
+#include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,21 +19,23 @@
 struct table {
     struct libscols_table *cells;
     struct libscols_line *row;
-    bool json;
+    enum table_format format;
     int error;
+    size_t count;
     struct libscols_column *columns[TABLE_MAX_COLUMNS]; /* NULL: not shown */
 };
 
 static void add_column(struct table *table, size_t index, const struct column *column)
 {
-    const char *name = table->json ? column->key : column->title;
+    bool people = table->format == TABLE_PEOPLE;
+    const char *name = people ? column->title : column->key;
     struct libscols_column *made;
     char title[64] = "";
 
     if (!name)
         return;
     for (size_t i = 0; i < sizeof title - 1 && name[i]; i++)
-        title[i] = table->json ? name[i] : (char)toupper((unsigned char)name[i]);
+        title[i] = people ? (char)toupper((unsigned char)name[i]) : name[i];
     made = scols_table_new_column(table->cells, title, 0,
                                   column->kind == COLUMN_NUMBER ? SCOLS_FL_RIGHT : 0);
     if (!made) {
@@ -43,13 +47,15 @@ static void add_column(struct table *table, size_t index, const struct column *c
     table->columns[index] = made;
 }
 
-struct table *table_new(const char *name, const struct column *columns, size_t count, bool json)
+struct table *table_new(const char *name, const struct column *columns, size_t count,
+                        enum table_format format)
 {
     struct table *table = calloc(1, sizeof *table);
 
     if (!table)
         return NULL;
-    table->json = json;
+    table->format = format;
+    table->count = count;
     table->cells = scols_new_table();
     if (!table->cells || count > TABLE_MAX_COLUMNS) {
         scols_unref_table(table->cells);
@@ -57,7 +63,7 @@ struct table *table_new(const char *name, const struct column *columns, size_t c
         return NULL;
     }
     scols_table_set_name(table->cells, name);
-    scols_table_enable_json(table->cells, json);
+    scols_table_enable_json(table->cells, format == TABLE_JSON);
     for (size_t i = 0; i < count; i++)
         add_column(table, i, &columns[i]);
     return table;
@@ -138,12 +144,22 @@ void table_number(struct table *table, size_t column, uint64_t number)
     set_cell(table, column, text);
 }
 
+void table_decimal(struct table *table, size_t column, double number, int digits)
+{
+    char text[400]; /* a double has up to 309 digits before the point */
+
+    if (!isfinite(number))
+        return;
+    snprintf(text, sizeof text, "%.*f", digits, number);
+    set_cell(table, column, text);
+}
+
 void table_duration(struct table *table, size_t column, uint64_t ms)
 {
     uint64_t seconds = ms / 1000;
     char text[48];
 
-    if (table->json) {
+    if (table->format != TABLE_PEOPLE) {
         table_number(table, column, ms);
         return;
     }
@@ -183,7 +199,7 @@ void table_time(struct table *table, size_t column, uint64_t ns)
 {
     char text[32];
 
-    if (table->json) {
+    if (table->format != TABLE_PEOPLE) {
         table_number(table, column, ns);
         return;
     }
@@ -197,10 +213,62 @@ void table_date(struct table *table, size_t column, uint64_t ms)
     struct tm date;
     char text[64];
 
-    if (table->json)
+    if (table->format != TABLE_PEOPLE)
         table_number(table, column, ms);
     else if (localtime_r(&seconds, &date) && strftime(text, sizeof text, "%F %T", &date) > 0)
         set_cell(table, column, text);
+}
+
+/* RFC 4180, but for the ends of lines: quoted is what needs it. */
+static void print_field(const char *text)
+{
+    bool quoted = text && strpbrk(text, ",\"\n");
+
+    if (quoted)
+        putchar('"');
+    for (; text && *text; text++) {
+        if (*text == '"')
+            putchar('"');
+        putchar(*text);
+    }
+    if (quoted)
+        putchar('"');
+}
+
+static void print_csv(const struct table *table)
+{
+    size_t rows = scols_table_get_nlines(table->cells);
+    const char *separator = "";
+
+    for (size_t i = 0; i < table->count; i++) {
+        if (!table->columns[i])
+            continue;
+        fputs(separator, stdout);
+        print_field(scols_column_get_name(table->columns[i]));
+        separator = ",";
+    }
+    for (size_t row = 0; row < rows; row++) {
+        struct libscols_line *line = scols_table_get_line(table->cells, row);
+
+        separator = "\n";
+        for (size_t i = 0; i < table->count; i++) {
+            if (!table->columns[i])
+                continue;
+            fputs(separator, stdout);
+            print_field(scols_cell_get_data(scols_line_get_column_cell(line, table->columns[i])));
+            separator = ",";
+        }
+    }
+    putchar('\n');
+}
+
+static int print_cells(const struct table *table)
+{
+    if (table->format == TABLE_CSV)
+        print_csv(table);
+    else if (scols_print_table(table->cells) < 0)
+        return -EIO;
+    return 0;
 }
 
 int table_print(struct table *table)
@@ -210,8 +278,8 @@ int table_print(struct table *table)
     if (!table)
         return -ENOMEM;
     result = table->error;
-    if (result == 0 && scols_print_table(table->cells) < 0)
-        result = -EIO;
+    if (result == 0)
+        result = print_cells(table);
     scols_unref_table(table->cells);
     free(table);
     if (result == 0 && (fflush(stdout) != 0 || ferror(stdout)))

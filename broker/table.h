@@ -1,21 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A table that is printed for people or as JSON; a thin layer over libsmartcols. Text is cleaned
+ * A table that is printed for people, as JSON or as CSV; a thin layer over libsmartcols. Text is cleaned
  * when it is put in: what comes from shared memory or from another process can neither break the
  * JSON (invalid UTF-8) nor reach the terminal (control characters).
  */
 #ifndef LENDIS_TABLE_H
 #define LENDIS_TABLE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 enum column_kind { COLUMN_TEXT, COLUMN_NUMBER };
 
+enum table_format { TABLE_PEOPLE, TABLE_JSON, TABLE_CSV };
+
 struct column {
-    const char *key;   /* in JSON */
-    const char *title; /* in the table, shown in capitals; NULL: in JSON only */
+    const char *key;   /* in JSON and CSV */
+    const char *title; /* for people, shown in capitals; NULL: not for them */
     enum column_kind kind;
 };
 
@@ -26,7 +27,8 @@ struct table;
  * memory. All other calls remember a failure for table_print() to return, so that they need no
  * checks.
  */
-struct table *table_new(const char *name, const struct column *columns, size_t count, bool json);
+struct table *table_new(const char *name, const struct column *columns, size_t count,
+                        enum table_format format);
 
 /* Begins a row; cells that are not set are empty, in JSON null. */
 void table_row(struct table *table);
@@ -36,13 +38,16 @@ void table_text(struct table *table, size_t column, const char *text, size_t siz
 void table_string(struct table *table, size_t column, const char *text);
 void table_number(struct table *table, size_t column, uint64_t number);
 
-/* In JSON nanoseconds; for people three digits and a unit, as in 1.25ms. */
+/* With so many digits behind the point; what is not finite leaves the cell as it is. */
+void table_decimal(struct table *table, size_t column, double number, int digits);
+
+/* In JSON and CSV nanoseconds; for people three digits and a unit, as in 1.25ms. */
 void table_time(struct table *table, size_t column, uint64_t ns);
 
 /* The same text, of at most 16 bytes. */
 void text_time(char *text, size_t size, uint64_t ns);
 
-/* In JSON milliseconds; for people a duration in a fitting unit, or a date and time. */
+/* In JSON and CSV milliseconds; for people a duration in a fitting unit, or a date and time. */
 void table_duration(struct table *table, size_t column, uint64_t ms);
 void table_date(struct table *table, size_t column, uint64_t ms);
 

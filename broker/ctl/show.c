@@ -237,7 +237,7 @@ static void print_pool_commands(const struct show *show)
 int show_pools(const struct show *show)
 {
     struct pool_statistics *statistics = show_statistics(show);
-    struct table *table = table_new("pools", pools_columns, POOLS_COLUMNS, show->json);
+    struct table *table = table_new("pools", pools_columns, POOLS_COLUMNS, show_format(show));
     int result;
 
     for (uint32_t i = 0; table && statistics && i < CATALOG_MAX_POOLS; i++) {
@@ -311,7 +311,7 @@ static void add_connection(struct table *table, const struct show *show, uint32_
 int show_connections(const struct show *show)
 {
     struct table *table =
-        table_new("connections", connections_columns, CONNECTIONS_COLUMNS, show->json);
+        table_new("connections", connections_columns, CONNECTIONS_COLUMNS, show_format(show));
 
     for (uint32_t i = 0; table && i < CATALOG_MAX_POOLS; i++) {
         const struct segment *segment;
@@ -404,7 +404,7 @@ int show_workers(const struct show *show)
 {
     uint32_t worker_max = show->broker->catalog.worker_max;
     uint32_t *held = calloc(worker_max, sizeof *held);
-    struct table *table = table_new("workers", workers_columns, WORKERS_COLUMNS, show->json);
+    struct table *table = table_new("workers", workers_columns, WORKERS_COLUMNS, show_format(show));
     int result;
 
     for (uint32_t i = 0; table && held && i < CATALOG_MAX_POOLS; i++) {

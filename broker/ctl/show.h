@@ -29,6 +29,11 @@ int show_metrics(const struct show *show);
 
 /* ---- what the verbs have in common ---- */
 
+static inline enum table_format show_format(const struct show *show)
+{
+    return show->json ? TABLE_JSON : TABLE_PEOPLE;
+}
+
 /*
  * A copy of pool entry `index` if it is to be shown, and its segment; that has a base of NULL when
  * there is none to be trusted, which is said. False: not to be shown.

@@ -112,7 +112,7 @@ struct pool_statistics *show_statistics(const struct show *show)
 int show_stats(const struct show *show)
 {
     struct pool_statistics *pools = show_statistics(show);
-    struct table *table = table_new("stats", stats_columns, STATS_COLUMNS, show->json);
+    struct table *table = table_new("stats", stats_columns, STATS_COLUMNS, show_format(show));
     int result;
 
     for (uint32_t i = 0; table && pools && i < CATALOG_MAX_POOLS; i++) {
@@ -205,7 +205,7 @@ static void add_latency(struct table *table, const struct catalog_pool *pool,
 
 int show_latency(const struct show *show)
 {
-    struct table *table = table_new("latency", latency_columns, LATENCY_COLUMNS, show->json);
+    struct table *table = table_new("latency", latency_columns, LATENCY_COLUMNS, show_format(show));
 
     for (uint32_t i = 0; table && i < CATALOG_MAX_POOLS; i++) {
         const struct segment *segment;
@@ -342,7 +342,7 @@ static void collect_leases(const struct show *show, uint32_t index, const struct
 
 int show_leases(const struct show *show)
 {
-    struct table *table = table_new("leases", leases_columns, LEASES_COLUMNS, show->json);
+    struct table *table = table_new("leases", leases_columns, LEASES_COLUMNS, show_format(show));
     struct rows rows = {0};
     struct catalog_pool pool;
     const struct segment *segment;
@@ -441,7 +441,7 @@ static void collect_waiters(const struct show *show, uint32_t index, const struc
 
 int show_waiters(const struct show *show)
 {
-    struct table *table = table_new("waiters", waiters_columns, WAITERS_COLUMNS, show->json);
+    struct table *table = table_new("waiters", waiters_columns, WAITERS_COLUMNS, show_format(show));
     struct rows rows = {0};
     struct catalog_pool pool;
     const struct segment *segment;
