@@ -70,11 +70,14 @@ CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c sh
 BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
 	connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c adopt.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
-CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c find.c show.c show_statistics.c) broker/table.c
+CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
 BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c microhttpd.c exporter.c)
 CTL_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/ctl/,top.c screen.c)
+
+REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experiment.c worker.c targets.c figures.c costs.c proc.c \
+	proc_text.c kernel.c redis_memory.c progress.c show.c picture.c watch.c) broker/table.c broker/find.c broker/statistics.c
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
@@ -84,6 +87,7 @@ SYSTEM_TESTS += statistics
 SYSTEM_TESTS += handover allocations
 # What tests and measuring tools stand on.
 LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
+LAB_OBJECTS = $(call objects,$(LAB_SOURCES))
 SUPPORT_SOURCES := $(LAB_SOURCES) $(addprefix tests/support/,json.c openmetrics.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -91,6 +95,7 @@ SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
 CLIENT_OBJECTS := $(call objects,$(CLIENT_SOURCES)) $(SHARED_OBJECTS)
 BROKER_OBJECTS := $(call objects,$(BROKER_SOURCES)) $(SHARED_OBJECTS)
 CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
+REPORT_OBJECTS := $(call objects,$(REPORT_SOURCES))
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
@@ -108,7 +113,7 @@ SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
 KILLPOINTS := build/crash/tests/crash/killpoints
 STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/,storm fork_race)
 
-PROGRAMS := $(B)/lendisd $(B)/lendisctl
+PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
@@ -149,6 +154,10 @@ $(B)/lendisd: $(O)/broker/main.o $(BROKER_OBJECTS)
 $(B)/lendisctl: $(CTL_OBJECTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SMARTCOLS_LIBS)
+
+$(B)/lendis-report: $(REPORT_OBJECTS) $(LAB_OBJECTS) $(O)/broker/lab/plot.o $(B)/liblendis.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm
 
 $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
@@ -220,7 +229,7 @@ $(NEXT): | deps-build
 	@$(MAKE) --no-print-directory FLAVOUR=next $@
 endif
 
-$(call objects,$(CTL_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
+$(call objects,$(CTL_SOURCES) $(REPORT_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
 $(call objects,$(wildcard tests/*/*.c)): | deps-check
 
 $(B)/man/%: deploy/man/%.scd | deps-man

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sysexits.h>
 #include "broker/ctl/control.h"
-#include "broker/ctl/find.h"
+#include "broker/find.h"
 #include "broker/ctl/show.h"
 #include "broker/table.h"
 #include "broker/ctl/top.h"

@@ -4,7 +4,7 @@
 #define LENDIS_CTL_SHOW_H
 
 #include <stdbool.h>
-#include "broker/ctl/find.h"
+#include "broker/find.h"
 #include "broker/table.h"
 #include "broker/metrics.h"
 #include "broker/statistics.h"

@@ -6,8 +6,8 @@
  * other. What is mapped is mapped read-only; everything in it is input to be checked: the catalog
  * was written by the process that was found, the segments by every worker of the pool.
  */
-#ifndef LENDIS_CTL_FIND_H
-#define LENDIS_CTL_FIND_H
+#ifndef LENDIS_FIND_H
+#define LENDIS_FIND_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -8,7 +8,7 @@
  * through /proc/PID/fd by whoever may trace it (proc(5), ptrace(2)): root and the broker's own
  * user.
  */
-#include "broker/ctl/find.h"
+#include "broker/find.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -317,21 +317,22 @@ static int explain(const struct search *search, int error, const char *path, cha
             "the broker of %s may not be looked at: run this as root or as the broker's user",
             path);
     case -EPROTONOSUPPORT:
-        return fail(
-            problem, size, error,
-            "the broker of %s shares data of layout %u.%u, this lendisctl knows %u.%u: use the "
-            "lendisctl that was installed with that lendisd",
-            path, search->abi_major, search->abi_minor, LENDIS_ABI_MAJOR, LENDIS_ABI_MINOR);
-    case -EPROTO:
-        return fail(
-            problem, size, error,
-            "the broker of %s shares a catalog that this lendisctl cannot read: use the lendisctl "
-            "that was installed with that lendisd",
-            path);
-    case -EEXIST:
         return fail(problem, size, error,
-                    "several processes share a catalog for %s: choose the broker's with --pid",
-                    path);
+                    "the broker of %s shares data of layout %u.%u, this %s knows %u.%u: use the "
+                    "%s that was installed with that lendisd",
+                    path, search->abi_major, search->abi_minor, program_invocation_short_name,
+                    LENDIS_ABI_MAJOR, LENDIS_ABI_MINOR, program_invocation_short_name);
+    case -EPROTO:
+        return fail(problem, size, error,
+                    "the broker of %s shares a catalog that this %s cannot read: use the %s "
+                    "that was installed with that lendisd",
+                    path, program_invocation_short_name, program_invocation_short_name);
+    case -EEXIST:
+        return fail(
+            problem, size, error,
+            "several processes share a catalog for %s: lendisctl can choose the broker's with "
+            "--pid",
+            path);
     case -ENAMETOOLONG:
         return fail(problem, size, error, "%s is too long for a socket's path", path);
     default:

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/* A variant, from its servers to its figures: see experiment.h. */
+#include "broker/report/experiment.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "broker/lab/lab.h"
+#include "broker/report/progress.h"
+
+/* Redis looks at an idle client's buffers when it has been idle for 2 s, and at the size of replies every 5 s
+ * (clientsCron() in its server.c): what has not moved for longer than that does not move any more. */
+#define STEADY_IDLE_MS 7000
+#define STEADY_BUSY_MS 3000
+#define STEADY_LIMIT_S 90
+#define TICK_MS        250
+#define TICKS_MAX      (STEADY_IDLE_MS / TICK_MS)
+/* It may go up and down by so much. */
+#define STEADY_SHARE 0.002
+#define STEADY_BYTES (128 * 1024.0)
+
+/* The reference claim's own setup: connections of a process, pool sizes of a host. */
+#define REFERENCE_PRIMARY  10u
+#define REFERENCE_REPLICAS 2u
+#define REFERENCE_REPLICA  10u /* of each */
+#define REFERENCE_LOCAL    5u
+
+#define SERVERS_MAX 4
+
+static char redis_version[32];
+
+/* Everything that runs for a variant. */
+struct site {
+    const struct options *options;
+    struct redis_server servers[SERVERS_MAX];
+    unsigned server_count;
+    char replica_of[32];
+    const char *replica_arguments[3];
+    struct lendisd broker;
+    struct plan *plan;
+    char plan_path[LAB_PATH_SIZE];
+    pid_t master;
+    struct kernel_memory before;
+};
+
+unsigned experiment_connections(const struct options *options)
+{
+    return options->reference
+               ? REFERENCE_PRIMARY + REFERENCE_REPLICAS * REFERENCE_REPLICA + REFERENCE_LOCAL
+               : options->connections;
+}
+
+unsigned experiment_pool_size(const struct options *options, unsigned workers)
+{
+    return options->reference ? experiment_connections(options)
+                              : options_pool_size(options, workers);
+}
+
+const char *experiment_redis_version(void)
+{
+    return redis_version;
+}
+
+/* ---- servers ---- */
+
+static void fill(const struct redis_server *server, unsigned value_bytes)
+{
+    char *value = malloc(value_bytes + 1);
+    redisContext *context = redis_open(server);
+
+    if (!value)
+        give_up("no memory for a value");
+    memset(value, 'v', value_bytes);
+    for (unsigned key = 0; key < PLAN_KEYS; key++) {
+        redisReply *reply = redisCommand(context, "SET key:%u %b", key, value, (size_t)value_bytes);
+
+        if (!reply || reply->type == REDIS_REPLY_ERROR)
+            give_up("SET: %s", reply ? reply->str : context->errstr);
+        freeReplyObject(reply);
+    }
+    redisFree(context);
+    free(value);
+}
+
+static bool has_all_keys(const struct redis_server *server)
+{
+    redisReply *reply = redis_do(server, "DBSIZE");
+    bool has = reply->type == REDIS_REPLY_INTEGER && reply->integer == PLAN_KEYS;
+
+    freeReplyObject(reply);
+    return has;
+}
+
+static struct redis_server *start_server(struct site *site, bool tcp, const char *const *arguments)
+{
+    struct redis_server *server = &site->servers[site->server_count++];
+
+    *server = (struct redis_server){.tcp = tcp, .arguments = arguments};
+    redis_start(server);
+    return server;
+}
+
+static void start_reference_servers(struct site *site)
+{
+    const struct options *options = site->options;
+    struct redis_server *primary = start_server(site, true, NULL);
+
+    fill(primary, options->value_bytes);
+    snprintf(site->replica_of, sizeof site->replica_of, "127.0.0.1 %d", primary->port);
+    site->replica_arguments[0] = "--replicaof";
+    site->replica_arguments[1] = site->replica_of;
+    for (unsigned i = 0; i < REFERENCE_REPLICAS; i++) {
+        struct redis_server *replica =
+            start_server(site, !options->unix_socket, site->replica_arguments);
+
+        if (!eventually(has_all_keys(replica), 20000))
+            give_up("a replica does not get the data of its primary");
+    }
+    fill(start_server(site, !options->unix_socket, NULL), options->value_bytes);
+}
+
+static void start_servers(struct site *site)
+{
+    if (site->options->reference)
+        start_reference_servers(site);
+    else
+        fill(start_server(site, !site->options->unix_socket, NULL), site->options->value_bytes);
+    if (!redis_version[0]) {
+        redisReply *reply = redis_do(&site->servers[0], "INFO SERVER");
+        const char *at = reply->str ? strstr(reply->str, "redis_version:") : NULL;
+
+        if (at)
+            sscanf(at, "redis_version:%31[^\r\n]", redis_version);
+        freeReplyObject(reply);
+    }
+}
+
+/* ---- the plan ---- */
+
+static void add_target(struct site *site, const struct redis_server *server, enum use use,
+                       unsigned connections, const char *pool)
+{
+    struct plan_target *target = &site->plan->targets[site->plan->target_count++];
+
+    target->use = use;
+    target->connections = connections;
+    target->port = site->options->unix_socket ? 0 : server->port;
+    snprintf(target->socket_path, sizeof target->socket_path, "%s", server->socket_path);
+    snprintf(target->pool, sizeof target->pool, "%s", pool);
+}
+
+static void make_plan(struct site *site, enum variant variant, unsigned workers)
+{
+    const struct redis_server *servers = site->servers;
+
+    site->plan = plan_new(workers, site->plan_path);
+    site->plan->variant = variant;
+    site->plan->value_bytes = site->options->value_bytes;
+    site->plan->busy = site->options->busy;
+    if (!site->options->reference) {
+        add_target(site, &servers[0], USE_MIXED, site->options->connections, "main");
+        return;
+    }
+    add_target(site, &servers[0], USE_WRITE, REFERENCE_PRIMARY, "app");
+    for (unsigned i = 0; i < REFERENCE_REPLICAS; i++)
+        add_target(site, &servers[1 + i], USE_READ, REFERENCE_REPLICA, "app");
+    add_target(site, &servers[1 + REFERENCE_REPLICAS], USE_MIXED, REFERENCE_LOCAL, "local");
+}
+
+static void put_pool(FILE *config, const struct site *site, unsigned server, const char *name,
+                     const char *role, unsigned size)
+{
+    const struct redis_server *redis = &site->servers[server];
+
+    /* All are kept open: what the pool holds at its largest is what is measured. */
+    fprintf(config, "[pool %s]\nredis = %s\nrole = %s\nsize = %u\nmin_idle = %u\n", name,
+            site->options->unix_socket ? redis->unix_url : redis->tcp_url, role, size, size);
+}
+
+static void start_broker(struct site *site, unsigned workers)
+{
+    /* A worker of a service is one of each of its pools, too. */
+    unsigned places = workers * (site->options->reference ? 3 + REFERENCE_REPLICAS : 1) + 64;
+    char *text;
+    size_t size;
+    FILE *config = open_memstream(&text, &size);
+
+    if (!config)
+        give_up("no memory");
+    fprintf(config, "max_workers = %u\n", places > 1024 ? places : 1024);
+    if (site->options->reference) {
+        put_pool(config, site, 0, "primary", "primary", REFERENCE_PRIMARY);
+        put_pool(config, site, 1, "replica1", "replica", REFERENCE_REPLICA);
+        put_pool(config, site, 2, "replica2", "replica", REFERENCE_REPLICA);
+        put_pool(config, site, 3, "local", "local", REFERENCE_LOCAL);
+        fputs("[pool app]\nprimary = primary\nreplicas = replica1 replica2\n", config);
+    } else {
+        put_pool(config, site, 0, "main", "primary", options_pool_size(site->options, workers));
+    }
+    fclose(config);
+    lendisd_start(&site->broker, "%s", text);
+    free(text);
+    snprintf(site->plan->broker_socket, sizeof site->plan->broker_socket, "%s",
+             site->broker.socket_path);
+}
+
+/* ---- looking ---- */
+
+static void look_at_redis(const struct site *site, struct readings *readings)
+{
+    char problem[256];
+
+    for (unsigned i = 0; i < site->server_count; i++) {
+        redisContext *context = redis_open(&site->servers[i]);
+
+        process_add(site->servers[i].pid, false, &readings->redis);
+        if (!redis_memory_add(context, &readings->said, problem, sizeof problem))
+            give_up("INFO: %s", problem);
+        redisFree(context);
+    }
+}
+
+/* With `segments` false what is theirs is not told apart, which is faster. */
+static void look(const struct site *site, bool segments, struct figures *figures)
+{
+    struct readings readings = {0};
+
+    process_add(site->master, segments, &readings.workers);
+    for (unsigned i = 0; i < site->plan->workers; i++)
+        if (!process_add(atomic_load(&site->plan->pids[i]), segments, &readings.workers))
+            give_up("a worker ended: %s",
+                    site->plan->problem[0] ? site->plan->problem : "nobody knows why");
+    if (site->broker.pid) {
+        process_add(site->broker.pid, segments, &readings.broker);
+        readings.segments = memfd_bytes(site->broker.pid, "lendis-");
+    }
+    look_at_redis(site, &readings);
+    kernel_read(&readings.kernel);
+    figures_of(&readings, figures);
+    figures->values[FIGURE_SOCKET_SLAB] -= site->before.socket_slab;
+    figures->values[FIGURE_SOCKETS] -= site->before.sockets;
+    figures->values[FIGURE_SOCKET_CHARGED] -= site->before.socket_charged;
+    figures->values[FIGURE_MACHINE] += site->before.available;
+    figures_total(figures);
+}
+
+/* ---- waiting until nothing moves ---- */
+
+static double what_moves(const struct site *site)
+{
+    struct figures figures;
+
+    look(site, false, &figures);
+    /* used_memory moves before Redis gives pages back. */
+    return figures.values[FIGURE_WORKERS_PSS] + figures.values[FIGURE_REDIS] +
+           figures.values[FIGURE_REDIS_USED] + figures.values[FIGURE_BROKER_RSS];
+}
+
+static bool at_rest(const double *values, unsigned count)
+{
+    double least = values[0], most = values[0];
+
+    for (unsigned i = 1; i < count; i++) {
+        least = fmin(least, values[i]);
+        most = fmax(most, values[i]);
+    }
+    return most - least <= fmax(most * STEADY_SHARE, STEADY_BYTES);
+}
+
+static void wait_until_steady(const struct site *site, struct outcome *outcome)
+{
+    unsigned window = (site->options->busy ? STEADY_BUSY_MS : STEADY_IDLE_MS) / TICK_MS;
+    int64_t begin_ms = now_ms();
+    double values[TICKS_MAX];
+    char text[64];
+
+    for (unsigned tick = 0; now_ms() - begin_ms < STEADY_LIMIT_S * 1000; tick++) {
+        int64_t tick_ms = now_ms(), took_ms;
+
+        values[tick % window] = what_moves(site);
+        outcome->seconds = (double)(now_ms() - begin_ms) / 1000;
+        if (tick + 1 >= window && at_rest(values, window)) {
+            outcome->steady = true;
+            return;
+        }
+        snprintf(text, sizeof text, "until nothing moves: %.0f MiB, %.0f s",
+                 values[tick % window] / (1024 * 1024), outcome->seconds);
+        progress_say(text);
+        /* With very many workers a look takes long: they should have most of the time. */
+        took_ms = now_ms() - tick_ms;
+        sleep_us(1000 * (took_ms > TICK_MS / 2 ? took_ms : TICK_MS - took_ms));
+    }
+}
+
+/* ---- all of it ---- */
+
+static void measure(struct site *site, struct outcome *outcome)
+{
+    unsigned long commands = atomic_load(&site->plan->commands);
+    int64_t begin_ms = now_ms();
+
+    wait_until_steady(site, outcome);
+    outcome->commands = (double)(atomic_load(&site->plan->commands) - commands) * 1000 /
+                        (double)(now_ms() - begin_ms + 1);
+    look(site, true, &outcome->figures);
+}
+
+static void end(struct site *site)
+{
+    workers_stop(site->plan, site->master);
+    plan_free(site->plan);
+    lendisd_stop(&site->broker);
+    for (unsigned i = 0; i < site->server_count; i++)
+        redis_stop(&site->servers[i]);
+}
+
+void experiment_run(const struct options *options, enum variant variant, unsigned workers,
+                    struct outcome *outcome)
+{
+    static const char *const names[] = {"without Redis", "own connections", "through lendis"};
+    struct site site = {.options = options};
+    char doing[64];
+
+    *outcome = (struct outcome){0};
+    snprintf(doing, sizeof doing, "%u workers, %s", workers, names[variant]);
+    progress_begin(doing);
+    kernel_read(&site.before); /* finds the caches */
+    kernel_shrink();
+    kernel_read(&site.before);
+    start_servers(&site);
+    make_plan(&site, variant, workers);
+    if (variant == VARIANT_LENDIS)
+        start_broker(&site, workers);
+    site.master = workers_start(site.plan_path);
+    workers_wait(site.plan, site.master, progress_show);
+    measure(&site, outcome);
+    progress_say("ending");
+    end(&site);
+    progress_begin(NULL);
+}
