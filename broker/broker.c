@@ -335,7 +335,7 @@ static int on_drain(sd_event_source *source, uint64_t usec, void *context)
     (void)usec;
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
         if (broker->pools[i].config)
-            out += broker_pool_drain_step(&broker->pools[i]);
+            out += broker_pool_close_returned(&broker->pools[i], CLOSE_drained);
     if (out > 0 && clock_ms() < broker->drain_until_ms) {
         if (clock_ms() >= broker->extend_ms) {
             broker->extend_ms = clock_ms() + DRAIN_EXTENSION_US / 2000;

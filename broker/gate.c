@@ -49,17 +49,7 @@ void gate_set(struct broker_pool *pool, enum pool_gate gate)
 
 uint32_t gate_step(struct broker_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->places; i++) {
-        struct broker_connection *connection = &pool->connections[i];
-        uint64_t word;
-
-        if (connection->state != CONNECTION_OPEN)
-            continue;
-        if (connection_look(connection, &word) != LOOK_FINE || connection->reset ||
-            word_check(connection_word(connection), &word))
-            connection_close(connection, CLOSE_paused);
-    }
-    return pool->owner.open;
+    return broker_pool_close_returned(pool, CLOSE_paused);
 }
 
 /* The worker that has a connection by `word`, or GATE_ANY: nobody. Out of the segment, so it can be

@@ -613,7 +613,7 @@ static int on_bell(sd_event_source *source, int fd, uint32_t events, void *conte
     pool->asked = true;
     bells_ring_told(&pool->bells, &pool->owner.segment);
     if (pool->draining)
-        broker_pool_drain_step(pool);
+        broker_pool_close_returned(pool, CLOSE_drained);
     else if (!pool->paused)
         broker_pool_look_over(pool);
     return 0;
@@ -879,10 +879,10 @@ void broker_pool_drain(struct broker_pool *pool)
     for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_DIALLING)
             connection_close(&pool->connections[i], CLOSE_drained);
-    broker_pool_drain_step(pool);
+    broker_pool_close_returned(pool, CLOSE_drained);
 }
 
-uint32_t broker_pool_drain_step(struct broker_pool *pool)
+uint32_t broker_pool_close_returned(struct broker_pool *pool, enum close_reason reason)
 {
     for (uint32_t i = 0; i < pool->places; i++) {
         struct broker_connection *connection = &pool->connections[i];
@@ -892,7 +892,7 @@ uint32_t broker_pool_drain_step(struct broker_pool *pool)
             continue;
         if (connection_look(connection, &word) != LOOK_FINE || connection->reset ||
             word_check(connection_word(connection), &word))
-            connection_close(connection, CLOSE_drained);
+            connection_close(connection, reason);
     }
     return pool->owner.open;
 }

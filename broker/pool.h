@@ -149,8 +149,8 @@ void broker_pool_serve(struct broker_pool *pool);
 /* No more dials; idle connections are closed. */
 void broker_pool_drain(struct broker_pool *pool);
 
-/* Closes what came back since. Returns how many connections are still out. */
-uint32_t broker_pool_drain_step(struct broker_pool *pool);
+/* Closes what nobody has. Returns how many connections are still out. */
+uint32_t broker_pool_close_returned(struct broker_pool *pool, enum close_reason reason);
 
 /* Sets one of the pool's timers to `usec` from now. */
 void broker_pool_arm(sd_event_source *timer, uint64_t usec);
