@@ -82,12 +82,14 @@ REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experime
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
 SYSTEM_TESTS := lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
-UNIT_TESTS += statistics plot
+UNIT_TESTS += statistics plot bench
 SYSTEM_TESTS += statistics
-SYSTEM_TESTS += handover allocations
+SYSTEM_TESTS += handover allocations bench
 # What tests and measuring tools stand on.
 LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
 LAB_OBJECTS = $(call objects,$(LAB_SOURCES))
+BENCH_SOURCES := $(addprefix tests/bench/,main.c bench.c figures.c units.c cpu.c machine.c variant.c cell.c rows.c output.c \
+	load.c engine.c client.c alone.c lease.c lock_pool.c storm.c idle.c memory.c) tests/support/crew.c broker/table.c
 SUPPORT_SOURCES := $(LAB_SOURCES) $(addprefix tests/support/,json.c openmetrics.c crew.c fake.c observer.c site.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -97,6 +99,7 @@ BROKER_OBJECTS := $(call objects,$(BROKER_SOURCES)) $(SHARED_OBJECTS)
 CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
 REPORT_OBJECTS := $(call objects,$(REPORT_SOURCES))
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
+BENCH_OBJECTS := $(call objects,$(BENCH_SOURCES))
 
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh)
@@ -113,7 +116,7 @@ SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
 KILLPOINTS := build/crash/tests/crash/killpoints
 STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/,storm fork_race)
 
-PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report
+PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
@@ -121,7 +124,7 @@ MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd)
 BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev libmicrohttpd-dev
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
-CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox iproute2 libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
+CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
@@ -162,10 +165,11 @@ $(B)/lendis-report: $(REPORT_OBJECTS) $(LAB_OBJECTS) $(O)/broker/lab/plot.o $(B)
 $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(BROKER_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(BROKER_LIBS) -lm
 
 # Pictures are of the measuring tools.
 $(B)/tests/unit/test_plot: $(O)/broker/lab/plot.o
+$(B)/tests/unit/test_bench: $(call objects,$(addprefix tests/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
@@ -192,20 +196,9 @@ $(B)/tests/system/blocking_module.so: tests/system/blocking_module.c | deps-chec
 	$(call say,LD,$@)
 	$(Q)$(CC) -std=gnu11 -fPIC -shared $(WARNINGS) $(WERROR) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
-$(B)/bench/load: $(call objects,tests/bench/load.c tests/bench/client.c) $(B)/liblendis.a
-	@mkdir -p $(@D)
+$(B)/lendis-bench: $(BENCH_OBJECTS) $(LAB_OBJECTS) $(O)/broker/lab/plot.o $(B)/liblendis.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) -lm
-
-$(B)/bench/alone: $(call objects,tests/bench/alone.c tests/bench/client.c) $(SUPPORT_OBJECTS) $(B)/liblendis.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
-
-$(B)/bench/lease $(B)/bench/memory: $(B)/bench/%: $(O)/tests/bench/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm
 
 $(B)/tests/crash/killpoints: $(call objects,$(addprefix tests/crash/,killpoints.c steps.c subject.c peer.c samples.c))
 $(B)/tests/crash/storm: $(call objects,$(addprefix tests/crash/,storm.c load.c values.c ledger.c hunter.c))
@@ -222,7 +215,7 @@ $(KILLPOINTS): | deps-check
 endif
 
 # What an upgrade brings: broker and load generator of another layout.
-NEXT := build/next/lendisd build/next/bench/load
+NEXT := build/next/lendisd build/next/lendis-bench
 ifneq ($(FLAVOUR),next)
 .PHONY: $(NEXT)
 $(NEXT): | deps-build
@@ -230,7 +223,7 @@ $(NEXT): | deps-build
 endif
 
 $(call objects,$(CTL_SOURCES) $(REPORT_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
-$(call objects,$(wildcard tests/*/*.c)): | deps-check
+$(call objects,$(filter-out $(BENCH_SOURCES),$(wildcard tests/*/*.c))): | deps-check
 
 $(B)/man/%: deploy/man/%.scd | deps-man
 	@mkdir -p $(@D)
@@ -271,7 +264,7 @@ asan-broker:
 	@$(MAKE) --no-print-directory FLAVOUR=asan build/asan/lendisd
 
 .PHONY: check unit system scripts
-check: all man $(B)/bench/load $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
+check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
 	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
 		$(MODEL_PROGRAMS)
 
@@ -285,7 +278,7 @@ scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
 
 .PHONY: systemd
-systemd: all man $(B)/bench/load $(NEXT) ## run the tests of the units and of restarts, under a real systemd (as root)
+systemd: all man $(NEXT) ## run the tests of the units and of restarts, under a real systemd (as root)
 	@tests/run $(SYSTEMD_TESTS)
 
 .PHONY: crash stress
@@ -451,16 +444,12 @@ deps-demo: | deps-build
 
 # ---- bench ----
 
-BENCH_PROGRAMS := $(addprefix $(B)/bench/,load alone lease memory)
+.PHONY: bench bench-full
+bench: $(PROGRAMS) | deps-bench ## measure speed beside direct connections and proxies, and leases, storms and memory, against their targets, in 3 minutes
+	@$(B)/lendis-bench $(BENCH_OPTIONS)
 
-.PHONY: bench bench-commands bench-programs
-bench: bench-programs ## measure leases, waits, memory and one worker against their targets, in 3 minutes
-	@tests/bench/run.sh
-
-bench-commands: bench-programs ## measure lendis_command() beside direct connections and proxies; BENCH_ROWS=200,500
-	@tests/bench/commands.sh
-
-bench-programs: $(PROGRAMS) $(BENCH_PROGRAMS) | deps-bench ## build what tests/bench/cell.sh needs
+bench-full: $(PROGRAMS) | deps-bench ## the same with all loads and variants, in half an hour; BENCH_OPTIONS="--plot bench.svg" for both
+	@$(B)/lendis-bench --full $(BENCH_OPTIONS)
 
 # ---- install ----
 
@@ -474,7 +463,7 @@ UNITS := $(foreach unit,lendis.socket lendis.service lendis@.socket lendis@.serv
 
 install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can be given
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(DOCDIR))
-	$(INSTALL) -m 755 $(B)/lendisctl $(DESTDIR)$(BINDIR)/
+	$(INSTALL) -m 755 $(B)/lendisctl $(B)/lendis-bench $(DESTDIR)$(BINDIR)/
 	$(INSTALL) -m 755 $(B)/lendisd $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(INCLUDEDIR)/
 	$(INSTALL) -m 644 $(B)/liblendis.a $(DESTDIR)$(LIBDIR)/
@@ -497,7 +486,7 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	$(INSTALL) -m 644 deploy/systemd/examples/*.conf $(DESTDIR)$(DOCDIR)/systemd/
 
 uninstall: ## remove what install installed
-	rm -f $(DESTDIR)$(BINDIR)/lendisctl $(DESTDIR)$(SBINDIR)/lendisd
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,lendisctl lendis-bench) $(DESTDIR)$(SBINDIR)/lendisd
 	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(PUBLIC_HEADERS)))
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) \
 		liblendis.so pkgconfig/lendis.pc)

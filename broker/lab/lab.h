@@ -91,6 +91,10 @@ void print_logs(void);
  */
 const char *lab_program(const char *name);
 
+/* Looks for somebody else's program in PATH, then where daemons are, which is not in everybody's PATH. A name with a slash is a
+ * path. False: it is not there. */
+bool program_find(const char *name, char *path, size_t size);
+
 /*
  * Starts a program with its output appended to log_path, SIGKILLed when this thread ends, with no
  * descriptor of ours, and with RLIMIT_NOFILE `nofile` unless that is 0. argv[0] is looked for in

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "broker/lab/lab.h"
 
 #define GNUPLOT       "gnuplot"
 #define LIMIT_SECONDS 60
@@ -56,30 +58,15 @@ static const char *terminal(const char *path)
     return NULL;
 }
 
-static bool in_path(const char *name)
-{
-    const char *at = getenv("PATH");
-    char file[4096];
-
-    while (at && *at) {
-        size_t length = strcspn(at, ":");
-
-        snprintf(file, sizeof file, "%.*s/%s", (int)length, at, name);
-        if (access(file, X_OK) == 0)
-            return true;
-        at += length + (at[length] == ':');
-    }
-    return false;
-}
-
 int plot_check(const char *path, char *problem, size_t size)
 {
     bool there = access(path, F_OK) == 0;
+    char program[PATH_MAX];
     int fd;
 
     if (!terminal(path))
         return fail(problem, size, "%s: a picture's name ends in .svg or .png", path);
-    if (!in_path(GNUPLOT))
+    if (!program_find(GNUPLOT, program, sizeof program))
         return fail(problem, size, "gnuplot is not installed (Debian: gnuplot-nox)");
     fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0)

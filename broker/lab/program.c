@@ -187,6 +187,27 @@ const char *built_program(const char *name)
     return path;
 }
 
+bool program_find(const char *name, char *path, size_t size)
+{
+    const char *environment = getenv("PATH"), *at;
+    char folders[8192];
+
+    snprintf(path, size, "%s", name);
+    if (strchr(name, '/'))
+        return access(path, X_OK) == 0;
+    snprintf(folders, sizeof folders, "%s:/usr/local/sbin:/usr/sbin:/sbin",
+             environment ? environment : "");
+    for (at = folders; *at; at += *at == ':') {
+        size_t length = strcspn(at, ":");
+
+        snprintf(path, size, "%.*s/%s", (int)length, at, name);
+        if (access(path, X_OK) == 0)
+            return true;
+        at += length;
+    }
+    return false;
+}
+
 /* ---- /proc ---- */
 
 static DIR *open_fds(pid_t pid)

@@ -18,8 +18,13 @@ static const struct {
     const char *name;
     enum client_mode mode;
 } modes[] = {
-    {"direct", CLIENT_DIRECT}, {"lendis", CLIENT_LENDIS},   {"exec", CLIENT_EXEC},
-    {"lease", CLIENT_LEASE},   {"acquire", CLIENT_ACQUIRE},
+    {"direct", CLIENT_DIRECT},
+    {"lendis", CLIENT_LENDIS},
+    {"exec", CLIENT_EXEC},
+    {"lease", CLIENT_LEASE},
+    {"acquire", CLIENT_ACQUIRE},
+    {"transaction", CLIENT_TRANSACTION},
+    {"direct-transaction", CLIENT_DIRECT_TRANSACTION},
 };
 
 int64_t client_now_ns(void)
@@ -203,15 +208,63 @@ static enum client_result check(struct client *client, redisReply *reply, const 
     return result;
 }
 
+/* The command itself, on the lease or, without one, on the worker's own connection. */
+static redisReply *send_command(const struct client *client, struct lendis_lease *lease,
+                                const char *digits, bool set)
+{
+    const char *value = client->value;
+    size_t size = client->options->value_size;
+
+    if (lease)
+        return set ? lendis_lease_command(lease, "SET " KEY_FORMAT " %b", digits, value, size)
+                   : lendis_lease_command(lease, "GET " KEY_FORMAT, digits);
+    return set ? redisCommand(client->context, "SET " KEY_FORMAT " %b", digits, value, size)
+               : redisCommand(client->context, "GET " KEY_FORMAT, digits);
+}
+
+/* MULTI or EXEC. False: the reply was another than that type. *reply: the reply, if any. */
+static bool send_word(const struct client *client, struct lendis_lease *lease, const char *word,
+                      int type, redisReply **reply)
+{
+    *reply = lease ? lendis_lease_command(lease, word) : redisCommand(client->context, word);
+    return *reply && (*reply)->type == type;
+}
+
+/* MULTI, the command, EXEC, a round trip each; returns the reply to the command, or NULL. */
+static redisReply *send_transaction(const struct client *client, struct lendis_lease *lease,
+                                    const char *digits, bool set)
+{
+    redisReply *reply, *inner = NULL;
+    bool good = send_word(client, lease, "MULTI", REDIS_REPLY_STATUS, &reply);
+
+    freeReplyObject(reply);
+    if (!good)
+        return NULL;
+    reply = send_command(client, lease, digits, set);
+    good = reply != NULL;
+    freeReplyObject(reply);
+    if (!good)
+        return NULL;
+    if (send_word(client, lease, "EXEC", REDIS_REPLY_ARRAY, &reply) && reply->elements == 1) {
+        inner = reply->element[0];
+        reply->element[0] = NULL;
+    }
+    freeReplyObject(reply);
+    return inner;
+}
+
+static redisReply *send_as_asked(const struct client *client, struct lendis_lease *lease,
+                                 const char *digits, bool set)
+{
+    if (client_mode_is_transaction(client->options->mode))
+        return send_transaction(client, lease, digits, set);
+    return send_command(client, lease, digits, set);
+}
+
 static redisReply *run_direct(struct client *client, const char *digits, bool set)
 {
-    redisReply *reply;
+    redisReply *reply = send_as_asked(client, NULL, digits, set);
 
-    if (set)
-        reply = redisCommand(client->context, "SET " KEY_FORMAT " %b", digits, client->value,
-                             client->options->value_size);
-    else
-        reply = redisCommand(client->context, "GET " KEY_FORMAT, digits);
     if (!reply) {
         failed(client, CLIENT_ERROR, "hiredis: %s", client->context->errstr);
         redisReconnect(client->context);
@@ -289,11 +342,7 @@ static enum client_result run_lease(struct client *client, const char *digits, b
         return failed(client, CLIENT_ERROR, "lendis_acquire: %s", lendis_strerror(result));
     if (client->options->mode == CLIENT_ACQUIRE)
         client->measured_ns = client_now_ns();
-    if (set)
-        reply = lendis_lease_command(lease, "SET " KEY_FORMAT " %b", digits, client->value,
-                                     client->options->value_size);
-    else
-        reply = lendis_lease_command(lease, "GET " KEY_FORMAT, digits);
+    reply = send_as_asked(client, lease, digits, set);
     if (!reply)
         lendis_pool_error(client->pool, &text);
     hold(client->options->hold_us);
@@ -316,6 +365,7 @@ enum client_result client_run(struct client *client, unsigned key, bool set)
         value_make(client->value, client->options->value_size, digits);
     switch (client->options->mode) {
     case CLIENT_DIRECT:
+    case CLIENT_DIRECT_TRANSACTION:
         reply = run_direct(client, digits, set);
         break;
     case CLIENT_LENDIS:
@@ -325,6 +375,7 @@ enum client_result client_run(struct client *client, unsigned key, bool set)
         return run_exec(client, digits, set);
     case CLIENT_LEASE:
     case CLIENT_ACQUIRE:
+    case CLIENT_TRANSACTION:
         return run_lease(client, digits, set);
     }
     return reply ? check(client, reply, digits, set) : CLIENT_ERROR;
@@ -337,7 +388,7 @@ enum client_result client_open(struct client *client, const struct client_option
     client->value = malloc(options->value_size);
     if (!client->value)
         return failed(client, CLIENT_ERROR, "no memory");
-    if (options->mode == CLIENT_DIRECT) {
+    if (!client_mode_is_lendis(options->mode)) {
         client->context =
             client_connect(options->url, OPEN_LIMIT_MS, client->text, sizeof client->text);
         if (!client->context)

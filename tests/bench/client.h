@@ -20,11 +20,13 @@
 #define CLIENT_VALUE_MIN 3u
 
 enum client_mode {
-    CLIENT_DIRECT,  /* redisCommand() on a connection of the worker's own */
-    CLIENT_LENDIS,  /* lendis_command() */
-    CLIENT_EXEC,    /* lendis_exec(), without a redisReply */
-    CLIENT_LEASE,   /* lendis_acquire(), lendis_lease_command(), lendis_release() */
-    CLIENT_ACQUIRE, /* the same, but only the wait in lendis_acquire() is what is measured */
+    CLIENT_DIRECT,      /* redisCommand() on a connection of the worker's own */
+    CLIENT_LENDIS,      /* lendis_command() */
+    CLIENT_EXEC,        /* lendis_exec(), without a redisReply */
+    CLIENT_LEASE,       /* lendis_acquire(), lendis_lease_command(), lendis_release() */
+    CLIENT_ACQUIRE,     /* the same, but only the wait in lendis_acquire() is what is measured */
+    CLIENT_TRANSACTION, /* a lease for MULTI, the command, EXEC */
+    CLIENT_DIRECT_TRANSACTION, /* the same on a connection of the worker's own */
 };
 
 struct client_options {
@@ -49,7 +51,12 @@ struct client {
 
 static inline bool client_mode_is_lendis(enum client_mode mode)
 {
-    return mode != CLIENT_DIRECT;
+    return mode != CLIENT_DIRECT && mode != CLIENT_DIRECT_TRANSACTION;
+}
+
+static inline bool client_mode_is_transaction(enum client_mode mode)
+{
+    return mode == CLIENT_TRANSACTION || mode == CLIENT_DIRECT_TRANSACTION;
 }
 
 int64_t client_now_ns(void);

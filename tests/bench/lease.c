@@ -1,26 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a lease costs: acquire and release of an idle connection whose descriptor is cached, in
- * nanoseconds and in system calls; the same with several processes at it; and what asking the
- * broker each time would cost instead.
+ * nanoseconds and in system calls; contended, beside a pool with a lock (lock_pool.h) and beside
+ * asking the broker each time; and what a reset costs who comes next.
  *
  * System calls are counted by ptrace(2) between two marks, in a child; the same counter is shown to
- * count by running commands under it. Starts its own redis-server and lendisd. --tsv FILE:
- * writes "name<TAB>value" lines as well.
+ * count by running commands under it.
  */
 #include <errno.h>
-#include <getopt.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "broker/table.h"
 #include "lendis/wire.h"
 #include "lendis_hiredis.h"
+#include "tests/bench/lock_pool.h"
+#include "tests/bench/parts.h"
 #include "tests/support/support.h"
 
 /* Short enough to lie between two preemptions mostly, so that the median is right on a busy machine
@@ -31,19 +32,16 @@
 #define TRACED_LEASES   100000u
 #define TRACED_COMMANDS 1000u
 #define FETCHES         2000u
-#define CONTENDED_NS    INT64_C(300000000)
+#define CONTENDED_US    150000
+#define POOL_SIZE       16u
 
-static struct redis_server redis;
+static struct bench *bench; /* of the run */
 static struct lendisd broker;
-static FILE *tsv; /* NULL: none */
 
 static void print_value(const char *name, double value, int decimals, const char *unit,
                         const char *text)
 {
-    if (tsv)
-        fprintf(tsv, "%s\t%.*f\n", name, decimals, value);
-    printf("  %-46s %10.*f %s\n", text, decimals, value, unit);
-    fflush(stdout);
+    bench_figure(bench, "lease", name, value, decimals, unit, text);
 }
 
 static struct lendis_pool *attach(const char *name)
@@ -69,32 +67,47 @@ static void lease_once(struct lendis_pool *pool)
 
 /* ---- one process ---- */
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
+/* One acquire and release each, of whatever `pool` is. */
+typedef void lease_function(void *pool);
 
-    return (left > right) - (left < right);
+static void lease_lendis(void *pool)
+{
+    lease_once(pool);
 }
 
-static void measure_alone(struct lendis_pool *pool)
+static void lease_locked(void *pool)
 {
-    static double batches[BATCHES];
+    lock_pool_give(pool, lock_pool_take(pool));
+}
 
+/* Sorts batches[BATCHES]: nanoseconds of each lease in it. */
+static void measure_batches(lease_function *lease, void *pool, double *batches)
+{
     for (unsigned i = 0; i < TRACED_LEASES; i++)
-        lease_once(pool);
+        lease(pool);
     for (unsigned i = 0; i < BATCHES; i++) {
         int64_t begin = now_ns();
 
         for (unsigned j = 0; j < BATCH_SIZE; j++)
-            lease_once(pool);
+            lease(pool);
         batches[i] = (double)(now_ns() - begin) / BATCH_SIZE;
     }
-    qsort(batches, BATCHES, sizeof *batches, compare_doubles);
+    median_of(batches, BATCHES);
+}
+
+static void measure_alone(struct lendis_pool *pool, struct lock_pool *locked)
+{
+    static double batches[BATCHES];
+
+    measure_batches(lease_lendis, pool, batches);
     print_value("lease_p10_ns", batches[BATCHES / 10], 1, "ns",
                 "acquire + release, p10 of batches");
     print_value("lease_median_ns", batches[BATCHES / 2], 1, "ns", "acquire + release, median");
     print_value("lease_p90_ns", batches[BATCHES * 9 / 10], 1, "ns",
                 "acquire + release, p90 of batches");
+    measure_batches(lease_locked, locked, batches);
+    print_value("locked_median_ns", batches[BATCHES / 2], 1, "ns",
+                "the same of a pool with a mutex and a condition variable");
 }
 
 /* ---- system calls ---- */
@@ -182,11 +195,11 @@ static long count_syscalls(traced_work *work, void *context)
 
 static void measure_syscalls(struct lendis_pool *pool)
 {
-    redisContext *direct = redis_open(&redis);
+    redisContext *direct = redis_open(&bench->servers.redis);
     long leases = count_syscalls(traced_leases, pool);
 
     if (leases < 0) {
-        printf("# system calls: not counted, ptrace is not allowed here\n");
+        bench_note(bench, "system calls of a lease: not counted, ptrace is not allowed here");
         redisFree(direct);
         return;
     }
@@ -196,78 +209,6 @@ static void measure_syscalls(struct lendis_pool *pool)
     print_value("direct_syscalls", (double)count_syscalls(traced_direct, direct) / TRACED_COMMANDS,
                 2, "", "system calls per redisCommand()");
     redisFree(direct);
-}
-
-/* ---- several processes ---- */
-
-struct contended {
-    uint64_t leases;
-    uint64_t failures;
-    int64_t cpu_ns;
-};
-
-static int64_t own_cpu_ns(void)
-{
-    struct timespec used;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
-    return used.tv_sec * INT64_C(1000000000) + used.tv_nsec;
-}
-
-static int contend(struct crew *crew, unsigned number)
-{
-    struct contended *result = crew_result(crew, number);
-    struct lendis_pool *pool = crew->context;
-    int64_t begin;
-
-    for (unsigned i = 0; i < 100; i++)
-        lease_once(pool);
-    crew_ready(crew);
-    begin = own_cpu_ns();
-    while (!crew_stopping(crew)) {
-        for (unsigned i = 0; i < 100; i++) {
-            struct lendis_lease *lease;
-            int got = lendis_acquire(pool, 0, &lease);
-
-            if (got == LENDIS_E_BUSY) {
-                result->failures++;
-                continue;
-            }
-            if (got != 0 || lendis_release(lease) != 0)
-                return 1;
-            result->leases++;
-        }
-    }
-    result->cpu_ns = own_cpu_ns() - begin;
-    return 0;
-}
-
-static void measure_contended(struct lendis_pool *pool, unsigned size, unsigned processes)
-{
-    struct contended sum = {0};
-    char name[64], text[64];
-    struct crew crew;
-
-    crew_start(&crew, processes, sizeof sum, contend, pool);
-    crew_go(&crew);
-    sleep_us(CONTENDED_NS / 1000);
-    crew_stop(&crew);
-    if (!crew_wait(&crew, 10000) || crew_failures(&crew) != 0)
-        give_up("%u processes on %u connections failed", processes, size);
-    for (unsigned i = 0; i < processes; i++) {
-        const struct contended *one = crew_result(&crew, i);
-
-        sum.leases += one->leases;
-        sum.failures += one->failures;
-        sum.cpu_ns += one->cpu_ns;
-    }
-    crew_end(&crew);
-    snprintf(name, sizeof name, "contended_%u_%u_ns", size, processes);
-    snprintf(text, sizeof text, "%2u processes, %2u connections: CPU per lease", processes, size);
-    print_value(name, (double)sum.cpu_ns / (double)(sum.leases ? sum.leases : 1), 1, "ns", text);
-    snprintf(name, sizeof name, "contended_%u_%u_failed", size, processes);
-    print_value(name, 100.0 * (double)sum.failures / (double)(sum.leases + sum.failures + 1), 2,
-                "%", "   attempts that found all busy");
 }
 
 /* ---- leases that leave something behind ---- */
@@ -300,12 +241,10 @@ static void measure_left(struct lendis_pool *pool, const char *command, const ch
 
     for (unsigned i = 0; i < LEFT; i++)
         whole[i] = one_lease(pool, command, &waited[i]);
-    qsort(whole, LEFT, sizeof *whole, compare_doubles);
-    qsort(waited, LEFT, sizeof *waited, compare_doubles);
     snprintf(full, sizeof full, "%s_ns", name);
-    print_value(full, whole[LEFT / 2], 0, "ns", text);
+    print_value(full, median_of(whole, LEFT), 0, "ns", text);
     snprintf(full, sizeof full, "%s_waited_ns", name);
-    print_value(full, waited[LEFT / 2], 0, "ns", "  of that, until the lease was there");
+    print_value(full, median_of(waited, LEFT), 0, "ns", "  of that, until the lease was there");
 }
 
 /* ---- asking the broker ---- */
@@ -318,80 +257,192 @@ static void broker_send(int fd, const void *message)
         give_up("send to the broker: %s", strerror(-result));
 }
 
-static void measure_round_trip(const char *pool)
+/* A worker's connection to the broker, welcomed. */
+static int broker_open(const char *pool)
 {
     struct wire_hello hello = {0};
-    struct wire_fetch fetch = {.what = WIRE_DOORBELL};
     struct wire_welcome welcome;
-    struct wire_descriptor answer;
-    static double trips[FETCHES];
-    int fd = lendisd_connect(broker.socket_path), passed;
+    int fd = lendisd_connect(broker.socket_path);
 
     if (fd < 0)
         give_up("%s: %s", broker.socket_path, strerror(-fd));
     wire_header(&hello.header, WIRE_HELLO, sizeof hello);
     snprintf(hello.pool, sizeof hello.pool, "%s", pool);
-    wire_header(&fetch.header, WIRE_FETCH, sizeof fetch);
     broker_send(fd, &hello);
     if (wire_receive(fd, &welcome, sizeof welcome, NULL, 5000) != (int)sizeof welcome ||
         welcome.result != 0)
         give_up("the broker does not welcome: %s", welcome.text);
+    return fd;
+}
+
+/* One question and its answer, a descriptor: what acquiring would be; releasing would be another one. */
+static void broker_ask(void *fd)
+{
+    struct wire_fetch fetch = {.what = WIRE_DOORBELL};
+    struct wire_descriptor answer;
+    int passed;
+
+    wire_header(&fetch.header, WIRE_FETCH, sizeof fetch);
+    broker_send(*(int *)fd, &fetch);
+    if (wire_receive(*(int *)fd, &answer, sizeof answer, &passed, 5000) != (int)sizeof answer ||
+        answer.result != 0)
+        give_up("the broker passes no descriptor: %d", answer.result);
+    close(passed);
+}
+
+static void measure_round_trip(void)
+{
+    static double trips[FETCHES];
+    int fd = broker_open("sixteen");
+
     for (unsigned i = 0; i < FETCHES; i++) {
         int64_t begin = now_ns();
 
-        broker_send(fd, &fetch);
-        if (wire_receive(fd, &answer, sizeof answer, &passed, 5000) != (int)sizeof answer ||
-            answer.result != 0)
-            give_up("the broker passes no descriptor: %d", answer.result);
+        broker_ask(&fd);
         trips[i] = (double)(now_ns() - begin);
-        close(passed);
     }
     close(fd);
-    qsort(trips, FETCHES, sizeof *trips, compare_doubles);
-    print_value("broker_round_trip_ns", trips[FETCHES / 2], 0, "ns",
+    print_value("broker_round_trip_ns", median_of(trips, FETCHES), 0, "ns",
                 "a descriptor asked from the broker instead");
 }
 
-int main(int argc, char **argv)
-{
-    static const unsigned processes[] = {2, 4, 8, 16};
-    static const struct option options[] = {{"tsv", required_argument, NULL, 't'}, {0}};
-    struct lendis_pool *one, *many;
-    int option;
+/* ---- several processes ---- */
 
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option != 't')
-            return 2;
-        tsv = fopen(optarg, "we");
-        if (!tsv)
-            give_up("%s: %s", optarg, strerror(errno));
+enum pool_kind { POOL_LENDIS, POOL_LOCKED, POOL_BROKER, POOL_KINDS };
+
+static const char *const kind_names[POOL_KINDS] = {"lendis", "locked", "broker"};
+
+struct contest {
+    enum pool_kind kind;
+    void *pool; /* POOL_BROKER: each process has a connection of its own */
+};
+
+struct contended {
+    uint64_t leases;
+    int64_t from_ns, until_ns;
+};
+
+static int contend(struct crew *crew, unsigned number)
+{
+    static lease_function *const functions[POOL_KINDS] = {lease_lendis, lease_locked, broker_ask};
+    struct contended *result = crew_result(crew, number);
+    const struct contest *contest = crew->context;
+    lease_function *lease = functions[contest->kind];
+    void *pool = contest->pool;
+    int fd;
+
+    if (contest->kind == POOL_BROKER) {
+        fd = broker_open("sixteen");
+        pool = &fd;
     }
-    redis_start(&redis);
+    lease(pool);
+    crew_ready(crew);
+    result->from_ns = now_ns();
+    while (!crew_stopping(crew)) {
+        lease(pool);
+        result->leases++;
+    }
+    result->until_ns = now_ns();
+    return 0;
+}
+
+/* Nanoseconds from one lease to the next, of whichever process. */
+static double contended_ns(struct contest contest, unsigned processes)
+{
+    double leases_per_ns = 0;
+    struct crew crew;
+
+    crew_start(&crew, processes, sizeof(struct contended), contend, &contest);
+    crew_go(&crew);
+    sleep_us(CONTENDED_US);
+    crew_stop(&crew);
+    if (!crew_wait(&crew, 20000) || crew_failures(&crew) != 0)
+        give_up("%u processes at %s failed", processes, kind_names[contest.kind]);
+    for (unsigned i = 0; i < processes; i++) {
+        const struct contended *one = crew_result(&crew, i);
+
+        leases_per_ns += (double)one->leases / (double)(one->until_ns - one->from_ns);
+    }
+    crew_end(&crew);
+    return 1 / leases_per_ns;
+}
+
+static void contest_row(struct table *table, struct contest *contests, unsigned size,
+                        unsigned processes)
+{
+    char name[32], text[32];
+
+    table_row(table);
+    table_number(table, 0, processes);
+    table_number(table, 1, size);
+    for (enum pool_kind kind = 0; kind < POOL_KINDS; kind++) {
+        double ns;
+
+        if (!contests[kind].pool)
+            continue;
+        ns = contended_ns(contests[kind], processes);
+        snprintf(name, sizeof name, "%s_%u_%u_ns", kind_names[kind], size, processes);
+        figures_add(&bench->figures, (struct series){"lease", "", ""}, 1, name, ns);
+        snprintf(text, sizeof text, "%.0f ns", ns);
+        table_string(table, 2 + kind, text);
+    }
+}
+
+static void measure_contended(struct lendis_pool *many, struct lendis_pool *one,
+                              struct lock_pool *locked_many, struct lock_pool *locked_one)
+{
+    static const struct column columns[] = {
+        {"processes", "processes", COLUMN_NUMBER},
+        {"connections", "connections", COLUMN_NUMBER},
+        {"lendis", "lendis", COLUMN_NUMBER},
+        {"locked", "mutex and condvar", COLUMN_NUMBER},
+        {"broker", "asking the broker", COLUMN_NUMBER},
+    };
+    struct contest sixteen[] = {
+        {POOL_LENDIS, many}, {POOL_LOCKED, locked_many}, {POOL_BROKER, many}};
+    struct contest single[] = {{POOL_LENDIS, one}, {POOL_LOCKED, locked_one}, {POOL_BROKER, NULL}};
+    struct table *table = table_new("lease", columns, sizeof columns / sizeof *columns, false);
+
+    for (unsigned processes = 2; processes <= 64; processes *= 2)
+        contest_row(table, sixteen, POOL_SIZE, processes);
+    for (unsigned processes = 2; processes <= 32; processes *= 4)
+        contest_row(table, single, 1, processes);
+    if (bench->out)
+        fprintf(bench->out, "  A lease to the next of whichever process, which give them back at "
+                            "once\n");
+    if (bench->out && table_print(table) != 0)
+        give_up("cannot print the table");
+}
+
+void part_lease(struct bench *of)
+{
+    const char *url = of->servers.redis.unix_url;
+    struct lock_pool *locked_one = lock_pool_new(1), *locked_many = lock_pool_new(POOL_SIZE);
+    struct lendis_pool *one, *many;
+
+    bench = of;
+    if (bench->out)
+        fprintf(bench->out, "\n[lease] acquire and release, no command\n");
     lendisd_start(&broker,
                   "max_workers = 100\n"
                   "[pool one]\nredis = %s\nsize = 1\nmin_idle = 1\n"
-                  "[pool sixteen]\nredis = %s\nsize = 16\nmin_idle = 16\n",
-                  redis.unix_url, redis.unix_url);
+                  "[pool sixteen]\nredis = %s\nsize = %u\nmin_idle = %u\n",
+                  url, url, POOL_SIZE, POOL_SIZE);
     one = attach("one");
     many = attach("sixteen");
     lease_once(one);
     lease_once(many);
 
-    measure_alone(many);
+    measure_alone(many, locked_many);
+    measure_round_trip();
     measure_syscalls(many);
-    for (unsigned i = 0; i < sizeof processes / sizeof *processes; i++)
-        measure_contended(many, 16, processes[i]);
-    for (unsigned i = 0; i < sizeof processes / sizeof *processes; i++)
-        measure_contended(one, 1, processes[i]);
     measure_left(many, "PING", "clean", "a lease with a PING, one after the other");
     measure_left(many, "SELECT 1", "unclean", "a lease with a SELECT 1: the broker resets it");
-    measure_round_trip("sixteen");
+    measure_contended(many, one, locked_many, locked_one);
 
     lendis_detach(one);
     lendis_detach(many);
+    lock_pool_free(locked_one);
+    lock_pool_free(locked_many);
     lendisd_stop(&broker);
-    redis_stop(&redis);
-    if (tsv && fclose(tsv) != 0)
-        give_up("cannot write the figures");
-    return 0;
 }

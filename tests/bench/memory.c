@@ -4,18 +4,16 @@
  * as allocated by the kernel; and private memory of a worker (Private_Clean + Private_Dirty of
  * /proc/PID/smaps_rollup) that was forked from a master, attached and not, beside one with a
  * hiredis connection of its own. Kernel memory of sockets is not in these figures.
- *
- * Starts its own redis-server and lendisd. --tsv FILE: writes "name<TAB>value" lines as well.
  */
 #include <dirent.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
+#include "tests/bench/parts.h"
 #include "tests/support/support.h"
 
 #define WORKERS        50u
@@ -26,16 +24,12 @@
 #define LEAST_WORKERS  100u
 #define MEMFD_NAME_MAX 64
 
-static struct redis_server redis;
+static struct bench *bench; /* of the run */
 static struct lendisd broker;
-static FILE *tsv; /* NULL: none */
 
 static void print_bytes(const char *name, double bytes, const char *text)
 {
-    if (tsv)
-        fprintf(tsv, "%s\t%.0f\n", name, bytes);
-    printf("  %-62s %9.0f bytes\n", text, bytes);
-    fflush(stdout);
+    bench_figure(bench, "memory", name, bytes, 0, "bytes", text);
 }
 
 /* ---- shared memory ---- */
@@ -142,7 +136,7 @@ struct scenario {
 
 static bool run_direct(const struct scenario *scenario)
 {
-    redisContext *context = redis_open(&redis);
+    redisContext *context = redis_open(&bench->servers.redis);
 
     for (unsigned i = 0; i < scenario->commands; i++) {
         redisReply *reply = redisCommand(context, "GET key");
@@ -184,13 +178,6 @@ static int worker(struct crew *crew, unsigned number)
     return 0;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double left = *(const double *)a, right = *(const double *)b;
-
-    return (left > right) - (left < right);
-}
-
 static double median_private(const struct crew *crew)
 {
     double private[WORKERS];
@@ -202,8 +189,7 @@ static double median_private(const struct crew *crew)
             give_up("/proc/%d/smaps_rollup: %s", (int)crew->pids[i], strerror(errno));
         private[i] = (double)use.private;
     }
-    qsort(private, WORKERS, sizeof *private, compare_doubles);
-    return (private[WORKERS / 2 - 1] + private[WORKERS / 2]) / 2;
+    return median_of(private, WORKERS);
 }
 
 /* The median of private memory of 50 workers; `with_all` is called while they are all there. */
@@ -289,26 +275,14 @@ static void print_private(void)
     print_bytes("private_direct_used", direct_used - least, "more, after 1,000 redisCommand()");
 }
 
-int main(int argc, char **argv)
+void part_memory(struct bench *of)
 {
-    static const struct option options[] = {{"tsv", required_argument, NULL, 't'}, {0}};
-    int option;
-
-    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (option != 't')
-            return 2;
-        tsv = fopen(optarg, "we");
-        if (!tsv)
-            give_up("%s: %s", optarg, strerror(errno));
-    }
-    redis_start(&redis);
+    bench = of;
+    if (bench->out)
+        fprintf(bench->out, "\n[memory] of %u workers forked from one master\n", WORKERS);
     lendisd_start(&broker, "max_workers = %u\n[pool p]\nredis = %s\nsize = %u\nmin_idle = %u\n",
-                  LAYOUT_WORKERS, redis.unix_url, POOL_SIZE, POOL_SIZE);
+                  LAYOUT_WORKERS, bench->servers.redis.unix_url, POOL_SIZE, POOL_SIZE);
     print_shared();
     print_private();
     lendisd_stop(&broker);
-    redis_stop(&redis);
-    if (tsv && fclose(tsv) != 0)
-        give_up("cannot write the figures");
-    return 0;
 }

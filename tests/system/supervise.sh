@@ -83,7 +83,7 @@ under_load()
 {
     local text=$1 before after line status
     shift
-    "$build/bench/load" --mode lendis --socket "$work/lendis.sock" --pool main --redis "unix://$work/redis.sock" \
+    "$build/lendis-bench" load --mode lendis --socket "$work/lendis.sock" --pool main --redis "unix://$work/redis.sock" \
         --workers 100 --think-us 2000 --mix 10 --seconds "$seconds" --ramp 0.3 --json >"$work/load" 2>&1 &
     pids+=($!)
     sleep 1

@@ -158,7 +158,7 @@ load()
     shift
     inside systemd-run --quiet --unit="$name" -p User=nobody -p SupplementaryGroups=lendis -p LimitNOFILE=65536 \
         -p StandardOutput="file:/run/$name.out" -p StandardError="file:/run/$name.err" -p RemainAfterExit=yes \
-        "${load_program:-$build/bench/load}" --mode lendis --socket /run/lendis/lendis.sock --pool main \
+        "${load_program:-$build/lendis-bench}" load --mode lendis --socket /run/lendis/lendis.sock --pool main \
         --redis unix:///run/redis.sock --workers 200 --think-us 2000 "$@" --json
 }
 

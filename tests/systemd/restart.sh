@@ -94,7 +94,7 @@ ok "and a restart begins anew with what is missing"
 # A large one: 64 connections, 500 workers that do little.
 attaches()
 {
-    inside "$build/bench/load" --mode lendis --socket /run/lendis/lendis.sock --pool main --redis unix:///run/redis.sock \
+    inside "$build/lendis-bench" load --mode lendis --socket /run/lendis/lendis.sock --pool main --redis unix:///run/redis.sock \
         --seconds 0.01 --ramp 0 --no-fill
 }
 
@@ -113,7 +113,7 @@ configure '[pool main]' 'redis = redis://127.0.0.1:6379/0' 'size = 64' 'min_idle
 inside systemctl stop lendis.service
 inside systemctl start lendis.service
 inside systemd-run --quiet --unit=many -p User=nobody -p SupplementaryGroups=lendis -p LimitNOFILE=65536 \
-    "$build/bench/load" --mode lendis --socket /run/lendis/lendis.sock --pool main --redis unix:///run/redis.sock \
+    "$build/lendis-bench" load --mode lendis --socket /run/lendis/lendis.sock --pool main --redis unix:///run/redis.sock \
     --workers 500 --think-us 2000000 --seconds 60 --ramp 0
 until_true 20 eval '[ "$(connections | wc -l)" -eq 64 ] && [ "$(inside lendisctl show workers | wc -l)" -gt 500 ]'
 ok "500 workers are attached, and 64 connections open"

@@ -21,7 +21,7 @@ at_most()
 one_worker()
 {
     inside systemd-run --quiet --wait --pipe -p User=nobody -p "SupplementaryGroups=$1" \
-        "$build/bench/load" --mode lendis --socket "${2:-/run/lendis/lendis.sock}" --pool main --redis unix:///run/redis.sock \
+        "$build/lendis-bench" load --mode lendis --socket "${2:-/run/lendis/lendis.sock}" --pool main --redis unix:///run/redis.sock \
         --seconds 0.2 --ramp 0.1 --json 2>&1
 }
 
@@ -106,7 +106,7 @@ inside systemd-run --quiet --unit=own-manager -p User=nobody -p Delegate=yes -p 
 own sh -c 'mkdir -p /run/own/.config/lendis && printf "[pool main]\nredis = unix:///run/redis.sock\nsize = 2\nmin_idle = 2\n" \
     >/run/own/.config/lendis/lendis.conf'
 own systemctl --user start lendis.socket &&
-    no_errors "$(own "$build/bench/load" --mode lendis --socket /run/own/lendis.sock --pool main --redis unix:///run/redis.sock \
+    no_errors "$(own "$build/lendis-bench" load --mode lendis --socket /run/own/lendis.sock --pool main --redis unix:///run/redis.sock \
         --seconds 0.2 --ramp 0.1 --json 2>&1)"
 ok "a user's own broker starts with the user's first worker"
 until_true 10 eval '[ "$(connections | wc -l)" -ge 2 ]'

@@ -30,7 +30,7 @@ gone_and_back inside systemctl restart lendis.service
 ok "the broker of the next version starts"
 until_true 5 said 'another version'
 ok "and says that it leaves alone what it found"
-load_program=$next/bench/load load new --workers 50 --seconds 1 --ramp 0.3
+load_program=$next/lendis-bench load new --workers 50 --seconds 1 --ramp 0.3
 line=$(load_ended new)
 [ "$(field errors <<<"$line")/$(field wrong <<<"$line")/$(field hung <<<"$line")" = 0/0/0 ] && [ "$(field ops <<<"$line")" -gt 100 ]
 ok "workers of the next version are served while those of the version before work" || echo "# $line"

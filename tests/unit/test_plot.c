@@ -116,7 +116,7 @@ static void what_is_missing_is_named(void **state)
     assert_int_equal(plot_check(path, problem, sizeof problem), -1);
     assert_non_null(strstr(problem, "No such file or directory"));
     scratch_path(path, "picture.svg");
-    setenv("PATH", "/nonexistent", 1);
+    setenv("PATH", "/nonexistent", 1); /* and it is no daemon */
     assert_int_equal(plot_check(path, problem, sizeof problem), -1);
     assert_non_null(strstr(problem, "gnuplot is not installed"));
     setenv("PATH", before, 1);
