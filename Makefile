@@ -477,6 +477,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
 	$(INSTALL) -D -m 644 deploy/completion/lendisctl.bash $(DESTDIR)$(BASHCOMPDIR)/lendisctl
 	$(INSTALL) -D -m 644 deploy/completion/_lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
+	$(INSTALL) -D -m 644 deploy/completion/lendis-bench.bash $(DESTDIR)$(BASHCOMPDIR)/lendis-bench
+	$(INSTALL) -D -m 644 deploy/completion/_lendis-bench $(DESTDIR)$(ZSHCOMPDIR)/_lendis-bench
 	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c deploy/examples/async.c \
 		deploy/grafana/lendis.json deploy/prometheus/lendis.rules.yml $(DESTDIR)$(DOCDIR)/
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(UNITDIR)/system $(UNITDIR)/user $(SYSUSERSDIR) $(DOCDIR)/systemd)
@@ -492,6 +494,7 @@ uninstall: ## remove what install installed
 		liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
 	rm -f $(DESTDIR)$(BASHCOMPDIR)/lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
+	rm -f $(DESTDIR)$(BASHCOMPDIR)/lendis-bench $(DESTDIR)$(ZSHCOMPDIR)/_lendis-bench
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c lendis.json \
 		lendis.rules.yml)
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(DESTDIR)$(SYSUSERSDIR)/lendis.conf

@@ -20,7 +20,7 @@
 #define LINES_SIZE    1024
 #define DEFAULT_CELL  "direct,lendis:4"
 #define CUSTOM_ROW    "custom"
-#define SHORT_SECONDS 0.5
+#define SHORT_SECONDS 0.7
 #define LONG_SECONDS  2.0
 
 static const char help[] =
@@ -54,7 +54,7 @@ static const char help[] =
     "      --hold TIME        how long leases are held after their command (0)\n"
     "\n"
     "How to measure:\n"
-    "  -s, --seconds S        of each round (0.5; with --full or one load 2)\n"
+    "  -s, --seconds S        of each round (0.7; with --full or one load 2)\n"
     "  -n, --rounds N         of each variant, interleaved (3)\n"
     "      --ramp S           load before each round that is not measured (0.2)\n"
     "      --awake            keep processors from idling, which makes few workers repeatable\n"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The completions know every command and option of lendisctl and no other: what bash offers is asked of bash, what zsh
+# The completions know every command and option of the programs and no other: what bash offers is asked of bash, what zsh
 # offers is read in its file, for zsh is not everywhere.
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
@@ -61,5 +61,39 @@ if command -v zsh >/dev/null; then
     zsh -n deploy/completion/_lendisctl
 fi
 
+# ---- lendis-bench ----
+
+# shellcheck source=/dev/null
+. deploy/completion/lendis-bench.bash
+
+bench_offers()
+{
+    COMP_WORDS=(lendis-bench "$@")
+    COMP_CWORD=$#
+    _lendis_bench
+    printf '%s\n' "${COMPREPLY[@]}"
+}
+
+lendis-bench --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
+bench_offers -- >"$work/bash"
+expect "bash: options of lendis-bench" "$work/options" "$work/bash"
+lendis-bench --list-rows | awk '{ print $1 }' >"$work/rows"
+bench_offers --rows "" >"$work/bash"
+expect "bash: rows of lendis-bench" "$work/rows" "$work/bash"
+printf '200,think1\n200,think5\n200,think20\n' >"$work/list"
+bench_offers --rows 200,think >"$work/bash"
+expect "bash: rows of lendis-bench, in a list" "$work/list" "$work/bash"
+# Each variant that is offered is one.
+bench_offers --variants "" | sed 's/:$//' >"$work/bash"
+lendis-bench --variants none 2>&1 | sed -n 's/.*there are //p' | tr -d ' ' | tr , '\n' >"$work/variants"
+expect "bash: variants of lendis-bench" "$work/variants" "$work/bash"
+grep -oE '\-\-[a-z-]+' deploy/completion/_lendis-bench >"$work/zsh"
+expect "zsh: options of lendis-bench" "$work/options" "$work/zsh"
+sed -n 's/.*_values -s , variant //p' deploy/completion/_lendis-bench | tr ' ' '\n' >"$work/zsh"
+expect "zsh: variants of lendis-bench" "$work/variants" "$work/zsh"
+if command -v zsh >/dev/null; then
+    zsh -n deploy/completion/_lendis-bench
+fi
+
 [ "$problems" -eq 0 ] || exit 1
-echo "completion.sh: completions and lendisctl agree"
+echo "completion.sh: completions and programs agree"

@@ -89,7 +89,7 @@ awk '/^# COMMANDS/ { on = 1 } /^# OPTIONS/ { on = 0 } on' "$man/lendisctl.1.scd"
 compare command "$work/commands" "lendisctl --list-commands" "$work/described" "lendisctl(1)"
 "$build/lendisctl" --help | sed -n 's/^  \(show [a-z]*\|[a-z][a-z]*\) .*/\1/p' >"$work/described"
 compare command "$work/commands" "lendisctl --list-commands" "$work/described" "lendisctl --help"
-for program in lendisctl.1 lendisd.8; do
+for program in lendisctl.1 lendisd.8 lendis-bench.1; do
     "$build/${program%.*}" --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
     grep -E '^\*-' "$man/$program.scd" | grep -oE '\*--[a-z-]+\*' | tr -d '*' >"$work/described"
     compare option "$work/options" "$program --help" "$work/described" "$program.scd"
@@ -111,6 +111,20 @@ compare reason "$work/reasons" "reasons.h" "$work/described" "lendisctl(1)"
 awk '/^# METRICS/ { on = 1 } /^# EXIT/ { on = 0 } on && /^\*lendis_/ { split($0, part, "*"); name = part[2]; getline
     gsub(/^\t/, ""); gsub(/\\_/, "_"); print name "\t" $0 }' "$man/lendisctl.1.scd" >"$work/described"
 compare metric "$work/metrics" "lendisctl --list-metrics" "$work/described" "lendisctl(1)"
+
+# lendis-bench: rows, variants, and the figures that its load engine prints.
+"$build/lendis-bench" --list-rows | awk '{ print $1 }' >"$work/rows"
+awk '/^# ROWS/ { on = 1 } /^# HOW TO READ/ { on = 0 } on && /^_/' "$man/lendis-bench.1.scd" | tr -d '_ ' | tr , '\n' \
+    >"$work/described"
+compare row "$work/rows" "lendis-bench --list-rows" "$work/described" "lendis-bench(1)"
+"$build/lendis-bench" --variants none 2>&1 | sed -n 's/.*there are //p' | tr -d ' ' | tr , '\n' >"$work/variants"
+awk '/^# VARIANTS/ { on = 1 } /^# ROWS/ { on = 0 } on && /^_/' "$man/lendis-bench.1.scd" | tr -d '_ ' | tr , '\n' \
+    >"$work/described"
+compare variant "$work/variants" "lendis-bench" "$work/described" "lendis-bench(1)"
+grep -oE '^ *FIELD\("[a-z0-9_]+' tests/bench/load.c | sed 's/.*"//' >"$work/figures"
+awk '/^# FIGURES/ { on = 1 } /^# LOAD/ { on = 0 } on && /^\*/' "$man/lendis-bench.1.scd" | tr -d '* ' | tr , '\n' \
+    >"$work/described"
+compare figure "$work/figures" "load.c" "$work/described" "lendis-bench(1)"
 
 [ "$problems" -eq 0 ] || exit 1
 echo "manual.sh: manual and programs agree"
