@@ -124,6 +124,26 @@ static void put_data(FILE *script, const struct plot *plot, size_t number)
     fputs("END_OF_DATA\n", script);
 }
 
+/* With a little room beside the first and the last point. */
+static void put_x_range(FILE *script, const struct plot *plot)
+{
+    double least = INFINITY, most = -INFINITY, room;
+
+    for (size_t i = 0; plot->kind == PLOT_CURVES && i < plot->count; i++) {
+        least = fmin(least, plot->x[i]);
+        most = fmax(most, plot->x[i]);
+    }
+    if (!(least < most)) {
+        fputs("set xrange [*:*]\n", script);
+        return;
+    }
+    room = plot->log_x ? pow(most / least, 0.05) : (most - least) * 0.05;
+    if (plot->log_x)
+        fprintf(script, "set xrange [%.9g:%.9g]\n", least / room, most * room);
+    else
+        fprintf(script, "set xrange [%.9g:%.9g]\n", least - room, most + room);
+}
+
 static void put_axes(FILE *script, const struct plot *plot)
 {
     put_setting(script, "title", plot->title);
@@ -132,6 +152,7 @@ static void put_axes(FILE *script, const struct plot *plot)
     fprintf(script, "%sset logscale y\nset yrange [%s:*]\n", plot->log_y ? "" : "un",
             plot->log_y ? "*" : "0");
     fprintf(script, "%sset logscale x\n", plot->log_x ? "" : "un");
+    put_x_range(script, plot);
     if (plot->kind == PLOT_CURVES && plot->count <= TICS_MAX) {
         fputs("set xtics (", script);
         for (size_t i = 0; i < plot->count; i++)
@@ -178,6 +199,7 @@ static void put_script(FILE *script, const struct plot *plots, size_t count, con
             "set grid ytics lt 1 lc rgb '#cccccc'\n"
             "set border 3\n"
             "set tics nomirror\n"
+            "set lmargin 12\n"
             "set bmargin 4\n",
             kind, WIDTH, HEIGHT * count);
     if (count > 1)
