@@ -448,7 +448,7 @@ deps-demo: | deps-build
 bench: $(PROGRAMS) | deps-bench ## measure speed beside direct connections and proxies, and leases, storms and memory, against their targets, in 3 minutes
 	@$(B)/lendis-bench $(BENCH_OPTIONS)
 
-bench-full: $(PROGRAMS) | deps-bench ## the same with all loads and variants, in half an hour; BENCH_OPTIONS="--plot bench.svg" for both
+bench-full: $(PROGRAMS) | deps-bench ## the same with all loads and variants, in 20 minutes; BENCH_OPTIONS="--plot bench.svg" for both
 	@$(B)/lendis-bench --full $(BENCH_OPTIONS)
 
 # ---- install ----

@@ -33,7 +33,7 @@ static const char help[] =
     "minutes.\n"
     "\n"
     "What to measure:\n"
-    "      --full             all rows with all variants, half an hour\n"
+    "      --full             all rows with all variants, 20 minutes\n"
     "  -r, --rows NAMES       these rows: 200,storm\n"
     "      --list-rows        print all rows\n"
     "  -t, --transport LIST   tcp, unix or both: tcp,unix\n"

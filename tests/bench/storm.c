@@ -35,6 +35,7 @@ static const char variants[] = "direct,lendis:16";
 struct peaks {
     long long connections;
     double accepts_per_s;
+    atomic_uint samples;
 };
 
 struct sample {
@@ -97,6 +98,7 @@ static int watch(struct crew *crew, unsigned number)
             take_sample(context, &base);
         while (context && !crew_stopping(crew) && take_sample(context, &sample)) {
             note_peaks(peaks, &base, &sample);
+            atomic_fetch_add(&peaks->samples, 1);
             sleep_us(WATCH_US);
         }
         if (context)
@@ -260,6 +262,17 @@ static void add_figures(struct bench *bench, struct series series, unsigned roun
     figures_add(figures, series, round, "peak_accepts_per_s", peaks->accepts_per_s);
 }
 
+/* It has looked since now, long enough for a last rate. */
+static void await_watcher(const struct crew *watcher)
+{
+    struct peaks *peaks = crew_result(watcher, 0);
+    unsigned before = atomic_load(&peaks->samples);
+
+    sleep_us(2 * RATE_NS / 1000);
+    if (!eventually(atomic_load(&peaks->samples) - before >= 2, START_LIMIT_MS))
+        give_up("Redis does not answer");
+}
+
 static void run_crews(struct bench *bench, struct series series, unsigned round,
                       struct storm *storm)
 {
@@ -275,7 +288,7 @@ static void run_crews(struct bench *bench, struct series series, unsigned round,
     ms = storm->restart ? restart_storm(bench, &crew, storm, &away_ms)
                         : start_storm(bench, &crew, storm);
     close(storm->gate[0]);
-    sleep_us(2 * RATE_NS / 1000); /* the watcher's last look */
+    await_watcher(&watcher);
     crew_stop(&crew);
     crew_stop(&watcher);
     crew_wait(&watcher, 5000);

@@ -129,6 +129,36 @@ static void leases_are_measured_beside_commands(void **state)
     assert_true(figure("custom", "tcp", "lendis:2", "errors") == 0);
 }
 
+/* So that a machine that drifts touches all alike. */
+static void rounds_are_interleaved(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        bench("--workers=1", "--seconds=0.05", "--ramp=0", "--rounds=2", "--awake", "--csv", NULL),
+        0);
+    assert_true(strstr(output, ",direct,1,ops,") < strstr(output, ",lendis:4,1,ops,"));
+    assert_true(strstr(output, ",lendis:4,1,ops,") < strstr(output, ",lendis:4,2,ops,"));
+    assert_non_null(strstr(output, ",lendis:4,2,ops,"));
+    assert_true(strstr(output, ",lendis:4,2,ops,") < strstr(output, ",direct,2,ops,"));
+}
+
+/* A broker with sanitizers takes more memory than one may. */
+static void a_missed_target_fails_when_asked(void **state)
+{
+    char broker[4096];
+
+    (void)state;
+    snprintf(broker, sizeof broker, "%s", built_program("asan/lendisd"));
+    if (access(broker, X_OK) != 0)
+        skip();
+    setenv("LENDISD", broker, 1);
+    assert_int_equal(bench("--rows=idle", NULL), 0);
+    assert_said("MISS  [idle] private memory of the broker, KiB");
+    assert_int_equal(bench("--rows=idle", "--strict", NULL), 1);
+    unsetenv("LENDISD");
+    assert_said("MISS  [idle] private memory of the broker, KiB");
+}
+
 static void json_and_a_picture(void **state)
 {
     char path[LAB_PATH_SIZE], option[LAB_PATH_SIZE + 8];
@@ -190,14 +220,15 @@ static void storms_are_seen_at_redis(void **state)
 {
     (void)state;
     assert_int_equal(bench("--rows=storm,restart", "--rounds=1", "--csv", NULL), 0);
-    assert_true(figure("storm", "tcp", "direct", "peak_connections") == 500);
+    /* One who asks whether Redis is up may be among them. */
+    assert_in_range((int)figure("storm", "tcp", "direct", "peak_connections"), 500, 502);
+    assert_in_range((int)figure("storm", "tcp", "lendis:16", "peak_connections"), 16, 18);
     assert_true(figure("storm", "tcp", "direct", "failed") == 0);
-    assert_true(figure("storm", "tcp", "direct", "peak_accepts_per_s") > 100);
-    assert_true(figure("storm", "tcp", "lendis:16", "peak_connections") == 16);
     assert_true(figure("storm", "tcp", "lendis:16", "failed") == 0);
+    assert_true(figure("storm", "tcp", "direct", "peak_accepts_per_s") > 100);
+    assert_in_range((int)figure("restart", "tcp", "direct", "peak_connections"), 500, 502);
+    assert_in_range((int)figure("restart", "tcp", "lendis:16", "peak_connections"), 1, 18);
     assert_true(figure("restart", "tcp", "direct", "failed") > 0);
-    assert_true(figure("restart", "tcp", "direct", "peak_connections") == 500);
-    assert_true(figure("restart", "tcp", "lendis:16", "peak_connections") <= 16);
     assert_true(figure("restart", "tcp", "lendis:16", "all_served_ms") > 0);
 }
 
@@ -278,6 +309,8 @@ int main(void)
         cmocka_unit_test(processor_time_is_split),
         cmocka_unit_test(an_open_loop_keeps_its_rate),
         cmocka_unit_test(leases_are_measured_beside_commands),
+        cmocka_unit_test(rounds_are_interleaved),
+        cmocka_unit_test(a_missed_target_fails_when_asked),
         cmocka_unit_test(json_and_a_picture),
         cmocka_unit_test(tables_are_for_people),
         cmocka_unit_test(two_builds_can_be_compared),
