@@ -67,7 +67,7 @@ bool wait_until(bool (*condition)(void *context), void *context, int limit_ms);
 
 /* Ends the process (a forked worker: that worker) with status 1, after this message and the logs.
  */
-_Noreturn void give_up(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void give_up(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 /* ---- the private directory ---- */
 

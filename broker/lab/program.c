@@ -261,16 +261,18 @@ bool memory_use(pid_t pid, struct memory_use *use)
     if (!rollup)
         return false;
     while (fgets(line, sizeof line, rollup)) {
-        char name[64];
+        char *colon = strchr(line, ':');
         size_t kib;
 
-        if (sscanf(line, "%63[^:]: %zu kB", name, &kib) != 2)
+        if (!colon)
             continue;
-        if (strcmp(name, "Rss") == 0)
+        *colon = '\0';
+        kib = strtoull(colon + 1, NULL, 10);
+        if (strcmp(line, "Rss") == 0)
             use->rss = kib * 1024;
-        else if (strcmp(name, "Pss") == 0)
+        else if (strcmp(line, "Pss") == 0)
             use->pss = kib * 1024;
-        else if (strcmp(name, "Private_Clean") == 0 || strcmp(name, "Private_Dirty") == 0)
+        else if (strcmp(line, "Private_Clean") == 0 || strcmp(line, "Private_Dirty") == 0)
             use->private += kib * 1024;
     }
     fclose(rollup);

@@ -194,7 +194,7 @@ long long redis_info(const struct redis_server *server, const char *field)
     at = strstr(reply->str, line);
     if (!at)
         give_up("INFO has no %s", field);
-    value = atoll(at + strlen(line));
+    value = strtoll(at + strlen(line), NULL, 10);
     freeReplyObject(reply);
     return strcmp(field, "connected_clients") == 0 ? value - 1 : value;
 }

@@ -51,7 +51,7 @@ static void print_log(const char *path)
 {
     static char text[LOG_TAIL];
     int log = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got;
+    ssize_t got, written;
 
     if (log < 0)
         return;
@@ -62,8 +62,8 @@ static void print_log(const char *path)
     print("\n");
     got = read(log, text, sizeof text);
     close(log);
-    if (got > 0)
-        got = write(STDERR_FILENO, text, (size_t)got);
+    written = got > 0 ? write(STDERR_FILENO, text, (size_t)got) : 0;
+    (void)written;
 }
 
 void print_logs(void)

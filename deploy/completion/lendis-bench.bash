@@ -3,7 +3,7 @@
 
 _lendis_bench()
 {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} begin= list=
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} begin="" list=""
     local variants="direct lendis: exec: lease: acquire: transaction: direct-transaction twemproxy haproxy"
 
     COMPREPLY=()

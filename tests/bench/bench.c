@@ -9,11 +9,12 @@
 
 void bench_note(struct bench *bench, const char *format, ...)
 {
-    char *note = bench->notes[bench->note_count];
     va_list arguments;
+    char *note;
 
     if (bench->note_count == BENCH_NOTES_MAX)
         return;
+    note = bench->notes[bench->note_count];
     va_start(arguments, format);
     vsnprintf(note, sizeof bench->notes[0], format, arguments);
     va_end(arguments);
