@@ -151,7 +151,7 @@ static void put_axes(FILE *script, const struct plot *plot)
     put_setting(script, "ylabel", plot->y_label);
     fprintf(script, "%sset logscale y\nset yrange [%s:*]\n", plot->log_y ? "" : "un",
             plot->log_y ? "*" : "0");
-    fprintf(script, "%sset logscale x\n", plot->log_x ? "" : "un");
+    fprintf(script, "%sset logscale x\n", plot->kind == PLOT_CURVES && plot->log_x ? "" : "un");
     put_x_range(script, plot);
     if (plot->kind == PLOT_CURVES && plot->count <= TICS_MAX) {
         fputs("set xtics (", script);

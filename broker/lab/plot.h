@@ -21,7 +21,7 @@ struct plot {
     const char *title;
     const char *x_label; /* NULL: none */
     const char *y_label;
-    bool log_x, log_y;
+    bool log_x, log_y;         /* x: curves alone */
     const char *const *series; /* their names, for the legend */
     size_t series_count;
     const char *const *groups; /* bars: the groups' names */

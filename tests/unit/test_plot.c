@@ -24,6 +24,7 @@ static struct plot bar_plot(enum plot_kind kind)
 {
     return (struct plot){.kind = kind,
                          .title = "Bars & co",
+                         .log_x = true, /* means nothing to bars */
                          .y_label = "kB",
                          .series = series,
                          .series_count = 2,
