@@ -281,11 +281,12 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
     return 0;
 }
 
-/* Keeps `leases`, a table or a single one, for lease_is_mine() alone. Caller holds the lock. */
-static void keep_foreign(struct lendis_pool *pool, struct lendis_lease *leases)
+/* Keeps `lease` for lease_is_mine() alone. Caller holds the lock. */
+static void keep_foreign(struct lendis_pool *pool, struct lendis_lease *lease)
 {
-    leases->next_extra = pool->foreign;
-    pool->foreign = leases;
+    atomic_store_explicit(&lease->held, false, memory_order_relaxed);
+    lease->next_extra = pool->foreign;
+    pool->foreign = lease;
 }
 
 static void disown_extra(struct attachment *attachment)
@@ -294,7 +295,6 @@ static void disown_extra(struct attachment *attachment)
         struct lendis_lease *lease = attachment->extra;
 
         attachment->extra = lease->next_extra;
-        atomic_store_explicit(&lease->held, false, memory_order_relaxed);
         keep_foreign(attachment->pool, lease);
     }
 }
@@ -302,10 +302,14 @@ static void disown_extra(struct attachment *attachment)
 /* In a forked child whose parent was a worker of another broker: nothing of it is ours. */
 static void disown(struct attachment *attachment)
 {
-    for (uint32_t i = 0; i < attachment->segment.connection_max; i++)
-        atomic_store_explicit(&attachment->leases[i].held, false, memory_order_relaxed);
+    for (uint32_t i = 0; i < attachment->segment.connection_max; i++) {
+        struct lendis_lease *lease = lease_of(attachment, i);
+
+        if (lease)
+            keep_foreign(attachment->pool, lease);
+    }
     disown_extra(attachment);
-    keep_foreign(attachment->pool, attachment->leases);
+    free(attachment->leases);
     attachment->leases = NULL;
     atomic_store_explicit(&attachment->users, 0, memory_order_relaxed);
 }
@@ -324,12 +328,12 @@ static void take_over(struct attachment *attachment, int socket, uint32_t worker
     atomic_store_explicit(&attachment->expelled, false, memory_order_relaxed);
     atomic_store_explicit(&attachment->users, 0, memory_order_relaxed);
     for (uint32_t i = 0; i < attachment->segment.connection_max; i++) {
-        struct lendis_lease *lease = &attachment->leases[i];
+        struct lendis_lease *lease = lease_of(attachment, i);
 
         /* Only what differs is written: a page that stays as it was stays shared with the parent. A
          * context of the parent's is left alone: another thread may have been at work in it when we
          * were forked. */
-        if (atomic_load_explicit(&lease->held, memory_order_relaxed))
+        if (lease && atomic_load_explicit(&lease->held, memory_order_relaxed))
             *lease = (struct lendis_lease){.attachment = attachment, .index = i, .fd = -1};
     }
     disown_extra(attachment);
@@ -508,9 +512,13 @@ void attachment_empty(struct attachment *attachment)
         free(attachment->extra);
         attachment->extra = next;
     }
-    for (uint32_t i = 0; attachment->leases && i < attachment->segment.connection_max; i++)
-        if (attachment->leases[i].context)
-            attachment->leases[i].context_end(&attachment->leases[i]);
+    for (uint32_t i = 0; attachment->leases && i < attachment->segment.connection_max; i++) {
+        struct lendis_lease *lease = lease_of(attachment, i);
+
+        if (lease && lease->context)
+            lease->context_end(lease);
+        free(lease);
+    }
     for (uint32_t i = 0; attachment->cached && i < attachment->segment.connection_max; i++)
         forget_cached(&attachment->cached[i], true);
     free(attachment->leases);

@@ -77,7 +77,8 @@ struct attachment {
     _Atomic bool expelled;  /* the broker hung up on us: we are no longer its worker */
     struct cached_descriptor *cached;
     _Atomic uint32_t descriptors; /* as in wait_slot */
-    struct lendis_lease *leases; /* one per connection */
+    /* One per connection, made by the first lease of it: a worker uses few of them, and mostly the same. */
+    _Atomic(struct lendis_lease *) *leases;
     struct lendis_lease *extra;  /* further ones, see lease_find(); under the pool's lock */
 };
 
@@ -125,8 +126,7 @@ struct lendis_pool {
     uint32_t fallback_connections;         /* 0: the default */
     struct fallback *fallbacks;            /* this process' and its parents'; under local->lock */
     struct attachment *attachments;        /* under local->lock */
-    /* Leases of a parent process: kept, so that they can be told from ours. Tables or single ones,
-     * linked by the first's next_extra. */
+    /* Leases of a parent process: kept, so that they can be told from ours. Linked by next_extra. */
     struct lendis_lease *foreign;
     _Atomic(reply_reader_free *) reader_free; /* set by hiredis.c when there can be a reader */
 };
@@ -240,6 +240,13 @@ static inline bool attachment_is_orphan(const struct attachment *attachment)
 static inline const struct catalog_pool *attachment_settings(const struct attachment *attachment)
 {
     return &attachment->catalog.pools[attachment->pool_index];
+}
+
+/* The lease of connection `index`, made by lease.c; NULL: this process never leased it. */
+static inline struct lendis_lease *lease_of(const struct attachment *attachment, uint32_t index)
+{
+    /* Acquire: with the release of who made it, so that it is found as it was made. */
+    return atomic_load_explicit(&attachment->leases[index], memory_order_acquire);
 }
 
 static inline void attachment_count(const struct attachment *attachment, enum counter counter,

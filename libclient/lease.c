@@ -226,9 +226,9 @@ static void time_end(const struct lendis_lease *lease)
 
 struct lendis_lease *lease_find(struct attachment *attachment, uint32_t index, uint64_t generation)
 {
-    struct lendis_lease *lease = &attachment->leases[index];
+    struct lendis_lease *lease = lease_of(attachment, index);
 
-    if (atomic_load_explicit(&lease->held, memory_order_acquire) &&
+    if (lease && atomic_load_explicit(&lease->held, memory_order_acquire) &&
         word_generation(lease->word) == generation)
         return lease;
     for (lease = attachment->extra; lease; lease = lease->next_extra)
@@ -238,16 +238,33 @@ struct lendis_lease *lease_find(struct attachment *attachment, uint32_t index, u
     return NULL;
 }
 
+/* The struct of connection `index`, made now if there is none; NULL: no memory. */
+static struct lendis_lease *lease_own(struct attachment *attachment, uint32_t index)
+{
+    struct lendis_lease *lease = lease_of(attachment, index), *none = NULL;
+
+    if (lease)
+        return lease;
+    lease = calloc(1, sizeof *lease);
+    if (!lease)
+        return NULL;
+    lease->attachment = attachment;
+    lease->index = index;
+    /* Two threads can be here at a time: one with a connection that was revoked meanwhile. Release: see lease_of(). */
+    if (atomic_compare_exchange_strong_explicit(&attachment->leases[index], &none, lease,
+                                                memory_order_acq_rel, memory_order_acquire))
+        return lease;
+    free(lease);
+    return none;
+}
+
 /* A struct for a new lease of `index`: its own one, unless a revoked lease is still held in it. */
 static struct lendis_lease *lease_struct(struct attachment *attachment, uint32_t index)
 {
-    struct lendis_lease *lease = &attachment->leases[index];
+    struct lendis_lease *lease = lease_own(attachment, index);
 
-    if (!atomic_load_explicit(&lease->held, memory_order_acquire)) {
-        lease->attachment = attachment; /* it may be the first one in this place */
-        lease->index = index;
+    if (!lease || !atomic_load_explicit(&lease->held, memory_order_acquire))
         return lease;
-    }
     pthread_mutex_lock(&attachment->pool->local->lock);
     for (lease = attachment->extra; lease; lease = lease->next_extra)
         if (!atomic_load_explicit(&lease->held, memory_order_acquire))

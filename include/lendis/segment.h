@@ -8,13 +8,13 @@
  *   struct segment_queue            head and tail of the wait queue
  *   struct chunk_owner[]            who uses a chunk
  *   struct wake_group[]             the futexes that waiters sleep on
- *   struct mailbox[]                a page for each slot: a command or its reply on their way
- *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *   struct connection[]             one per connection, 128 bytes
  *   cells[]                         the ring of the wait queue, 8 bytes each
  *   struct wait_slot[]              256 bytes each; slot i < workers belongs to worker i for good
  *   struct worker_block[]           128 bytes each: the worker's own counters
  *   struct histogram_shard[]        the pool's histograms
+ *   struct mailbox[]                a page for each slot: a command or its reply on their way
+ *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *
  * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
  * indices; every size comes from the header, which is checked once when mapping and kept in private
@@ -33,7 +33,7 @@
 #define LENDIS_SEGMENT_MAGIC UINT64_C(0x314d47455344454c) /* "LEDSEGM1" */
 /* Major: another layout or protocol; both sides refuse the other's. Minor: additions at the end. */
 #ifndef LENDIS_ABI_MAJOR /* given by the flavour that tests an upgrade */
-#define LENDIS_ABI_MAJOR 1u
+#define LENDIS_ABI_MAJOR 2u
 #endif
 #define LENDIS_ABI_MINOR 0u
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include "lendis/catalog.h"
 
-/* A mailbox has a page of its own, so that an unused one takes no memory. */
+/* A mailbox begins in a page of its own, so that an unused one takes no memory. */
 #define PAGE 4096
 _Static_assert(sizeof(struct mailbox) == PAGE && sizeof(struct chunk) % PAGE == 0 &&
                    sizeof(struct wake_group) * WAKE_GROUPS % PAGE == 0,
@@ -45,10 +45,6 @@ static size_t place_tables(struct segment *segment)
     at = (at + PAGE - 1) & ~(size_t)(PAGE - 1);
     segment->groups = (void *)(base + at);
     at += sizeof(struct wake_group) * WAKE_GROUPS;
-    segment->mailboxes = (void *)(base + at);
-    at += sizeof(struct mailbox) * segment->slot_max;
-    segment->chunks = (void *)(base + at);
-    at += sizeof(struct chunk) * CHUNKS;
     segment->connections = (void *)(base + at);
     at += sizeof(struct connection) * segment->connection_max;
     segment->cells = (void *)(base + at);
@@ -60,6 +56,12 @@ static size_t place_tables(struct segment *segment)
     at += sizeof(struct worker_block) * segment->worker_max;
     segment->shards = (void *)(base + at);
     at += sizeof(struct histogram_shard) * HISTOGRAM_SHARDS;
+    /* Behind all that every worker uses, which is then in reach of one page of the page table: that page is each worker's
+     * own, and counts like any other memory. */
+    segment->mailboxes = (void *)(base + at);
+    at += sizeof(struct mailbox) * segment->slot_max;
+    segment->chunks = (void *)(base + at);
+    at += sizeof(struct chunk) * CHUNKS;
     segment->cell_shift = (uint32_t)__builtin_ctz(segment->cell_count);
     return at;
 }

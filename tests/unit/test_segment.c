@@ -64,18 +64,17 @@ static void tables_do_not_overlap(void **state)
         assert_true((char *)segment.queue >= (char *)segment.base + sizeof(struct segment_header));
         assert_true((char *)segment.chunk_owners >= (char *)(segment.queue + 1));
         assert_true((char *)segment.groups >= (char *)(segment.chunk_owners + CHUNKS));
-        assert_true((char *)segment.mailboxes >= (char *)(segment.groups + WAKE_GROUPS));
-        assert_true((char *)segment.chunks >= (char *)(segment.mailboxes + segment.slot_max));
-        assert_true((char *)segment.connections >= (char *)(segment.chunks + CHUNKS));
-        assert_int_equal((uintptr_t)segment.mailboxes % 4096, 0);
+        assert_true((char *)segment.connections >= (char *)(segment.groups + WAKE_GROUPS));
         assert_true((char *)segment.cells >=
                     (char *)(segment.connections + segment.connection_max));
         assert_true((char *)segment.slots >= (char *)(segment.cells + segment.cell_count));
         assert_true((char *)segment.workers >= (char *)(segment.slots + segment.slot_max));
         assert_true((char *)segment.shards >= (char *)(segment.workers + segment.worker_max));
         assert_int_equal((uintptr_t)segment.shards % 64, 0);
-        assert_int_equal((char *)(segment.shards + HISTOGRAM_SHARDS) - (char *)segment.base,
-                         segment.size);
+        assert_true((char *)segment.mailboxes >= (char *)(segment.shards + HISTOGRAM_SHARDS));
+        assert_int_equal((uintptr_t)segment.mailboxes % 64, 0);
+        assert_true((char *)segment.chunks >= (char *)(segment.mailboxes + segment.slot_max));
+        assert_int_equal((char *)(segment.chunks + CHUNKS) - (char *)segment.base, segment.size);
         assert_int_equal((uintptr_t)segment.connections % 64, 0);
         assert_int_equal((uintptr_t)segment.slots % 64, 0);
         assert_int_equal((uintptr_t)segment.workers % 128, 0);

@@ -35,6 +35,7 @@ struct private
     struct local local;
     struct attachment attachment;
     struct lendis_lease leases[MODEL_CONNECTIONS];
+    _Atomic(struct lendis_lease *) places[MODEL_CONNECTIONS];
     struct cached_descriptor cached[MODEL_CONNECTIONS];
 };
 
@@ -51,10 +52,11 @@ static void private_init(struct private *own, uint32_t worker)
                                            .worker = worker,
                                            .cached = own->cached,
                                            .descriptors = UINT32_MAX,
-                                           .leases = own->leases}};
+                                           .leases = own->places}};
     for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++) {
         own->leases[i].attachment = &own->attachment;
         own->leases[i].index = i;
+        own->places[i] = &own->leases[i];
         own->cached[i].generation = 1 + MODEL_GENERATION;
     }
 }
