@@ -82,9 +82,9 @@ REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experime
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := word queue segment wire mailbox resp command session config survey
 SYSTEM_TESTS := lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
-UNIT_TESTS += statistics plot bench
+UNIT_TESTS += statistics plot bench proc_text
 SYSTEM_TESTS += statistics
-SYSTEM_TESTS += handover allocations bench
+SYSTEM_TESTS += handover allocations bench report
 # What tests and measuring tools stand on.
 LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
 LAB_OBJECTS = $(call objects,$(LAB_SOURCES))
@@ -167,9 +167,11 @@ $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblend
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(BROKER_LIBS) -lm
 
-# Pictures are of the measuring tools.
+# Of the measuring tools.
 $(B)/tests/unit/test_plot: $(O)/broker/lab/plot.o
 $(B)/tests/unit/test_bench: $(call objects,$(addprefix tests/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
+$(B)/tests/unit/test_proc_text: $(O)/broker/report/proc_text.o
+$(B)/tests/system/test_report: $(call objects,$(addprefix broker/report/,proc.c proc_text.c))
 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
@@ -451,11 +453,19 @@ bench: $(PROGRAMS) | deps-bench ## measure speed beside direct connections and p
 bench-full: $(PROGRAMS) | deps-bench ## the same with all loads and variants, in 20 minutes; BENCH_OPTIONS="--plot bench.svg" for both
 	@$(B)/lendis-bench --full $(BENCH_OPTIONS)
 
+.PHONY: report
+report: $(PROGRAMS) | deps-bench ## measure the memory of connections with and without lendis, against its targets, in 4 minutes
+	@$(B)/lendis-report compare --idle $(REPORT_OPTIONS)
+	@echo && $(B)/lendis-report compare --busy $(REPORT_OPTIONS)
+	@echo && $(B)/lendis-report compare --busy --workers 500 --pool-size 64 $(REPORT_OPTIONS)
+	@echo && $(B)/lendis-report compare --reference $(REPORT_OPTIONS)
+
 # ---- install ----
 
 .PHONY: man install uninstall
 man: $(MAN_PAGES) ## build the manual pages
 
+TOOLS := lendisctl lendis-report lendis-bench
 PUBLIC_HEADERS := include/lendis.h include/lendis_hiredis.h
 # For the system, for one of several brokers (lendis@NAME), and for a user's own manager.
 UNITS := $(foreach unit,lendis.socket lendis.service lendis@.socket lendis@.service,system/$(unit)) \
@@ -463,7 +473,7 @@ UNITS := $(foreach unit,lendis.socket lendis.service lendis@.socket lendis@.serv
 
 install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can be given
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(DOCDIR))
-	$(INSTALL) -m 755 $(B)/lendisctl $(B)/lendis-bench $(DESTDIR)$(BINDIR)/
+	$(INSTALL) -m 755 $(addprefix $(B)/,$(TOOLS)) $(DESTDIR)$(BINDIR)/
 	$(INSTALL) -m 755 $(B)/lendisd $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(INCLUDEDIR)/
 	$(INSTALL) -m 644 $(B)/liblendis.a $(DESTDIR)$(LIBDIR)/
@@ -475,10 +485,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	for page in $(MAN_PAGES); do $(INSTALL) -D -m 644 $$page \
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
-	$(INSTALL) -D -m 644 deploy/completion/lendisctl.bash $(DESTDIR)$(BASHCOMPDIR)/lendisctl
-	$(INSTALL) -D -m 644 deploy/completion/_lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
-	$(INSTALL) -D -m 644 deploy/completion/lendis-bench.bash $(DESTDIR)$(BASHCOMPDIR)/lendis-bench
-	$(INSTALL) -D -m 644 deploy/completion/_lendis-bench $(DESTDIR)$(ZSHCOMPDIR)/_lendis-bench
+	for tool in $(TOOLS); do $(INSTALL) -D -m 644 deploy/completion/$$tool.bash $(DESTDIR)$(BASHCOMPDIR)/$$tool && \
+		$(INSTALL) -D -m 644 deploy/completion/_$$tool $(DESTDIR)$(ZSHCOMPDIR)/_$$tool || exit; done
 	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c deploy/examples/async.c \
 		deploy/grafana/lendis.json deploy/prometheus/lendis.rules.yml $(DESTDIR)$(DOCDIR)/
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(UNITDIR)/system $(UNITDIR)/user $(SYSUSERSDIR) $(DOCDIR)/systemd)
@@ -488,13 +496,12 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	$(INSTALL) -m 644 deploy/systemd/examples/*.conf $(DESTDIR)$(DOCDIR)/systemd/
 
 uninstall: ## remove what install installed
-	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,lendisctl lendis-bench) $(DESTDIR)$(SBINDIR)/lendisd
+	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(TOOLS)) $(DESTDIR)$(SBINDIR)/lendisd
 	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(PUBLIC_HEADERS)))
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) \
 		liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
-	rm -f $(DESTDIR)$(BASHCOMPDIR)/lendisctl $(DESTDIR)$(ZSHCOMPDIR)/_lendisctl
-	rm -f $(DESTDIR)$(BASHCOMPDIR)/lendis-bench $(DESTDIR)$(ZSHCOMPDIR)/_lendis-bench
+	rm -f $(addprefix $(DESTDIR)$(BASHCOMPDIR)/,$(TOOLS)) $(addprefix $(DESTDIR)$(ZSHCOMPDIR)/_,$(TOOLS))
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c lendis.json \
 		lendis.rules.yml)
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(DESTDIR)$(SYSUSERSDIR)/lendis.conf

@@ -41,6 +41,7 @@ static const char help[] =
     "a local server;\n"
     "                       with lendis as many for all\n"
     "      --sweep N,N,...  one comparison for each number of workers\n"
+    "      --strict         a missed target is a failure\n"
     "      --plot FILE      draw where the memory is, as .svg or .png: bars, with --sweep curves\n"
     "\n"
     "watch tells the same of the broker and the workers that run here, and what the pool saves "
@@ -65,7 +66,7 @@ static const char help[] =
     "  -h, --help           print this\n"
     "  -V, --version        print the version\n"
     "\n"
-    "Exit status: 0; 1, something failed; 2, compare has missed a target; 64, wrong usage. See "
+    "Exit status: 0; 1, something failed; 2, a target was missed (--strict); 64, wrong usage. See "
     "lendis-report(1).\n";
 
 enum {
@@ -79,6 +80,7 @@ enum {
     OPTION_REFERENCE,
     OPTION_SWEEP,
     OPTION_PLOT,
+    OPTION_STRICT,
     OPTION_MATCH,
     OPTION_UNIT,
     OPTION_CGROUP,
@@ -101,6 +103,7 @@ static const struct option long_options[] = {
     {"reference", no_argument, NULL, OPTION_REFERENCE},
     {"sweep", required_argument, NULL, OPTION_SWEEP},
     {"plot", required_argument, NULL, OPTION_PLOT},
+    {"strict", no_argument, NULL, OPTION_STRICT},
     {"match", required_argument, NULL, OPTION_MATCH},
     {"unit", required_argument, NULL, OPTION_UNIT},
     {"cgroup", required_argument, NULL, OPTION_CGROUP},
@@ -131,6 +134,7 @@ static enum scope scope_of(int option)
     case OPTION_REFERENCE:
     case OPTION_SWEEP:
     case OPTION_PLOT:
+    case OPTION_STRICT:
         return COMPARE;
     case OPTION_MATCH:
     case OPTION_UNIT:
@@ -251,6 +255,9 @@ static int take_compare_option(int option, struct options *options)
         return 0;
     case OPTION_SWEEP:
         return parse_sweep(optarg, options);
+    case OPTION_STRICT:
+        options->strict = true;
+        return 0;
     default:
         options->plot_path = optarg;
         return 0;

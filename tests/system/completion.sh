@@ -95,5 +95,42 @@ if command -v zsh >/dev/null; then
     zsh -n deploy/completion/_lendis-bench
 fi
 
+# ---- lendis-report ----
+
+# shellcheck source=/dev/null
+. deploy/completion/lendis-report.bash
+
+report_offers()
+{
+    COMP_WORDS=(lendis-report "$@")
+    COMP_CWORD=$#
+    _lendis_report
+    printf '%s\n' "${COMPREPLY[@]}"
+}
+
+lendis-report --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
+report_offers -- >"$work/bash"
+expect "bash: options of lendis-report" "$work/options" "$work/bash"
+# Those of the other command are not offered behind a command.
+for command in compare watch; do
+    report_offers "$command" -- | sort >"$work/bash"
+    [ -s "$work/bash" ] || { echo "completion.sh: nothing is offered behind lendis-report $command" >&2; problems=1; }
+    while read -r option; do
+        lendis-report "$command" "$option" 1 >"$work/said" 2>&1 </dev/null || true
+        if grep -q 'option of the other command' "$work/said"; then
+            echo "completion.sh: lendis-report $command has no $option" >&2
+            problems=1
+        fi
+    done < <(grep -vE '^--(reference|strict|idle|busy|json|csv|help|version)$' "$work/bash")
+done
+printf 'compare\nwatch\n' >"$work/commands"
+report_offers "" >"$work/bash"
+expect "bash: commands of lendis-report" "$work/commands" "$work/bash"
+grep -oE '\-\-[a-z-]+' deploy/completion/_lendis-report >"$work/zsh"
+expect "zsh: options of lendis-report" "$work/options" "$work/zsh"
+if command -v zsh >/dev/null; then
+    zsh -n deploy/completion/_lendis-report
+fi
+
 [ "$problems" -eq 0 ] || exit 1
 echo "completion.sh: completions and programs agree"

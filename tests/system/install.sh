@@ -63,10 +63,10 @@ run_make()
 # ---- what is installed ----
 
 run_make install
-for file in bin/lendisctl bin/lendis-bench sbin/lendisd include/lendis.h include/lendis_hiredis.h lib/lendis-test/liblendis.a \
+for file in bin/lendisctl bin/lendis-report bin/lendis-bench sbin/lendisd include/lendis.h include/lendis_hiredis.h lib/lendis-test/liblendis.a \
     lib/lendis-test/liblendis.so lib/lendis-test/liblendis.so.0 lib/lendis-test/pkgconfig/lendis.pc \
     share/doc/lendis/lendis.conf share/man/man8/lendisd.8 share/man/man5/lendis.conf.5 \
-    share/man/man1/lendisctl.1 share/man/man1/lendis-bench.1 share/man/man3/liblendis.3; do
+    share/man/man1/lendisctl.1 share/man/man1/lendis-report.1 share/man/man1/lendis-bench.1 share/man/man3/liblendis.3; do
     [ -s "$root/usr/$file" ] || fail "$file was not installed"
 done
 [ ! -e "$root/usr/include/lendis" ] || fail "private headers were installed"
@@ -135,6 +135,11 @@ until_true 10 test -S "$LENDIS_SOCKET" || fail "lendisd does not start"
 visits=$(redis-cli -s "$work/redis.sock" get visits)
 [ "$visits" = 8 ] || fail "8 workers made $visits visits"
 "$root/usr/bin/lendisctl" --json show pools | grep -q '"pool": "main"' || fail "lendisctl does not find the broker"
+# It finds the lendisd that was installed with it.
+env -u LENDIS_BUILD HOME="$work" XDG_STATE_HOME= "$root/usr/bin/lendis-report" compare --workers 2 --busy --csv \
+    >"$work/report.out" 2>&1 || fail "lendis-report does not run: $(cat "$work/report.out")"
+grep -q '^2,4,4,busy,.*,total,' "$work/report.out" || fail "lendis-report compares nothing: $(cat "$work/report.out")"
+[ -s "$work/.local/state/lendis/costs" ] || fail "lendis-report keeps no costs"
 "$root/usr/bin/lendis-bench" --workers 2 --seconds 0.1 --rounds 1 >"$work/bench.out" 2>&1 ||
     fail "lendis-bench does not run: $(cat "$work/bench.out")"
 kill "$broker_pid"

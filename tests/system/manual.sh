@@ -89,7 +89,7 @@ awk '/^# COMMANDS/ { on = 1 } /^# OPTIONS/ { on = 0 } on' "$man/lendisctl.1.scd"
 compare command "$work/commands" "lendisctl --list-commands" "$work/described" "lendisctl(1)"
 "$build/lendisctl" --help | sed -n 's/^  \(show [a-z]*\|[a-z][a-z]*\) .*/\1/p' >"$work/described"
 compare command "$work/commands" "lendisctl --list-commands" "$work/described" "lendisctl --help"
-for program in lendisctl.1 lendisd.8 lendis-bench.1; do
+for program in lendisctl.1 lendisd.8 lendis-report.1 lendis-bench.1; do
     "$build/${program%.*}" --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
     grep -E '^\*-' "$man/$program.scd" | grep -oE '\*--[a-z-]+\*' | tr -d '*' >"$work/described"
     compare option "$work/options" "$program --help" "$work/described" "$program.scd"
