@@ -57,8 +57,7 @@ static int show_all(const struct options *options, const struct comparison *comp
     }
     if (result != 0)
         fprintf(stderr, "lendis-report: cannot print: %s\n", strerror(-result));
-    return result != 0                  ? EXIT_FAILURE
-           : missed && options->strict ? EXIT_MISSED : EXIT_SUCCESS;
+    return result != 0 ? EXIT_FAILURE : missed && options->strict ? EXIT_MISSED : EXIT_SUCCESS;
 }
 
 int compare_run(const struct options *options)

@@ -322,10 +322,10 @@ static int check(struct options *options, const bool *scopes, int count, char **
     options->watch = strcmp(words[0], "watch") == 0;
     if (!options->watch && strcmp(words[0], "compare") != 0)
         return usage_error("unknown command; compare and watch are known", words[0]);
-    if (count > 1)
-        return usage_error("nothing is expected behind it", words[1]);
     if (scopes[options->watch ? COMPARE : WATCH])
         return usage_error("an option of the other command was given to", words[0]);
+    if (count > 1)
+        return usage_error("nothing is expected behind it", words[1]);
     if (options->reference && (options->connections_given || options->pool_size))
         return usage_error("--reference says itself how many connections there are", NULL);
     if (options->sweep_count && options->workers)

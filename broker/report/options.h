@@ -24,7 +24,7 @@ struct options {
     bool reference;
     unsigned sweep[SWEEP_MAX];
     unsigned sweep_count;  /* 0: `workers` alone */
-    bool strict; /* a missed target is a failure */
+    bool strict;           /* a missed target is a failure */
     const char *plot_path; /* NULL: none */
 
     /* watch */

@@ -116,7 +116,8 @@ for command in compare watch; do
     report_offers "$command" -- | sort >"$work/bash"
     [ -s "$work/bash" ] || { echo "completion.sh: nothing is offered behind lendis-report $command" >&2; problems=1; }
     while read -r option; do
-        lendis-report "$command" "$option" 1 >"$work/said" 2>&1 </dev/null || true
+        # A word too many: it does nothing but say what is wrong.
+        lendis-report "$command" "$option" 1 more >"$work/said" 2>&1 || true
         if grep -q 'option of the other command' "$work/said"; then
             echo "completion.sh: lendis-report $command has no $option" >&2
             problems=1
