@@ -88,7 +88,7 @@ SYSTEM_TESTS += handover allocations bench report
 # What tests and measuring tools stand on.
 LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
 LAB_OBJECTS = $(call objects,$(LAB_SOURCES))
-BENCH_SOURCES := $(addprefix tests/bench/,main.c bench.c figures.c units.c cpu.c machine.c variant.c cell.c rows.c output.c \
+BENCH_SOURCES := $(addprefix tests/bench/,main.c options.c bench.c figures.c units.c cpu.c machine.c variant.c cell.c rows.c output.c \
 	load.c engine.c client.c alone.c lease.c lock_pool.c storm.c idle.c memory.c) tests/support/crew.c broker/table.c
 SUPPORT_SOURCES := $(LAB_SOURCES) $(addprefix tests/support/,json.c openmetrics.c crew.c fake.c observer.c site.c)
 
