@@ -390,7 +390,7 @@ void cell_run(struct bench *bench, const struct cell *cell)
     if (!bench->out)
         return;
     cell_describe(cell, text, sizeof text);
-    fprintf(bench->out, "\n[%s] %s: %s; %u rounds of %g s\n", cell->row, cell->transport, text,
-            bench->rounds, bench->seconds);
+    fprintf(bench->out, "\n[%s] %s: %s; %u round%s of %g s\n", cell->row, cell->transport, text,
+            bench->rounds, bench->rounds == 1 ? "" : "s", bench->seconds);
     print_table(bench, cell);
 }

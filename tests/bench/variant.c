@@ -193,7 +193,8 @@ static bool listens(const char *url)
 static void launch_proxy(struct servers *servers, enum proxy proxy, const char *config)
 {
     char program[PATH_MAX], log[LAB_PATH_SIZE], port_text[16];
-    const char *twem[] = {program, "-c", config, "-a", "127.0.0.1", "-s", port_text, NULL};
+    const char *twem[] = {program, "-c",        config, "-o",      log,
+                          "-a",    "127.0.0.1", "-s",   port_text, NULL};
     const char *haproxy[] = {program, "-db", "-f", config, NULL};
     int port = 0, port_fd = -1;
 
