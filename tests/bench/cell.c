@@ -296,6 +296,7 @@ static void print_row(struct table *table, const struct figures *figures, struct
         {COLUMN_LEASE_P99, "lease_p99_us", -1},
         {COLUMN_OTHERS, "other_load", 2},
     };
+    double between;
     char spread[16];
 
     table_row(table);
@@ -308,7 +309,8 @@ static void print_row(struct table *table, const struct figures *figures, struct
         else
             set_number(table, plain[i].column, plain[i].decimals, value);
     }
-    snprintf(spread, sizeof spread, "%.0f%%", 100 * figures_spread(figures, series, "ops_per_s"));
+    between = 100 * figures_spread(figures, series, "ops_per_s");
+    snprintf(spread, sizeof spread, isfinite(between) ? "%.0f%%" : "-", between);
     table_string(table, COLUMN_SPREAD, spread);
     set_ratio(table, figures, series, base);
     set_number(table, COLUMN_BETWEEN, 1,

@@ -3,6 +3,7 @@
  * lendis-bench: speed beside what one would take instead. What is measured is in rows.c, how in
  * cell.c, and each round is a process of its own (load.c).
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +107,8 @@ int main(int argc, char **argv)
     char machine[512];
     int result;
 
+    /* A connection that Redis has closed is an error, not the end: hiredis 0.14 just writes. */
+    signal(SIGPIPE, SIG_IGN);
     if (argc > 1 && strcmp(argv[1], "load") == 0)
         return load_main(argc - 1, argv + 1);
     result = options_parse(argc, argv, &arguments, &bench);

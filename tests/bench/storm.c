@@ -320,6 +320,10 @@ static void run_round(struct bench *bench, const struct cell *cell, const struct
         storm.pool = client_attach(&storm.options, START_LIMIT_MS, text, sizeof text);
         if (!storm.pool)
             give_up("%s", text);
+        /* What the broker opens when it starts is no part of the storm. */
+        if (!eventually(redis_info(&servers->redis, "connected_clients") >= variant->size,
+                        START_LIMIT_MS))
+            give_up("the broker does not open its connections");
     }
     run_crews(bench, (struct series){cell->row, cell->transport, variant->text}, round, &storm);
     lendis_detach(storm.pool);
