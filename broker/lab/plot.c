@@ -167,8 +167,8 @@ static void put_plot(FILE *script, const struct plot *plot, size_t number)
 {
     static const char *const styles[] = {
         [PLOT_BARS] = "set style data histograms\nset style histogram clustered gap 1\n",
-        [PLOT_STACKED] = "set style data histograms\nset style histogram rowstacked\n"
-                         "set boxwidth 0.6\n",
+        [PLOT_STACKED] = ("set style data histograms\nset style histogram rowstacked\n"
+                          "set boxwidth 0.6\n"),
         [PLOT_CURVES] = "set style data linespoints\n",
     };
 
