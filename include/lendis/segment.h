@@ -13,7 +13,7 @@
  *   struct wait_slot[]              256 bytes each; slot i < workers belongs to worker i for good
  *   struct worker_block[]           128 bytes each: the worker's own counters
  *   struct histogram_shard[]        the pool's histograms
- *   struct mailbox[]                a page for each slot: a command or its reply on their way
+ *   struct mailbox[]                2 KiB for each slot: a command or its reply on their way
  *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *
  * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
@@ -116,7 +116,8 @@ struct wait_slot {
     shm_u32 ticket;   /* its owner waits with; the low bits: by it one knows where it sleeps */
     shm_u32 polls;    /* 1: its owner polls a bell (bell.h) and does not sleep on a futex */
     shm_u32 since_ms; /* when its owner began to wait: low bits of CLOCK_MONOTONIC; for tools */
-    shm_u32 descriptors; /* of connections that its owner has: bit index % 32; others it must fetch */
+    shm_u32
+        descriptors; /* of connections that its owner has: bit index % 32; others it must fetch */
     char small[192]; /* a small command, then its reply: see mail_room() in mailbox.h */
 };
 _Static_assert(sizeof(struct wait_slot) == 256, "layout");
@@ -127,12 +128,13 @@ struct wake_group {
     _Alignas(64) shm_u32 changes;
 };
 
-/* A command, then its reply, that is too large for its slot. Untouched ones take no memory. */
-#define MAILBOX_SIZE 4096u
+/* A command, then its reply, that is too large for its slot. Pages that nobody touched take no memory; two share one, for
+ * what is handed over is mostly small, and every worker has a mailbox. */
+#define MAILBOX_SIZE 2048u
 struct mailbox {
     _Alignas(64) char bytes[MAILBOX_SIZE];
 };
-_Static_assert(sizeof(struct mailbox) == 4096, "layout");
+_Static_assert(sizeof(struct mailbox) == MAILBOX_SIZE, "layout");
 
 /* What does not fit a mailbox and is still handed over; anything larger is transferred by its
  * owner. */

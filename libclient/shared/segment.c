@@ -11,11 +11,14 @@
 #include <unistd.h>
 #include "lendis/catalog.h"
 
-/* A mailbox begins in a page of its own, so that an unused one takes no memory. */
+/* Pages that nobody touched take no memory: mailboxes and chunks are so large that using one touches few that are not its own. */
 #define PAGE 4096
-_Static_assert(sizeof(struct mailbox) == PAGE && sizeof(struct chunk) % PAGE == 0 &&
+_Static_assert(PAGE % sizeof(struct mailbox) == 0 && sizeof(struct chunk) % PAGE == 0 &&
                    sizeof(struct wake_group) * WAKE_GROUPS % PAGE == 0,
-               "mailboxes and chunks must be pages");
+               "mailboxes must fill pages, chunks be pages");
+
+/* What one page of a page table covers on most machines: 512 entries of 4 KiB. */
+#define TABLE_SPAN (UINT64_C(512) * PAGE)
 
 static uint32_t slots_for(uint32_t worker_max)
 {
@@ -122,6 +125,35 @@ int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint3
     return 0;
 }
 
+/*
+ * Maps it from a multiple of TABLE_SPAN on: the tables and the mailboxes of the first hundreds of workers are then covered by one
+ * page of the page table, which each worker has for itself, wherever the kernel puts it otherwise.
+ */
+static void *map_aligned(size_t size, int protection, int fd)
+{
+    size_t whole = (size + PAGE - 1) & ~(size_t)(PAGE - 1), before;
+    char *room = mmap(NULL, whole + TABLE_SPAN, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *base;
+
+    if (room == MAP_FAILED)
+        return MAP_FAILED;
+    before = (TABLE_SPAN - (uintptr_t)room % TABLE_SPAN) % TABLE_SPAN;
+    base = mmap(room + before, size, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (base == MAP_FAILED) {
+        int error = errno;
+
+        munmap(room, whole + TABLE_SPAN);
+        errno = error;
+        return MAP_FAILED;
+    }
+    if (before > 0)
+        munmap(room, before);
+    if (before < TABLE_SPAN)
+        munmap(room + before + whole, TABLE_SPAN - before);
+    return base;
+}
+
 int segment_map(int fd, bool writable, struct segment *segment)
 {
     struct segment_header header;
@@ -153,8 +185,7 @@ int segment_map(int fd, bool writable, struct segment *segment)
     if (header.size != mapped.size || (uint64_t)stat.st_size != mapped.size)
         return -EPROTO;
 
-    mapped.base =
-        mmap(NULL, mapped.size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+    mapped.base = map_aligned(mapped.size, PROT_READ | (writable ? PROT_WRITE : 0), fd);
     if (mapped.base == MAP_FAILED)
         return -errno;
     place_tables(&mapped);
