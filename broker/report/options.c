@@ -13,6 +13,8 @@
 #include "lendis/segment.h"
 #include "lendis/wire.h"
 
+/* Workers for each connection of a pool: of handed-over commands, few connections carry more than many (lendis-bench). */
+#define POOL_SHARE      25u
 #define WORKERS_MAX     4000u
 #define CONNECTIONS_MAX 64u
 #define VALUE_MAX       (1024u * 1024u)
@@ -360,7 +362,7 @@ int options_parse(int argc, char **argv, struct options *options)
 
 unsigned options_pool_size(const struct options *options, unsigned workers)
 {
-    unsigned size = workers / 8;
+    unsigned size = workers / POOL_SHARE;
 
     if (options->pool_size)
         return options->pool_size;

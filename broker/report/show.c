@@ -12,6 +12,10 @@
 #define KB 1024.0
 #define MB 1e6
 
+/* More than those are others': our servers' own, and a share of what is to be measured. */
+#define OTHER_SOCKETS       16
+#define OTHER_SOCKETS_SHARE 0.02
+
 /* In these columns everything about memory is told. */
 enum { NAME, NONE, DIRECT, LENDIS, DUE_DIRECT, DUE_LENDIS, SAVED, PERCENT, COMPARED };
 
@@ -140,6 +144,24 @@ static int show_worker(const struct comparison *comparison)
     return table_print(table);
 }
 
+/*
+ * Sockets are counted for the whole machine. How many there must be is known of two variants: next to none, and both ends
+ * of each connection.
+ */
+static void note_other_sockets(const struct comparison *comparison)
+{
+    const double *none = comparison->outcomes[VARIANT_NONE].figures.values;
+    const double *direct = comparison->outcomes[VARIANT_DIRECT].figures.values;
+    double ends = 2 * direct[FIGURE_REDIS_CONNECTIONS];
+    double others = fmax(fabs(none[FIGURE_SOCKETS]), fabs(direct[FIGURE_SOCKETS] - ends));
+
+    if (others > OTHER_SOCKETS + ends * OTHER_SOCKETS_SHARE)
+        printf("Other programs opened or closed %.0f sockets meanwhile: what sockets take in the "
+               "kernel, and "
+               "the sum, is not this experiment's alone. Run it on a quieter machine.\n",
+               others);
+}
+
 static void put_notes(const struct comparison *comparison)
 {
     static const char *const names[] = {"without Redis", "with own connections", "through lendis"};
@@ -148,6 +170,7 @@ static void put_notes(const struct comparison *comparison)
     figures_missing(&comparison->saved, missing, sizeof missing);
     if (*missing)
         printf("Not readable by this user, so in no sum: %s.\n", missing);
+    note_other_sockets(comparison);
     for (int v = 0; v < VARIANTS; v++) {
         const struct outcome *outcome = &comparison->outcomes[v];
 
