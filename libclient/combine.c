@@ -29,10 +29,14 @@
 #ifdef LENDIS_MODEL /* tests/model: in small, for every byte is part of the states that are explored */
 #define BATCH_MAX   3
 #define BUFFER_SIZE 16
+#define SMALL_SIZE  12
 #else
 /* Commands of one batch; more do not make it faster (make bench, 500 workers). */
 #define BATCH_MAX   128
 #define BUFFER_SIZE (16 * 1024)
+/* For the reply to a command that is sent alone. Pages of the stack are each worker's own: most workers never need
+ * those of a large buffer. */
+#define SMALL_SIZE  2048
 #endif
 /* Batches that a combiner serves before it passes the connection on; its own caller waits
  * meanwhile. */
@@ -97,9 +101,43 @@ struct combiner {
         progress_ns; /* when something was sent or received last; kept once the call is answered */
     int64_t patience_ns; /* until when Redis is waited for, then */
     struct wake_set told;
+    struct item *items;
+    uint32_t items_max;
+    char *buffer;
+    size_t buffer_size;
+};
+
+/* What a combiner needs room for: the caller's command alone, or whole batches. */
+struct small_room {
+    struct item items[1];
+    char buffer[SMALL_SIZE];
+};
+
+struct large_room {
     struct item items[BATCH_MAX];
     char buffer[BUFFER_SIZE];
 };
+
+static void use_small(struct combiner *combiner, struct item items[1], char buffer[SMALL_SIZE])
+{
+    combiner->items = items;
+    combiner->items_max = 1;
+    combiner->buffer = buffer;
+    combiner->buffer_size = SMALL_SIZE;
+}
+
+static void use_large(struct combiner *combiner, struct large_room *room)
+{
+    combiner->items = room->items;
+    combiner->items_max = BATCH_MAX;
+    combiner->buffer = room->buffer;
+    combiner->buffer_size = BUFFER_SIZE;
+}
+
+static bool is_small(const struct combiner *combiner)
+{
+    return combiner->items_max == 1;
+}
 
 /* ---- taking ---- */
 
@@ -150,7 +188,7 @@ static void take_queued(struct combiner *combiner, size_t bytes)
         struct item *item = &combiner->items[combiner->count];
         int result;
 
-        if (combiner->count == BATCH_MAX || bytes > BATCH_BYTES)
+        if (combiner->count == combiner->items_max || bytes > BATCH_BYTES)
             return;
         result = take_one(combiner, item);
         if (result == 0)
@@ -253,30 +291,42 @@ static int64_t batch_deadline(const struct combiner *combiner)
     return clock_now_ns() + LAST_PATIENCE_NS;
 }
 
-/* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked or is dead:
- * nothing was sent. */
-static int send_batch(struct combiner *combiner)
+/* Sends the requests of all items. Results as send_parts(). */
+static int send_items(const struct combiner *combiner, struct iovec *parts)
 {
-    struct iovec parts[BATCH_MAX];
-    int count = 0;
-
-    if (!shm_cas(&combiner->connection->batch, combiner->batch - 1, combiner->batch))
-        return -ECANCELED;
-    drop_abandoned(combiner);
     for (uint32_t i = 0; i < combiner->count; i++) {
-        struct item *item = &combiner->items[i];
+        const struct item *item = &combiner->items[i];
         const char *request = combiner->call->request;
         uint32_t size = 0;
 
         if (item->route == ROUTE_MAILBOX)
             request = request_of(combiner->segment, item->slot, &size);
-        parts[count++] = (struct iovec){.iov_base = (char *)request,
-                                        .iov_len = item->route == ROUTE_OWN ? combiner->call->size
-                                                   : request                ? size
-                                                                            : 0};
+        parts[i] = (struct iovec){.iov_base = (char *)request,
+                                  .iov_len = item->route == ROUTE_OWN ? combiner->call->size
+                                             : request                ? size
+                                                                      : 0};
     }
-    return send_parts(combiner->lease->fd, parts, count, batch_deadline(combiner),
+    return send_parts(combiner->lease->fd, parts, (int)combiner->count, batch_deadline(combiner),
                       &combiner->connection->beat_ms);
+}
+
+static __attribute__((noinline)) int send_many(const struct combiner *combiner)
+{
+    struct iovec parts[BATCH_MAX];
+
+    return send_items(combiner, parts);
+}
+
+/* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked or is dead:
+ * nothing was sent. */
+static int send_batch(struct combiner *combiner)
+{
+    struct iovec part;
+
+    if (!shm_cas(&combiner->connection->batch, combiner->batch - 1, combiner->batch))
+        return -ECANCELED;
+    drop_abandoned(combiner);
+    return combiner->count <= 1 ? send_items(combiner, &part) : send_many(combiner);
 }
 
 /* ---- delivering ---- */
@@ -504,7 +554,7 @@ static bool has_surplus(const struct combiner *combiner)
 {
     return combiner->next == combiner->count &&
            (combiner->at < combiner->end ||
-            (combiner->end == BUFFER_SIZE && !exec_is_silent(combiner->lease->fd)));
+            (combiner->end == combiner->buffer_size && !exec_is_silent(combiner->lease->fd)));
 }
 
 /* Tells the owners of the items from `first` on what became of them. */
@@ -541,7 +591,7 @@ static int split(struct combiner *combiner)
     }
     if (combiner->items[combiner->next].route != ROUTE_MAILBOX)
         return 0;
-    return combiner->end == BUFFER_SIZE || combiner->chunk >= 0 ? spill(combiner) : 0;
+    return combiner->end == combiner->buffer_size || combiner->chunk >= 0 ? spill(combiner) : 0;
 }
 
 static void note_progress(struct combiner *combiner)
@@ -550,7 +600,14 @@ static void note_progress(struct combiner *combiner)
     combiner->patience_ns = combiner->progress_ns + SERVICE_PATIENCE_NS;
 }
 
-enum received { RECEIVED, RECEIVE_LOST, RECEIVE_GIVE_UP, RECEIVE_TOO_LARGE, RECEIVE_NO_MEMORY };
+enum received {
+    RECEIVED,
+    RECEIVE_LOST,
+    RECEIVE_GIVE_UP,
+    RECEIVE_TOO_LARGE,
+    RECEIVE_NO_MEMORY,
+    RECEIVE_MORE, /* than a small room is for */
+};
 
 /* Reads replies until all are delivered, or it cannot or need not go on. */
 static enum received receive_batch(struct combiner *combiner)
@@ -564,7 +621,8 @@ static enum received receive_batch(struct combiner *combiner)
             combiner->start = combiner->at = combiner->end = 0;
         until_ns = combiner->answered ? combiner->patience_ns : combiner->call->deadline_ns;
         got = exec_receive(combiner->lease->fd, combiner->buffer + combiner->end,
-                           BUFFER_SIZE - combiner->end, until_ns, &combiner->connection->beat_ms);
+                           combiner->buffer_size - combiner->end, until_ns,
+                           &combiner->connection->beat_ms);
         if (got == 0)
             return RECEIVE_LOST;
         if (got < 0) {
@@ -581,6 +639,8 @@ static enum received receive_batch(struct combiner *combiner)
             return RECEIVE_TOO_LARGE;
         if (result != 0)
             return result == -ENOMEM ? RECEIVE_NO_MEMORY : RECEIVE_LOST;
+        if (is_small(combiner) && combiner->next < combiner->count)
+            return RECEIVE_MORE;
     }
     return RECEIVED;
 }
@@ -621,6 +681,8 @@ static void drop_current(struct combiner *combiner)
     combiner->start = combiner->at;
 }
 
+static bool read_large(struct combiner *combiner);
+
 /* Reads the batch's replies. True: the lease can be given back, broken or not; false: it is gone.
  */
 static bool read_batch(struct combiner *combiner)
@@ -631,6 +693,8 @@ static bool read_batch(struct combiner *combiner)
         switch (receive_batch(combiner)) {
         case RECEIVED:
             return true;
+        case RECEIVE_MORE:
+            return read_large(combiner);
         case RECEIVE_TOO_LARGE:
             if (hand_on(combiner, true))
                 return false;
@@ -657,6 +721,23 @@ static bool read_batch(struct combiner *combiner)
         settle_rest(combiner, MAIL_FAILED);
         return true;
     }
+}
+
+/* The rest of a batch that was begun in a small room. Not inlined: the large one is on the stack. */
+static __attribute__((noinline)) bool read_large(struct combiner *combiner)
+{
+    struct item *items = combiner->items;
+    char *buffer = combiner->buffer;
+    struct large_room room;
+    bool ours;
+
+    memcpy(room.items, items, sizeof *items);
+    memcpy(room.buffer, buffer, combiner->end);
+    use_large(combiner, &room);
+    ours = read_batch(combiner);
+    use_small(combiner, items, buffer);
+    combiner->start = combiner->at = combiner->end = 0;
+    return ours;
 }
 
 /* Takes and sends a batch. False: there was nothing, or it failed and the lease is broken. */
@@ -693,6 +774,17 @@ static bool begin_batch(struct combiner *combiner)
     return true;
 }
 
+/* Somebody's command is next in the queue. */
+static bool others_wait(const struct segment *segment)
+{
+    uint64_t ticket;
+    uint32_t slot;
+
+    return queue_head(segment, &ticket, &slot) == CELL_COMMAND;
+}
+
+static bool serve_large(struct combiner *combiner, int rounds);
+
 /* Serves up to `rounds` more batches. Results as read_batch(). */
 static bool serve(struct combiner *combiner, int rounds)
 {
@@ -702,8 +794,21 @@ static bool serve(struct combiner *combiner, int rounds)
         if (combiner->lease->broken)
             return true;
         combiner->count = combiner->next = 0;
+        if (is_small(combiner))
+            return !others_wait(combiner->segment) || serve_large(combiner, rounds - 1);
     }
     return true;
+}
+
+/* The same in a large room. Not inlined: it is on the stack. */
+static __attribute__((noinline)) bool serve_large(struct combiner *combiner, int rounds)
+{
+    struct large_room room;
+
+    if (combiner->count > 0)
+        room.items[0] = combiner->items[0];
+    use_large(combiner, &room);
+    return serve(combiner, rounds);
 }
 
 static void combiner_init(struct combiner *combiner, struct lendis_lease *lease,
@@ -737,12 +842,15 @@ static int finish(struct combiner *combiner, bool ours)
 int combine(struct lendis_lease *lease, const struct call *call)
 {
     struct combiner combiner; /* most of it needs no initial value */
+    struct small_room room;
 
     combiner_init(&combiner, lease, call);
+    use_small(&combiner, room.items, room.buffer);
     combiner.items[0] = (struct item){.route = ROUTE_OWN, .replies = call->replies};
     combiner.count = 1;
     attachment_count(combiner.attachment, COUNTER_commands, call->replies);
-    return finish(&combiner, serve(&combiner, ROUNDS_MAX));
+    return finish(&combiner, others_wait(combiner.segment) ? serve_large(&combiner, ROUNDS_MAX)
+                                                           : serve(&combiner, ROUNDS_MAX));
 }
 
 /* Takes the items of `carry`, which others can write: checked as it is copied. False: it makes no
@@ -796,9 +904,11 @@ int combine_take_over(struct lendis_lease *lease, const struct call *call, uint3
     uint32_t chunk = shm_load32(&segment->slots[slot].reply_chunk) - 1;
     const struct carry *carry;
     struct combiner combiner;
+    struct large_room room;
     const char *bytes;
 
     combiner_init(&combiner, lease, call);
+    use_large(&combiner, &room);
     if (chunk >= CHUNKS) {
         lease->broken = true;
         return finish(&combiner, true);
