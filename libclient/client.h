@@ -79,7 +79,7 @@ struct attachment {
     _Atomic uint32_t descriptors; /* as in wait_slot */
     /* One per connection, made by the first lease of it: a worker uses few of them, and mostly the same. */
     _Atomic(struct lendis_lease *) *leases;
-    struct lendis_lease *extra;  /* further ones, see lease_find(); under the pool's lock */
+    struct lendis_lease *extra; /* further ones, see lease_find(); under the pool's lock */
 };
 
 struct lendis_wait;

@@ -57,6 +57,16 @@ static double number_of(const char *at)
     return end == at ? NAN : value;
 }
 
+/* What follows so many words, which blanks separate. */
+static const char *word_of(const char *line, int words)
+{
+    for (int i = 0; i < words; i++) {
+        line += strcspn(line, " ");
+        line += strspn(line, " ");
+    }
+    return line;
+}
+
 double kilobytes_field(const char *text, const char *name)
 {
     return number_of(field(text, name, ':')) * KIB;
@@ -77,32 +87,37 @@ double info_field(const char *text, const char *name)
 /* Where the path begins in a line that opens a mapping; NULL: it opens none. */
 static const char *mapping_path(const char *line)
 {
-    unsigned long long from, to;
-    int at = -1;
+    size_t from = strspn(line, "0123456789abcdef");
 
-    /* address, permissions, offset, device, inode, path */
-    if (sscanf(line, "%llx-%llx %*4[rwxsp-] %*x %*x:%*x %*u%n", &from, &to, &at) != 2 || at < 0)
+    if (from == 0 || line[from] != '-')
         return NULL;
-    return line + at + strspn(line + at, " ");
+    return word_of(line, 5); /* behind address, permissions, offset, device and inode */
 }
 
 static void add_field(const char *line, struct smaps *sum)
 {
-    char name[32];
-    double kib;
+    const struct {
+        const char *name;
+        double *sum;
+    } fields[] = {
+        {"Rss", &sum->rss},
+        {"Pss", &sum->pss},
+        {"Private_Clean", &sum->uss},
+        {"Private_Dirty", &sum->uss},
+        {"Private_Hugetlb", &sum->uss},
+        {"Anonymous", &sum->anonymous},
+        {"SwapPss", &sum->swap_pss},
+    };
 
-    if (sscanf(line, "%31[A-Za-z_]: %lf kB", name, &kib) != 2)
-        return;
-    if (strcmp(name, "Rss") == 0)
-        sum->rss += kib * KIB;
-    else if (strcmp(name, "Pss") == 0)
-        sum->pss += kib * KIB;
-    else if (strncmp(name, "Private_", 8) == 0) /* Clean, Dirty, Hugetlb */
-        sum->uss += kib * KIB;
-    else if (strcmp(name, "Anonymous") == 0)
-        sum->anonymous += kib * KIB;
-    else if (strcmp(name, "SwapPss") == 0)
-        sum->swap_pss += kib * KIB;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        size_t length = strlen(fields[i].name);
+        double kib = strncmp(line, fields[i].name, length) == 0 && line[length] == ':'
+                         ? number_of(line + length + 1)
+                         : NAN;
+
+        if (!isnan(kib))
+            *fields[i].sum += kib * KIB;
+    }
 }
 
 void smaps_parse(const char *text, const char *path, struct smaps *sum)
@@ -217,11 +232,16 @@ struct slab_line {
 static bool slab_line_parse(const char *line, struct slab_line *slab)
 {
     const char *data = strstr(line, ": slabdata");
+    size_t length = strcspn(line, " ");
 
-    return data &&
-           sscanf(line, "%63s %*u %*u %lf %*u %lf", slab->name, &slab->object, &slab->pages_each) ==
-               3 &&
-           sscanf(data, ": slabdata %*u %lf", &slab->slabs) == 1;
+    if (!data || length >= sizeof slab->name)
+        return false;
+    memcpy(slab->name, line, length);
+    slab->name[length] = '\0';
+    slab->object = number_of(word_of(line, 3));
+    slab->pages_each = number_of(word_of(line, 5));
+    slab->slabs = number_of(word_of(data, 3));
+    return !isnan(slab->object + slab->pages_each + slab->slabs);
 }
 
 double slabinfo_object(const char *text, const char *name)

@@ -130,9 +130,10 @@ static double count_connections(const struct broker *broker)
 static redisContext *connect_to(const struct dial_address *address)
 {
     struct timeval limit = {.tv_sec = REDIS_LIMIT_MS / 1000};
-    redisContext *context = address->host
-                                ? redisConnectWithTimeout(address->host, atoi(address->port), limit)
-                                : redisConnectUnixWithTimeout(address->path, limit);
+    redisContext *context =
+        address->host
+            ? redisConnectWithTimeout(address->host, (int)strtol(address->port, NULL, 10), limit)
+            : redisConnectUnixWithTimeout(address->path, limit);
 
     if (context && !context->err)
         redisSetTimeout(context, limit);
@@ -288,7 +289,8 @@ static void put_cgroup(const struct view *view, struct table *table)
         return;
     snprintf(path, sizeof path, "%s/memory.current", view->cgroup);
     text = read_text(path);
-    put(view, table, "cgroup_current", "cgroup: memory.current", text ? atof(text) : NAN, false, 0);
+    put(view, table, "cgroup_current", "cgroup: memory.current", text ? strtod(text, NULL) : NAN,
+        false, 0);
     free(text);
     snprintf(path, sizeof path, "%s/memory.stat", view->cgroup);
     text = read_text(path);
@@ -408,9 +410,10 @@ int watch_run(const struct options *options)
     /* At first there must be a broker; later one may be starting. */
     if (look_and_show(options, again) != 0)
         return EXIT_FAILURE;
-    while (again) {
+    if (!again)
+        return EXIT_SUCCESS;
+    for (;;) { /* until a signal ends it */
         sleep_us(options->interval_ms * INT64_C(1000));
         look_and_show(options, true);
     }
-    return EXIT_SUCCESS;
 }

@@ -44,7 +44,7 @@ struct worker {
     unsigned long turn;
 };
 
-static _Noreturn void fail(struct plan *plan, const char *what, const char *why)
+static __attribute__((noreturn)) void fail(struct plan *plan, const char *what, const char *why)
 {
     if (atomic_fetch_add(&plan->failed, 1) == 0)
         snprintf(plan->problem, sizeof plan->problem, "%s: %s", what, why);
