@@ -151,7 +151,8 @@ int peer_read_hastily(struct lendis_pool *pool)
     if (result == 0 && (size != sizeof value - 1 || memcmp(reply, value, size) != 0))
         result = -EBADMSG;
     lendis_free(reply);
-    return result == LENDIS_E_TIMEOUT ? 0 : result;
+    /* DOWN: the connection was lost with its combiner, and there was no time left for another. */
+    return result == LENDIS_E_TIMEOUT || result == LENDIS_E_DOWN ? 0 : result;
 }
 
 static redisReply *send_order(struct peer_state *state, enum peer_order order)

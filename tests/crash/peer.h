@@ -42,7 +42,8 @@ bool peer_value_is(const redisReply *reply, size_t size);
 
 struct lendis_pool;
 
-/* GET PEER_KEY in at most PEER_HASTY_MS. Results: 0, also when that passed; -EBADMSG; others. */
+/* GET PEER_KEY in at most PEER_HASTY_MS. Results: 0, also when that passed or the
+ * connection was lost; -EBADMSG; others. */
 int peer_read_hastily(struct lendis_pool *pool);
 
 struct peer {
