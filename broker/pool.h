@@ -67,14 +67,14 @@ struct broker_pool {
     bool paused;  /* too much is scribbled; no look before `repair` */
     bool draining;
     enum pool_gate gate;
-    bool asked;        /* the bell rang since a connection was opened last */
-    bool tainted;      /* words were scribbled since the segment was new */
-    uint32_t reserve;  /* of reserve_size, how many may be open now: upkeep.c's */
-    bool adopted;      /* the segment is the one of the broker before */
+    bool asked;                 /* the bell rang since a connection was opened last */
+    bool tainted;               /* words were scribbled since the segment was new */
+    uint32_t reserve;           /* of reserve_size, how many may be open now: upkeep.c's */
+    bool adopted;               /* the segment is the one of the broker before */
     enum pool_gate former_gate; /* as the broker before had it */
-    uint32_t failures; /* failed dials in a row, probes only after the first */
-    uint32_t churn;    /* connections in a row that did not live for a second */
-    uint32_t spoiled;  /* words found scribbled since spoiled_ms */
+    uint32_t failures;          /* failed dials in a row, probes only after the first */
+    uint32_t churn;             /* connections in a row that did not live for a second */
+    uint32_t spoiled;           /* words found scribbled since spoiled_ms */
     uint64_t spoiled_ms;
     struct log_limit health_limit;
     struct log_limit spoil_limit;

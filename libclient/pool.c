@@ -154,7 +154,9 @@ bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
         renewed = result == 0;
         if (result == 0)
             make_current(pool, fresh, attachment);
-        else if (result == -EAGAIN && pool->greeting.socket >= 0) /* a millisecond or so: a broker that starts is soon there */
+        else if (result == -EAGAIN &&
+                 pool->greeting.socket >=
+                     0) /* a millisecond or so: a broker that starts is soon there */
             atomic_store_explicit(&local->retry_ns, clock_coarse_ns() + ANSWER_NS,
                                   memory_order_relaxed);
         else

@@ -102,9 +102,9 @@ struct catalog_pool {
     uint32_t segment_pool;      /* index of this entry, as in the segment header */
     shm_u32 commands_size;      /* of `commands`, without its end; 0: nothing differs */
     shm_u32 stall_timeout_ms;
-    shm_u32 reset;  /* enum reset_policy */
-    shm_u32 gate;   /* enum pool_gate */
-    shm_u32 places; /* connections of the segment that are in use, the first ones */
+    shm_u32 reset;             /* enum reset_policy */
+    shm_u32 gate;              /* enum pool_gate */
+    shm_u32 places;            /* connections of the segment that are in use, the first ones */
     uint64_t segment_instance; /* as in the segment's header */
     /* Counted by the broker. */
     shm_u64 counters[BROKER_COUNTER_COUNT];
@@ -139,7 +139,8 @@ struct catalog_worker {
     uint32_t uid;
     uint32_t gid;
     uint64_t since_ms; /* CLOCK_REALTIME */
-    uint64_t started;  /* of the process, as in /proc/PID/stat: tells a pid that was used again; 0: not known */
+    uint64_t
+        started; /* of the process, as in /proc/PID/stat: tells a pid that was used again; 0: not known */
 };
 _Static_assert(sizeof(struct catalog_worker) == 32, "layout");
 

@@ -87,7 +87,7 @@ struct wire_welcome {
     int32_t result; /* 0, or a LENDIS_E_* outcome, or -errno; the fields below are 0 then */
     uint32_t worker;
     uint32_t pool;
-    uint32_t serial; /* of the pool: another one in its place in the catalog has another */
+    uint32_t serial;  /* of the pool: another one in its place in the catalog has another */
     uint32_t resumed; /* 1: it is still that worker, of the same segment */
     uint32_t reserved;
     uint64_t instance;
