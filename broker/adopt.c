@@ -3,6 +3,8 @@
  * what the former catalog says, which only a broker can have written (I5). */
 #include "broker/adopt.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,20 +59,33 @@ static bool adopt_segment(struct broker_pool *pool, const struct catalog_pool *f
     return false;
 }
 
+/* A number that ends with `end`; *text then goes on behind it. */
+static bool take_number(const char **text, char end, uintmax_t *number)
+{
+    char *stop;
+
+    errno = 0;
+    *number = strtoumax(*text, &stop, 10);
+    if (errno != 0 || stop == *text || *stop != end)
+        return false;
+    *text = stop + 1;
+    return true;
+}
+
 /* One whose name ends with `name`. False: it is of no use and was closed. */
 static bool adopt_connection(struct broker_pool *pool, int fd, const char *name)
 {
-    uintmax_t generation = 0, opened_ms = 0;
-    unsigned index = 0;
-    bool good = sscanf(name, "%u.%ju.%ju", &index, &generation, &opened_ms) == 3;
+    uintmax_t index = 0, generation = 0, opened_ms = 0;
+    bool good = take_number(&name, '.', &index) && take_number(&name, '.', &generation) &&
+                take_number(&name, '\0', &opened_ms);
 
     if (good && index < pool->room && generation <= WORD_GENERATION_MAX &&
         pool->connections[index].state == CONNECTION_CLOSED &&
         pool->connections[index].generation == 0)
         return connection_adopt(&pool->connections[index], fd, generation, opened_ms);
     if (good)
-        store_remove(pool->site->store, STORED_CONNECTION, pool->config->name, index, generation,
-                     opened_ms);
+        store_remove(pool->site->store, STORED_CONNECTION, pool->config->name, (unsigned)index,
+                     generation, opened_ms);
     close(fd);
     return false;
 }

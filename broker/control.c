@@ -171,7 +171,7 @@ static bool conclude(struct request *request)
     request->hangup = sd_event_source_disable_unref(request->hangup);
     if (undone)
         answer(request->socket, -ECANCELED, 0, "pool %s: another command came in between",
-               pool->config ? pool->config->name : "that was there");
+               pool && pool->config ? pool->config->name : "that was there");
     else if (pool)
         answer_late(request, pool, count);
     else

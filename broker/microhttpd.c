@@ -7,11 +7,7 @@
 #include "broker/log.h"
 
 /* The name of the version that the header is of. */
-#if MHD_VERSION >= 0x00096400
 #define FILE_NAME "libmicrohttpd.so.12"
-#else
-#error "libmicrohttpd 0.9.64 or newer is needed"
-#endif
 
 static struct microhttpd functions;
 

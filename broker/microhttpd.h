@@ -23,7 +23,8 @@
     X(queue_response)                                                                              \
     X(destroy_response)
 
-#define MICROHTTPD_MEMBER(name) __typeof__(&MHD_##name) name;
+#define MICROHTTPD_MEMBER(name)                                                                    \
+    __typeof__(&MHD_##name) name; /* NOLINT(bugprone-macro-parentheses) */
 struct microhttpd {
     MICROHTTPD_FUNCTIONS(MICROHTTPD_MEMBER)
 };

