@@ -90,7 +90,8 @@ LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
 LAB_OBJECTS = $(call objects,$(LAB_SOURCES))
 BENCH_SOURCES := $(addprefix tests/bench/,main.c options.c bench.c figures.c units.c cpu.c machine.c variant.c cell.c rows.c output.c \
 	load.c engine.c client.c alone.c lease.c lock_pool.c storm.c idle.c memory.c) tests/support/crew.c broker/table.c
-SUPPORT_SOURCES := $(LAB_SOURCES) $(addprefix tests/support/,json.c openmetrics.c crew.c fake.c observer.c site.c)
+SUPPORT_SOURCES := $(LAB_SOURCES) $(addprefix tests/support/,json.c openmetrics.c crew.c fake.c observer.c site.c \
+	failing_malloc.c)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
@@ -190,6 +191,13 @@ $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/lib
 
 # What a clean connection is.
 $(addprefix $(B)/tests/system/test_,hygiene reset): $(O)/tests/system/clean.o
+
+# Memory that runs out in the program that it is preloaded into.
+FAILING_MALLOC := $(B)/tests/support/failing_malloc.so
+$(FAILING_MALLOC): $(O)/tests/support/failing_malloc_preload.o
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared $(LDFLAGS) $(FLAVOUR_$(FLAVOUR)) -o $@ $^
 
 # A Redis module, for a server of the tests' own: it is no part of a flavour.
 $(B)/tests/system/test_commands: | $(B)/tests/system/blocking_module.so
