@@ -22,6 +22,7 @@
 #include "policy.h"
 #include "service.h"
 #include "share.h"
+#include "shared/descriptor.h"
 
 /* Until another attempt, as in lease_again(). */
 #define PAUSE_NS INT64_C(1000000)
@@ -117,10 +118,10 @@ static int open_descriptors(struct lendis_wait *wait)
 {
     if (wait->epoll >= 0)
         return 0;
-    wait->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    wait->timer = descriptor_timer();
     if (wait->timer < 0)
         return -errno;
-    wait->epoll = epoll_create1(EPOLL_CLOEXEC);
+    wait->epoll = descriptor_epoll();
     if (wait->epoll < 0) {
         int result = -errno;
 

@@ -8,7 +8,6 @@
  * lease.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +18,7 @@
 #include "fallback.h"
 #include "lease.h"
 #include "lendis/wire.h"
+#include "shared/descriptor.h"
 
 #ifndef SO_COOKIE
 #define SO_COOKIE 57 /* <asm-generic/socket.h>, Linux 4.12 */
@@ -64,10 +64,10 @@ static void forget_cached(struct cached_descriptor *cached, bool and_close)
 /* Another number for the socket, as the proof that attachment_inherit() needs: one that it never had. */
 static int renumber(int *socket)
 {
-    int moved = fcntl(*socket, F_DUPFD_CLOEXEC, *socket + 1);
+    int moved = descriptor_copy(*socket, *socket + 1);
 
     if (moved < 0)
-        return errno == EINVAL ? -EMFILE : -errno; /* EINVAL: beyond the limit, fcntl(2) */
+        return -errno;
     close(*socket);
     *socket = moved;
     return 0;
@@ -82,7 +82,7 @@ static int connect_broker(const char *path, int *fd)
     if (strlen(path) >= sizeof address.sun_path)
         return -ENAMETOOLONG;
     strcpy(address.sun_path, path);
-    made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    made = descriptor_socket(AF_UNIX, SOCK_SEQPACKET);
     if (made < 0)
         return -errno;
     LENDIS_STEP("connect");
@@ -461,7 +461,7 @@ static void share_descriptors(const struct attachment *former, struct attachment
 
         if (from->fd < 0)
             continue;
-        to->fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
+        to->fd = descriptor_copy(from->fd, 0);
         if (to->fd < 0)
             return; /* it can be fetched */
         to->cookie = from->cookie;

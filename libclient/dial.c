@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "client.h"
+#include "shared/descriptor.h"
 
 #define PASSWORD_MAX 4096u /* as lendisd has it */
 #define DB_MAX       65535u
@@ -136,7 +137,7 @@ static bool ready(int fd, short events, int64_t deadline_ns)
 static int connect_one(int family, const struct sockaddr *address, socklen_t size,
                        int64_t deadline_ns, int *fd)
 {
-    int made = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int made = descriptor_socket(family, SOCK_STREAM);
     int error = 0;
     socklen_t error_size = sizeof error;
 
@@ -186,7 +187,7 @@ static int connect_unix(const char *path, int64_t deadline_ns, int *fd)
 /* What is in the file, without the newline at its end. Results: its length; -errno; -EINVAL, none or too long. */
 static ssize_t read_password(const char *path, char password[PASSWORD_MAX])
 {
-    int file = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int file = descriptor_open(path, O_NOCTTY);
     ssize_t got, size = 0;
     int error;
 

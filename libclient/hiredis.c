@@ -7,7 +7,6 @@
 #include "lendis_hiredis.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <hiredis/sds.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include "hygiene.h"
 #include "lease.h"
 #include "policy.h"
+#include "shared/descriptor.h"
 
 /* Of the calling thread, as errno is. */
 static _Thread_local int last_result;
@@ -332,7 +332,7 @@ LENDIS_PUBLIC redisContext *lendis_lease_context(struct lendis_lease *lease)
     if (lease->context)
         return lease->context;
     lease_expose(lease);
-    lease->context_fd = fcntl(lease->fd, F_DUPFD_CLOEXEC, 3);
+    lease->context_fd = descriptor_copy(lease->fd, 0);
     if (lease->context_fd < 0)
         return NULL;
     lease->context = redisConnectFd(lease->context_fd);

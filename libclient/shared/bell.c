@@ -5,10 +5,11 @@
 #include <errno.h>
 #include <sys/timerfd.h>
 #include "lendis/shm.h"
+#include "shared/descriptor.h"
 
 int bell_new(void)
 {
-    int made = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    int made = descriptor_timer();
 
     return made < 0 ? -errno : made;
 }

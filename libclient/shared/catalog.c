@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "shared/descriptor.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010 /* <linux/fcntl.h>, Linux 5.1 */
@@ -70,7 +71,7 @@ int catalog_new(uint64_t instance, uint32_t worker_max, int *fd, struct catalog 
     int made, result = 0;
 
     header.size = place_tables(&sizes);
-    made = memfd_create(CATALOG_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    made = descriptor_lift(memfd_create(CATALOG_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (made < 0)
         return -errno;
     if (ftruncate(made, (off_t)header.size) < 0)

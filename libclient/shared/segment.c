@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "lendis/catalog.h"
+#include "shared/descriptor.h"
 
 /* Pages that nobody touched take no memory: mailboxes and chunks are so large that using one touches few that are not its own. */
 #define PAGE 4096
@@ -104,7 +105,7 @@ int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint3
     };
     int made, result;
 
-    made = memfd_create(SEGMENT_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    made = descriptor_lift(memfd_create(SEGMENT_MEMFD_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (made < 0)
         return -errno;
     if (ftruncate(made, (off_t)size) < 0 ||

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "shared/descriptor.h"
 
 /* Room for the largest number of descriptors that one message can carry: SCM_MAX_FD, unix(7). */
 #define SCM_MAX 253
@@ -79,6 +80,7 @@ int wire_receive(int socket, void *message, size_t size, int *fd, int timeout_ms
     } control;
     struct msghdr packet = {.msg_iov = &part, .msg_iovlen = 1};
     struct pollfd readable = {.fd = socket, .events = POLLIN};
+    struct descriptor_gap gap = {.count = 0};
     int taken = -1, count, error = 0;
     ssize_t got;
 
@@ -95,6 +97,9 @@ int wire_receive(int socket, void *message, size_t size, int *fd, int timeout_ms
         if (ready == 0)
             return -ETIMEDOUT;
     }
+    /* A connection that is fd 2 even for a moment is what others print to. */
+    if (fd)
+        descriptor_fill_gap(&gap);
     do {
         packet.msg_control = control.space;
         packet.msg_controllen = sizeof control.space;
@@ -102,10 +107,14 @@ int wire_receive(int socket, void *message, size_t size, int *fd, int timeout_ms
         LENDIS_STEP("receive");
         got = recvmsg(socket, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     } while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return -errno;
+    if (got < 0) {
+        error = -errno;
+        descriptor_free_gap(&gap);
+        return error;
+    }
 
     count = take_descriptors(&packet, fd ? &taken : NULL);
+    descriptor_free_gap(&gap);
     if (packet.msg_flags & MSG_CTRUNC)
         error = -EMFILE;
     else if (packet.msg_flags & MSG_TRUNC)
@@ -117,6 +126,8 @@ int wire_receive(int socket, void *message, size_t size, int *fd, int timeout_ms
             close(taken);
         return error;
     }
+    if (taken >= 0 && (taken = descriptor_lift(taken)) < 0)
+        return -errno;
     if (fd)
         *fd = taken;
     return (int)got;
