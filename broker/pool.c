@@ -367,6 +367,17 @@ static uint64_t take_lost(struct broker_connection *connection)
     return 0;
 }
 
+/* What was under way on a connection that ended, taken as `word`; 0: nothing was. */
+static void end_commands(struct broker_pool *pool, uint32_t index, uint64_t word)
+{
+    if (word_state(word) != WORD_LEASED && word_state(word) != WORD_CARRIED)
+        return;
+    broker_pool_report_revoked(pool);
+    pool->revoked[index] = word;
+    mail_revoked(&pool->owner.segment, pool->revoked, false);
+    pool->revoked[index] = 0;
+}
+
 static void on_lost(struct broker_connection *connection)
 {
     struct broker_pool *pool = pool_of(connection);
@@ -376,7 +387,7 @@ static void on_lost(struct broker_connection *connection)
                 pool->config->name, connection->index);
     pool->churn = clock_ms() - connection->opened_ms < CHURN_MS ? pool->churn + 1 : 0;
     connection_close(connection, CLOSE_lost);
-    mail_revoked(&pool->owner.segment, connection->index, word, false);
+    end_commands(pool, connection->index, word);
     /* The server may be restarting, with other modules. */
     if (pool->owner.open == 0) {
         survey_renew(&pool->survey);
@@ -402,8 +413,18 @@ static void on_readable(struct broker_connection *connection)
 
 /* ---- looking after the words ---- */
 
+void broker_pool_report_revoked(struct broker_pool *pool)
+{
+    if (!pool->has_revoked)
+        return;
+    pool->has_revoked = false;
+    mail_revoked(&pool->owner.segment, pool->revoked, true);
+    memset(pool->revoked, 0, pool->room * sizeof *pool->revoked);
+}
+
 void broker_pool_serve(struct broker_pool *pool)
 {
+    broker_pool_report_revoked(pool);
     update_backend(pool);
     queue_match(&pool->owner.segment, LENDIS_BROKER);
     refill(pool);
@@ -414,7 +435,10 @@ bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *conn
 {
     if (!connection_revoke(connection, word, reason))
         return false;
-    mail_revoked(&pool->owner.segment, connection->index, word, true);
+    if (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED) {
+        pool->revoked[connection->index] = word;
+        pool->has_revoked = true;
+    }
     return true;
 }
 
@@ -813,22 +837,24 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
 {
     const struct segment *segment = &pool->owner.segment;
     struct departure departure = {.pool = pool, .worker = worker};
-    struct mail_held held[LENDIS_MAX_CONNECTIONS];
-    uint32_t count = 0, leases = 0;
+    uint64_t lost[LENDIS_MAX_CONNECTIONS] = {0};
+    uint32_t leases = 0;
 
     /* Out of the queue before its hand-overs are collected, so that no new one can be completed. */
     queue_evict(segment, departed_has, &departure);
     for (uint32_t i = 0; i < pool->places; i++) {
         enum taken taken = TAKEN_NOT;
 
-        held[count] = (struct mail_held){i, pool->connections[i].generation};
+        uint64_t word = word_make(WORD_LEASED, worker, pool->connections[i].generation);
+
         if (pool->connections[i].state == CONNECTION_OPEN)
             taken = take_back(pool, &pool->connections[i], worker);
-        count += taken != TAKEN_NOT;
+        if (taken != TAKEN_NOT)
+            lost[i] = word;
         leases += taken == TAKEN_REVOKED;
     }
     free_slots(pool, worker);
-    mail_taker_died(segment, worker, held, count);
+    mail_taker_died(segment, worker, lost);
     for (uint32_t i = 0; i < COUNTER_COUNT; i++)
         shm_add_relaxed(&pool->owner.catalog->departed[i],
                         shm_load_relaxed(&segment->workers[worker].counters[i]));
@@ -937,6 +963,7 @@ void broker_pool_stop(struct broker_pool *pool)
     segment_unmap(&pool->owner.segment);
     free(pool->connections);
     free(pool->attached);
+    free(pool->revoked);
 }
 
 /* ---- the beginning ---- */
@@ -1057,7 +1084,8 @@ static int make_tables(struct broker_pool *pool)
     pool->room = demand_room(pool->config);
     pool->connections = calloc(pool->room, sizeof *pool->connections);
     pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
-    if (!pool->connections || !pool->attached)
+    pool->revoked = calloc(pool->room, sizeof *pool->revoked);
+    if (!pool->connections || !pool->attached || !pool->revoked)
         return -ENOMEM;
     for (uint32_t i = 0; i < pool->room; i++)
         connection_init(&pool->connections[i], &pool->owner, i);

@@ -43,6 +43,8 @@ struct broker_pool {
     bool leaving;           /* no longer configured: it goes when all is back */
     struct pool_config own; /* `config` is this when the pool outlives its configuration */
     uint64_t *attached;     /* a bit per worker index */
+    uint64_t *revoked; /* by connection: the word that it was revoked as and nobody told of; 0 */
+    bool has_revoked;  /* there is such a connection */
     uint32_t attached_count;
     struct segment_header header; /* as it was made: workers can write the shared one */
     uint32_t index;
@@ -134,11 +136,16 @@ void broker_pool_resume(struct broker_pool *pool);
 uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker);
 
 /*
- * Takes `connection` from whoever has it by `word`, which was read before: closes it, counts the
- * lease by `reason`, and tells those whose commands were on it. False: the word has changed.
+ * Takes `connection` from whoever has it by `word`, which was read before: closes it and counts the
+ * lease by `reason`. Those whose commands were on it are told by broker_pool_report_revoked(), of all
+ * connections in one pass over the slots, which broker_pool_serve() calls and which must follow
+ * before the loop goes on. False: the word has changed.
  */
 bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *connection,
                         uint64_t word, enum revoke_reason reason);
+
+/* Tells those whose commands were on connections that were revoked. */
+void broker_pool_report_revoked(struct broker_pool *pool);
 
 /* Looks at every word, closes what came back, serves who waits, and dials what is missing. */
 void broker_pool_look_over(struct broker_pool *pool);

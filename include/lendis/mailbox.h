@@ -132,29 +132,28 @@ void chunk_free(const struct segment *segment, uint32_t chunk, uint32_t slot);
  */
 void chunks_free_all(const struct segment *segment, uint32_t slot);
 
-/* ---- the broker, for the dead ---- */
-
-/* What a dead worker leaves: it held connection `index` in `generation`. */
-struct mail_held {
-    uint32_t index;
-    uint64_t generation;
-};
+/*
+ * ---- the broker, for the dead ----
+ *
+ * One pass over the slots, whatever number of connections is concerned: that is the budget of a wake-up
+ * of the broker. So connections are told of by a table of as many words as the segment has connections:
+ * `lost[index]` is the word by which connection `index` was taken from its holder; 0: it was not.
+ */
 
 /*
- * `worker` is dead and held the `count` connections `held`. What it had taken fails or is tried
+ * `worker` is dead and held the connections `lost`. What it had taken fails or is tried
  * again, what had been abandoned to it becomes free, and the owners are woken.
  */
-void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
-                     uint32_t count);
+void mail_taker_died(const struct segment *segment, uint32_t worker, const uint64_t *lost);
 
 /* `slot`'s owner is dead: its command is withdrawn, or left to its combiner as abandoned. */
 void mail_owner_died(const struct segment *segment, uint32_t slot);
 
 /*
- * Connection `index` was taken as `word` from the living. If that was LEASED, what is under way on it is its holder's to
+ * The connections `lost` were taken from the living. If that was LEASED, what is under way on it is its holder's to
  * end, who is put down as its taker, and with `tell` the owners are woken, for the holder may have stopped. If it was
  * CARRIED it had no holder: who carried it has forgotten it, and nobody came for it. Then its commands are ended here.
  */
-void mail_revoked(const struct segment *segment, uint32_t index, uint64_t word, bool tell);
+void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell);
 
 #endif

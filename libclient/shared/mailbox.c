@@ -50,13 +50,15 @@ void chunks_free_all(const struct segment *segment, uint32_t slot)
             chunk_free(segment, chunk, slot);
 }
 
-static bool was_held(uint64_t mail, const struct mail_held *held, uint32_t count)
+/* The word by which the connection that `mail` was taken for was lost; 0: it was not. */
+static uint64_t lost_as(const struct segment *segment, uint64_t mail, const uint64_t *lost)
 {
-    for (uint32_t i = 0; i < count; i++)
-        if (mail_connection(mail) == held[i].index &&
-            ((mail >> 13) & 8191) == (held[i].generation & 8191))
-            return true;
-    return false;
+    uint32_t index = mail_connection(mail);
+
+    if (index >= segment->connection_max || lost[index] == 0 ||
+        ((mail >> 13) & 8191) != (word_generation(lost[index]) & 8191))
+        return 0;
+    return lost[index];
 }
 
 /* The connection that it was taken for is somebody's: the batch was handed on to a successor, who
@@ -94,8 +96,7 @@ static bool is_taken(uint64_t mail)
            mail_state(mail) == MAIL_ABANDONED;
 }
 
-void mail_taker_died(const struct segment *segment, uint32_t worker, const struct mail_held *held,
-                     uint32_t count)
+void mail_taker_died(const struct segment *segment, uint32_t worker, const uint64_t *lost)
 {
     struct wake_set set = {0};
 
@@ -104,7 +105,7 @@ void mail_taker_died(const struct segment *segment, uint32_t worker, const struc
         uint64_t mail = shm_load(&shared->mail);
 
         if (is_taken(mail) &&
-            (was_held(mail, held, count) ||
+            (lost_as(segment, mail, lost) != 0 ||
              (shm_load32(&shared->taker) == 1 + worker && !goes_on(segment, mail))))
             end_for_taker(segment, slot, mail, &set);
     }
@@ -139,23 +140,19 @@ void mail_owner_died(const struct segment *segment, uint32_t slot)
     }
 }
 
-void mail_revoked(const struct segment *segment, uint32_t index, uint64_t word, bool tell)
+void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell)
 {
-    struct mail_held held = {.index = index, .generation = word_generation(word)};
     struct wake_set set = {0};
 
-    if (word_state(word) != WORD_LEASED && word_state(word) != WORD_CARRIED)
-        return;
     for (uint32_t slot = 0; slot < segment->slot_max; slot++) {
         struct wait_slot *shared = &segment->slots[slot];
-        uint64_t mail = shm_load(&shared->mail);
+        uint64_t mail = shm_load(&shared->mail), word;
 
-        if (!is_taken(mail) || !was_held(mail, &held, 1))
-            continue;
-        if (word_state(word) == WORD_CARRIED) {
+        word = is_taken(mail) ? lost_as(segment, mail, lost) : 0;
+        if (word_state(word) == WORD_CARRIED)
             end_for_taker(segment, slot, mail, &set);
+        if (word_state(word) != WORD_LEASED)
             continue;
-        }
         /* Its last holder has it for good, perhaps as a successor that has not put itself down yet. */
         shm_store32(&shared->taker, 1 + word_owner(word));
         if (tell && mail_state(mail) != MAIL_ABANDONED)

@@ -13,6 +13,9 @@
 #define ALIVE      7u
 #define OWNER      9u
 
+/* What was lost, by connection: nothing, or connection 2. */
+static const uint64_t nothing[4], everything[4] = {[2] = GENERATION << 24 | WORD_LEASED};
+
 static int setup(void **state)
 {
     static struct segment segment;
@@ -48,24 +51,30 @@ static enum mail_state state_of(struct segment *segment)
     return mail_state(shm_load(&segment->slots[OWNER].mail));
 }
 
+/* Connection 2 was taken from its holder as `word`. */
+static void revoked(struct segment *segment, uint64_t word, bool tell)
+{
+    uint64_t lost[4] = {[2] = word};
+
+    mail_revoked(segment, lost, tell);
+}
+
 static void what_the_dead_held_fails(void **state)
 {
     struct segment *segment = *state;
-    struct mail_held held = {.index = 2, .generation = GENERATION};
 
     taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
-    mail_taker_died(segment, DEAD, &held, 1);
+    mail_taker_died(segment, DEAD, everything);
     assert_int_equal(state_of(segment), MAIL_FAILED);
 }
 
 static void what_was_not_sent_is_tried_again(void **state)
 {
     struct segment *segment = *state;
-    struct mail_held held = {.index = 2, .generation = GENERATION};
 
     taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
     shm_store(&segment->connections[2].batch, 0);
-    mail_taker_died(segment, DEAD, &held, 1);
+    mail_taker_died(segment, DEAD, everything);
     assert_int_equal(state_of(segment), MAIL_RETRY);
 }
 
@@ -75,7 +84,7 @@ static void what_the_dead_lost_fails(void **state)
     struct segment *segment = *state;
 
     taken(segment, word_make(WORD_IDLE, 0, GENERATION + 1));
-    mail_taker_died(segment, DEAD, NULL, 0);
+    mail_taker_died(segment, DEAD, nothing);
     assert_int_equal(state_of(segment), MAIL_FAILED);
 }
 
@@ -92,10 +101,10 @@ static void what_was_handed_on_stays(void **state)
     for (int i = 0; i < 2; i++) {
         uint64_t mail = taken(segment, word_make(carried[i], ALIVE, GENERATION));
 
-        mail_taker_died(segment, DEAD, NULL, 0);
+        mail_taker_died(segment, DEAD, nothing);
         assert_int_equal(shm_load(&segment->slots[OWNER].mail), mail);
         shm_store(&segment->slots[OWNER].mail, mail_with(mail, MAIL_ABANDONED));
-        mail_taker_died(segment, DEAD, NULL, 0);
+        mail_taker_died(segment, DEAD, nothing);
         assert_int_equal(state_of(segment), MAIL_ABANDONED);
     }
 }
@@ -110,7 +119,7 @@ static void one_who_was_told_can_sleep_again(void **state)
     struct waiter waiter = {.segment = segment, .worker = OWNER, .slot = OWNER, .served = true};
 
     taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
-    mail_revoked(segment, 2, word_make(WORD_LEASED, DEAD, GENERATION), true);
+    revoked(segment, word_make(WORD_LEASED, DEAD, GENERATION), true);
     assert_int_not_equal(shm_load32(&segment->slots[OWNER].wake), WAKE_NONE);
     assert_true(waiter_told(&waiter));
     assert_int_equal(shm_load32(&segment->slots[OWNER].wake), WAKE_NONE);
@@ -130,12 +139,11 @@ static unsigned chunks_of_owner(const struct segment *segment)
 static void chunk_that_a_dead_combiner_filled_is_freed(void **state)
 {
     struct segment *segment = *state;
-    struct mail_held held = {.index = 2, .generation = GENERATION};
     uint64_t mail = taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
 
     assert_true(chunk_claim(segment, OWNER) >= 0);
     shm_store(&segment->slots[OWNER].mail, mail_with(mail, MAIL_ABANDONED));
-    mail_taker_died(segment, DEAD, &held, 1);
+    mail_taker_died(segment, DEAD, everything);
     assert_int_equal(state_of(segment), MAIL_FREE);
     assert_int_equal(chunks_of_owner(segment), 0);
 }
@@ -162,10 +170,10 @@ static void what_was_on_its_way_fails(void **state)
     uint64_t word = word_make(WORD_CARRIED, ALIVE, GENERATION);
     uint64_t mail = taken(segment, word);
 
-    mail_revoked(segment, 2, word, false);
+    revoked(segment, word, false);
     assert_int_equal(state_of(segment), MAIL_FAILED);
     shm_store(&segment->slots[OWNER].mail, mail_with(mail, MAIL_ABANDONED));
-    mail_revoked(segment, 2, word, false);
+    revoked(segment, word, false);
     assert_int_equal(state_of(segment), MAIL_FREE);
 }
 
@@ -178,10 +186,10 @@ static void what_a_successor_lost_stays(void **state)
     struct segment *segment = *state;
     uint64_t mail = taken(segment, word_make(WORD_IDLE, 0, GENERATION + 1));
 
-    mail_revoked(segment, 2, word_make(WORD_LEASED, ALIVE, GENERATION), false);
-    mail_taker_died(segment, DEAD, NULL, 0);
+    revoked(segment, word_make(WORD_LEASED, ALIVE, GENERATION), false);
+    mail_taker_died(segment, DEAD, nothing);
     assert_int_equal(shm_load(&segment->slots[OWNER].mail), mail);
-    mail_taker_died(segment, ALIVE, NULL, 0);
+    mail_taker_died(segment, ALIVE, nothing);
     assert_int_equal(state_of(segment), MAIL_FAILED);
 }
 

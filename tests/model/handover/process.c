@@ -249,17 +249,17 @@ static void free_slots(uint32_t worker)
 
 static void on_death(struct broker *broker, uint32_t worker)
 {
-    struct mail_held held[MODEL_CONNECTIONS + 1];
-    uint32_t count = 0;
+    uint64_t lost[MODEL_CONNECTIONS] = {0};
 
     queue_evict(&model_segment, departed_has, &worker);
     for (uint32_t i = 0; i < model_segment.connection_max; i++) {
-        held[count] = (struct mail_held){i, broker->generations[i]};
-        if (broker->open[i])
-            count += take_back(broker, i, worker);
+        uint64_t word = word_make(WORD_LEASED, worker, broker->generations[i]);
+
+        if (broker->open[i] && take_back(broker, i, worker))
+            lost[i] = word;
     }
     free_slots(worker);
-    mail_taker_died(&model_segment, worker, held, count);
+    mail_taker_died(&model_segment, worker, lost);
     model_reaped(worker);
     for (uint32_t i = 0; i < model_segment.connection_max; i++)
         if (broker->open[i])
@@ -267,12 +267,20 @@ static void on_death(struct broker *broker, uint32_t worker)
     queue_match(&model_segment, LENDIS_BROKER);
 }
 
+static void tell_of(uint32_t index, uint64_t word, bool tell)
+{
+    uint64_t lost[MODEL_CONNECTIONS] = {0};
+
+    lost[index] = word;
+    mail_revoked(&model_segment, lost, tell);
+}
+
 static void revoke(struct broker *broker, uint32_t index, uint64_t word)
 {
     if (!word_reclaim(word_at(index), word))
         return;
     close_connection(broker, index);
-    mail_revoked(&model_segment, index, word, true);
+    tell_of(index, word, true);
 }
 
 static void on_sweep(struct broker *broker)
@@ -379,7 +387,7 @@ static void on_lost(struct broker *broker, uint32_t index)
     uint64_t word = take_lost(index);
 
     close_connection(broker, index);
-    mail_revoked(&model_segment, index, word, false);
+    tell_of(index, word, false);
 }
 
 static void on_revoke(struct broker *broker, uint32_t index)
