@@ -68,7 +68,7 @@ SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.
 	descriptor.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
-BROKER_SOURCES := $(addprefix broker/,config.c log.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
+BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
 	connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c adopt.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c
@@ -408,6 +408,7 @@ C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 lint: compile_commands.json | deps-lint ## check the layout (clang-format) and look for mistakes (cppcheck, clang-tidy)
 	tests/descriptors.sh
 	clang-format --dry-run -Werror $(C_FILES)
+	tests/lint/log.sh
 	cppcheck -q --std=c11 --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--suppressions-list=tests/cppcheck.txt -D_GNU_SOURCE -DLENDIS_BUILD_VERSION='"$(VERSION)"' \
 		-Iinclude -Ilibclient -I. libclient broker

@@ -107,6 +107,7 @@ static void adopt_connections(struct broker_pool *pool)
     for (uint32_t i = 0; i < pool->room; i++)
         if (pool->connections[i].state == CONNECTION_CLOSED && pool->connections[i].generation == 0)
             connection_renew(&pool->connections[i]);
+    /* unprovoked: once, when the broker starts */
     log_line(LOG_LEVEL_NOTICE, "pool %s: %u connections of the broker before taken over, %u closed",
              pool->config->name, adopted, refused);
 }

@@ -211,6 +211,7 @@ static void begin_closing(struct request *request)
 
     for (uint32_t i = 0; i < control->pool_count; i++)
         if (request->pools >> i & 1) {
+            /* unprovoked: by a user who may control the broker */
             log_line(LOG_LEVEL_NOTICE, "pool %s: is being %s, says user %u",
                      control->pools[i].config->name, verb_done(request->verb), request->uid);
             gate_set(&control->pools[i], gate_of(request->verb));
@@ -225,6 +226,7 @@ static void begin_reconnecting(struct request *request)
 
     for (uint32_t i = 0; i < control->pool_count; i++)
         if (request->pools >> i & 1) {
+            /* unprovoked: by a user who may control the broker */
             log_line(LOG_LEVEL_NOTICE, "pool %s: all connections are replaced, says user %u",
                      control->pools[i].config->name, request->uid);
             reconfigure_reconnect(&control->pools[i]);
@@ -262,9 +264,11 @@ int control_reload(struct control *control, control_tell *tell, void *context, u
     notify_reloading();
     result = reload_read(control->reload, tell, context, &pools);
     if (result == 0)
+        /* unprovoked: by a user who may control the broker */
         log_line(LOG_LEVEL_NOTICE, "the configuration was read again: %u pools",
                  control->reload->config->pool_count);
     else
+        /* unprovoked: by a user who may control the broker */
         log_line(LOG_LEVEL_ERR, "the new configuration is not used: %s",
                  result == -EINVAL ? "it has errors; the old one stays in force"
                                    : strerror(-result));
@@ -301,6 +305,7 @@ static void set(struct request *request, const struct wire_control *asked)
         result = reload_set(control->reload, asked->pool[0] ? request->pools : 0, asked->key,
                             asked->value, tell_notice, request);
     if (result == 0)
+        /* unprovoked: by a user who may control the broker */
         log_line(LOG_LEVEL_NOTICE, "%s%s: %s = %s, says user %u",
                  asked->pool[0] ? "pool " : "broker", asked->pool, asked->key, asked->value,
                  request->uid);
@@ -320,6 +325,7 @@ static void resume(struct request *request)
 
     for (uint32_t i = 0; i < control->pool_count; i++)
         if ((request->pools >> i & 1) && control->pools[i].gate != GATE_OPEN) {
+            /* unprovoked: by a user who may control the broker */
             log_line(LOG_LEVEL_NOTICE, "pool %s: lends again, says user %u",
                      control->pools[i].config->name, request->uid);
             gate_set(&control->pools[i], GATE_OPEN);
@@ -370,6 +376,7 @@ static void kill_leases(struct request *request, const struct wire_control *aske
         count += kill_in_pool(pool, asked->connection, asked->pid, &known);
     }
     if (count > 0)
+        /* unprovoked: by a user who may control the broker */
         log_line(LOG_LEVEL_NOTICE, "%u leases are revoked, says user %u", count, request->uid);
     request_free(request);
     if (known)
@@ -440,14 +447,14 @@ static uint64_t find_pools(const struct control *control, const char *name)
 }
 
 /* Results: 0; -errno, and the tool was told. */
-static int check(const struct control *control, int socket, const struct ucred *peer,
+static int check(struct control *control, int socket, const struct ucred *peer,
                  const struct wire_control *asked)
 {
     char names[200];
 
     if (peer->uid != 0 && peer->uid != geteuid()) {
-        log_line(LOG_LEVEL_WARNING, "process %d of user %u may not control the broker",
-                 (int)peer->pid, peer->uid);
+        log_limited(&control->denied_limit, LOG_LEVEL_WARNING,
+                    "process %d of user %u may not control the broker", (int)peer->pid, peer->uid);
         answer(socket, -EPERM, 0,
                "user %u may not control this broker: only root and user %u, which it runs as, may",
                peer->uid, geteuid());

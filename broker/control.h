@@ -26,6 +26,7 @@ struct control {
     bool stopping;         /* the broker was told to stop */
     struct request *first;
     uint32_t count;
+    struct log_limit denied_limit;
     sd_event_source *tick; /* looks whether it is so */
 };
 

@@ -322,10 +322,12 @@ int exporter_start(sd_event *event, const char *address, exporter_source *source
     if (result == 0)
         result = watch_daemon(made, event);
     if (result != 0) {
+        /* unprovoked: when the broker starts, or is configured anew */
         log_line(LOG_LEVEL_ERR, "metrics at %s: %s", address, strerror(-result));
         exporter_stop(made);
         return result;
     }
+    /* unprovoked: when the broker starts, or is configured anew */
     log_line(LOG_LEVEL_INFO, "metrics at %s", address);
     *exporter = made;
     return 0;

@@ -216,6 +216,7 @@ static void arm(struct broker_pool *pool, uint64_t now_ms, uint64_t next_ms)
 
     if (sd_event_source_set_time_relative(timer, wait_ms * 1000) < 0 ||
         sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT) < 0)
+        /* unprovoked: only for want of memory */
         log_line(LOG_LEVEL_ERR, "pool %s: cannot set the timer of lease_timeout",
                  pool->config->name);
 }

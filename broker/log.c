@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages to the operator: see log.h. A line is formatted on the stack and leaves in one write(2).
- */
+/* Messages to the operator: see log.h. A line is formatted on the stack; log_writer.h has it written. */
 #include "broker/log.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
-#include <unistd.h>
+#include "broker/log_writer.h"
 
-#define LINE_SIZE 1024
+#define FLUSH_MS 1000u
 
 static enum log_level threshold = LOG_LEVEL_NOTICE;
 
@@ -41,7 +41,7 @@ static void defuse(char *text)
 static __attribute__((format(printf, 3, 0))) void
 write_line(enum log_level level, uint32_t kept_back, const char *format, va_list arguments)
 {
-    char line[LINE_SIZE];
+    char line[LOG_LINE_SIZE];
     size_t start = (size_t)snprintf(line, sizeof line, "%s", prefix(level));
     size_t length;
 
@@ -51,9 +51,7 @@ write_line(enum log_level level, uint32_t kept_back, const char *format, va_list
     if (kept_back && length + 64 < sizeof line)
         length += (size_t)snprintf(line + length, 64, " (and %u more like this)", kept_back);
     line[length++] = '\n';
-    /* Nobody is left to be told when standard error does not work. */
-    if (write(STDERR_FILENO, line, length) < 0)
-        return;
+    log_writer_put(line, length);
 }
 
 void log_set_level(enum log_level level)
@@ -61,32 +59,43 @@ void log_set_level(enum log_level level)
     threshold = level;
 }
 
-void log_line(enum log_level level, const char *format, ...)
+static bool admit(struct log_limit *limit, uint32_t burst, uint32_t *kept_back)
 {
+    uint64_t now = clock_ms();
+
+    *kept_back = 0;
+    if (limit->count == 0 || now - limit->window_ms >= LOG_LIMIT_WINDOW) {
+        if (limit->count > burst)
+            *kept_back = limit->count - burst;
+        *limit = (struct log_limit){.window_ms = now};
+    }
+    if (limit->count < UINT32_MAX)
+        limit->count++;
+    return limit->count <= burst;
+}
+
+void log_of_place(struct log_limit *limit, enum log_level level, const char *format, ...)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* leak_report.c has a thread */
+    uint32_t kept_back;
     va_list arguments;
+    bool admitted;
 
     if (level > threshold)
         return;
+    pthread_mutex_lock(&lock);
+    admitted = admit(limit, LOG_LINE_BURST, &kept_back);
+    pthread_mutex_unlock(&lock);
+    if (!admitted)
+        return;
     va_start(arguments, format);
-    write_line(level, 0, format, arguments);
+    write_line(level, kept_back, format, arguments);
     va_end(arguments);
 }
 
 bool log_admit(struct log_limit *limit, enum log_level level, uint32_t *kept_back)
 {
-    uint64_t now = clock_ms();
-
-    *kept_back = 0;
-    if (level > threshold)
-        return false;
-    if (limit->count == 0 || now - limit->window_ms >= LOG_LIMIT_WINDOW) {
-        if (limit->count > LOG_LIMIT_BURST)
-            *kept_back = limit->count - LOG_LIMIT_BURST;
-        *limit = (struct log_limit){.window_ms = now};
-    }
-    if (limit->count < UINT32_MAX)
-        limit->count++;
-    return limit->count <= LOG_LIMIT_BURST;
+    return level <= threshold && admit(limit, LOG_LIMIT_BURST, kept_back);
 }
 
 void log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)
@@ -99,6 +108,11 @@ void log_limited(struct log_limit *limit, enum log_level level, const char *form
     va_start(arguments, format);
     write_line(level, kept_back, format, arguments);
     va_end(arguments);
+}
+
+void log_flush(void)
+{
+    log_writer_flush(FLUSH_MS);
 }
 
 uint64_t clock_ms(void)

@@ -133,6 +133,7 @@ int main(int argc, char **argv)
     mallopt(M_ARENA_MAX, 1);
 #endif
     status = act(action, path);
+    log_flush();
     if (fflush(stdout) != 0 && status == EXIT_SUCCESS)
         status = EX_IOERR;
     return status;

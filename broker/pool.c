@@ -90,6 +90,7 @@ void broker_pool_arm(sd_event_source *timer, uint64_t usec)
     if (result >= 0)
         result = sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
     if (result < 0)
+        /* unprovoked: only for want of memory */
         log_line(LOG_LEVEL_ERR, "cannot set a timer: %s", strerror(-result));
 }
 
@@ -157,8 +158,8 @@ static void note_success(struct broker_pool *pool)
         log_limited(&pool->health_limit, LOG_LEVEL_NOTICE, "pool %s: connected to %s again",
                     pool->config->name, pool->config->redis.text);
     else if (broker_pool_backend(pool) == BACKEND_UNKNOWN)
-        log_line(LOG_LEVEL_INFO, "pool %s: connected to %s", pool->config->name,
-                 pool->config->redis.text);
+        log_limited(&pool->health_limit, LOG_LEVEL_INFO, "pool %s: connected to %s",
+                    pool->config->name, pool->config->redis.text);
     pool->failures = 0;
     update_backend(pool);
 }
@@ -304,8 +305,9 @@ static void publish_commands(struct broker_pool *pool)
                     pool->config->name);
     if (memcmp(text, entry->commands, sizeof text) == 0)
         return;
-    log_line(LOG_LEVEL_INFO, "pool %s: commands other than in lendis' own table: %s",
-             pool->config->name, size > 0 ? text : "none");
+    log_limited(&pool->survey_limit, LOG_LEVEL_INFO,
+                "pool %s: commands other than in lendis' own table: %s", pool->config->name,
+                size > 0 ? text : "none");
     catalog_write_begin(entry);
     memcpy(entry->commands, text, sizeof text);
     shm_store32(&entry->commands_size, (uint32_t)size);

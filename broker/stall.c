@@ -48,6 +48,7 @@ static void look_later(struct broker_pool *pool)
     if (result >= 0)
         result = sd_event_source_set_enabled(pool->stall, SD_EVENT_ONESHOT);
     if (result < 0)
+        /* unprovoked: only for want of memory */
         log_line(LOG_LEVEL_ERR, "cannot set a timer: %s", strerror(-result));
 }
 

@@ -553,6 +553,7 @@ void workers_adopt(struct workers *workers, const struct catalog *former)
         if (absent && !watch_absent(absent, &former->workers[i]))
             worker_leave(absent);
     }
+    /* unprovoked: once, when the broker starts */
     log_line(LOG_LEVEL_NOTICE, "%u workers of the broker before; %u of them have died", count,
              count - (workers->catalog->worker_max - workers->free_count));
 }
