@@ -229,7 +229,7 @@ void lendisd_continue(struct lendisd *broker);
  * descriptor; -errno. */
 int lendisd_connect(const char *socket_path);
 
-/* True if the log has this text. */
+/* True if the log has this text, or gets it within a moment. */
 bool lendisd_logged(const struct lendisd *broker, const char *text);
 
 #endif

@@ -16,6 +16,8 @@
 #define START_LIMIT_MS 20000
 #define STOP_LIMIT_MS  10000
 #define ARGUMENTS_MAX  16
+/* The broker does not wait until a line is written. */
+#define LOG_LIMIT_MS 300
 
 static void place(struct lendisd *broker)
 {
@@ -146,7 +148,7 @@ void lendisd_continue(struct lendisd *broker)
     kill(broker->pid, SIGCONT);
 }
 
-bool lendisd_logged(const struct lendisd *broker, const char *text)
+static bool log_has(const struct lendisd *broker, const char *text)
 {
     FILE *log = fopen(broker->log_path, "re");
     char line[4096];
@@ -157,4 +159,9 @@ bool lendisd_logged(const struct lendisd *broker, const char *text)
     if (log)
         fclose(log);
     return found;
+}
+
+bool lendisd_logged(const struct lendisd *broker, const char *text)
+{
+    return eventually(log_has(broker, text), LOG_LIMIT_MS);
 }
