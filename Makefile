@@ -65,7 +65,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 # ---- sources ----
 
 SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.c segment.c catalog.c wire.c command.c \
-	descriptor.c)
+	descriptor.c server_error.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
@@ -87,6 +87,7 @@ UNIT_TESTS += statistics plot bench proc_text
 SYSTEM_TESTS += statistics
 SYSTEM_TESTS += handover allocations bench report
 SYSTEM_TESTS += stdio
+UNIT_TESTS += server_error
 # What tests and measuring tools stand on.
 LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
 LAB_OBJECTS = $(call objects,$(LAB_SOURCES))
@@ -314,7 +315,7 @@ MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -D
 MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-protector
 MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
 MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o hygiene.o lease.o policy.o combine.o \
-	handover.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o)))
+	handover.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o server_error.o)))
 MODEL_WORLD := $(addprefix common/,coroutine.o stage.o explorer.o program.o) world.o check.o trace.o
 MODEL_QUEUE_WORLD := $(addprefix $(MODEL)/queue/,$(MODEL_WORLD))
 MODEL_HANDOVER_WORLD := $(addprefix $(MODEL)/handover/,$(MODEL_WORLD) redis.o absent.o)
