@@ -88,6 +88,7 @@ SYSTEM_TESTS += statistics
 SYSTEM_TESTS += handover allocations bench report
 SYSTEM_TESTS += stdio
 UNIT_TESTS += server_error
+SYSTEM_TESTS += surplus
 # What tests and measuring tools stand on.
 LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
 LAB_OBJECTS = $(call objects,$(LAB_SOURCES))

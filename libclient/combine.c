@@ -533,7 +533,8 @@ static int sort_replies(struct combiner *combiner)
         int result = resp_scan(&combiner->scan, combiner->buffer + combiner->at,
                                combiner->end - combiner->at, &used);
 
-        if (result < 0)
+        /* A push (RESP3) is nobody's reply, and no connection that is shared gets any. */
+        if (result < 0 || combiner->scan.first == '>')
             return -EPROTO;
         if (item->route == ROUTE_OWN &&
             combiner->call->sink->take(combiner->call->sink->context,

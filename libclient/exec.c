@@ -135,48 +135,74 @@ enum receive_result {
     RECEIVE_SINK, /* the sink failed */
 };
 
-/* Gives what was received to the sink. Results: RECEIVED and RECEIVED_TOO_MUCH; RECEIVE_TIMEOUT for
- * "more must come". */
-static enum receive_result take_received(const struct call *call, struct resp_scan *scan,
-                                         uint32_t *replies, const char *data, size_t size)
+/* The replies to a call, as far as they have come. */
+struct receiving {
+    const struct call *call;
+    struct resp_scan scan;
+    uint32_t replies; /* still to come */
+    bool pushes;      /* what is pushed (RESP3) may come between them; it is dropped */
+    bool any;         /* a byte came */
+    bool error;       /* the last reply was an error reply */
+};
+
+/* Goes on with a reply or a push at `data`. Results: bytes; -EPROTO; -ENOMEM, the sink failed. */
+static ssize_t take_value(struct receiving *receiving, const char *data, size_t size)
+{
+    const struct reply_sink *sink = receiving->call->sink;
+    size_t used;
+    int result = resp_scan(&receiving->scan, data, size, &used);
+    char first = receiving->scan.first;
+
+    if (result < 0)
+        return -EPROTO;
+    if (first == '>' && receiving->pushes)
+        return (ssize_t)used;
+    if (sink->take(sink->context, data, used) != 0)
+        return -ENOMEM;
+    receiving->replies -= result == 1;
+    receiving->error = first == '-' || first == '!';
+    return (ssize_t)used;
+}
+
+/* Whether a push is under way, or begins with `byte`. */
+static bool in_push(const struct receiving *receiving, char byte)
+{
+    return receiving->pushes && (!resp_is_between(&receiving->scan) || byte == '>');
+}
+
+/* Gives the replies among what was received to the sink. Results: RECEIVED and RECEIVED_TOO_MUCH;
+ * RECEIVE_TIMEOUT for "more must come". */
+static enum receive_result take_received(struct receiving *receiving, const char *data, size_t size)
 {
     size_t at = 0;
 
-    while (at<size && * replies> 0) {
-        size_t used;
-        int result = resp_scan(scan, data + at, size - at, &used);
+    while (at < size && (receiving->replies > 0 || in_push(receiving, data[at]))) {
+        ssize_t used = take_value(receiving, data + at, size - at);
 
-        if (result < 0)
-            return RECEIVE_LOST;
-        at += used;
-        *replies -= result == 1;
+        if (used < 0)
+            return used == -ENOMEM ? RECEIVE_SINK : RECEIVE_LOST;
+        at += (size_t)used;
     }
-    if (call->sink->take(call->sink->context, data, at) != 0)
-        return RECEIVE_SINK;
-    if (*replies > 0)
+    if (receiving->replies > 0 || !resp_is_between(&receiving->scan))
         return RECEIVE_TIMEOUT;
     return at == size ? RECEIVED : RECEIVED_TOO_MUCH;
 }
 
-/* Receives the replies. *any: a byte came; *error: the last one was an error reply. */
-static enum receive_result receive_replies(int fd, char *buffer, const struct call *call, bool *any,
-                                           bool *error)
+/* Receives the replies. */
+static enum receive_result receive_replies(int fd, char *buffer, struct receiving *receiving)
 {
-    uint32_t replies = call->replies;
-    struct resp_scan scan = {0};
+    int64_t deadline_ns = receiving->call->deadline_ns;
 
-    *any = false;
     for (;;) {
         enum receive_result received;
-        ssize_t got = exec_receive(fd, buffer, RECEIVE_SIZE, call->deadline_ns, NULL);
+        ssize_t got = exec_receive(fd, buffer, RECEIVE_SIZE, deadline_ns, NULL);
 
         if (got <= 0)
             return got == 0 ? RECEIVE_LOST : RECEIVE_TIMEOUT;
-        *any = true;
-        received = take_received(call, &scan, &replies, buffer, (size_t)got);
+        receiving->any = true;
+        received = take_received(receiving, buffer, (size_t)got);
         if (received == RECEIVE_TIMEOUT)
             continue;
-        *error = scan.first == '-' || scan.first == '!';
         /* Replies that just fill the buffer can hide what follows them. */
         if (received == RECEIVED && got == RECEIVE_SIZE && !exec_is_silent(fd))
             return RECEIVED_TOO_MUCH;
@@ -250,7 +276,8 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
 {
     struct local *local = lease->attachment->pool->local;
     enum receive_result received = RECEIVED;
-    bool any = false, error = false;
+    struct receiving receiving = {.call = call, .replies = call->replies};
+    bool strange = session_is_strange(&lease->session);
     char *buffer;
     size_t sent;
     int result;
@@ -261,7 +288,7 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
     lease->used = true;
     attachment_count(lease->attachment, COUNTER_commands, call->replies);
     /* A subscriber may be sent something at any time; nobody else has this connection after it. */
-    if (!session_is_strange(&lease->session) && !exec_is_silent(lease->fd)) {
+    if (!strange && !exec_is_silent(lease->fd)) {
         buffer_give(local, buffer);
         return not_sent(lease, call, 0, true);
     }
@@ -270,18 +297,21 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
         buffer_give(local, buffer);
         return not_sent(lease, call, sent, result != LENDIS_E_TIMEOUT);
     }
-    received = receive_replies(lease->fd, buffer, call, &any, &error);
+    /* SUBSCRIBE and its kind are answered by a push themselves. */
+    receiving.pushes = (strange || (call->command.flags & COMMAND_SESSION)) &&
+                       !(call->command.flags & COMMAND_LEASE);
+    received = receive_replies(lease->fd, buffer, &receiving);
     buffer_give(local, buffer);
     lease->broken = lease->broken || received != RECEIVED;
     if (received == RECEIVE_SINK)
         return -ENOMEM;
     /* More than one reply: which of them is ours? SUBSCRIBE and its kind are answered so. */
-    if (received == RECEIVED_TOO_MUCH && !session_is_strange(&lease->session) &&
-        !(call->command.flags & COMMAND_SESSION))
+    if (received == RECEIVED_TOO_MUCH && !strange && !(call->command.flags & COMMAND_SESSION))
         received = RECEIVE_LOST;
     if (received != RECEIVED && received != RECEIVED_TOO_MUCH)
-        return exec_failure(lease->attachment, &call->command, true, any, received == RECEIVE_LOST);
-    session_follow_request(&lease->session, call->request, call->size, error);
+        return exec_failure(lease->attachment, &call->command, true, receiving.any,
+                            received == RECEIVE_LOST);
+    session_follow_request(&lease->session, call->request, call->size, receiving.error);
     return 0;
 }
 
@@ -462,11 +492,23 @@ static void bytes_restart(void *context)
     ((struct bytes *)context)->size = 0;
 }
 
+static bool bytes_whole(void *context, uint32_t replies)
+{
+    const struct bytes *bytes = context;
+    struct resp_scan scan = {0};
+    size_t at = 0, used;
+
+    for (; replies > 0 && at < bytes->size; replies--, at += used)
+        if (resp_scan(&scan, bytes->data + at, bytes->size - at, &used) != 1)
+            return false;
+    return replies == 0 && at == bytes->size;
+}
+
 LENDIS_PUBLIC int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size,
                               int timeout_ms, void **reply, size_t *reply_size)
 {
     struct bytes bytes = {0};
-    struct reply_sink sink = {bytes_take, bytes_restart, &bytes};
+    struct reply_sink sink = {bytes_take, bytes_restart, &bytes, bytes_whole};
     int result;
 
     if (!pool || !request || !reply || !reply_size || timeout_ms < -1)

@@ -12,6 +12,9 @@ struct reply_sink {
     int (*take)(void *context, const char *data, size_t size);
     void (*restart)(void *context); /* forget what was taken: the command is sent again */
     void *context;
+    /* Whether what was taken is exactly `replies` replies. What came through another process is a
+     * reply only if it is (I4). NULL: the sink does not care. */
+    bool (*whole)(void *context, uint32_t replies);
 };
 
 /* A command, or a pipeline of them, that a caller wants answered. */

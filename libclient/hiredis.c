@@ -28,7 +28,9 @@ static _Thread_local int last_result;
 struct reading {
     redisReader *reader;
     struct lendis_pool *pool;
-    uint32_t replies; /* of a pipeline, read as one array; 0: a single reply */
+    uint32_t replies;  /* of a pipeline, read as one array; 0: a single reply */
+    redisReply *reply; /* what was read, once it is there */
+    bool failed;       /* what came is no reply, or more than one */
 };
 
 /* The reader of struct local is a redisReader; the rest of the library does not know the type. */
@@ -46,7 +48,7 @@ static redisReader *reader_take(struct lendis_pool *pool)
     return spare ? (redisReader *)spare : redisReaderCreate();
 }
 
-/* Keeps a reader that is at a reply's boundary for the next call. */
+/* Keeps a reader that has nothing in it for the next call. */
 static void reader_give(struct lendis_pool *pool, redisReader *reader)
 {
     atomic_store_explicit(&pool->reader_free, reader_free, memory_order_relaxed);
@@ -74,10 +76,45 @@ static void reading_begin(struct reading *reading)
                         (size_t)snprintf(head, sizeof head, "*%u\r\n", reading->replies));
 }
 
+/* The reader is where a new one would be: a value that it kept would be the next call's reply. */
+static bool reader_is_empty(const redisReader *reader)
+{
+    return reader->err == 0 && reader->ridx == -1 && reader->pos >= reader->len;
+}
+
+/* Reads the reply, once. False: what was taken is not exactly one. */
+static bool reading_read(struct reading *reading)
+{
+    void *reply = NULL;
+
+    if (reading->reply || reading->failed)
+        return !reading->failed;
+    reading->failed = !reading->reader ||
+                      redisReaderGetReply(reading->reader, &reply) != REDIS_OK || reply == NULL ||
+                      !reader_is_empty(reading->reader);
+    reading->reply = reply;
+    return !reading->failed;
+}
+
+static bool reading_whole(void *context, uint32_t replies)
+{
+    (void)replies; /* of a pipeline: elements of the array */
+    return reading_read(context);
+}
+
+static void reply_free(struct reading *reading)
+{
+    if (reading->reply)
+        freeReplyObject(reading->reply);
+    reading->reply = NULL;
+}
+
 static void reading_restart(void *context)
 {
     struct reading *reading = context;
 
+    reply_free(reading);
+    reading->failed = false;
     redisReaderFree(reading->reader);
     reading->reader = redisReaderCreate();
     reading_begin(reading);
@@ -86,16 +123,17 @@ static void reading_restart(void *context)
 /* Runs `exchange`'s result through: the reply, or NULL and last_result. */
 static redisReply *reading_finish(struct reading *reading, int result)
 {
-    void *reply = NULL;
-
-    if (result == 0 && (redisReaderGetReply(reading->reader, &reply) != REDIS_OK || reply == NULL))
+    if (result == 0 && !reading_read(reading))
         result = -EPROTO;
     last_result = result;
-    if (result == 0)
+    if (result == 0) {
         reader_give(reading->pool, reading->reader);
-    else if (reading->reader)
+        return reading->reply;
+    }
+    reply_free(reading);
+    if (reading->reader)
         redisReaderFree(reading->reader);
-    return reply;
+    return NULL;
 }
 
 /* ---- commands ---- */
@@ -105,7 +143,7 @@ static redisReply *command_on_pool(struct lendis_pool *pool, const char *request
                                    uint32_t replies)
 {
     struct reading reading = {.pool = pool, .replies = replies};
-    struct reply_sink sink = {reading_take, reading_restart, &reading};
+    struct reply_sink sink = {reading_take, reading_restart, &reading, reading_whole};
 
     if (!pool) {
         last_result = -EINVAL;
@@ -159,7 +197,7 @@ static redisReply *command_on_lease(struct lendis_lease *lease, const char *requ
 {
     struct lendis_pool *pool = lease->attachment->pool;
     struct reading reading = {.pool = pool};
-    struct reply_sink sink = {reading_take, reading_restart, &reading};
+    struct reply_sink sink = {reading_take, reading_restart, &reading, reading_whole};
     struct call call;
     int result;
 

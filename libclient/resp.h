@@ -7,6 +7,7 @@
 #ifndef LENDIS_RESP_H
 #define LENDIS_RESP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,5 +27,11 @@ struct resp_scan {
  * the next, but for `first`); 0, all are used and more must come; -EPROTO, this is not RESP.
  */
 int resp_scan(struct resp_scan *scan, const char *data, size_t size, size_t *used);
+
+/* No value is under way. */
+static inline bool resp_is_between(const struct resp_scan *scan)
+{
+    return scan->values == 0 && scan->skip == 0;
+}
 
 #endif

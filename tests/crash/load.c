@@ -208,7 +208,7 @@ static enum outcome run(struct load *load, const struct request *request, redisR
                         unsigned count)
 {
     struct answer answer = {.reader = redisReaderCreate()};
-    struct reply_sink sink = {answer_take, answer_restart, &answer};
+    struct reply_sink sink = {answer_take, answer_restart, &answer, NULL};
     int limit_ms = below(load, 2) ? -1 : (int)(1 + below(load, LIMIT_MS));
     int result = exec_command(load->pool, request->bytes, request->size, limit_ms, &sink);
     size_t most = request->size > request->reply_size ? request->size : request->reply_size;

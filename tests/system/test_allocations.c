@@ -131,7 +131,7 @@ static bool by_exec(struct lendis_pool *pool)
 static bool by_sink(struct lendis_pool *pool)
 {
     struct taken taken = {.size = 0};
-    struct reply_sink sink = {take, restart, &taken};
+    struct reply_sink sink = {take, restart, &taken, NULL};
     bool right;
 
     counting = true;

@@ -473,6 +473,36 @@ static void allowed_on_leases(void **state)
     lendis_detach(pool);
 }
 
+/* RESP3 pushes what nobody asked for: it is no reply, whether it comes before one, behind it, or
+ * alone. (A push of another's making, and enough of them to come in pieces.) */
+static void pushes_are_no_replies(void **state)
+{
+    struct lendis_lease *lease;
+    struct lendis_pool *pool;
+    char text[32], command[64];
+
+    (void)state;
+    start_redis(false);
+    start_broker("");
+    pool = pool_attach(&site.broker, "p");
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    freeReplyObject(lendis_lease_command(lease, "HELLO 3"));
+    expect_text(lendis_lease_command(lease, "CLIENT TRACKING ON BCAST"), REDIS_REPLY_STATUS, "OK");
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < round * 20; i++) {
+            snprintf(command, sizeof command, "SET pushed-%d x", i);
+            freeReplyObject(lendis_command(pool, command));
+        }
+        snprintf(text, sizeof text, "own-%d", round);
+        snprintf(command, sizeof command, "SET own %s", text); /* pushes behind its own reply */
+        expect_text(lendis_lease_command(lease, command), REDIS_REPLY_STATUS, "OK");
+        expect_text(lendis_lease_command(lease, "GET own"), REDIS_REPLY_STRING, text);
+    }
+    assert_int_equal(lendis_release(lease), 0);
+    assert_true(eventually(resets_so_far() == 1, 1000));
+    lendis_detach(pool);
+}
+
 /* XREAD that does not wait goes with others' commands; one that does stands alone. */
 static void stream_reads(void **state)
 {
@@ -505,6 +535,7 @@ int main(void)
         cmocka_unit_test_teardown(refused_with_a_hint, end),
         cmocka_unit_test_teardown(allowed_in_pipelines, end),
         cmocka_unit_test_teardown(allowed_on_leases, end),
+        cmocka_unit_test_teardown(pushes_are_no_replies, end),
         cmocka_unit_test_teardown(stream_reads, end),
     };
 

@@ -122,7 +122,7 @@ void worker_run(uint32_t worker, uint32_t commands)
     for (uint32_t i = 0; i < commands; i++) {
         uint32_t command = worker * COMMANDS_EACH + i;
         struct answer answer = {.size = 0};
-        struct reply_sink sink = {answer_take, answer_restart, &answer};
+        struct reply_sink sink = {answer_take, answer_restart, &answer, NULL};
         char request[REQUEST_SIZE];
         int timeout_ms = model_command_begins(command), result;
 
