@@ -66,6 +66,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.c segment.c catalog.c wire.c command.c \
 	descriptor.c server_error.c)
+SHARED_SOURCES += $(addprefix libclient/shared/,redis_url.c password_file.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
@@ -86,6 +87,8 @@ SYSTEM_TESTS := log lending async fallback service commands hygiene reset replie
 UNIT_TESTS += statistics plot bench proc_text
 SYSTEM_TESTS += statistics
 SYSTEM_TESTS += handover allocations bench report
+# The process around the library.
+UNIT_TESTS += password_file
 SYSTEM_TESTS += stdio
 UNIT_TESTS += server_error
 SYSTEM_TESTS += surplus
@@ -112,7 +115,7 @@ SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh sup
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 
 # A fuzz target each; the corpus of each is run in make check, too.
-FUZZ_TARGETS := resp command config wire
+FUZZ_TARGETS := resp command config wire redis_url
 FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(B)/tests/fuzz/fuzz_%)
 
 UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%) $(FUZZ_TARGETS:%=$(B)/tests/fuzz/replay_%)

@@ -26,13 +26,12 @@
 #include "lendis/mailbox.h"
 #include "lendis/wire.h"
 #include "libclient/shared/command.h"
+#include "libclient/shared/password_file.h"
+#include "libclient/shared/redis_url.h"
 
 #define TEXT_SIZE       512
-#define PASSWORD_MAX    4096u
 #define USERNAME_MAX    63u
 #define CLIENT_NAME_MAX 63u
-#define ADDRESS_MAX     191u
-#define DB_MAX          65535u
 #define NAMES_MAX       175u /* a line of the file; the catalog has room for it with all marks */
 #define PATH_MAX_UNIX   (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 
@@ -758,117 +757,6 @@ static void parse_names(const struct place *place, const char *text, char **fiel
     *field = sorted;
 }
 
-static bool parse_db(const struct place *place, const char *text, uint32_t *db)
-{
-    uint64_t number;
-
-    if (parse_digits(text, text + strlen(text), &number) && number <= DB_MAX) {
-        *db = (uint32_t)number;
-        return true;
-    }
-    complain(place, "\"%s\" is not a database number; 0 to %u is allowed", text, DB_MAX);
-    return false;
-}
-
-static bool parse_port(const struct place *place, const char *text, uint16_t *port)
-{
-    uint64_t number;
-
-    if (parse_digits(text, text + strlen(text), &number) && number >= 1 && number <= 65535) {
-        *port = (uint16_t)number;
-        return true;
-    }
-    complain(place, "\"%s\" is not a port; 1 to 65535 is allowed", text);
-    return false;
-}
-
-/* unix:///PATH?db=N without the "unix://"; `rest` is ours to cut up. */
-static bool parse_unix_address(const struct place *place, char *rest, struct redis_address *address)
-{
-    char *query = strchr(rest, '?');
-
-    if (query) {
-        *query++ = '\0';
-        if (strncmp(query, "db=", 3) != 0) {
-            complain(place, "\"?%s\" is not known; ?db=N is allowed", query);
-            return false;
-        }
-        if (!parse_db(place, query + 3, &address->db))
-            return false;
-    }
-    if (rest[0] != '/' || rest[1] == '\0') {
-        complain(place, "\"unix://%s\" has no absolute path; write unix:///PATH?db=N", rest);
-        return false;
-    }
-    if (strlen(rest) > PATH_MAX_UNIX) {
-        complain(place, "%zu characters are too many for a socket's path; %zu are allowed",
-                 strlen(rest), PATH_MAX_UNIX);
-        return false;
-    }
-    address->path = keep(place->loader, rest);
-    return true;
-}
-
-/* HOST, [HOST] and what follows it: cuts `rest` and points *port behind the colon, if there is one.
- */
-static bool split_host(const struct place *place, char *rest, char **host, char **port)
-{
-    struct in6_addr unused;
-    char *end;
-
-    *port = NULL;
-    if (rest[0] == '[') {
-        end = strchr(rest, ']');
-        *host = rest + 1;
-        if (!end || (end[1] != '\0' && end[1] != ':')) {
-            complain(place, "\"%s\" is not [ADDRESS]:PORT", rest);
-            return false;
-        }
-        if (end[1] == ':')
-            *port = end + 2;
-        *end = '\0';
-        if (inet_pton(AF_INET6, *host, &unused) != 1) {
-            complain(place, "\"%s\" is not an IPv6 address", *host);
-            return false;
-        }
-        return true;
-    }
-    *host = rest;
-    end = strchr(rest, ':');
-    if (end && strchr(end + 1, ':')) {
-        complain(place, "\"%s\" has more than one colon; write an IPv6 address in brackets", rest);
-        return false;
-    }
-    if (end) {
-        *end = '\0';
-        *port = end + 1;
-    }
-    if (**host == '\0' || (*host)[strcspn(*host, " \t\"'[]\\%")] != '\0') {
-        complain(place, "\"%s\" is not a host; write redis://HOST:PORT/DB", *host);
-        return false;
-    }
-    return true;
-}
-
-/* redis://HOST:PORT/DB without the "redis://"; `rest` is ours to cut up. */
-static bool parse_tcp_address(const struct place *place, char *rest, struct redis_address *address)
-{
-    char *slash, *host, *port;
-
-    slash = strchr(rest, '/');
-    if (slash)
-        *slash++ = '\0';
-    if (slash && *slash && !parse_db(place, slash, &address->db))
-        return false;
-    if (!split_host(place, rest, &host, &port))
-        return false;
-    address->port = 6379;
-    if (port && !parse_port(place, port, &address->port))
-        return false;
-    address->host = keep(place->loader, host);
-    return true;
-}
-
 static void address_free(struct redis_address *address)
 {
     free(address->text);
@@ -879,43 +767,29 @@ static void address_free(struct redis_address *address)
 
 static void parse_redis(const struct place *place, const char *text, struct redis_address *field)
 {
-    struct redis_address address = {0};
-    char *copy, *at;
-    bool good = false;
+    char why[REDIS_URL_WHY_SIZE], *copy;
+    struct redis_url url;
+    int result = redis_url_parse(text, &url, why);
 
-    at = strstr(text, "://");
-    /* A password must not get into a message either, so this comes before all that quotes the URL.
-     */
-    if (at && strchr(at, '@')) {
-        complain(place,
-                 "no user or password is allowed in the URL; use username and password_file");
+    if (result == -EINVAL)
+        complain(place, "%s", why);
+    if (result == -ENOMEM)
+        place->loader->no_memory = true;
+    if (result != 0)
         return;
-    }
-    if (strlen(text) > ADDRESS_MAX) {
-        complain(place, "%zu characters are too many; %u are allowed", strlen(text), ADDRESS_MAX);
-        return;
-    }
     copy = keep(place->loader, text);
-    if (!copy)
-        return;
-    if (strncmp(copy, "redis://", 8) == 0)
-        good = parse_tcp_address(place, copy + 8, &address);
-    else if (strncmp(copy, "unix://", 7) == 0)
-        good = parse_unix_address(place, copy + 7, &address);
-    else if (strncmp(copy, "rediss://", 9) == 0)
-        complain(place, "rediss:// (TLS) is not supported; redis:// and unix:// are allowed");
-    else
-        complain(place,
-                 "\"%s\" is not an address; redis://HOST:PORT/DB and unix:///PATH?db=N are allowed",
-                 text);
-    free(copy);
-    if (!good) {
-        address_free(&address);
+    if (!copy) {
+        redis_url_free(&url);
         return;
     }
-    address.text = keep(place->loader, text);
     address_free(field);
-    *field = address;
+    *field = (struct redis_address){
+        .text = copy,
+        .host = url.host,
+        .path = url.path,
+        .port = url.host ? url.port : 0,
+        .db = url.db,
+    };
 }
 
 /* What a variable says must be able to stand in the file, too, and all of it as it is printed. */
@@ -1405,56 +1279,27 @@ static char *password_path(struct loader *loader, const char *name)
     return path;
 }
 
-/* Takes the contents of `fd`, with one byte more than may be there. Results: bytes; -errno. */
-static ssize_t read_all(int fd, char *buffer, size_t size)
+static void take_password(const struct place *place, struct pool_config *pool,
+                          const struct password *password)
 {
-    size_t have = 0;
-
-    while (have < size) {
-        ssize_t got = read(fd, buffer + have, size - have);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            break;
-        have += (size_t)got;
+    if (password->world_readable)
+        warn(place, "%s can be read by every user; take that right away (chmod o-r)",
+             pool->password_file);
+    pool->password = malloc(password->size);
+    if (!pool->password) {
+        place->loader->no_memory = true;
+        return;
     }
-    return (ssize_t)have;
-}
-
-static void take_password(const struct place *place, struct pool_config *pool, char *buffer,
-                          ssize_t size)
-{
-    if (size > 0 && buffer[size - 1] == '\n')
-        size--;
-    if (size > 0 && buffer[size - 1] == '\r')
-        size--;
-    if (size == 0) {
-        complain(place, "%s is empty; the password is expected there", pool->password_file);
-    } else if ((size_t)size > PASSWORD_MAX) {
-        complain(place, "%s is too long for a password; %u bytes are allowed", pool->password_file,
-                 PASSWORD_MAX);
-    } else {
-        pool->password = malloc((size_t)size);
-        if (!pool->password) {
-            place->loader->no_memory = true;
-            return;
-        }
-        memcpy(pool->password, buffer, (size_t)size);
-        pool->password_size = (size_t)size;
-    }
+    memcpy(pool->password, password->bytes, password->size);
+    pool->password_size = password->size;
 }
 
 static void read_password(struct loader *loader, struct pool_config *pool)
 {
     struct place place = PLACE_OF(loader, pool, password_file);
-    char buffer[PASSWORD_MAX + 3];
-    struct stat stat;
-    ssize_t got;
-    char *path;
-    int fd;
+    char why[PASSWORD_FILE_WHY_SIZE], *path;
+    struct password password;
+    int result;
 
     path = password_path(loader, pool->password_file);
     if (!path) {
@@ -1463,22 +1308,14 @@ static void read_password(struct loader *loader, struct pool_config *pool)
                  pool->password_file);
         return;
     }
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    result = password_file_read(path, pool->password_file, &password, why);
     free(path);
-    if (fd < 0) {
-        complain(&place, "cannot read %s: %s", pool->password_file, strerror(errno));
+    if (result != 0) {
+        complain(&place, "%s", why);
         return;
     }
-    if (fstat(fd, &stat) == 0 && S_ISREG(stat.st_mode) && (stat.st_mode & S_IROTH))
-        warn(&place, "%s can be read by every user; take that right away (chmod o-r)",
-             pool->password_file);
-    got = read_all(fd, buffer, sizeof buffer);
-    close(fd);
-    if (got < 0)
-        complain(&place, "cannot read %s: %s", pool->password_file, strerror((int)-got));
-    else
-        take_password(&place, pool, buffer, got);
-    explicit_bzero(buffer, sizeof buffer);
+    take_password(&place, pool, &password);
+    password_wipe(&password);
 }
 
 /* Shorter ones would be over before they were seen: see lease_watch.h. */

@@ -35,9 +35,16 @@ struct lookup {
 
 bool resolver_is_numeric(const char *host)
 {
+    size_t length = strcspn(host, "%"); /* a zone is behind it: redis_url.h */
     unsigned char unused[sizeof(struct in6_addr)];
+    char address[INET6_ADDRSTRLEN];
 
-    return inet_pton(AF_INET, host, unused) == 1 || inet_pton(AF_INET6, host, unused) == 1;
+    if (length >= sizeof address)
+        return false;
+    memcpy(address, host, length);
+    address[length] = '\0';
+    return inet_pton(AF_INET6, address, unused) == 1 ||
+           (!host[length] && inet_pton(AF_INET, address, unused) == 1);
 }
 
 static void keep_addresses(struct addresses *addresses, const struct addrinfo *list)

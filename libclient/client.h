@@ -263,6 +263,18 @@ static inline void attachment_measure(const struct attachment *attachment, enum 
     shared_histogram_add(&attachment->segment.shards[shard].histograms[name], value, weight);
 }
 
+/* ---- error.c ---- */
+
+/* What lendis_pool_error() gives, of the calling thread, as errno is. */
+extern _Thread_local int last_result;
+
+/* A call begins: nothing is known of it yet. */
+void error_begin(void);
+/* What and where, for who asks lendis_pool_error() about `result`; the last word counts. */
+void error_note(int result, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* NULL: nothing was noted for `result`. */
+const char *error_text(int result);
+
 /* ---- async.c ---- */
 
 /* Cancels and frees the waits of this process that are under way. */

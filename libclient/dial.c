@@ -16,63 +16,13 @@
 #include <unistd.h>
 #include "client.h"
 #include "shared/descriptor.h"
+#include "shared/password_file.h"
 
-#define PASSWORD_MAX 4096u /* as lendisd has it */
-#define DB_MAX       65535u
 /* AUTH, SELECT and CLIENT SETNAME with their lengths, and a user's name. */
 #define HANDSHAKE_MAX (PASSWORD_MAX + 512u)
 #define USERNAME_MAX  128u
 
 /* ---- the address ---- */
-
-/* A database's number at the end of an address. False: it is none. */
-static bool parse_db(const char *text, uint32_t *db)
-{
-    char *end;
-    unsigned long value;
-
-    if (*text < '0' || *text > '9')
-        return false;
-    value = strtoul(text, &end, 10);
-    *db = (uint32_t)value;
-    return *end == '\0' && value <= DB_MAX;
-}
-
-static bool parse_unix(const char *rest, struct dial_address *address)
-{
-    const char *query = strchr(rest, '?');
-    size_t length = query ? (size_t)(query - rest) : strlen(rest);
-
-    if (*rest != '/' || length >= sizeof((struct sockaddr_un *)0)->sun_path)
-        return false;
-    if (query && (strncmp(query, "?db=", 4) != 0 || !parse_db(query + 4, &address->db)))
-        return false;
-    address->path = strndup(rest, length);
-    return true;
-}
-
-static bool parse_tcp(const char *rest, struct dial_address *address)
-{
-    size_t length = strcspn(rest, "/");
-    const char *slash = rest + length, *close = *rest == '[' ? strchr(rest, ']') : NULL;
-    const char *colon = close ? close + 1 : memchr(rest, ':', length);
-
-    if (memchr(rest, '@', length) || (*rest == '[' && !close))
-        return false;
-    if (slash[0] == '/' && slash[1] != '\0' && !parse_db(slash + 1, &address->db))
-        return false;
-    if (colon && colon < slash && (*colon != ':' || slash - colon < 2))
-        return false;
-    if (!colon || colon >= slash)
-        address->port = strdup("6379");
-    else
-        address->port = strndup(colon + 1, (size_t)(slash - colon - 1));
-    if (close)
-        address->host = strndup(rest + 1, (size_t)(close - rest - 1));
-    else
-        address->host = strndup(rest, colon && colon < slash ? (size_t)(colon - rest) : length);
-    return !address->host || *address->host != '\0';
-}
 
 static bool copy(const char *text, char **to)
 {
@@ -80,34 +30,64 @@ static bool copy(const char *text, char **to)
     return !text || *to;
 }
 
+/* What is in the file, with a warning or an error noted for the caller. */
+static int read_password(const struct dial_address *address, struct password *password)
+{
+    char why[PASSWORD_FILE_WHY_SIZE];
+    int result = password_file_read(address->password_file, address->password_file, password, why);
+
+    if (result != 0)
+        error_note(result, "fallback_password_file: %s", why);
+    else if (password->world_readable)
+        error_note(0, "fallback_password_file: %s can be read by every user",
+                   address->password_file);
+    return result;
+}
+
+/* A file that is not there yet may come: it is read for each connection. */
+static int check_password(const struct dial_address *address)
+{
+    struct password password;
+    int result = address->password_file ? read_password(address, &password) : 0;
+
+    if (result == 0 && address->password_file)
+        password_wipe(&password);
+    return result == -EINVAL ? result : 0;
+}
+
 int dial_address_parse(const char *url, const char *username, const char *password_file,
                        struct dial_address *address)
 {
     struct dial_address made = {0};
-    bool known;
+    char why[REDIS_URL_WHY_SIZE];
+    int result;
 
-    if (strncmp(url, "unix://", 7) == 0)
-        known = parse_unix(url + 7, &made);
+    result = redis_url_parse(url, &made.url, why);
+    if (result != 0) {
+        error_note(result, "fallback_url: %s", why);
+        return result;
+    }
+    if (username && (!password_file || strlen(username) >= USERNAME_MAX)) {
+        error_note(-EINVAL, "fallback_username: %s",
+                   password_file ? "it is too long" : "it needs fallback_password_file");
+        result = -EINVAL;
+    } else if (!copy(url, &made.text) || !copy(username, &made.username) ||
+               !copy(password_file, &made.password_file)) {
+        result = -ENOMEM;
+    }
+    if (result == 0)
+        result = check_password(&made);
+    if (result == 0)
+        *address = made;
     else
-        known = strncmp(url, "redis://", 8) == 0 && parse_tcp(url + 8, &made);
-    if (!known || (username && (!password_file || strlen(username) >= USERNAME_MAX))) {
         dial_address_free(&made);
-        return -EINVAL;
-    }
-    if ((!made.path && (!made.host || !made.port)) || !copy(username, &made.username) ||
-        !copy(password_file, &made.password_file)) {
-        dial_address_free(&made);
-        return -ENOMEM;
-    }
-    *address = made;
-    return 0;
+    return result;
 }
 
 void dial_address_free(struct dial_address *address)
 {
-    free(address->host);
-    free(address->port);
-    free(address->path);
+    redis_url_free(&address->url);
+    free(address->text);
     free(address->username);
     free(address->password_file);
     *address = (struct dial_address){0};
@@ -133,23 +113,34 @@ static bool ready(int fd, short events, int64_t deadline_ns)
     }
 }
 
-/* One attempt. Results: 0 and *fd; -EMFILE and the like; LENDIS_E_DOWN. */
-static int connect_one(int family, const struct sockaddr *address, socklen_t size,
-                       int64_t deadline_ns, int *fd)
+/* Waits for connect(2). Results: 0; its errno. */
+static int finish_connect(int fd, int64_t deadline_ns)
 {
-    int made = descriptor_socket(family, SOCK_STREAM);
     int error = 0;
-    socklen_t error_size = sizeof error;
+    socklen_t size = sizeof error;
+
+    if (!ready(fd, POLLOUT, deadline_ns))
+        return ETIMEDOUT;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? errno : error;
+}
+
+/* One attempt. Results: 0 and *fd; -EMFILE and the like; LENDIS_E_DOWN. */
+static int connect_one(const struct dial_address *address, int family, const struct sockaddr *to,
+                       socklen_t size, int64_t deadline_ns, int *fd)
+{
+    int made = descriptor_socket(family, SOCK_STREAM), error;
 
     if (made < 0)
         return errno == EAFNOSUPPORT ? LENDIS_E_DOWN : -errno;
-    if (connect(made, address, size) == 0 ||
-        (errno == EINPROGRESS && ready(made, POLLOUT, deadline_ns) &&
-         getsockopt(made, SOL_SOCKET, SO_ERROR, &error, &error_size) == 0 && error == 0)) {
+    error = connect(made, to, size) == 0 ? 0 : errno;
+    if (error == EINPROGRESS)
+        error = finish_connect(made, deadline_ns);
+    if (error == 0) {
         *fd = made;
         return 0;
     }
     close(made);
+    error_note(LENDIS_E_DOWN, "%s: %s", address->text, strerrordesc_np(error));
     return LENDIS_E_DOWN;
 }
 
@@ -157,52 +148,37 @@ static int connect_tcp(const struct dial_address *address, int64_t deadline_ns, 
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
     struct addrinfo *found;
+    char port[8];
     int result;
 
-    result = getaddrinfo(address->host, address->port, &hints, &found);
+    snprintf(port, sizeof port, "%u", address->url.port);
+    result = getaddrinfo(address->url.host, port, &hints, &found);
     if (result == EAI_ADDRFAMILY || result == EAI_NONAME) {
         /* AI_ADDRCONFIG leaves ::1 out where there is no other address of IPv6: getaddrinfo(3). */
         hints.ai_flags = 0;
-        result = getaddrinfo(address->host, address->port, &hints, &found);
+        result = getaddrinfo(address->url.host, port, &hints, &found);
     }
-    if (result != 0)
+    if (result != 0) {
+        error_note(LENDIS_E_DOWN, "%s: %s", address->text, gai_strerror(result));
         return result == EAI_MEMORY ? -ENOMEM : LENDIS_E_DOWN;
+    }
     result = LENDIS_E_DOWN;
     for (const struct addrinfo *each = found; each && result == LENDIS_E_DOWN; each = each->ai_next)
-        result = connect_one(each->ai_family, each->ai_addr, each->ai_addrlen, deadline_ns, fd);
+        result =
+            connect_one(address, each->ai_family, each->ai_addr, each->ai_addrlen, deadline_ns, fd);
     freeaddrinfo(found);
     return result;
 }
 
-static int connect_unix(const char *path, int64_t deadline_ns, int *fd)
+static int connect_unix(const struct dial_address *address, int64_t deadline_ns, int *fd)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
 
-    memcpy(address.sun_path, path, strlen(path) + 1);
-    return connect_one(AF_UNIX, (struct sockaddr *)&address, sizeof address, deadline_ns, fd);
+    memcpy(local.sun_path, address->url.path, strlen(address->url.path) + 1);
+    return connect_one(address, AF_UNIX, (struct sockaddr *)&local, sizeof local, deadline_ns, fd);
 }
 
 /* ---- logging in ---- */
-
-/* What is in the file, without the newline at its end. Results: its length; -errno; -EINVAL, none or too long. */
-static ssize_t read_password(const char *path, char password[PASSWORD_MAX])
-{
-    int file = descriptor_open(path, O_NOCTTY);
-    ssize_t got, size = 0;
-    int error;
-
-    if (file < 0)
-        return -errno;
-    while ((got = read(file, password + size, PASSWORD_MAX - (size_t)size)) > 0)
-        size += got;
-    error = errno;
-    close(file);
-    if (got < 0)
-        return -error;
-    if (size > 0 && password[size - 1] == '\n')
-        size--;
-    return size > 0 && (size_t)size < PASSWORD_MAX ? size : -EINVAL;
-}
 
 static size_t add_word(char *to, const char *word, size_t size)
 {
@@ -216,24 +192,25 @@ static size_t add_word(char *to, const char *word, size_t size)
 /* Writes the commands, and how many there are. Results: their size; -errno. */
 static ssize_t make_handshake(const struct dial_address *address, char *to, unsigned *count)
 {
-    char password[PASSWORD_MAX], db[16];
+    struct password password;
+    char db[16];
     size_t size = 0;
 
     *count = 2;
     if (address->password_file) {
-        ssize_t length = read_password(address->password_file, password);
+        int result = read_password(address, &password);
 
-        if (length < 0)
-            return length;
+        if (result != 0)
+            return result;
         ++*count;
         size += (size_t)sprintf(to, "*%d\r\n$4\r\nAUTH\r\n", address->username ? 3 : 2);
         if (address->username)
             size += add_word(to + size, address->username, strlen(address->username));
-        size += add_word(to + size, password, (size_t)length);
-        explicit_bzero(password, sizeof password);
+        size += add_word(to + size, password.bytes, password.size);
+        password_wipe(&password);
     }
     size += (size_t)sprintf(to + size, "*2\r\n$6\r\nSELECT\r\n");
-    size += add_word(to + size, db, (size_t)sprintf(db, "%u", address->db));
+    size += add_word(to + size, db, (size_t)sprintf(db, "%u", address->url.db));
     size += (size_t)sprintf(to + size,
                             "*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$13\r\nlendis-direct\r\n");
     return (ssize_t)size;
@@ -255,24 +232,46 @@ static bool send_all(int fd, const char *data, size_t size, int64_t deadline_ns)
     return true;
 }
 
-/* `count` times OK, and nothing else. */
-static bool receive_ok(int fd, unsigned count, int64_t deadline_ns)
+/* The start of what does not belong there: an error reply's line. */
+static void note_refusal(const struct dial_address *address, const char *got, size_t size)
 {
-    char expected[3 * 5 + 1] = "", got[sizeof expected];
+    char line[128];
+    size_t length = 0;
+
+    while (length < size && length < sizeof line - 1 && got[length] >= ' ' && got[length] < 0x7f) {
+        line[length] = got[length];
+        length++;
+    }
+    line[length] = '\0';
+    error_note(LENDIS_E_DOWN, "%s: %s", address->text, length > 0 ? line : "no reply");
+}
+
+/* `count` times OK, and nothing else. */
+static bool receive_ok(const struct dial_address *address, int fd, unsigned count,
+                       int64_t deadline_ns)
+{
+    char expected[3 * 5 + 1] = "", got[256];
     size_t size = 5 * (size_t)count, have = 0;
 
     for (unsigned i = 0; i < count; i++)
         strcat(expected, "+OK\r\n");
     while (have < size) {
-        ssize_t part = recv(fd, got + have, size - have, MSG_DONTWAIT);
+        ssize_t part = recv(fd, got + have, sizeof got - have, MSG_DONTWAIT);
 
         if (part > 0)
             have += (size_t)part;
         else if (!(part < 0 &&
                    (errno == EINTR || (errno == EAGAIN && ready(fd, POLLIN, deadline_ns)))))
+            part = 0;
+        if (part == 0 || have > size || memcmp(got, expected, have) != 0) {
+            size_t right = 0;
+
+            while (right < have && right < size && got[right] == expected[right])
+                right++;
+            right -= right % 5;
+            note_refusal(address, got + right, have - right);
             return false;
-        if (memcmp(got, expected, have) != 0)
-            return false; /* an error reply */
+        }
     }
     return true;
 }
@@ -286,7 +285,8 @@ static int shake_hands(const struct dial_address *address, int fd, int64_t deadl
 
     if (size < 0)
         return (int)size;
-    in = send_all(fd, commands, (size_t)size, deadline_ns) && receive_ok(fd, count, deadline_ns);
+    in = send_all(fd, commands, (size_t)size, deadline_ns) &&
+         receive_ok(address, fd, count, deadline_ns);
     explicit_bzero(commands, sizeof commands);
     return in ? 0 : LENDIS_E_DOWN;
 }
@@ -307,8 +307,8 @@ int dial(const struct dial_address *address, int64_t deadline_ns, int *fd)
 {
     int made, result;
 
-    result = address->path ? connect_unix(address->path, deadline_ns, &made)
-                           : connect_tcp(address, deadline_ns, &made);
+    result = address->url.path ? connect_unix(address, deadline_ns, &made)
+                               : connect_tcp(address, deadline_ns, &made);
     if (result != 0)
         return result;
     result = shake_hands(address, made, deadline_ns);

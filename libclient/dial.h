@@ -7,18 +7,18 @@
 #define LENDIS_DIAL_H
 
 #include <stdint.h>
+#include "shared/redis_url.h"
 
 /* Where and as whom; text that the caller owns. */
 struct dial_address {
-    char *host; /* NULL: `path` */
-    char *port;
-    char *path;
+    struct redis_url url;
+    char *text;          /* the URL, for messages */
     char *username;      /* NULL: none */
     char *password_file; /* NULL: no login; read anew for each connection */
-    uint32_t db;
 };
 
-/* Takes redis://HOST:PORT/DB or unix:///PATH?db=N apart. Results: 0, dial_address_free() must follow; -EINVAL; -ENOMEM. */
+/* Results: 0, dial_address_free() must follow; -EINVAL, no such address, or what is in the password file is no password;
+ * -ENOMEM. */
 int dial_address_parse(const char *url, const char *username, const char *password_file,
                        struct dial_address *address);
 void dial_address_free(struct dial_address *address);

@@ -1,8 +1,39 @@
 /* SPDX-License-Identifier: MIT */
-/* Sentences for results. */
+/* Sentences for results; and, for lendis_pool_error(), what the calling thread's last call found out beyond its result. */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include "client.h"
+
+/* Of the calling thread, as errno is. */
+_Thread_local int last_result;
+static _Thread_local struct {
+    bool noted;
+    int result; /* that the text is for */
+    char text[256];
+} last;
+
+void error_begin(void)
+{
+    last.noted = false;
+}
+
+void error_note(int result, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(last.text, sizeof last.text, format, arguments);
+    va_end(arguments);
+    last.result = result;
+    last.noted = true;
+}
+
+const char *error_text(int result)
+{
+    return last.noted && last.result == result ? last.text : NULL;
+}
 
 LENDIS_PUBLIC const char *lendis_strerror(int result)
 {

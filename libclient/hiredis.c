@@ -20,9 +20,6 @@
 #include "policy.h"
 #include "shared/descriptor.h"
 
-/* Of the calling thread, as errno is. */
-static _Thread_local int last_result;
-
 /* ---- replies ---- */
 
 struct reading {
@@ -145,6 +142,7 @@ static redisReply *command_on_pool(struct lendis_pool *pool, const char *request
     struct reading reading = {.pool = pool, .replies = replies};
     struct reply_sink sink = {reading_take, reading_restart, &reading, reading_whole};
 
+    error_begin();
     if (!pool) {
         last_result = -EINVAL;
         return NULL;
@@ -157,6 +155,7 @@ static redisReply *command_on_pool(struct lendis_pool *pool, const char *request
 /* A length as redisFormatCommand() returns it: negative for a format that is wrong or no memory. */
 static bool formatted(int length)
 {
+    error_begin();
     last_result = length == -1 ? -ENOMEM : length < 0 ? -EINVAL : 0;
     return length > 0;
 }
@@ -333,8 +332,12 @@ LENDIS_PUBLIC void lendis_pipeline_free(struct lendis_pipeline *pipeline)
 
 LENDIS_PUBLIC int lendis_pool_error(const struct lendis_pool *pool, const char **text)
 {
+    const char *noted = error_text(last_result);
+
     (void)pool;
-    if (text)
+    if (text && noted)
+        *text = noted;
+    else if (text)
         *text = last_result == LENDIS_E_DOWN && policy_outage()[0] ? policy_outage()
                                                                    : lendis_strerror(last_result);
     return last_result;

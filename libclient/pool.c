@@ -241,8 +241,12 @@ static const char *default_socket_path(void)
 static int set_fallback(struct lendis_pool *pool, const struct lendis_options *options)
 {
     pool->fallback_connections = options->fallback_connections;
-    if (!options->fallback_url)
-        return options->fallback_username || options->fallback_password_file ? -EINVAL : 0;
+    if (!options->fallback_url) {
+        if (!options->fallback_username && !options->fallback_password_file)
+            return 0;
+        error_note(-EINVAL, "fallback_username and fallback_password_file need fallback_url");
+        return -EINVAL;
+    }
     pool->fallback_address = calloc(1, sizeof *pool->fallback_address);
     if (!pool->fallback_address)
         return -ENOMEM;
@@ -250,8 +254,8 @@ static int set_fallback(struct lendis_pool *pool, const struct lendis_options *o
                               options->fallback_password_file, pool->fallback_address);
 }
 
-LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
-                                const struct lendis_options *options, struct lendis_pool **pool)
+static int attach(const char *socket_path, const char *pool_name,
+                  const struct lendis_options *options, struct lendis_pool **pool)
 {
     struct lendis_options wanted = {0};
     struct lendis_pool *made;
@@ -290,6 +294,14 @@ LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
     }
     *pool = made;
     return 0;
+}
+
+LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
+                                const struct lendis_options *options, struct lendis_pool **pool)
+{
+    error_begin();
+    last_result = attach(socket_path, pool_name, options, pool);
+    return last_result;
 }
 
 LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)

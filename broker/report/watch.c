@@ -18,7 +18,7 @@
 #include "broker/report/costs.h"
 #include "broker/report/figures.h"
 #include "broker/report/proc_text.h"
-#include "dial.h"
+#include "shared/redis_url.h"
 
 #define KB             1024.0
 #define REDIS_LIMIT_MS 1000
@@ -127,12 +127,12 @@ static double count_connections(const struct broker *broker)
 
 /* ---- Redis ---- */
 
-static redisContext *connect_to(const struct dial_address *address)
+static redisContext *connect_to(const struct redis_url *address)
 {
     struct timeval limit = {.tv_sec = REDIS_LIMIT_MS / 1000};
     redisContext *context =
         address->host
-            ? redisConnectWithTimeout(address->host, (int)strtol(address->port, NULL, 10), limit)
+            ? redisConnectWithTimeout(address->host, address->port, limit)
             : redisConnectUnixWithTimeout(address->path, limit);
 
     if (context && !context->err)
@@ -142,11 +142,11 @@ static redisContext *connect_to(const struct dial_address *address)
 
 static void look_at_server(struct view *view, const char *url)
 {
-    struct dial_address address;
+    char problem[256], why[REDIS_URL_WHY_SIZE];
+    struct redis_url address;
     redisContext *context;
-    char problem[256];
 
-    if (dial_address_parse(url, NULL, NULL, &address) != 0)
+    if (redis_url_parse(url, &address, why) != 0)
         return;
     context = connect_to(&address);
     if (!context || context->err)
@@ -158,7 +158,7 @@ static void look_at_server(struct view *view, const char *url)
     }
     if (context)
         redisFree(context);
-    dial_address_free(&address);
+    redis_url_free(&address);
 }
 
 static void look_at_servers(struct view *view)

@@ -571,29 +571,136 @@ static void test_wrong_options(void **state)
         "unix://relative",
         "unix:///path?db=",
         "unix:///path?user=x",
+        "redis://127.0.0.1:99999/0",
+        "redis://127.0.0.1:abc/0",
+        "redis://a:b:6379",
+        "redis://[zz]",
+        "redis://[fe80::1%eth0]",
     };
     struct lendis_options options = {.size = sizeof options};
     struct lendis_pool *pool;
+    const char *text = "";
 
     (void)state;
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
         options.fallback_url = urls[i];
         if (lendis_attach("/nonexistent", "p", &options, &pool) != -EINVAL)
             fail_msg("%s is taken", urls[i]);
+        assert_int_equal(lendis_pool_error(NULL, &text), -EINVAL);
+        assert_true(strncmp(text, "fallback_url: ", 14) == 0);
+        if (strchr(urls[i], '@'))
+            assert_null(strstr(text, "user@"));
     }
+    assert_string_equal(text, "fallback_url: \"fe80::1%eth0\": a zone is written behind %25, as in "
+                              "[fe80::1%25eth0]");
     options.fallback_url = "redis://[::1]:6379/0";
     options.fallback_username = "without a password";
     assert_int_equal(lendis_attach("/nonexistent", "p", &options, &pool), -EINVAL);
+    assert_int_equal(lendis_pool_error(NULL, &text), -EINVAL);
+    assert_string_equal(text, "fallback_username: it needs fallback_password_file");
     options.fallback_url = NULL;
     assert_int_equal(lendis_attach("/nonexistent", "p", &options, &pool), -EINVAL);
+    assert_int_equal(lendis_pool_error(NULL, &text), -EINVAL);
+    assert_string_equal(text, "fallback_username and fallback_password_file need fallback_url");
     /* As a program has it that was compiled before there were such options. */
     options = (struct lendis_options){.size = offsetof(struct lendis_options, fallback_url)};
     assert_int_equal(lendis_attach("/nonexistent", "p", &options, &pool), -ENOENT);
 }
 
+/* A handle on the server's own address, without a broker. */
+static int attach_by_url(const char *url, struct lendis_pool **pool)
+{
+    struct lendis_options options = {
+        .size = sizeof options,
+        .fallback_url = url,
+        .fallback_username = "lender",
+        .fallback_password_file = secret_path,
+    };
+
+    return lendis_attach("/nonexistent", "p", &options, pool);
+}
+
+static void write_bytes(const char *bytes, size_t size, mode_t mode)
+{
+    FILE *file = fopen(secret_path, "we");
+
+    assert_non_null(file);
+    assert_int_equal(fchmod(fileno(file), mode), 0);
+    assert_int_equal(fwrite(bytes, 1, size, file), size);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The same reader as the broker's: password_file.h, tests/unit/test_password_file.c. */
+static void test_password_files(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } good[] = {
+        {"of lender", 9},
+        {"of lender\n", 10},
+        {"of lender\r\n", 11},
+        {"\xef\xbb\xbfof lender\r\n", 14},
+    };
+    struct lendis_pool *pool;
+    const char *text;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        write_bytes(good[i].bytes, good[i].size, 0600);
+        assert_int_equal(attach_by_url(site.redis.tcp_url, &pool), 0);
+        expect_text(lendis_command(pool, "PING"), "PONG");
+        lendis_detach(pool);
+    }
+    write_bytes("of lender\0", 10, 0600);
+    assert_int_equal(attach_by_url(site.redis.tcp_url, &pool), -EINVAL);
+    lendis_pool_error(NULL, &text);
+    assert_non_null(strstr(text, "secret has a NUL byte in it"));
+    write_bytes("", 0, 0600);
+    assert_int_equal(attach_by_url(site.redis.tcp_url, &pool), -EINVAL);
+    write_bytes("of lender", 9, 0644);
+    assert_int_equal(attach_by_url(site.redis.tcp_url, &pool), 0);
+    assert_int_equal(lendis_pool_error(NULL, &text), 0);
+    assert_non_null(strstr(text, "can be read by every user"));
+    write_bytes("wrong", 5, 0600);
+    assert_null(lendis_command(pool, "PING"));
+    assert_int_equal(lendis_pool_error(pool, &text), LENDIS_E_DOWN);
+    assert_non_null(strstr(text, "WRONGPASS"));
+    assert_int_equal(unlink(secret_path), 0);
+    assert_null(lendis_command(pool, "PING"));
+    assert_int_equal(lendis_pool_error(pool, &text), -ENOENT);
+    assert_non_null(strstr(text, "fallback_password_file: cannot read "));
+    lendis_detach(pool);
+}
+
+/* A zone of the loopback interface's address, by number: it needs no name. */
+static void test_zone(void **state)
+{
+    static const char *const arguments[] = {"--bind", "127.0.0.1", "::1", NULL};
+    struct lendis_pool *pool;
+    char url[64];
+
+    (void)state;
+    if (access("/proc/net/if_inet6", R_OK) < 0)
+        skip();
+    site.redis.arguments = arguments;
+    start_server();
+    snprintf(url, sizeof url, "redis://[::1%%251]:%d", site.redis.port);
+    assert_int_equal(attach_by_url(url, &pool), 0);
+    expect_text(lendis_command(pool, "PING"), "PONG");
+    lendis_detach(pool);
+    lendisd_start(&site.broker, "[pool p]\nredis = %s\nusername = lender\npassword_file = %s\n",
+                  url, secret_path);
+    pool = pool_attach(&site.broker, "p");
+    expect_text(lendis_command(pool, "PING"), "PONG");
+    lendis_detach(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_password_files, start_only_redis, end),
+        cmocka_unit_test_setup_teardown(test_zone, NULL, end),
         cmocka_unit_test_setup_teardown(test_error, start, end),
         cmocka_unit_test_setup_teardown(test_direct, start, end),
         cmocka_unit_test_setup_teardown(test_unclean, start, end),
