@@ -30,6 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "lendis/segment.h"
+#include "libclient/shared/server_error.h"
 
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72 /* <asm-generic/socket.h>, Linux 5.14 */
@@ -55,6 +56,7 @@ struct dial {
     uint32_t keepalive_ms;
     struct survey *survey;
     bool surveying; /* COMMAND is under way */
+    bool unwell;    /* the server answers, but only with an error about itself */
     dial_done *done;
     void *owner;
     char error[DIAL_ERROR_SIZE];
@@ -337,7 +339,7 @@ static bool begin_survey(struct dial *dial)
     redisReader *reader = dial->context->c.reader;
     const char *words[] = {"COMMAND"};
 
-    if (!dial->survey || reader->pos < reader->len || !survey_begin(dial->survey))
+    if (!dial->survey || dial->unwell || reader->pos < reader->len || !survey_begin(dial->survey))
         return false;
     dial->surveying = true;
     reader->fn = &survey_functions;
@@ -348,6 +350,19 @@ static bool begin_survey(struct dial *dial)
 }
 
 /* ---- the handshake ---- */
+
+/*
+ * The server refuses what tells whether it is well, not what makes the session: PING, the last one,
+ * and during a long script the name as well. Then the connection is as good as any other there.
+ */
+static bool is_refusal_alone(const struct dial *dial, const redisReply *reply)
+{
+    enum server_error error = server_error_classify(reply->str, (size_t)reply->len);
+    uint32_t flags = server_error_flags(error);
+
+    return (flags & ERROR_ALIVE) && !(flags & ERROR_HOLD) &&
+           (dial->replies == 1 || (dial->replies == 2 && error == SERVER_ERROR_busy));
+}
 
 static void on_reply(redisAsyncContext *context, void *data, void *unused)
 {
@@ -362,11 +377,13 @@ static void on_reply(redisAsyncContext *context, void *data, void *unused)
                      context->c.errstr[0] ? context->c.errstr : "the server closed the connection");
         return; /* hiredis is freeing the context already */
     }
-    if (reply->type == REDIS_REPLY_ERROR)
+    if (reply->type == REDIS_REPLY_ERROR && is_refusal_alone(dial, reply))
+        dial->unwell = true;
+    else if (reply->type == REDIS_REPLY_ERROR)
         note_failure(dial, reply->str);
     else if (reply->type != REDIS_REPLY_STATUS)
         note_failure(dial, "the server's reply is not one that Redis gives");
-    else if (--dial->replies == 0 && !begin_survey(dial))
+    if (!dial->over && --dial->replies == 0 && !begin_survey(dial))
         note_success(dial, &context->c);
     if (dial->over)
         redisAsyncFree(context);

@@ -82,6 +82,13 @@ bool hygiene_go_on(struct broker_pool *pool, struct broker_connection *connectio
     case RESET_CLEAN:
         succeed(pool, connection);
         return true;
+    case RESET_ALIVE:
+        /* It was clean before, and is asked no more than whether it lives. */
+        if (connection->checking)
+            succeed(pool, connection);
+        else
+            fail(pool, connection, result);
+        return true;
     default:
         fail(pool, connection, result);
         return true;

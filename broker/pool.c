@@ -20,9 +20,14 @@
 #include "broker/stall.h"
 #include "broker/upkeep.h"
 #include "lendis/mailbox.h"
+#include "libclient/shared/server_error.h"
 
 /* No dial sooner than this after a failed one, however the dice fall. */
 #define BACKOFF_FLOOR_MS 10u
+
+/* A server that answers that it is not ready yet is no server that is away: it is waited for, and
+ * asked as often as after so many failures. */
+#define ANSWERS_ROUNDS 3u
 
 /* A connection that lives shorter than this says nothing good about the server. */
 #define CHURN_MS 1000u
@@ -126,6 +131,7 @@ static void note_failure(struct broker_pool *pool, bool probe, enum dial_reason 
                          const char *error)
 {
     struct catalog_pool *entry = pool->owner.catalog;
+    bool answers = server_error_flags(server_error_find(error)) & ERROR_ALIVE;
 
     shm_add_relaxed(&entry->dial_errors[reason], 1);
     catalog_write_begin(entry);
@@ -145,9 +151,11 @@ static void note_failure(struct broker_pool *pool, bool probe, enum dial_reason 
     /* Of dials that were under way together only the first counts: they all met the same trouble.
      */
     if (pool->failures == 0 || probe) {
-        if (pool->failures < UINT32_MAX)
+        if (answers)
+            pool->failures = 1;
+        else if (pool->failures < UINT32_MAX)
             pool->failures++;
-        hold(pool, pool->failures);
+        hold(pool, answers ? ANSWERS_ROUNDS : pool->failures);
     }
     update_backend(pool);
 }

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include "broker/dialler.h"
 #include "lendis/segment.h"
+#include "libclient/shared/server_error.h"
 
 /* The replies: a few status lines, the token, and CLIENT INFO, which has some 350 bytes and names of
  * up to 64 and 63. */
@@ -174,6 +175,18 @@ static bool is_error(const struct reset *reset)
     return reset->at < reset->got && reset->replies[reset->at] == '-';
 }
 
+/* All that has come is one error line in the place of the last reply, by which the server says that
+ * it answers. */
+static bool is_alive(const struct reset *reset)
+{
+    const char *line = reset->replies + reset->at;
+    ssize_t size = line_size(reset);
+
+    return reset->passed + 1 == reset->count && reset->expected[reset->passed] == EXPECT_TOKEN &&
+           reset->at + (size_t)size + 2 == reset->got &&
+           (server_error_flags(server_error_classify(line, (size_t)size)) & ERROR_ALIVE);
+}
+
 static enum reset_result take_unknown(struct reset *reset)
 {
     static const char error[] = "-ERR unknown command";
@@ -267,6 +280,12 @@ static enum reset_result take_next(struct reset *reset)
 
     if (expected != EXPECT_UNKNOWN && is_error(reset)) {
         enum reset_result result = take_error(reset);
+
+        /* RESET has proven that nothing was left unread. */
+        if (result == RESET_FAILED && is_alive(reset)) {
+            reset->at = reset->got;
+            return reset->expected[0] == EXPECT_RESET ? RESET_CLEAN : RESET_ALIVE;
+        }
 
         /* Only of these two it is asked whether the server has them. */
         return result == RESET_REFUSED && expected != EXPECT_RESET && expected != EXPECT_INFO
@@ -422,6 +441,8 @@ const char *reset_text(enum reset_result result)
         return "the server has no RESET or no CLIENT INFO, or the user may not use it";
     case RESET_UNREAD:
         return "a reply was left unread, or half a command";
+    case RESET_ALIVE:
+        return "the server answers with an error about itself";
     case RESET_FAILED:
         return "it cannot be made as it was";
     case RESET_LOST:

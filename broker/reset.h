@@ -54,7 +54,8 @@ enum reset_result {
     RESET_REFUSED, /* the server has no RESET or no CLIENT INFO, or the user may not use it */
     RESET_UNREAD,  /* a reply to somebody else was there, or came */
     RESET_FAILED,  /* the server refused something else, or the socket cannot be made as it was */
-    RESET_LOST,    /* the connection ended */
+    RESET_ALIVE, /* all but the proof, in the place of which came an error of the server about itself */
+    RESET_LOST, /* the connection ended */
 };
 
 struct reset;
