@@ -69,14 +69,22 @@ static void dial(struct dial_turn *turn)
     }
 }
 
-int direct_start(struct broker_pool *pool, direct_done *done, void *context, struct direct **direct)
+int direct_offered(const struct broker_pool *pool)
 {
-    struct direct *made;
-
     if (pool->gate != GATE_DRAINED)
         return -ESTALE;
     if (pool->config->enabled || pool->config->fallback != FALLBACK_DIRECT)
         return LENDIS_E_DISABLED;
+    return 0;
+}
+
+int direct_start(struct broker_pool *pool, direct_done *done, void *context, struct direct **direct)
+{
+    struct direct *made;
+    int result = direct_offered(pool);
+
+    if (result != 0)
+        return result;
     made = calloc(1, sizeof *made);
     if (!made)
         return -ENOMEM;
@@ -136,6 +144,6 @@ void direct_stop(struct broker_pool *pool)
 {
     while (pool->directs) {
         dial_cancel(pool->directs->dial);
-        direct_free(pool->directs);
+        conclude(pool->directs, -1);
     }
 }

@@ -960,6 +960,7 @@ void broker_pool_stop(struct broker_pool *pool)
     sd_event_source_disable_unref(pool->upkeep);
     hygiene_stop(pool);
     direct_stop(pool);
+    private_forget(pool);
     bells_close(&pool->bells);
     lease_watch_stop(pool);
     if (pool->doorbell >= 0) {

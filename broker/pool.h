@@ -17,6 +17,7 @@
 #include "broker/config.h"
 #include "broker/connection.h"
 #include "broker/hygiene.h"
+#include "broker/private.h"
 #include "broker/resolver.h"
 
 /* What all pools share. */
@@ -62,6 +63,7 @@ struct broker_pool {
     struct hygiene hygiene;
     struct dial_turn turn;
     struct direct *directs; /* under way */
+    struct privates privates;
     struct survey survey;
     struct lease_watch watch;
     char client_name[CATALOG_NAME_SIZE + 8];
