@@ -72,6 +72,7 @@ CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c sh
 BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
 	connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c stall.c lease_watch.c leak_report.c adopt.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
+BROKER_SOURCES += $(addprefix broker/,replies.c session_info.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
