@@ -69,8 +69,9 @@ SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.
 SHARED_SOURCES += $(addprefix libclient/shared/,redis_url.c password_file.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
-BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
-	connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c stall.c lease_watch.c leak_report.c adopt.c pool.c gate.c \
+BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c resolver.c request.c reply_walk.c survey.c rights.c handshake.c \
+	dialler.c dial_reason.c manager.c store.c reset.c connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c \
+	stall.c lease_watch.c leak_report.c adopt.c refusal.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
 BROKER_SOURCES += $(addprefix broker/,replies.c session_info.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c

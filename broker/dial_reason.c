@@ -2,7 +2,7 @@
 /*
  * Sorting failed dials by reason: see dial_reason.h.
  *
- * The text is all that there is: hiredis turns errno into one; what Redis says of itself is in
+ * The text is all that there is: an errno is turned into one; what Redis says of itself is in
  * server_error.h.
  * lendisd sets no locale, so strerror(3) says the same here as there.
  */

@@ -46,6 +46,10 @@ static void on_dialled(void *context, int fd, const char *error)
     struct direct *direct = context;
 
     direct->dial = NULL;
+    if (fd < 0 && error == dial_again && direct->done) {
+        dialler_ask(direct->pool->owner.dialler, &direct->turn);
+        return;
+    }
     if (fd < 0)
         broker_pool_dial_failed(direct->pool, error);
     conclude(direct, fd);

@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "broker/pool.h"
+#include "broker/refusal.h"
 
 /*
  * The limit of a reset. Long enough for a server that is held up by somebody's slow command; then
@@ -29,6 +30,9 @@ static void note_refusal(struct broker_pool *pool)
                 "pool %s: %s; unclean connections are replaced unless it is known how to undo what "
                 "was left",
                 pool->config->name, reset_text(RESET_REFUSED));
+    rights_refuse(&pool->rights, RIGHT_BIT(reset));
+    pool->rights.reported |= RIGHT_BIT(reset);
+    refusal_report(pool);
 }
 
 void hygiene_renew(struct broker_pool *pool)
