@@ -84,7 +84,7 @@ REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experime
 	proc_text.c kernel.c redis_memory.c progress.c show.c picture.c watch.c) broker/table.c broker/find.c broker/statistics.c
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey
+UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey handshake
 SYSTEM_TESTS := log lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
 UNIT_TESTS += statistics plot bench proc_text
 SYSTEM_TESTS += statistics server_errors
