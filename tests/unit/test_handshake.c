@@ -109,6 +109,9 @@ static void what_is_needed_and_what_is_not(void **state)
                   "NOAUTH Authentication required.");
     expect_answer("+OK\r\n+OK\r\n-LOADING Redis is loading\r\n", HANDSHAKE_FAILED, 0,
                   "LOADING Redis is loading");
+    /* A server that is not well answers all the same, and the connection is as good as any. */
+    expect_answer("+OK\r\n+OK\r\n+OK\r\n-MISCONF disk\r\n", HANDSHAKE_DONE, 0, "");
+    expect_answer("+OK\r\n+OK\r\n-BUSY script\r\n-BUSY script\r\n", HANDSHAKE_DONE, 0, "");
     /* PING refused in a way that is none of those known proves nothing. */
     expect_answer("+OK\r\n+OK\r\n+OK\r\n-ERR upstream\r\n", HANDSHAKE_FAILED, 0, "ERR upstream");
 }
