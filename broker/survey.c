@@ -30,13 +30,13 @@ bool survey_begin(struct survey *survey)
     return true;
 }
 
-/* Appends `name` to `names`, or notes that it did not fit. */
-static void add_name(struct survey *survey, char names[CATALOG_COMMANDS_SIZE], const char *name)
+/* Appends `name` to `names`, or notes in *left_out that it did not fit. */
+static void add_name(char names[CATALOG_COMMANDS_SIZE], const char *name, bool *left_out)
 {
     size_t used = strlen(names), size = strlen(name);
 
     if (used + 1 + size >= CATALOG_COMMANDS_SIZE) {
-        survey->left_out = true;
+        *left_out = true;
         return;
     }
     snprintf(names + used, CATALOG_COMMANDS_SIZE - used, "%s%s", used ? " " : "", name);
@@ -48,17 +48,37 @@ static void finish_command(struct survey *survey)
     unsigned flags = command_flags(survey->name);
 
     if (survey->name[0] && survey->blocks && !(flags & COMMAND_BLOCKING))
-        add_name(survey, survey->blocking, survey->name);
+        add_name(survey->blocking, survey->name, &survey->left_out);
     if (survey->name[0] && !survey->blocks && (flags & COMMAND_BLOCKING) &&
         !(flags & COMMAND_FIXED))
-        add_name(survey, survey->returning, survey->name);
+        add_name(survey->returning, survey->name, &survey->left_out);
+    if (survey->name[0] && survey->suspect && !command_is_known(survey->name))
+        add_name(survey->suspects, survey->name, &survey->more_suspects);
     survey->name[0] = '\0';
-    survey->blocks = false;
+    survey->blocks = survey->suspect = false;
 }
 
 static bool is_text(const char *text, size_t size, const char *expected)
 {
     return size == strlen(expected) && strncasecmp(text, expected, size) == 0;
+}
+
+static bool is_one_of(const char *text, size_t size, const char *const *expected)
+{
+    for (; *expected; expected++)
+        if (is_text(text, size, *expected))
+            return true;
+    return false;
+}
+
+/* A flag or an ACL category of commands whose meaning depends on the connection. */
+static bool is_of_sessions(uint32_t at, const char *text, size_t size)
+{
+    static const char *const flags[] = {"pubsub", "no_multi", "no_auth", "no-auth", "asking", NULL};
+    static const char *const categories[] = {"@connection", "@transaction", "@pubsub", NULL};
+
+    return (at == AT_FLAGS && is_one_of(text, size, flags)) ||
+           (at == AT_CATEGORIES && is_one_of(text, size, categories));
 }
 
 void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, const char *text,
@@ -68,13 +88,10 @@ void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, 
         finish_command(survey);
         if (!command_name(text, size, survey->name))
             survey->name[0] = '\0'; /* nobody can ask for it by that name */
-        /* Redis makes it a command of Sentinels only. */
-        if (strcmp(survey->name, "SENTINEL") == 0)
-            survey->sentinel = true;
-        else if (strcmp(survey->name, "GET") == 0)
-            survey->data = true;
         return;
     }
+    if (depth == 4 && path[1] == AT_SUBCOMMANDS && path[3] == AT_NAME)
+        survey->suspect = true;
     /* A subcommand's flags count for the whole family. */
     if (depth == 5 && path[1] == AT_SUBCOMMANDS) {
         path += 2;
@@ -82,6 +99,7 @@ void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, 
     }
     if (depth != 3)
         return;
+    survey->suspect = survey->suspect || is_of_sessions(path[1], text, size);
     /* Redis 6 says it by the category alone. */
     if ((path[1] == AT_FLAGS && is_text(text, size, "blocking")) ||
         (path[1] == AT_CATEGORIES && is_text(text, size, "@blocking"))) {
@@ -106,16 +124,11 @@ void survey_end(struct survey *survey)
         survey->returning[0] = '\0';
 }
 
-void survey_put_off(struct survey *survey)
-{
-    survey->asking = false;
-    survey->blocking[0] = survey->returning[0] = '\0';
-}
-
 void survey_fail(struct survey *survey)
 {
     survey->asking = false;
-    survey->blocking[0] = survey->returning[0] = '\0';
+    survey->blocking[0] = survey->returning[0] = survey->suspects[0] = '\0';
+    survey->more_suspects = false;
     survey->due = ++survey->failures < SURVEY_TRIES;
     survey->given_up = !survey->due;
 }
@@ -164,6 +177,26 @@ static int compare_entries(const void *a, const void *b)
     return order != 0 ? order : left->mark - right->mark;
 }
 
+/* Adds what must not be left out: the suspects, with `by_name` each, and `exclusive`. False: there
+ * is no room for the suspects. */
+static bool collect_first(struct entries *entries, const struct survey *survey,
+                          const char *exclusive, bool by_name)
+{
+    bool all, room;
+
+    if (!by_name)
+        collect(entries, COMMAND_MARK_SESSION, COMMAND_EVERY_OTHER);
+    collect(entries, COMMAND_MARK_EXCLUSIVE, exclusive ? exclusive : "");
+    if (!by_name)
+        return true;
+    all = entries->all;
+    entries->all = true;
+    collect(entries, COMMAND_MARK_SESSION, survey->suspects);
+    room = entries->all && !survey->more_suspects;
+    entries->all = all;
+    return room;
+}
+
 size_t survey_publish(const struct survey *survey, const char *exclusive,
                       char text[CATALOG_COMMANDS_SIZE], bool *all)
 {
@@ -171,7 +204,10 @@ size_t survey_publish(const struct survey *survey, const char *exclusive,
     size_t used = 0;
 
     /* What is left out must be what matters least: a connection too many for a command. */
-    collect(&entries, COMMAND_MARK_EXCLUSIVE, exclusive ? exclusive : "");
+    if (!collect_first(&entries, survey, exclusive, true)) {
+        entries = (struct entries){.all = !survey->left_out};
+        collect_first(&entries, survey, exclusive, false);
+    }
     collect(&entries, COMMAND_MARK_BLOCKS, survey->blocking);
     collect(&entries, COMMAND_MARK_RETURNS, survey->returning);
     qsort(entries.entry, entries.count, sizeof *entries.entry, compare_entries);

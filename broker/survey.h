@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a pool's server says of its commands (COMMAND, https://redis.io/commands/command/): which of
- * them may wait, as far as lendis' own table has it otherwise. Modules are why this matters.
+ * What a pool's server says of its commands (COMMAND, https://redis.io/commands/command/), as far as
+ * lendis' own table does not have it so: which of them may wait, and which may change the connection's
+ * session. Modules and newer servers are why this matters.
+ *
+ * No flag says that a command leaves something on the connection; HIMPORT of Redis 8.10 has none at all.
+ * So of the commands that the table does not know those are suspects that have subcommands, for what
+ * prepares, keeps and uses a state is made so, and those that Redis files under connections,
+ * transactions or messages. They go over a connection of their own, and it is reset behind them.
  *
  * The pool owns it and decides when it is due; the dialler asks, on a connection that it has just
  * opened, and passes on what comes, string by string: a list of a hundred kilobytes and more is
- * never in memory as a whole. Knows no connections.
+ * never in memory as a whole. Knows neither connections nor hiredis.
  */
 #ifndef LENDIS_BROKER_SURVEY_H
 #define LENDIS_BROKER_SURVEY_H
@@ -30,13 +36,15 @@ struct survey {
     bool refused;  /* the answer was an error reply */
     bool speaks;   /* the server calls some command blocking: its word counts */
     bool left_out; /* names did not fit */
-    bool sentinel; /* there is a command that Sentinels alone have */
-    bool data;     /* there is one that they have not */
     uint8_t failures;
     bool blocks;                           /* the command under way */
+    bool suspect;                          /* likewise: it may change the session */
     char name[COMMAND_NAME_SIZE];          /* of it; "" none */
     char blocking[CATALOG_COMMANDS_SIZE];  /* names that the server calls blocking, we do not */
     char returning[CATALOG_COMMANDS_SIZE]; /* names that we call blocking, the server does not */
+    char suspects
+        [CATALOG_COMMANDS_SIZE]; /* names that we do not know, and that may change the session */
+    bool more_suspects;          /* some did not fit there */
 };
 
 /* The server may be another one than it was: ask again. Once, if it has not answered before. */
@@ -56,21 +64,12 @@ void survey_refuse(struct survey *survey);
 void survey_end(struct survey *survey);
 void survey_fail(struct survey *survey);
 
-/* The answer, all but complete, is a Sentinel's, which is no server for a pool. */
-static inline bool survey_is_sentinel(const struct survey *survey)
-{
-    return survey->sentinel && !survey->data;
-}
-
-/* The answer is not to be used; the next connection is to ask. */
-void survey_put_off(struct survey *survey);
-
 /* ---- the pool's ---- */
 
 /*
  * What workers are to know, as struct catalog_pool has it: the server's differences, and
  * `exclusive` (names separated by a blank, or NULL). Returns its length; *all is false when not
- * everything fitted.
+ * everything fitted. When suspects do not fit, all commands that the table does not know are.
  */
 size_t survey_publish(const struct survey *survey, const char *exclusive,
                       char text[CATALOG_COMMANDS_SIZE], bool *all);

@@ -159,8 +159,11 @@ int lendis_lease_fd(const struct lendis_lease *lease);
  * connection (blocking commands, AUTH, MULTI with what follows it, ...; in a pipeline: any of them)
  * gets one for itself for the time of the call, and the connection is reset if the request
  * leaves its session changed. What makes sense only for who keeps the connection is refused:
- * SUBSCRIBE and its kind, MONITOR, SYNC, PSYNC, REPLCONF, QUIT, CLIENT REPLY OFF or SKIP, and MULTI,
- * WATCH and SELECT without anything behind them; lendis_acquire() is for these. Results: 0, and *reply is the RESP bytes of the reply or replies, reply_size of
+ * SUBSCRIBE and its kind, MONITOR, SYNC, PSYNC, REPLCONF, QUIT, CLIENT REPLY OFF or SKIP; what is for
+ * the commands behind it alone, and has none: MULTI, WATCH, SELECT, READONLY, READWRITE, ASKING, HIMPORT,
+ * CLIENT CACHING, TRACKING, NO-EVICT and NO-TOUCH; and WAIT and WAITAOF, which tell of what their own
+ * connection has written, unless a write stands before them in the same request. lendis_acquire() is for
+ * these. Results: 0, and *reply is the RESP bytes of the reply or replies, reply_size of
  * them, to be freed with lendis_free(); LENDIS_E_TIMEOUT; LENDIS_E_BUSY; LENDIS_E_DOWN;
  * LENDIS_E_UNCERTAIN, it was sent and not answered; -EINVAL, not whole RESP commands; -EOPNOTSUPP,
  * it needs a lease, as above; -errno. An error reply of Redis is a reply: 0. A request that only reads is sent again by itself when its

@@ -72,8 +72,9 @@ LENDIS_PUBLIC const char *lendis_strerror(int result)
     case -ENOMEM:
         return "no memory";
     case -EOPNOTSUPP:
-        return "this command makes sense only on a connection that one keeps: take a lease "
-               "(lendis_acquire) and use lendis_lease_command";
+        return "this command makes sense only together with others on one connection: put them "
+               "into "
+               "one pipeline, or take a lease (lendis_acquire) and use lendis_lease_command";
     case -EPROTO:
         return "the other side does not speak the protocol";
     default: {

@@ -312,6 +312,8 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
         return exec_failure(lease->attachment, &call->command, true, receiving.any,
                             received == RECEIVE_LOST);
     session_follow_request(&lease->session, call->request, call->size, receiving.error);
+    if (call->command.flags & COMMAND_SUSPECT)
+        session_suspect(&lease->session);
     return 0;
 }
 
@@ -398,10 +400,12 @@ static int exec_without(struct lendis_pool *pool, int why, struct call *call, in
     limits = fallback_attachment(pool);
     if (!limits)
         return -ENOMEM;
-    if (first)
+    if (first) {
+        attachment_classify(limits, call->request, call->size, &call->command);
         set_deadlines(limits, call, timeout_ms, &wait_deadline_ns);
-    else
+    } else {
         call->sink->restart(call->sink->context);
+    }
     return exec_direct(pool, why, NULL, call, wait_deadline_ns);
 }
 

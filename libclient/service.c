@@ -206,14 +206,16 @@ int service_exec(struct lendis_pool *pool, const struct attachment *attachment,
                  const struct call *call, int timeout_ms)
 {
     struct service *service = service_get(pool, attachment);
-    bool read_only = call->command.flags & COMMAND_READ_ONLY;
+    /* A cursor is good at the node that gave it alone, and the next call may be another process'. */
+    bool spread =
+        (call->command.flags & (COMMAND_READ_ONLY | COMMAND_OF_NODE)) == COMMAND_READ_ONLY;
     int64_t start_ns = timeout_ms > 0 ? clock_now_ns() : 0;
     int left_ms = timeout_ms, replica, result;
     uint32_t tried = 0;
 
     if (!service)
         return -ENOMEM;
-    while (read_only && (replica = choose(service, tried)) >= 0) {
+    while (spread && (replica = choose(service, tried)) >= 0) {
         result = exec_command_within(service->replicas[replica], call->request, call->size, left_ms,
                                      REPLICA_WAIT_MS, call->sink);
         if (!goes_on(result) || !time_left(timeout_ms, start_ns, &left_ms))

@@ -24,6 +24,12 @@ void session_follow(struct session *session, const struct command *command, bool
  */
 void session_follow_request(struct session *session, const char *request, size_t size, bool error);
 
+/* A command was sent of which only the server's word is known, that it may change the session. */
+static inline void session_suspect(struct session *session)
+{
+    session->left |= LEFT_UNSEEN;
+}
+
 static inline bool session_is_clean(const struct session *session)
 {
     return session->left == 0;

@@ -124,16 +124,31 @@ unsigned command_flags(const char *name)
     return entry ? entry->flags : 0;
 }
 
-/* What `differences` make of the flags of `name`. Somebody may write to them meanwhile: what is read
- * is then of no use, but nothing is read beyond their end. */
-static unsigned differ(const char *differences, const char *name, unsigned flags)
+bool command_is_known(const char *name)
+{
+    return find(name) != NULL;
+}
+
+/* Whether the name at `at`, which ends with a blank or the text, is `name`. */
+static bool is_name(const char *at, const char *name, size_t size)
+{
+    return strncmp(at, name, size) == 0 && (at[size] == ' ' || at[size] == 0);
+}
+
+/* What `differences` make of the flags of `name`, "" for one that is too long. Somebody may write to
+ * them meanwhile: what is read is then of no use, but nothing is read beyond their end. */
+static unsigned differ(const char *differences, const char *name, bool known, unsigned flags)
 {
     size_t size = strlen(name);
 
-    for (const char *at = differences; *at && size > 0; at = strchrnul(at, ' '), at += *at == ' ') {
-        if (strncmp(at + 1, name, size) != 0 || (at[1 + size] != ' ' && at[1 + size] != 0))
+    for (const char *at = differences; *at; at = strchrnul(at, ' '), at += *at == ' ') {
+        if (*at == COMMAND_MARK_SESSION && !known && is_name(at + 1, COMMAND_EVERY_OTHER, 1))
+            flags |= COMMAND_SESSION | COMMAND_SUSPECT;
+        if (size == 0 || !is_name(at + 1, name, size))
             continue;
-        if (*at == COMMAND_MARK_BLOCKS)
+        if (*at == COMMAND_MARK_SESSION)
+            flags |= COMMAND_SESSION | COMMAND_SUSPECT;
+        else if (*at == COMMAND_MARK_BLOCKS)
             flags |= COMMAND_BLOCKING;
         else if (*at == COMMAND_MARK_RETURNS)
             flags &= ~(unsigned)COMMAND_BLOCKING;
@@ -153,12 +168,13 @@ static bool is_one_of(const struct word *word, const char *const *names)
     return false;
 }
 
-/* CLIENT is a family: most of it changes the session. */
+/* CLIENT is a family: most of it changes the session, some of it for the next commands alone. */
 static unsigned client_flags(const struct word *sub, const struct word *argument)
 {
     static const char *const looks[] = {"GETNAME", "GETREDIR",     "HELP",  "ID",
                                         "INFO",    "LIST",         "PAUSE", "UNBLOCK",
                                         "UNPAUSE", "TRACKINGINFO", NULL};
+    static const char *const for_others[] = {"CACHING", "TRACKING", "NO-EVICT", "NO-TOUCH", NULL};
     static const char *const silences[] = {"OFF", "SKIP", NULL};
 
     if (is_one_of(sub, looks))
@@ -168,7 +184,7 @@ static unsigned client_flags(const struct word *sub, const struct word *argument
         return COMMAND_EXCLUSIVE;
     if (strcmp(sub->text, "REPLY") == 0 && is_one_of(argument, silences))
         return COMMAND_SESSION | COMMAND_LEASE;
-    return COMMAND_SESSION;
+    return COMMAND_SESSION | (is_one_of(sub, for_others) ? COMMAND_NOT_ALONE : 0);
 }
 
 /*
@@ -214,13 +230,19 @@ static unsigned look_at_arguments(const struct command_entry *entry, const char 
         *kind = COMMAND_RENAME;
     if (strcmp(entry->name, "CLIENT") == 0)
         return flags | client_flags(&sub, &argument);
-    return strcmp(sub.text, "DEBUG") == 0 ? flags | COMMAND_SESSION : flags; /* SCRIPT DEBUG */
+    if (strcmp(entry->name, "SCRIPT") == 0 && strcmp(sub.text, "DEBUG") == 0)
+        return flags | COMMAND_SESSION;
+    /* The connection is then one between nodes. */
+    if (strcmp(entry->name, "CLUSTER") == 0 && strcmp(sub.text, "SYNCSLOTS") == 0)
+        return flags | COMMAND_SESSION | COMMAND_LEASE;
+    return flags;
 }
 
 /* ---- commands ---- */
 
-int command_next(const char *request, size_t size, const char *differences, size_t *at,
-                 struct command *command)
+/* command_next(); and whether the command may write. One that nobody knows may. */
+static int read_command(const char *request, size_t size, const char *differences, size_t *at,
+                        struct command *command, bool *writes)
 {
     const struct command_entry *entry;
     struct word name;
@@ -244,24 +266,38 @@ int command_next(const char *request, size_t size, const char *differences, size
         if (entry->flags & COMMAND_ARGUMENTS)
             command->flags =
                 look_at_arguments(entry, request, size, arguments, count - 1, &command->kind);
-        command->flags &= ~(unsigned)(COMMAND_ARGUMENTS | COMMAND_FIXED);
+        command->flags &= ~(unsigned)(COMMAND_ARGUMENTS | COMMAND_FIXED | COMMAND_WRITES);
     }
+    *writes = !entry || (entry->flags & COMMAND_WRITES);
     if (differences)
-        command->flags = differ(differences, name.text, command->flags);
+        command->flags = differ(differences, name.text, entry != NULL, command->flags);
     return 0;
+}
+
+int command_next(const char *request, size_t size, const char *differences, size_t *at,
+                 struct command *command)
+{
+    bool writes;
+
+    return read_command(request, size, differences, at, command, &writes);
 }
 
 int command_parse(const char *request, size_t size, const char *differences,
                   struct command *command, uint32_t *count)
 {
+    bool writes, written = false;
     struct command each;
     size_t at = 0;
 
     *count = 0;
     *command = (struct command){.flags = COMMAND_READ_ONLY};
     do {
-        if (*count == UINT32_MAX || command_next(request, size, differences, &at, &each) != 0)
+        if (*count == UINT32_MAX ||
+            read_command(request, size, differences, &at, &each, &writes) != 0)
             return -EINVAL;
+        if (written)
+            each.flags &= ~(unsigned)COMMAND_AFTER_WRITE;
+        written = written || writes;
         if (!(each.flags & COMMAND_READ_ONLY))
             command->flags &= ~(unsigned)COMMAND_READ_ONLY;
         command->flags |= each.flags & ~(unsigned)COMMAND_READ_ONLY;

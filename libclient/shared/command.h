@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What kind of command a request is: read from its words, by a table made from Redis' own COMMAND
- * and from what a pool's server and configuration say differently.
+ * What kind of command a request is: read from its words, by a table made from what Redis' and
+ * Valkey's newest say of themselves (commands.txt), and from what a pool's server and configuration
+ * say differently.
  */
 #ifndef LENDIS_COMMAND_H
 #define LENDIS_COMMAND_H
@@ -16,10 +17,15 @@ enum command_flag {
     COMMAND_SESSION = 4,    /* changes the connection's state beyond itself */
     COMMAND_EXCLUSIVE = 8,  /* shares a connection with no other command, for another reason */
     COMMAND_LEASE = 16,     /* of use to who keeps the connection alone: no reply, or many */
-    COMMAND_NOT_ALONE = 32, /* makes sense only with what follows it on the same connection */
+    COMMAND_NOT_ALONE = 32, /* makes sense only with others on the same connection */
     /* Of the table alone. */
     COMMAND_ARGUMENTS = 64, /* the arguments tell more */
     COMMAND_FIXED = 128,    /* it blocks, although COMMAND does not say so */
+    COMMAND_WRITES = 256,   /* it may change data */
+    /* Tells of what its own connection has written: makes sense behind a write, where it is cleared. */
+    COMMAND_AFTER_WRITE = 512,
+    COMMAND_OF_NODE = 1024, /* belongs to the node that it comes to: a cursor */
+    COMMAND_SUSPECT = 2048, /* nobody knows what it does to the session; comes with SESSION */
 };
 
 /* What session.c follows. */
@@ -49,9 +55,15 @@ struct command {
 #define COMMAND_MARK_BLOCKS    '+' /* the server says that it blocks */
 #define COMMAND_MARK_RETURNS   '-' /* the server says that it does not */
 #define COMMAND_MARK_EXCLUSIVE '!' /* the configuration says that it may not share */
+#define COMMAND_MARK_SESSION   '~' /* the server has it, and it may change the session */
+/* With COMMAND_MARK_SESSION: all names that the table does not have. */
+#define COMMAND_EVERY_OTHER "*"
 
 /* The flags that the table has for `name`, in capitals; 0 for one that is not there. */
 unsigned command_flags(const char *name);
+
+/* Whether the table has `name`, in capitals. */
+bool command_is_known(const char *name);
 
 /* `size` bytes of a name in capitals, zero-terminated. False: no name of a command. */
 bool command_name(const char *text, size_t size, char name[COMMAND_NAME_SIZE]);
@@ -66,8 +78,8 @@ int command_next(const char *request, size_t size, const char *differences, size
 
 /*
  * Looks at all of `request`, one command or a pipeline of them. Results: 0, *count, and *command:
- * read-only if all are, with every other flag that any has, and the kind of the last transaction
- * command; -EINVAL, it is not whole commands and nothing else.
+ * read-only if all are, with every other flag that any has (COMMAND_AFTER_WRITE only where there is
+ * no write before), and the kind of the last transaction command; -EINVAL, it is not whole commands and nothing else.
  */
 int command_parse(const char *request, size_t size, const char *differences,
                   struct command *command, uint32_t *count);
@@ -82,7 +94,8 @@ static inline bool command_may_share(const struct command *command)
 /* Is it, `count` commands, of no use unless the caller keeps the connection? */
 static inline bool command_needs_lease(const struct command *command, uint32_t count)
 {
-    return (command->flags & COMMAND_LEASE) || (count == 1 && (command->flags & COMMAND_NOT_ALONE));
+    return (command->flags & (COMMAND_LEASE | COMMAND_AFTER_WRITE)) ||
+           (count == 1 && (command->flags & COMMAND_NOT_ALONE));
 }
 
 #endif

@@ -1,57 +1,96 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Makes command_table.h from what a running Redis says of its commands (COMMAND, https://redis.io/commands/command/):
-#     libclient/shared/command_table.sh redis-cli -s /path/to/redis.sock > libclient/shared/command_table.h
-# "readonly" and "blocking" are the server's own flags. What else there is to know about a command is not among them; the
-# lists below are from the commands' manual pages. A command that is in one of them need not be known to this server.
+# Makes command_table.h from commands.txt, what servers say of their commands, and the lists below, what no COMMAND says:
+#     libclient/shared/command_table.sh > libclient/shared/command_table.h
+# To see what another server has that commands.txt does not know (its form is the same):
+#     libclient/shared/command_table.sh ask redis-cli -s /path/to/redis.sock | diff libclient/shared/commands.txt -
+# The lists are from the commands' manual pages. A command that is in one of them need not be in commands.txt.
 set -eu
+
+if [ "${1:-}" = ask ]; then
+    shift
+    exec "$@" EVAL '
+local lines = {}
+for _, command in ipairs(redis.call("COMMAND")) do
+    local text, flags, inner = string.upper(command[1]), {}, command[10] or {}
+    local function note(list)
+        for _, flag in ipairs(list) do flags[flag.ok or flag] = true end
+    end
+    note(command[3])
+    for _, each in ipairs(inner) do note(each[3]) end
+    if #inner > 0 then text = text .. " container" end
+    for _, flag in ipairs({"readonly", "write", "blocking"}) do
+        if flags[flag] and not (flag == "readonly" and #inner > 0) then text = text .. " " .. flag end
+    end
+    lines[#lines + 1] = text
+end
+table.sort(lines)
+return lines' 0
+fi
+
 # The connection is another one afterwards.
 session="AUTH HELLO SELECT RESET QUIT SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR
-SYNC PSYNC REPLCONF READONLY READWRITE ASKING CLIENT SCRIPT"
+SYNC PSYNC REPLCONF READONLY READWRITE ASKING CLIENT SCRIPT CLUSTER HIMPORT"
 # Without one reply of their own, or the end of the connection: of use to who has the connection, if at all.
 lease="SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR SYNC PSYNC REPLCONF QUIT"
-# What they do is for the commands behind them.
-not_alone="MULTI WATCH SELECT"
+# What they do is for the commands behind them, or follows from what was before them, on the same connection.
+not_alone="MULTI WATCH SELECT READONLY READWRITE ASKING HIMPORT"
+# They tell of what the connection that they come over has written: of use behind that.
+after_write="WAIT WAITAOF"
 # They wait, and no COMMAND (up to Redis 7.0 at least) says so.
 waiting="WAIT WAITAOF"
 # They hold the server, or end the connection: nobody else's command is to stand behind them.
 exclusive="DEBUG FAILOVER SHUTDOWN"
+# What they answer, or what they do, belongs to the node that they come to: a cursor is a place in that node's own tables, and
+# TOUCH is for its eviction.
+node="SCAN SSCAN HSCAN ZSCAN CLUSTERSCAN TOUCH"
+# They may write, and are not flagged so: what they do is up to a script, or to what was queued, or is sent to replicas as well.
+writing="EVAL EVALSHA FCALL EXEC PUBLISH SPUBLISH"
 # Their arguments tell more; command.c looks at these.
-arguments="CLIENT SCRIPT XREAD XREADGROUP"
-version=$("$@" INFO server | tr -d '\r' | sed -n 's/^redis_version://p')
+arguments="CLIENT SCRIPT CLUSTER XREAD XREADGROUP"
+kinds="MULTI EXEC DISCARD WATCH UNWATCH SELECT"
+
 cat <<END
 /* SPDX-License-Identifier: MIT */
-/* Made by command_table.sh from COMMAND of Redis $version: sorted by name, only commands with a flag. */
+/* Made by command_table.sh from commands.txt, which names the servers and versions: sorted by name. */
 /* clang-format off */
 END
-"$@" EVAL '
-local lists = {{"COMMAND_SESSION", ARGV[1]}, {"COMMAND_LEASE", ARGV[2]}, {"COMMAND_NOT_ALONE", ARGV[3]},
-    {"COMMAND_BLOCKING | COMMAND_FIXED", ARGV[4]}, {"COMMAND_EXCLUSIVE", ARGV[5]}, {"COMMAND_ARGUMENTS", ARGV[6]}}
-local kinds = {MULTI = true, EXEC = true, DISCARD = true, WATCH = true, UNWATCH = true, SELECT = true}
-local flags = {}
-local function add(name, flag)
-    flags[name] = flags[name] and flags[name] .. " | " .. flag or flag
-end
-for _, command in ipairs(redis.call("COMMAND")) do
-    for _, flag in ipairs(command[3]) do
-        local text = flag.ok or flag
-        if text == "readonly" then add(string.upper(command[1]), "COMMAND_READ_ONLY") end
-    end
-    for _, flag in ipairs(command[3]) do
-        local text = flag.ok or flag
-        if text == "blocking" and not string.find(" " .. ARGV[4] .. " ", " " .. string.upper(command[1]) .. " ", 1, true) then
-            add(string.upper(command[1]), "COMMAND_BLOCKING")
-        end
-    end
-end
-for _, list in ipairs(lists) do
-    for name in string.gmatch(list[2], "%S+") do add(name, list[1]) end
-end
-for name in pairs(kinds) do flags[name] = flags[name] or "0" end
-local lines = {}
-for name, text in pairs(flags) do
-    lines[#lines + 1] = "{\"" .. name .. "\", " .. text .. ", " .. (kinds[name] and "COMMAND_" .. name or "COMMAND_OTHER") .. "},"
-end
-table.sort(lines)
-return lines' 0 "$(echo $session)" "$(echo $lease)" "$(echo $not_alone)" "$(echo $waiting)" "$(echo $exclusive)" \
-    "$(echo $arguments)"
+grep -v '^#' "$(dirname "$0")/commands.txt" | LC_ALL=C awk -v session="$session" -v lease="$lease" -v not_alone="$not_alone" \
+    -v after_write="$after_write" -v waiting="$waiting" -v exclusive="$exclusive" -v node="$node" -v writing="$writing" \
+    -v arguments="$arguments" -v kinds="$kinds" '
+function add(name, flag) { flags[name] = (name in flags) && flags[name] != "" ? flags[name] " | " flag : flag }
+function add_list(list, flag,    names, count, i) {
+    count = split(list, names)
+    for (i = 1; i <= count; i++)
+        add(names[i], flag)
+}
+function has(list, name) { return index(" " list " ", " " name " ") > 0 }
+BEGIN {
+    gsub("\n", " ", session)
+    gsub("\n", " ", node)
+}
+{
+    add($1, "")
+    for (i = 2; i <= NF; i++) {
+        if ($i == "readonly")
+            add($1, "COMMAND_READ_ONLY")
+        else if ($i == "write")
+            add($1, "COMMAND_WRITES")
+        else if ($i == "blocking" && !has(waiting, $1))
+            add($1, "COMMAND_BLOCKING")
+    }
+}
+END {
+    add_list(session, "COMMAND_SESSION")
+    add_list(lease, "COMMAND_LEASE")
+    add_list(not_alone, "COMMAND_NOT_ALONE")
+    add_list(after_write, "COMMAND_AFTER_WRITE")
+    add_list(waiting, "COMMAND_BLOCKING | COMMAND_FIXED")
+    add_list(exclusive, "COMMAND_EXCLUSIVE")
+    add_list(node, "COMMAND_OF_NODE")
+    add_list(writing, "COMMAND_WRITES")
+    add_list(arguments, "COMMAND_ARGUMENTS")
+    for (name in flags)
+        printf "{\"%s\", %s, %s},\n", name, flags[name] == "" ? "0" : flags[name],
+            has(kinds, name) ? "COMMAND_" name : "COMMAND_OTHER"
+}' | LC_ALL=C sort -t'"' -k2,2

@@ -17,7 +17,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #define WORDS_MAX   64
-#define TABLE_FLAGS (COMMAND_ARGUMENTS | COMMAND_FIXED)
+#define TABLE_FLAGS (COMMAND_ARGUMENTS | COMMAND_FIXED | COMMAND_WRITES)
 
 struct words {
     const char *text[WORDS_MAX];
@@ -97,7 +97,11 @@ static void check_request(const char *request, size_t size, const char *differen
         found++;
     }
     REQUIRE(found == count && at == size);
-    REQUIRE(whole.flags == ((any & ~(unsigned)COMMAND_READ_ONLY) | all));
+    any = (any & ~(unsigned)COMMAND_READ_ONLY) | all;
+    /* What comes behind a write is not told of. */
+    REQUIRE((any & ~(unsigned)COMMAND_AFTER_WRITE) ==
+            (whole.flags & ~(unsigned)COMMAND_AFTER_WRITE));
+    REQUIRE(!(whole.flags & ~any));
     REQUIRE(whole.kind == kind);
     if (count == 1)
         expect_no_beginning_is_one(request, size);
@@ -134,7 +138,8 @@ static bool has_mark(const char *differences, char mark, const char *name)
 static void check_flags(const struct words *words, const char *differences, unsigned plain,
                         unsigned flags)
 {
-    const unsigned touched = COMMAND_BLOCKING | COMMAND_EXCLUSIVE;
+    const unsigned touched =
+        COMMAND_BLOCKING | COMMAND_EXCLUSIVE | COMMAND_SESSION | COMMAND_SUSPECT;
     char name[COMMAND_NAME_SIZE];
     bool blocks, returns;
     unsigned table;
@@ -187,8 +192,10 @@ static bool is_proper(const char *differences)
     for (const char *at = differences; *at;) {
         size_t size = strcspn(at, " ");
 
-        if (!strchr("+-!", *at) || !command_name(at + 1, size - 1, name) ||
-            strncmp(name, at + 1, size - 1) != 0)
+        if (*at == COMMAND_MARK_SESSION && size == 2 && at[1] == '*')
+            strcpy(name, COMMAND_EVERY_OTHER);
+        else if (!strchr("+-!~", *at) || !command_name(at + 1, size - 1, name) ||
+                 strncmp(name, at + 1, size - 1) != 0)
             return false;
         at += size;
         if (*at == ' ' && *++at == '\0')

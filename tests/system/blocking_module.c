@@ -2,7 +2,8 @@
 /*
  * A module for redis-server with commands that wait: LENDIS.PARK MS answers DONE after that time,
  * and the server says of it that it may block; LENDIS.SLOW MS does the same, and the server does
- * not know.
+ * not know. And with a family, LENDIS.KEEP PUT and TAKE, which keeps something on the connection for
+ * all that anybody knows.
  *
  * Debian has no redismodule.h. What is used of it is declared here, by the modules API reference
  * (https://redis.io/docs/reference/modules/modules-api-ref/).
@@ -12,6 +13,7 @@
 struct context;
 struct string;
 struct blocked;
+struct command;
 typedef int command_function(struct context *context, struct string **argv, int argc);
 
 #define MODULE_OK      0
@@ -23,6 +25,9 @@ typedef int command_function(struct context *context, struct string **argv, int 
 static void (*set_module_attributes)(struct context *, const char *name, int version, int api);
 static int (*create_command)(struct context *, const char *name, command_function *, const char *,
                              int first_key, int last_key, int step);
+static struct command *(*get_command)(struct context *, const char *name);
+static int (*create_subcommand)(struct command *, const char *name, command_function *,
+                                const char *, int first_key, int last_key, int step);
 static int (*string_to_number)(const struct string *, long long *);
 static struct blocked *(*block_client)(struct context *, command_function *reply,
                                        command_function *timeout,
@@ -47,6 +52,18 @@ static int park(struct context *context, struct string **argv, int argc)
     return block_client(context, NULL, answer, NULL, ms) ? MODULE_OK : MODULE_ERR;
 }
 
+static int create_family(struct context *context)
+{
+    struct command *family;
+
+    if (create_command(context, "lendis.keep", NULL, "", 0, 0, 0) != MODULE_OK)
+        return MODULE_ERR;
+    family = get_command(context, "lendis.keep");
+    if (!family || create_subcommand(family, "put", answer, "", 0, 0, 0) != MODULE_OK)
+        return MODULE_ERR;
+    return create_subcommand(family, "take", answer, "", 0, 0, 0);
+}
+
 MODULE_EXPORT int RedisModule_OnLoad(struct context *context, struct string **argv, int argc);
 
 int RedisModule_OnLoad(struct context *context, struct string **argv, int argc)
@@ -58,6 +75,8 @@ int RedisModule_OnLoad(struct context *context, struct string **argv, int argc)
     (void)argc;
     if (find("RedisModule_SetModuleAttribs", &set_module_attributes) != MODULE_OK ||
         find("RedisModule_CreateCommand", &create_command) != MODULE_OK ||
+        find("RedisModule_GetCommand", &get_command) != MODULE_OK ||
+        find("RedisModule_CreateSubcommand", &create_subcommand) != MODULE_OK ||
         find("RedisModule_StringToLongLong", &string_to_number) != MODULE_OK ||
         find("RedisModule_BlockClient", &block_client) != MODULE_OK ||
         find("RedisModule_ReplyWithSimpleString", &reply_with_status) != MODULE_OK ||
@@ -67,5 +86,5 @@ int RedisModule_OnLoad(struct context *context, struct string **argv, int argc)
     if (create_command(context, "lendis.park", park, "blocking", 0, 0, 0) != MODULE_OK ||
         create_command(context, "lendis.slow", park, "", 0, 0, 0) != MODULE_OK)
         return MODULE_ERR;
-    return MODULE_OK;
+    return create_family(context);
 }

@@ -79,6 +79,22 @@ static void expect_commands(const char *expected)
              atomic_load(&entry.backend));
 }
 
+static unsigned long closed_so_far(void)
+{
+    struct catalog_pool entry;
+
+    observe_pool(&site.observer, &entry);
+    return CATALOG_SUM(entry.closed);
+}
+
+static unsigned long resets_so_far(void)
+{
+    struct catalog_pool entry;
+
+    observe_pool(&site.observer, &entry);
+    return entry.counters[BROKER_COUNTER_resets];
+}
+
 /* ---- replies ---- */
 
 static void expect_text(redisReply *reply, int type, const char *text)
@@ -173,7 +189,7 @@ static void what_the_server_calls_blocking_gets_a_connection(void **state)
     (void)state;
     start_redis(true);
     start_broker("command_timeout = 800ms\nexclusive_commands = lendis.SLOW\n");
-    expect_commands("+LENDIS.PARK !LENDIS.SLOW");
+    expect_commands("~LENDIS.KEEP +LENDIS.PARK !LENDIS.SLOW");
     assert_int_equal(pool_fills(&site.observer, 2, 5000), true);
     pool = pool_attach(&site.broker, "p");
 
@@ -188,6 +204,35 @@ static void what_the_server_calls_blocking_gets_a_connection(void **state)
     lendis_detach(pool);
 }
 
+/* A family that nobody knows may keep something on its connection: nobody else gets that as it is. */
+static void what_may_keep_something_is_reset(void **state)
+{
+    struct lendis_lease *lease;
+    struct lendis_pool *pool;
+    unsigned long resets;
+
+    (void)state;
+    start_redis(true);
+    start_broker("");
+    expect_commands("~LENDIS.KEEP +LENDIS.PARK");
+    pool = pool_attach(&site.broker, "p");
+    resets = resets_so_far();
+    expect_text(lendis_command(pool, "lendis.keep put"), REDIS_REPLY_STATUS, "DONE");
+    assert_true(eventually(resets_so_far() == resets + 1, 5000));
+    assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+    expect_text(lendis_lease_command(lease, "LENDIS.KEEP PUT"), REDIS_REPLY_STATUS, "DONE");
+    expect_text(lendis_lease_command(lease, "LENDIS.KEEP TAKE"), REDIS_REPLY_STATUS, "DONE");
+    expect_text(lendis_lease_command(lease, "PING"), REDIS_REPLY_STATUS, "PONG");
+    assert_int_equal(lendis_release(lease), 0);
+    assert_true(eventually(resets_so_far() == resets + 2, 5000));
+    /* What does not is as clean as ever. */
+    expect_text(lendis_command(pool, "LENDIS.SLOW 1"), REDIS_REPLY_STATUS, "DONE");
+    expect_text(lendis_command(pool, "LENDIS.PARK 1"), REDIS_REPLY_STATUS, "DONE");
+    assert_int_equal(closed_so_far(), 0);
+    assert_int_equal(resets_so_far(), resets + 2);
+    lendis_detach(pool);
+}
+
 static void on_a_lease_it_may_wait_as_well(void **state)
 {
     struct lendis_lease *lease;
@@ -196,7 +241,7 @@ static void on_a_lease_it_may_wait_as_well(void **state)
     (void)state;
     start_redis(true);
     start_broker("command_timeout = 300ms\n");
-    expect_commands("+LENDIS.PARK");
+    expect_commands("~LENDIS.KEEP +LENDIS.PARK");
     pool = pool_attach(&site.broker, "p");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     expect_text(lendis_lease_command(lease, "LENDIS.PARK 700"), REDIS_REPLY_STATUS, "DONE");
@@ -219,7 +264,7 @@ static void attached_workers_hear_of_a_new_module(void **state)
     expect_text(lendis_command(pool, "SET key value"), REDIS_REPLY_STATUS, "OK");
     redis_stop(&site.redis);
     start_redis(true);
-    expect_commands("+LENDIS.PARK");
+    expect_commands("~LENDIS.KEEP +LENDIS.PARK");
     assert_true(pool_fills(&site.observer, 2, 15000));
     assert_false(goes_with_others(pool, "LENDIS.PARK 500", &result));
     assert_int_equal(result, 0);
@@ -249,7 +294,7 @@ static void a_user_without_command(void **state)
              path);
     start_broker(more);
     expect_commands("!X.Y");
-    assert_true(eventually(lendisd_logged(&site.broker, "refuses COMMAND"), 5000));
+    assert_true(eventually(lendisd_logged(&site.broker, "may not use COMMAND"), 5000));
     pool = pool_attach(&site.broker, "p");
     assert_true(goes_with_others(pool, "LENDIS.PARK 500", &result));
     assert_int_equal(result, 0);
@@ -285,6 +330,7 @@ static void odd_answers(void **state)
         {"*1\r\n*3\r\n$3\r\nfoo\r\n:1\r\n*1\r\n+blocking\r\n", "+FOO"},
         {"*1\r\n*3\r\n$3\r\nfoo\r\n:1\r\n*1\r\n$8\r\nblocking\r\n", "+FOO"},
         {"*1\r\n*3\r\n+Foo\r\n:1\r\n*1\r\n*1\r\n*1\r\n*1\r\n+blocking\r\n", ""},
+        {"*1\r\n*3\r\n$3\r\nfoo\r\n:1\r\n*1\r\n+no_multi\r\n", "~FOO"},
         {REDIS_6_LIKE, "-BRPOP"},
     };
 
@@ -349,31 +395,32 @@ static void an_answer_in_pieces(void **state)
 
 /* ---- what makes no sense in one call ---- */
 
-static unsigned long closed_so_far(void)
-{
-    struct catalog_pool entry;
-
-    observe_pool(&site.observer, &entry);
-    return CATALOG_SUM(entry.closed);
-}
-
-static unsigned long resets_so_far(void)
-{
-    struct catalog_pool entry;
-
-    observe_pool(&site.observer, &entry);
-    return entry.counters[BROKER_COUNTER_resets];
-}
-
 static void refused_with_a_hint(void **state)
 {
-    static const char *const commands[] = {
-        "SUBSCRIBE c", "PSUBSCRIBE c*",  "SSUBSCRIBE c",     "UNSUBSCRIBE",
-        "MONITOR",     "SYNC",           "PSYNC ? -1",       "QUIT",
-        "MULTI",       "REPLCONF ACK 0", "CLIENT REPLY OFF", "WATCH key",
-        "SELECT 5",    "select 5",       "CLIENT REPLY SKIP"};
+    static const char *const commands[] = {"SUBSCRIBE c",
+                                           "PSUBSCRIBE c*",
+                                           "SSUBSCRIBE c",
+                                           "UNSUBSCRIBE",
+                                           "MONITOR",
+                                           "SYNC",
+                                           "PSYNC ? -1",
+                                           "QUIT",
+                                           "MULTI",
+                                           "REPLCONF ACK 0",
+                                           "CLIENT REPLY OFF",
+                                           "WATCH key",
+                                           "SELECT 5",
+                                           "select 5",
+                                           "CLIENT REPLY SKIP",
+                                           "WAIT 0 100",
+                                           "WAITAOF 0 0 100",
+                                           "READONLY",
+                                           "CLIENT NO-TOUCH ON",
+                                           "ASKING",
+                                           "HIMPORT SET k s v"};
     static const char raw[] = "*2\r\n$6\r\nselect\r\n$1\r\n5\r\n";
     static const char two[] = "*1\r\n$4\r\nPING\r\n*1\r\n$7\r\nMONITOR\r\n";
+    static const char wait[] = "*1\r\n$4\r\nPING\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n0\r\n$1\r\n1\r\n";
     struct lendis_pool *pool;
     unsigned long before;
     const char *text;
@@ -390,8 +437,10 @@ static void refused_with_a_hint(void **state)
         expect_failure(pool, lendis_command(pool, commands[i]), -EOPNOTSUPP);
     lendis_pool_error(pool, &text);
     assert_non_null(strstr(text, "lendis_acquire"));
+    assert_non_null(strstr(text, "pipeline"));
     assert_int_equal(lendis_exec(pool, raw, sizeof raw - 1, -1, &reply, &size), -EOPNOTSUPP);
     assert_int_equal(lendis_exec(pool, two, sizeof two - 1, -1, &reply, &size), -EOPNOTSUPP);
+    assert_int_equal(lendis_exec(pool, wait, sizeof wait - 1, -1, &reply, &size), -EOPNOTSUPP);
     assert_null(reply);
     /* Nothing was sent. */
     expect_text(lendis_command(pool, "PING"), REDIS_REPLY_STATUS, "PONG");
@@ -442,6 +491,13 @@ static void allowed_in_pipelines(void **state)
     assert_true(eventually(resets_so_far() == 1, 1000));
     assert_int_equal(closed_so_far(), before);
 
+    append(pipeline, "SET key value");
+    append(pipeline, "WAIT 0 1000");
+    reply = lendis_pipeline_exec(pipeline);
+    assert_non_null(reply);
+    assert_int_equal(reply->element[1]->type, REDIS_REPLY_INTEGER);
+    freeReplyObject(reply);
+
     append(pipeline, "PING");
     append(pipeline, "SUBSCRIBE c");
     assert_null(lendis_pipeline_exec(pipeline));
@@ -465,6 +521,10 @@ static void allowed_on_leases(void **state)
     expect_text(lendis_lease_command(lease, "WATCH key"), REDIS_REPLY_STATUS, "OK");
     expect_text(lendis_lease_command(lease, "MULTI"), REDIS_REPLY_STATUS, "OK");
     expect_text(lendis_lease_command(lease, "DISCARD"), REDIS_REPLY_STATUS, "OK");
+    reply = lendis_lease_command(lease, "WAIT 0 100");
+    assert_non_null(reply);
+    assert_int_equal(reply->type, REDIS_REPLY_INTEGER);
+    freeReplyObject(reply);
     reply = lendis_lease_command(lease, "SUBSCRIBE c");
     assert_non_null(reply);
     assert_int_equal(reply->type, REDIS_REPLY_ARRAY);
@@ -526,6 +586,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(what_the_server_calls_blocking_gets_a_connection, end),
+        cmocka_unit_test_teardown(what_may_keep_something_is_reset, end),
         cmocka_unit_test_teardown(on_a_lease_it_may_wait_as_well, end),
         cmocka_unit_test_teardown(attached_workers_hear_of_a_new_module, end),
         cmocka_unit_test_teardown(a_user_without_command, end),

@@ -1079,6 +1079,7 @@ static void *push_later(void *context)
 /* command_timeout is for commands that are due to answer; a blocking one has its own limit. */
 static void blocking_commands_may_block(void **state)
 {
+    struct lendis_pipeline *pipeline;
     struct lendis_pool *pool;
     pthread_t pusher;
     redisReply *reply;
@@ -1096,8 +1097,14 @@ static void blocking_commands_may_block(void **state)
     freeReplyObject(reply);
     pthread_join(pusher, NULL);
     expect_nil(lendis_command(pool, "BLPOP list 0.3"));
-    expect_integer(lendis_command(pool, "WAIT 0 100"), 0);
-    expect_integer(lendis_command(pool, "WAIT 1 300"), 0);
+    pipeline = lendis_pipeline_new(pool);
+    lendis_pipeline_append(pipeline, "SET a b");
+    lendis_pipeline_append(pipeline, "WAIT 1 300");
+    reply = lendis_pipeline_exec(pipeline);
+    assert_non_null(reply);
+    assert_int_equal(reply->element[1]->integer, 0);
+    freeReplyObject(reply);
+    lendis_pipeline_free(pipeline);
     lendis_detach(pool);
 }
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +162,100 @@ static void test_commands(void **state)
     assert_int_equal(reply->type, REDIS_REPLY_ERROR);
     freeReplyObject(reply);
     lendis_pipeline_free(pipeline);
+    lendis_detach(pool);
+}
+
+/* ---- what belongs to one node ---- */
+
+#define KEYS 2000
+
+/* A turn with each of two workers: the replies' elements, summed over all calls. A cursor is good at
+ * one node alone. */
+static unsigned long scan(struct lendis_pool *const pools[2], const char *command, unsigned step)
+{
+    char cursor[32] = "0", seen[KEYS] = "";
+    unsigned long found = 0;
+
+    for (int turn = 0; turn < KEYS; turn++) {
+        redisReply *reply = lendis_command(pools[turn % 2], command, cursor);
+
+        assert_non_null(reply);
+        assert_int_equal(reply->elements, 2);
+        snprintf(cursor, sizeof cursor, "%s", reply->element[0]->str);
+        for (size_t i = 0; i < reply->element[1]->elements; i += step) {
+            long number = atol(reply->element[1]->element[i]->str + 1);
+
+            assert_in_range(number, 0, KEYS - 1);
+            found += !seen[number];
+            seen[number] = 1;
+        }
+        freeReplyObject(reply);
+        if (strcmp(cursor, "0") == 0)
+            return found;
+    }
+    fail_msg("%s does not end", command);
+    return 0;
+}
+
+static void test_cursors(void **state)
+{
+    static const char fill[] =
+        "for i=0,1999 do redis.call('SET','k'..i,i) redis.call('HSET','h','k'..i,i) "
+        "redis.call('SADD','s','k'..i) redis.call('ZADD','z',i,'k'..i) end";
+    struct lendis_pool *pools[2];
+
+    (void)state;
+    pools[0] = pool_attach(&site.broker, "shop");
+    pools[1] = pool_attach(&site.broker, "shop");
+    freeReplyObject(redis_do(&site.redis, "EVAL %s 0", fill));
+    set_everywhere(pools[0], "end", "of it");
+    assert_int_equal(scan(pools, "SCAN %s MATCH k* COUNT 20", 1), KEYS);
+    assert_int_equal(scan(pools, "HSCAN h %s COUNT 20", 2), KEYS);
+    assert_int_equal(scan(pools, "SSCAN s %s COUNT 20", 1), KEYS);
+    assert_int_equal(scan(pools, "ZSCAN z %s COUNT 20", 2), KEYS);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(calls(&replicas[i], "scan") + calls(&replicas[i], "hscan") +
+                             calls(&replicas[i], "sscan") + calls(&replicas[i], "zscan"),
+                         0);
+    lendis_detach(pools[0]);
+    lendis_detach(pools[1]);
+}
+
+/* The reply to WAIT behind a write, in one pipeline. */
+static long long written_and_waited(struct lendis_pool *pool, const char *wait)
+{
+    struct lendis_pipeline *pipeline = lendis_pipeline_new(pool);
+    redisReply *reply;
+    long long count;
+
+    assert_int_equal(lendis_pipeline_append(pipeline, "INCR n"), 0);
+    assert_int_equal(lendis_pipeline_append(pipeline, wait), 0);
+    reply = lendis_pipeline_exec(pipeline);
+    assert_non_null(reply);
+    count = reply->element[1]->integer;
+    freeReplyObject(reply);
+    lendis_pipeline_free(pipeline);
+    return count;
+}
+
+/* WAIT tells of its own connection's writes. */
+static void test_wait(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    long long halted[5];
+
+    (void)state;
+    assert_int_equal(written_and_waited(pool, "WAIT 2 10000"), 2);
+    for (int i = 0; i < 2; i++)
+        kill(replicas[i].pid, SIGSTOP);
+    for (int i = 0; i < 5; i++)
+        halted[i] = written_and_waited(pool, "WAIT 1 100");
+    for (int i = 0; i < 2; i++)
+        kill(replicas[i].pid, SIGCONT);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(halted[i], 0);
+    assert_null(lendis_command(pool, "WAIT 1 100"));
+    assert_int_equal(lendis_pool_error(pool, NULL), -EOPNOTSUPP);
     lendis_detach(pool);
 }
 
@@ -447,6 +542,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_commands, start, end),
+        cmocka_unit_test_setup_teardown(test_cursors, start, end),
+        cmocka_unit_test_setup_teardown(test_wait, start, end),
         cmocka_unit_test_setup_teardown(test_least_busy, start, end),
         cmocka_unit_test_setup_teardown(test_leases, start, end),
         cmocka_unit_test_setup_teardown(test_no_replicas, start, end),

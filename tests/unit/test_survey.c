@@ -99,7 +99,74 @@ static void subcommands_count_for_their_family(void **state)
     STRING("blocking", 1, 9, 1, 2, 0);
     command(2, "another", "", "");
     survey_end(&survey);
-    expect_published(NULL, "+FAMILY", true);
+    expect_published(NULL, "+FAMILY ~FAMILY", true);
+}
+
+/* A family that nobody knows may keep something on the connection, whatever its flags say. */
+static void unknown_families_are_suspects(void **state)
+{
+    (void)state;
+    command(0, "blpop", "blocking", "@blocking");
+    STRING("new.family", 1, 0);
+    STRING("@hash", 1, 6, 0);
+    STRING("new.family|prepare", 1, 9, 0, 0);
+    STRING("denyoom", 1, 9, 0, 2, 0);
+    STRING("client", 2, 0);
+    STRING("client|new", 2, 9, 0, 0);
+    STRING("@connection", 2, 9, 0, 6, 0);
+    STRING("himport", 3, 0);
+    STRING("himport|prepare", 3, 9, 0, 0);
+    command(4, "another", "", "");
+    survey_end(&survey);
+    expect_published(NULL, "~NEW.FAMILY", true);
+}
+
+static void and_what_is_filed_under_connections(void **state)
+{
+    (void)state;
+    command(0, "blpop", "blocking", "@blocking");
+    command(1, "ping", "fast", "@connection"); /* it is known */
+    command(2, "by.category", "", "@connection");
+    command(3, "by.transaction", "", "@Transaction");
+    command(4, "by.message", "pubsub", "");
+    command(5, "by.login", "no_auth", "");
+    command(6, "by.place", "no_multi", "");
+    command(7, "none", "admin", "@dangerous");
+    STRING("no_multi", 7, 7, 0); /* a tip of that name means nothing */
+    STRING("below", 8, 0);
+    STRING("below|x", 8, 9, 0, 0);
+    survey_end(&survey);
+    expect_published(
+        "BY.LOGIN", "~BELOW ~BY.CATEGORY !BY.LOGIN ~BY.LOGIN ~BY.MESSAGE ~BY.PLACE ~BY.TRANSACTION",
+        true);
+}
+
+static void suspects_that_do_not_fit_are_all_others(void **state)
+{
+    char name[32];
+
+    (void)state;
+    command(0, "blpop", "blocking", "@blocking");
+    for (uint32_t i = 1; i < 100; i++) {
+        snprintf(name, sizeof name, "family.%u", i);
+        command(i, name, "", "@connection");
+    }
+    survey_end(&survey);
+    expect_published("OWN", "~* !OWN", true);
+    /* They have room among themselves, not beside the others. */
+    assert_false(survey_begin(&survey));
+    survey_renew(&survey);
+    assert_true(survey_begin(&survey));
+    command(0, "blpop", "blocking", "@blocking");
+    for (uint32_t i = 1; i < 30; i++) {
+        snprintf(name, sizeof name, "family.number.%u", i);
+        command(i, name, "", "@connection");
+    }
+    survey_end(&survey);
+    assert_false(survey.more_suspects);
+    memset(name, 'X', sizeof name);
+    name[31] = '\0';
+    expect_published(name, "~* !XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", true);
 }
 
 static void redis_6_says_it_by_category(void **state)
@@ -241,6 +308,9 @@ int main(void)
         cmocka_unit_test_setup(differences_are_told, begin),
         cmocka_unit_test_setup(the_last_command_counts, begin),
         cmocka_unit_test_setup(subcommands_count_for_their_family, begin),
+        cmocka_unit_test_setup(unknown_families_are_suspects, begin),
+        cmocka_unit_test_setup(and_what_is_filed_under_connections, begin),
+        cmocka_unit_test_setup(suspects_that_do_not_fit_are_all_others, begin),
         cmocka_unit_test_setup(redis_6_says_it_by_category, begin),
         cmocka_unit_test_setup(older_ones_do_not_say_it, begin),
         cmocka_unit_test_setup(refusal_says_nothing, begin),
