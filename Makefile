@@ -69,7 +69,7 @@ SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.
 SHARED_SOURCES += $(addprefix libclient/shared/,redis_url.c password_file.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
-BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
+BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
 	connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c adopt.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c
@@ -92,6 +92,9 @@ UNIT_TESTS += password_file
 SYSTEM_TESTS += stdio
 UNIT_TESTS += server_error
 SYSTEM_TESTS += surplus
+# Slow is not stopped.
+UNIT_TESTS += process
+SYSTEM_TESTS += stall
 # What tests and measuring tools stand on.
 LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
 LAB_OBJECTS = $(call objects,$(LAB_SOURCES))

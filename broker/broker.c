@@ -549,6 +549,8 @@ static int start_pools(struct broker *broker)
         .worker_max = config->broker.max_workers,
         .changed = tell_status,
         .context = broker,
+        .inspect = workers_inspect,
+        .workers = &broker->workers,
     };
     broker->pools = calloc(CATALOG_MAX_POOLS, sizeof *broker->pools);
     if (!broker->pools)

@@ -207,8 +207,8 @@ static const struct key pool_keys[] = {
      "What CLIENT LIST calls the pool's connections; lendis-POOL if it is not set.", NULL},
     {"stall_timeout", KEY_DURATION, offsetof(struct pool_config, stall_timeout_ms), "1s",
      MAIL_STALL_LEAST_MS, 60000,
-     "A worker that holds a connection for others and does not run for this long is taken for "
-     "stopped: the connection is taken from it.",
+     "A worker that holds a connection for others and is stopped loses it after this time; one "
+     "that is only slow keeps it.",
      NULL},
     {"reset", KEY_CHOICE, offsetof(struct pool_config, reset), "tracked", RESET_TRACKED, 0,
      "What is done with a connection that is given back: tracked, it is reset if its session was "

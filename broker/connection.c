@@ -54,6 +54,7 @@ static void drop(struct broker_connection *connection)
     }
     connection->generation = (connection->generation + 1) & WORD_GENERATION_MAX;
     connection->handed = 0;
+    connection->stall.word = 0;
     connection->successor = false;
     connection->wear = WEAR_NONE;
     set_state(connection, CONNECTION_CLOSED);

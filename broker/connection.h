@@ -17,6 +17,16 @@
 #include "lendis/catalog.h"
 #include "lendis/queue.h"
 
+/* A combiner that is being watched, of each connection, stall.c's: what was found when it was last seen to go on. */
+struct stall_watch {
+    uint64_t word; /* 0: it is not watched */
+    uint64_t beat;
+    uint64_t batch;
+    uint64_t since_ms; /* when, by the broker's clock */
+    uint64_t ran_ns;   /* its time on processors, once `inspected` */
+    bool inspected;
+};
+
 enum connection_state { CONNECTION_CLOSED, CONNECTION_DIALLING, CONNECTION_OPEN };
 
 /* How a connection stands with regard to its replacement: see upkeep.h. */
@@ -52,10 +62,12 @@ struct broker_connection {
     uint64_t opened_ms;
     uint64_t expires_ms; /* when it has lived for long enough; UINT64_MAX: never */
     uint64_t checked_ms; /* when it was checked last, less a random part of check_interval */
-    uint64_t busy_ms;    /* when upkeep.c last saw that somebody had it */
+    uint64_t busy_ms;    /* when upkeep.c last saw that somebody had it, */
+    uint64_t uses;       /* and how often it had been leased then */
     uint64_t handed; /* its word when it was first seen in HANDED after a death; 0: nothing seen */
     uint64_t handed_ms; /* when that was */
     struct lease_seen seen;
+    struct stall_watch stall;
     struct reset *reset; /* under way: the word is CHECKING until it is over */
     uint64_t reset_ms;   /* when it began */
     int fd;              /* -1 unless it is open */

@@ -487,12 +487,23 @@ static void note_handed(struct broker_pool *pool, struct broker_connection *conn
         broker_pool_arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
 }
 
+/* Whether its living owner is still to come for a carried connection, and may be slow or stopped like any combiner. */
+static bool is_expected(const struct broker_pool *pool, uint32_t index, uint64_t word)
+{
+    uint64_t mail;
+
+    if (word_state(word) != WORD_CARRIED || !slot_lives(pool, word_owner(word)))
+        return false;
+    mail = shm_load(&pool->owner.segment.slots[word_owner(word)].mail);
+    return mail_state(mail) == MAIL_TAKEOVER && mail_connection(mail) == index &&
+           mail_fits(mail, word);
+}
+
 /* Whether a hand-over that was noted for `age_ms` is finished by nobody. */
 static bool is_stuck(const struct broker_pool *pool, uint64_t word, uint64_t age_ms)
 {
     if (!slot_lives(pool, word_owner(word)))
         return true;
-    /* Commands are on a carried connection: its waiter gets as long as a combiner to show itself. */
     return age_ms >=
            (word_state(word) == WORD_CARRIED ? pool->config->stall_timeout_ms : SWEEP_STUCK_MS);
 }
@@ -513,6 +524,9 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
             continue;
         if (shm_load(connection_word(connection)) != word) {
             connection->handed = 0;
+        } else if (is_expected(pool, i, word)) {
+            connection->handed = 0;
+            stall_watch(pool, connection, word);
         } else if (!is_stuck(pool, word, now - connection->handed_ms)) {
             again = true;
         } else {

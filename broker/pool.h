@@ -17,6 +17,7 @@
 #include "broker/config.h"
 #include "broker/connection.h"
 #include "broker/hygiene.h"
+#include "broker/process.h"
 #include "broker/resolver.h"
 
 /* What all pools share. */
@@ -30,6 +31,9 @@ struct pool_site {
     uint32_t worker_max;
     void (*changed)(void *context); /* a backend came up or went down */
     void *context;
+    /* What a worker's process is doing; see stall.h. */
+    void (*inspect)(void *workers, uint32_t worker, uint32_t thread, struct process_view *view);
+    void *workers;
 };
 
 struct broker_pool {
@@ -58,6 +62,8 @@ struct broker_pool {
     sd_event_source *repair; /* end of `paused` */
     sd_event_source *upkeep; /* the next moment at which upkeep.c has something to do */
     sd_event_source *stall;  /* stall.h: a look at combiners */
+    uint32_t stall_next;     /* the connection with whose combiner the next look begins */
+    struct log_limit stall_limit;
 
     struct hygiene hygiene;
     struct dial_turn turn;

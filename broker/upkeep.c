@@ -8,6 +8,8 @@
 /* A connection beyond max_idle goes after this time without a lease: one that comes back while the next
  * comer is on its way would be opened anew at once. */
 #define REST_MS 1000u
+/* What holders say of when they began is right to a tick of CLOCK_MONOTONIC_COARSE. */
+#define TICK_MS 10u
 /* A retiring connection is looked at so often: its holder may have given it back in the moment in
  * which it was marked, and not have seen that. */
 #define RETIRING_MS 1000u
@@ -29,10 +31,12 @@ uint32_t upkeep_random(uint32_t most)
 
 static uint64_t expiry_ms(const struct broker_pool *pool, uint64_t opened_ms)
 {
-    uint64_t life_ms = pool->config->max_lifetime_ms;
+    uint64_t life_ms = pool->config->max_lifetime_ms, now_ms = clock_ms();
 
     if (life_ms == 0)
         return NEVER;
+    if (opened_ms > now_ms)
+        opened_ms = now_ms; /* by the clock of a broker before, which was another one */
     return opened_ms + life_ms -
            upkeep_random((uint32_t)(life_ms * pool->config->lifetime_jitter / 100));
 }
@@ -132,6 +136,7 @@ void upkeep_begin(struct broker_pool *pool, struct broker_connection *connection
 
     connection->expires_ms = expiry_ms(pool, connection->opened_ms);
     connection->busy_ms = now_ms;
+    connection->uses = shm_load_relaxed(&pool->owner.segment.connections[connection->index].uses);
     note_check(pool, connection, now_ms);
 }
 
@@ -151,17 +156,24 @@ void upkeep_opened(struct broker_pool *pool, struct broker_connection *connectio
 /*
  * Since when it is idle, at the latest. The holder writes when its lease began, not when it ended;
  * that it was out when we looked is our own knowledge. So a connection whose lease took nearly
- * max_idle_time can go sooner after it than others.
+ * max_idle_time can go sooner after it than others. That there was a lease since the last look the number of
+ * uses tells; what the holder's clock says counts if it can be true, for it may be another clock.
  */
-static uint64_t idle_since_ms(const struct broker_pool *pool,
-                              const struct broker_connection *connection, uint64_t now_ms)
+static uint64_t idle_since_ms(const struct broker_pool *pool, struct broker_connection *connection,
+                              uint64_t now_ms)
 {
     const struct connection *shared = &pool->owner.segment.connections[connection->index];
     uint64_t leased_ms = shm_load_relaxed(&shared->leased_ms);
+    uint64_t uses = shm_load_relaxed(&shared->uses);
 
-    if (leased_ms > now_ms)
-        leased_ms = now_ms;
-    return leased_ms > connection->busy_ms ? leased_ms : connection->busy_ms;
+    if (uses == connection->uses)
+        return connection->busy_ms;
+    connection->uses = uses;
+    if (leased_ms > now_ms || leased_ms + TICK_MS < connection->busy_ms)
+        connection->busy_ms = now_ms;
+    else if (leased_ms > connection->busy_ms)
+        connection->busy_ms = leased_ms;
+    return connection->busy_ms;
 }
 
 /* How long a connection may be idle, with so many as there are; NEVER: for good. */

@@ -8,6 +8,7 @@
  */
 #include "broker/worker.h"
 #include "broker/direct.h"
+#include "broker/process.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -385,30 +386,6 @@ static uint64_t realtime_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* When the process began, in ticks since boot: proc_pid_stat(5), field 22. 0: it cannot be known. */
-static uint64_t process_started(pid_t pid)
-{
-    char path[32], text[1024], *at;
-    uint64_t started = 0;
-    ssize_t got;
-    int fd;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    if (fd < 0)
-        return 0;
-    got = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    /* The name, field 2, is in brackets and may contain anything. */
-    at = strrchr(text, ')');
-    for (int field = 2; at && field < 22; field++)
-        at = strchr(at + 1, ' ');
-    if (at)
-        started = strtoull(at + 1, NULL, 10);
-    return started;
-}
-
 /* It has its index; from here on it is attached. */
 static void enter(struct worker *worker, struct broker_pool *pool)
 {
@@ -479,7 +456,7 @@ static bool watch_absent(struct worker *absent, const struct catalog_worker *ent
         return (absent->peer.pid <= 0 || errno != ESRCH) && limit_absence(absent);
     /* After the pidfd was opened: that one is the same from now on. */
     started = process_started(absent->peer.pid);
-    if (started != 0 && entry->started != 0 && started != entry->started)
+    if (!process_started_alike(started, entry->started))
         return false;
     return sd_event_add_io(absent->all->event, &absent->death, absent->process, EPOLLIN, on_death,
                            absent) >= 0;
@@ -979,6 +956,17 @@ int workers_listen(struct workers *workers, int listener)
 uint32_t workers_count(const struct workers *workers)
 {
     return workers->catalog->worker_max - workers->free_count;
+}
+
+void workers_inspect(void *context, uint32_t index, uint32_t thread, struct process_view *view)
+{
+    const struct workers *workers = context;
+    const struct worker *worker =
+        index < workers->catalog->worker_max ? workers->attached[index] : NULL;
+
+    *view = (struct process_view){.state = PROCESS_UNSEEN};
+    if (worker)
+        process_inspect(worker->process, worker->peer.pid, (pid_t)thread, view);
 }
 
 void workers_stop(struct workers *workers)

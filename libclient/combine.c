@@ -255,7 +255,7 @@ static void drop_abandoned(struct combiner *combiner)
 }
 
 /* Sends `parts`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
-static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_ns, shm_u64 *beat_ms)
+static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_ns, shm_u64 *beat)
 {
     while (count > 0) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
@@ -266,7 +266,7 @@ static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_n
         wrote = count == 1 ? send(fd, parts->iov_base, parts->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
                            : sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (wrote < 0 && errno == EAGAIN) {
-            int result = exec_wait_to_send(fd, deadline_ns, beat_ms);
+            int result = exec_wait_to_send(fd, deadline_ns, beat);
 
             if (result != 0)
                 return result;
@@ -307,7 +307,7 @@ static int send_items(const struct combiner *combiner, struct iovec *parts)
                                                                       : 0};
     }
     return send_parts(combiner->lease->fd, parts, (int)combiner->count, batch_deadline(combiner),
-                      &combiner->connection->beat_ms);
+                      &combiner->connection->beat);
 }
 
 static __attribute__((noinline)) int send_many(const struct combiner *combiner)
@@ -623,7 +623,7 @@ static enum received receive_batch(struct combiner *combiner)
         until_ns = combiner->answered ? combiner->patience_ns : combiner->call->deadline_ns;
         got = exec_receive(combiner->lease->fd, combiner->buffer + combiner->end,
                            combiner->buffer_size - combiner->end, until_ns,
-                           &combiner->connection->beat_ms);
+                           &combiner->connection->beat);
         if (got == 0)
             return RECEIVE_LOST;
         if (got < 0) {
@@ -747,9 +747,7 @@ static bool begin_batch(struct combiner *combiner)
     int sent;
 
     combiner->batch = shm_load(&combiner->connection->batch) + 1;
-    /* Before anybody's command is taken: what an earlier combiner left here can be old, and whoever
-     * looks would take us for stopped. */
-    shm_store_relaxed(&combiner->connection->beat_ms, (uint64_t)(clock_coarse_ns() / 1000000));
+    exec_beat(&combiner->connection->beat, clock_coarse_ns());
     take_queued(combiner, combiner->answered ? 0 : combiner->call->size);
     if (combiner->count == 0)
         return false;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "fallback.h"
 #include "handover.h"
 #include "lease.h"
@@ -61,20 +62,30 @@ bool exec_is_silent(int fd)
 
 #define SLICE_NS (CONNECTION_RECEIVE_MS * INT64_C(1000000))
 
-int exec_wait_to_send(int fd, int64_t deadline_ns, shm_u64 *beat_ms)
+void exec_beat(shm_u64 *beat, int64_t now_ns)
+{
+    /* In a forked child the parent's, until it has threads of its own: with one thread nobody asks which. */
+    static _Thread_local uint32_t thread;
+
+    if (thread == 0)
+        thread = (uint32_t)gettid();
+    shm_store_relaxed(beat, beat_make((uint64_t)(now_ns / 1000000), thread));
+}
+
+int exec_wait_to_send(int fd, int64_t deadline_ns, shm_u64 *beat)
 {
     for (;;) {
         int64_t now_ns = clock_now_ns(), slice_ns = now_ns + SLICE_NS;
         int result;
 
-        shm_store_relaxed(beat_ms, (uint64_t)(now_ns / 1000000));
+        exec_beat(beat, now_ns);
         result = wait_ready(fd, POLLOUT, slice_ns < deadline_ns ? slice_ns : deadline_ns);
         if (result != LENDIS_E_TIMEOUT || slice_ns >= deadline_ns)
             return result;
     }
 }
 
-ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm_u64 *beat_ms)
+ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm_u64 *beat)
 {
     int64_t now_ns = clock_coarse_ns();
     /* With time enough the socket's own limit does; once it did not, by poll(2). (The clock lags by a tick.) */
@@ -83,8 +94,8 @@ ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm
     for (;;) {
         ssize_t got;
 
-        if (beat_ms)
-            shm_store_relaxed(beat_ms, (uint64_t)(now_ns / 1000000));
+        if (beat)
+            exec_beat(beat, now_ns);
         if (flags == MSG_DONTWAIT) {
             int64_t slice_ns = clock_now_ns() + SLICE_NS;
             int result = wait_ready(fd, POLLIN, slice_ns < deadline_ns ? slice_ns : deadline_ns);

@@ -63,15 +63,18 @@ int64_t exec_reply_deadline(const struct attachment *attachment, const struct co
  */
 bool exec_is_silent(int fd);
 
-/* Waits until something can be sent; *beat_ms says now and then that this process runs. Results: 0;
+/* This thread runs: see beat_make(). now_ns is any clock of this process. */
+void exec_beat(shm_u64 *beat, int64_t now_ns);
+
+/* Waits until something can be sent; *beat says now and then that this thread runs. Results: 0;
  * LENDIS_E_TIMEOUT; -errno. */
-int exec_wait_to_send(int fd, int64_t deadline_ns, shm_u64 *beat_ms);
+int exec_wait_to_send(int fd, int64_t deadline_ns, shm_u64 *beat);
 
 /*
- * Receives what comes, at most `size` bytes; meanwhile *beat_ms (may be NULL) says now and then that this process runs. Results:
+ * Receives what comes, at most `size` bytes; meanwhile *beat (may be NULL) says now and then that this thread runs. Results:
  * bytes; 0, the connection is lost; -ETIMEDOUT, deadline_ns passed.
  */
-ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm_u64 *beat_ms);
+ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm_u64 *beat);
 
 /*
  * What a command that was not answered comes to, and counts it. `sent`: any of it may have reached

@@ -23,6 +23,7 @@ struct errand {
     const struct call *call;
     uint32_t slot;
     bool released; /* the slot is not ours any more */
+    int64_t begun_ns;
     struct waiter waiter;
 };
 
@@ -215,16 +216,13 @@ static int serve_ourselves(struct errand *errand, uint64_t mail, uint32_t index,
     return combine(lease, errand->call);
 }
 
-/* A combiner that seems to have stopped is reported. */
+/*
+ * After a while a combiner is reported. That says no more than that it keeps us waiting: the broker watches it then, by its
+ * beat, and finds out whether it goes on, and if not, why. It is said once for all who wait, see stall.c.
+ */
 static void report_stall(struct errand *errand, uint64_t mail)
 {
-    uint32_t index = mail_connection(mail);
-    const struct connection *connection = &errand->segment->connections[index];
-    uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
-
-    if (index < errand->segment->connection_max &&
-        now_ms >= shm_load_relaxed(&connection->beat_ms) +
-                      attachment_settings(errand->attachment)->stall_timeout_ms)
+    if (clock_coarse_ns() - errand->begun_ns >= WAITER_SERVED_PATIENCE_NS)
         report_combiner(errand, mail);
 }
 
@@ -356,10 +354,12 @@ static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
 
 int hand_over(struct attachment *attachment, const struct call *call, int64_t wait_deadline_ns)
 {
-    struct errand errand = {
-        .attachment = attachment, .segment = &attachment->segment, .call = call};
     const struct reply_sink *sink = call->sink;
     int64_t start_ns = clock_now_ns();
+    struct errand errand = {.attachment = attachment,
+                            .segment = &attachment->segment,
+                            .call = call,
+                            .begun_ns = start_ns};
     int result;
 
     if (!slot_claim(attachment, &errand.slot))

@@ -47,8 +47,26 @@ enum mail_state {
     MAIL_ABANDONED = 7,
 };
 
-/* A combiner that has not shown for the pool's stall_timeout that it runs (connection.beat_ms) is
- * taken for stopped. The least that can be set: twice the time between two signs, and a tick. */
+/*
+ * A combiner shows that it runs by changing connection.beat every CONNECTION_RECEIVE_MS. Only whether it changes means
+ * anything: who looks compares it with what it found before, and counts the time between by its own clock, for another
+ * process' clock can be another one (time_namespaces(7)). The writer's thread is in it, for the broker, which looks what
+ * that one is doing before it takes it for stopped.
+ */
+#define BEAT_THREAD_BITS 22 /* the kernel has no larger numbers: pid_max in proc_sys_kernel(5) */
+
+static inline uint64_t beat_make(uint64_t now_ms, uint32_t thread)
+{
+    return now_ms << BEAT_THREAD_BITS | (thread & ((1u << BEAT_THREAD_BITS) - 1));
+}
+
+static inline uint32_t beat_thread(uint64_t beat)
+{
+    return (uint32_t)beat & ((1u << BEAT_THREAD_BITS) - 1);
+}
+
+/* A combiner whose beat has not changed for the pool's stall_timeout may have stopped. The least that can be set: twice
+ * the time between two beats, and a tick. */
 #define MAIL_STALL_LEAST_MS 600u
 _Static_assert(2 * CONNECTION_RECEIVE_MS < MAIL_STALL_LEAST_MS,
                "a combiner that waits must not pass for stopped");

@@ -30,7 +30,7 @@
     REASON(died,          "Its holder died, or went without giving it back.") \
     REASON(lease_timeout, "It was held longer than lease_timeout.") \
     REASON(user_limit,    "Its holder's user held more than per_uid_leases.") \
-    REASON(stalled,       "Its holder did not run for stall_timeout, with commands of others on it.") \
+    REASON(stalled,       "Its holder was stopped for stall_timeout, with commands of others on it.") \
     REASON(killed,        "An operator said so.") \
     REASON(drained,       "Its pool or the broker came to its end, and it was still out.")
 

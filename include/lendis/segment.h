@@ -89,13 +89,17 @@ enum left {
     LEFT_UNPROVEN = 64, /* whatever went through the bare descriptor, half a command perhaps */
 };
 
+/*
+ * leased_ms is CLOCK_MONOTONIC_COARSE of the holder, which can be another clock than its reader's (time_namespaces(7)): a
+ * hint, to be checked against what the reader knows by itself.
+ */
 struct connection {
     _Alignas(64) shm_u64 word; /* word.h */
     shm_u64 uses;              /* leases so far in this generation; written by the holder */
-    shm_u64 leased_ms;         /* CLOCK_MONOTONIC_COARSE of the last lease; written by the holder */
+    shm_u64 leased_ms;         /* when the last lease began, by its holder's clock: see below */
     shm_u64 batch;             /* batches of handed-over commands whose sending began; mailbox.h */
-    shm_u64 beat_ms; /* when the combiner last showed that it runs; CLOCK_MONOTONIC_COARSE */
-    shm_u64 stalled; /* 1 + the generation whose combiner is said to have stopped */
+    shm_u64 beat;              /* changes while the combiner runs: see beat_make() in mailbox.h */
+    shm_u64 stalled; /* 1 + the generation whose combiner is to be looked at by the broker */
     shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's */
     shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
     uint64_t reserved[8];

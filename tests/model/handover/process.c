@@ -7,10 +7,12 @@
  * The broker is made of the shipped functions in the order of broker/pool.c, connection.c and stall.c:
  *   death of w   out of the queue; its words RECLAIMED and closed; mail_owner_died() for each of its slots;
  *                mail_taker_died(); note hand-overs under way, to sweep later; queue_match().
- *   sweep        hand-overs that stand as noted: RECLAIMED, closed, mail_revoked(); queue_match().
- *   doorbell     what is RETURNED is closed, hand-overs to the dead are noted, a combiner that is said to have stopped,
- *                and has, loses its connection: RECLAIMED, closed, mail_revoked(); queue_match().
- *   stall        likewise, later, while commands are abandoned to a combiner that may have stopped.
+ *   sweep        hand-overs that stand as noted: RECLAIMED, closed, mail_revoked(), but a carried connection whose
+ *                successor lives is watched; queue_match().
+ *   doorbell     what is RETURNED is closed, hand-overs to the dead are noted, a combiner that may have stopped is
+ *                watched; queue_match().
+ *   stall        later: a combiner that is watched and has not gone on loses its connection: RECLAIMED, closed,
+ *                mail_revoked(); queue_match().
  *   close        IDLE -> CHECKING; shutdown(2); EMPTY(g+1). It is dialled again at once: OPENING.
  *   dialled      CHECKING; queue_pass_on().
  *   lost         LEASED, HANDED or CARRIED: RECLAIMED; close; mail_revoked().
@@ -134,10 +136,18 @@ void worker_run(uint32_t worker, uint32_t commands)
 
 /* ---- the broker ---- */
 
+/* What showed that a combiner goes on, when it was found so first; word 0: it is not watched. */
+struct watched {
+    uint64_t word;
+    uint64_t beat;
+    uint64_t batch;
+};
+
 /* What the broker knows in private. */
 struct broker {
     uint64_t generations[MODEL_CONNECTIONS];
     uint64_t handed[MODEL_CONNECTIONS]; /* words of hand-overs that were noted, 0 for none */
+    struct watched watched[MODEL_CONNECTIONS];
     bool open[MODEL_CONNECTIONS];
 };
 
@@ -154,6 +164,7 @@ static void close_connection(struct broker *broker, uint32_t index)
     model_shutdown(index, broker->generations[index]);
     broker->generations[index]++;
     broker->handed[index] = 0;
+    broker->watched[index] = (struct watched){0};
     broker->open[index] = false;
     shm_store(word_at(index), word_make(WORD_EMPTY, 0, broker->generations[index]));
     shm_store(word_at(index), word_make(WORD_OPENING, 0, broker->generations[index]));
@@ -216,32 +227,41 @@ static bool take_back(struct broker *broker, uint32_t index, uint32_t worker)
     return false;
 }
 
-static void stall_owner_died(uint32_t slot)
+/* Watches a combiner from now on: a look later shows whether it goes on. */
+static void stall_watch(struct broker *broker, uint32_t index, uint64_t word)
 {
-    uint64_t mail = shm_load(&model_segment.slots[slot].mail), word;
-    struct connection *connection;
+    const struct connection *shared = &model_segment.connections[index];
 
-    if (mail_state(mail) != MAIL_ABANDONED)
-        return;
-    connection = &model_segment.connections[mail_connection(mail)];
-    word = shm_load(&connection->word);
-    if (!mail_fits(mail, word))
-        return;
-    shm_store(&connection->stalled, 1 + word_generation(word));
+    shm_store(&model_segment.connections[index].stalled, 1 + word_generation(word));
+    broker->watched[index] = (struct watched){.word = word,
+                                              .beat = shm_load_relaxed(&shared->beat),
+                                              .batch = shm_load_relaxed(&shared->batch)};
     model_look_later();
 }
 
-static void free_slots(uint32_t worker)
+static void stall_owner_died(struct broker *broker, uint32_t slot)
+{
+    uint64_t mail = shm_load(&model_segment.slots[slot].mail), word;
+    uint32_t index = mail_connection(mail);
+
+    if (mail_state(mail) != MAIL_ABANDONED || index >= model_segment.connection_max)
+        return;
+    word = shm_load(word_at(index));
+    if (mail_fits(mail, word))
+        stall_watch(broker, index, word);
+}
+
+static void free_slots(struct broker *broker, uint32_t worker)
 {
     const struct segment *segment = &model_segment;
 
     mail_owner_died(segment, worker);
-    stall_owner_died(worker);
+    stall_owner_died(broker, worker);
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
     for (uint32_t slot = segment->worker_max; slot < segment->slot_max; slot++)
         if (owns_slot(slot, worker)) {
             mail_owner_died(segment, slot);
-            stall_owner_died(slot);
+            stall_owner_died(broker, slot);
             shm_store32(&segment->slots[slot].wake, WAKE_NONE);
             shm_store32(&segment->slots[slot].owner, 0);
         }
@@ -258,7 +278,7 @@ static void on_death(struct broker *broker, uint32_t worker)
         if (broker->open[i] && take_back(broker, i, worker))
             lost[i] = word;
     }
-    free_slots(worker);
+    free_slots(broker, worker);
     mail_taker_died(&model_segment, worker, lost);
     model_reaped(worker);
     for (uint32_t i = 0; i < model_segment.connection_max; i++)
@@ -283,13 +303,27 @@ static void revoke(struct broker *broker, uint32_t index, uint64_t word)
     tell_of(index, word, true);
 }
 
+/* The owner of the slot that it is carried to lives, and is still to come for it. */
+static bool is_expected(uint32_t index, uint64_t word)
+{
+    uint64_t mail;
+
+    if (word_state(word) != WORD_CARRIED || !slot_lives(word_owner(word)))
+        return false;
+    mail = shm_load(&model_segment.slots[word_owner(word)].mail);
+    return mail_state(mail) == MAIL_TAKEOVER && mail_connection(mail) == index &&
+           mail_fits(mail, word);
+}
+
 static void on_sweep(struct broker *broker)
 {
     for (uint32_t i = 0; i < model_segment.connection_max; i++) {
         uint64_t word = broker->handed[i];
 
         broker->handed[i] = 0;
-        if (word != 0)
+        if (word != 0 && is_expected(i, word) && shm_load(word_at(i)) == word)
+            stall_watch(broker, i, word);
+        else if (word != 0)
             revoke(broker, i, word);
     }
     queue_match(&model_segment, LENDIS_BROKER);
@@ -297,31 +331,49 @@ static void on_sweep(struct broker *broker)
 
 static void look_at_stalled(struct broker *broker, uint32_t index, uint64_t word)
 {
-    struct connection *shared = &model_segment.connections[index];
-    uint64_t now_ms = (uint64_t)(clock_coarse_ns() / 1000000);
-    uint64_t beat_ms = shm_load_relaxed(&shared->beat_ms);
-    bool waited_for = false, abandoned = false;
+    if (shm_load(&model_segment.connections[index].stalled) == 1 + word_generation(word))
+        stall_watch(broker, index, word);
+}
 
-    if (shm_load(&shared->stalled) != 1 + word_generation(word))
-        return;
-    shm_store(&shared->stalled, 0);
+/* Time has passed since combiners were watched, more than any limit: who has not gone on has stopped. */
+static void on_stall(struct broker *broker)
+{
+    bool waited_for[MODEL_CONNECTIONS] = {false}, abandoned[MODEL_CONNECTIONS] = {false};
+
+    for (uint32_t i = 0; i < model_segment.connection_max; i++)
+        if (broker->watched[i].word != 0)
+            shm_store(&model_segment.connections[i].stalled, 0);
     for (uint32_t slot = 0; slot < model_segment.slot_max; slot++) {
         uint64_t mail = shm_load(&model_segment.slots[slot].mail);
+        uint32_t index = mail_connection(mail);
 
-        if (mail_connection(mail) != index || !mail_fits(mail, word))
+        if (index >= model_segment.connection_max || broker->watched[index].word == 0 ||
+            !mail_fits(mail, broker->watched[index].word))
             continue;
-        waited_for =
-            waited_for || mail_state(mail) == MAIL_TAKEN || mail_state(mail) == MAIL_TAKEOVER;
-        abandoned = abandoned || mail_state(mail) == MAIL_ABANDONED;
+        if (mail_state(mail) == MAIL_TAKEN || mail_state(mail) == MAIL_TAKEOVER)
+            waited_for[index] = true;
+        else if (mail_state(mail) == MAIL_ABANDONED)
+            abandoned[index] = true;
     }
-    if (beat_ms <= now_ms && now_ms - beat_ms < 1000) {
-        if (!abandoned)
-            return;
-        shm_store(&shared->stalled, 1 + word_generation(word));
-        model_look_later();
-    } else if (abandoned || waited_for) {
-        revoke(broker, index, word);
+    for (uint32_t i = 0; i < model_segment.connection_max; i++) {
+        struct watched seen = broker->watched[i], now = {.word = shm_load(word_at(i))};
+        const struct connection *shared = &model_segment.connections[i];
+        bool goes_on;
+
+        now.beat = shm_load_relaxed(&shared->beat);
+        now.batch = shm_load_relaxed(&shared->batch);
+        goes_on = now.word != seen.word || now.beat != seen.beat || now.batch != seen.batch;
+        broker->watched[i].word = 0;
+        if (seen.word == 0 || !broker->open[i] ||
+            (word_state(now.word) != WORD_LEASED && word_state(now.word) != WORD_CARRIED) ||
+            (!abandoned[i] && (!waited_for[i] || goes_on)))
+            continue;
+        if (goes_on)
+            stall_watch(broker, i, now.word);
+        else
+            revoke(broker, i, now.word);
     }
+    queue_match(&model_segment, LENDIS_BROKER);
 }
 
 static void look_at(struct broker *broker, uint32_t index)
@@ -416,8 +468,10 @@ void broker_run(void)
             on_death(&broker, event.argument);
             break;
         case EVENT_DOORBELL:
-        case EVENT_STALL:
             on_doorbell(&broker);
+            break;
+        case EVENT_STALL:
+            on_stall(&broker);
             break;
         case EVENT_DIALLED:
             on_dialled(&broker, event.argument);
