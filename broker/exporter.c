@@ -3,7 +3,8 @@
  * Serving metrics: see exporter.h.
  *
  * Every answer ends its connection, so that one that lasts is one that is slow or idle, and can be
- * closed after a time: libmicrohttpd's own limit begins anew with each byte.
+ * closed after a time: libmicrohttpd's own limit begins anew with each byte. Connections are accepted
+ * here, not by libmicrohttpd, which accepts nobody while all its places are taken.
  */
 #include "broker/exporter.h"
 
@@ -26,6 +27,15 @@
 /* Most wake-ups: 1,000 a second. */
 #define RUN_INTERVAL_US 10000u
 #define RUN_BURST       10u
+/* Clients are on this host. One that has not asked after so long goes when another comes; and one that
+ * has not read its answer. */
+#define SILENT_GRACE_MS 25u
+#define SLOW_GRACE_MS   1000u
+/* Those who wait to be accepted. Behind as many that are silent one waits for 0.4 s: a grace for each, at all
+ * places at once. */
+#define BACKLOG 128
+/* How long nobody is accepted when descriptors are short. */
+#define PAUSE_US UINT64_C(100000)
 
 #if MHD_VERSION < 0x00097000
 typedef int mhd_result;
@@ -35,6 +45,7 @@ typedef enum MHD_Result mhd_result;
 
 struct client {
     int fd; /* libmicrohttpd's; -1: none */
+    bool asked;
     uint64_t since_ms;
 };
 
@@ -42,15 +53,16 @@ struct exporter {
     struct MHD_Daemon *daemon;
     sd_event_source *ready;
     sd_event_source *timer;
+    sd_event_source *comers; /* who wants to be accepted */
+    sd_event_source *resume; /* accepts again after a pause */
     exporter_source *source;
     void *context;
-    int listener; /* libmicrohttpd's once it runs */
+    int listener;
     char path[sizeof((struct sockaddr_un *)0)
                   ->sun_path]; /* "": no socket of ours in the file system */
     struct stat path_stat;
     struct MHD_Response *text[2]; /* by enum metrics_format; NULL: none */
     uint64_t text_ms[2];
-    bool ended; /* a connection has, since libmicrohttpd looked whether to accept more */
     struct client clients[EXPORTER_CONNECTIONS];
 };
 
@@ -126,15 +138,30 @@ static mhd_result refuse(struct MHD_Connection *connection, unsigned status, con
     return result;
 }
 
+/* The client of a connection; NULL: none, which cannot be. */
+static struct client *client_of(struct exporter *exporter, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        mhd->get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+    for (size_t i = 0; info && i < EXPORTER_CONNECTIONS; i++)
+        if (exporter->clients[i].fd == info->connect_fd)
+            return &exporter->clients[i];
+    return NULL;
+}
+
 static mhd_result on_request(void *context, struct MHD_Connection *connection, const char *url,
                              const char *method, const char *version, const char *upload,
                              size_t *upload_size, void **request)
 {
     static char seen;
     struct exporter *exporter = context;
+    struct client *client = client_of(exporter, connection);
     const char *accept;
     struct MHD_Response *text;
 
+    if (client)
+        client->asked = true;
     (void)version;
     (void)upload;
     (void)upload_size;
@@ -168,9 +195,10 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 
         if (client->fd != (code == MHD_CONNECTION_NOTIFY_STARTED ? -1 : info->connect_fd))
             continue;
-        client->fd = code == MHD_CONNECTION_NOTIFY_STARTED ? info->connect_fd : -1;
-        client->since_ms = clock_ms();
-        exporter->ended |= code == MHD_CONNECTION_NOTIFY_CLOSED;
+        *client = (struct client){
+            .fd = code == MHD_CONNECTION_NOTIFY_STARTED ? info->connect_fd : -1,
+            .since_ms = clock_ms(),
+        };
         return;
     }
 }
@@ -201,11 +229,7 @@ static void run(struct exporter *exporter)
     MHD_UNSIGNED_LONG_LONG wanted_ms;
     uint64_t next_ms = end_slow(exporter);
 
-    exporter->ended = false;
     mhd->run(exporter->daemon);
-    /* With all places taken it listens no more, and looks only at the beginning whether one is free. */
-    if (exporter->ended)
-        mhd->run(exporter->daemon);
     if (next_ms == UINT64_MAX)
         next_ms = end_slow(exporter); /* somebody has come */
     if (mhd->get_timeout(exporter->daemon, &wanted_ms) == MHD_YES && wanted_ms < next_ms)
@@ -232,6 +256,88 @@ static int on_time(sd_event_source *source, uint64_t usec, void *context)
     (void)source;
     (void)usec;
     run(context);
+    return 0;
+}
+
+/* ---- accepting ---- */
+
+static void pause_accepting(struct exporter *exporter, uint64_t usec)
+{
+    if (sd_event_source_set_time_relative(exporter->resume, usec) < 0 ||
+        sd_event_source_set_enabled(exporter->resume, SD_EVENT_ONESHOT) < 0)
+        return; /* rather busy than deaf */
+    sd_event_source_set_enabled(exporter->comers, SD_EVENT_OFF);
+}
+
+static int on_resume(sd_event_source *source, uint64_t usec, void *context)
+{
+    const struct exporter *exporter = context;
+
+    (void)source;
+    (void)usec;
+    sd_event_source_set_enabled(exporter->comers, SD_EVENT_ON);
+    return 0;
+}
+
+/* Who has to go next, and after which time: the oldest one that has not asked, else the oldest. */
+static const struct client *find_victim(const struct exporter *exporter, uint64_t *grace_ms)
+{
+    const struct client *silent = NULL, *slow = NULL;
+
+    for (size_t i = 0; i < EXPORTER_CONNECTIONS; i++) {
+        const struct client *each = &exporter->clients[i];
+        const struct client **oldest = each->asked ? &slow : &silent;
+
+        if (each->fd < 0)
+            return NULL; /* nobody: there is room */
+        if (!*oldest || each->since_ms < (*oldest)->since_ms)
+            *oldest = each;
+    }
+    *grace_ms = silent ? SILENT_GRACE_MS : SLOW_GRACE_MS;
+    return silent ? silent : slow;
+}
+
+/* True: there is a place for one more. */
+static bool make_room(struct exporter *exporter)
+{
+    uint64_t grace_ms, age_ms;
+    const struct client *victim = find_victim(exporter, &grace_ms);
+
+    if (!victim)
+        return true;
+    age_ms = clock_ms() - victim->since_ms;
+    if (age_ms < grace_ms) {
+        pause_accepting(exporter, (grace_ms - age_ms) * 1000);
+        return false;
+    }
+    shutdown(victim->fd, SHUT_RDWR);
+    mhd->run(exporter->daemon); /* finds that out */
+    if (!find_victim(exporter, &grace_ms))
+        return true;
+    pause_accepting(exporter, RUN_INTERVAL_US);
+    return false;
+}
+
+static int on_comer(sd_event_source *source, int listener, uint32_t events, void *context)
+{
+    struct exporter *exporter = context;
+    union listen_address address;
+    socklen_t size = sizeof address;
+    int fd;
+
+    (void)source;
+    (void)events;
+    run(exporter); /* who has come to an end makes room */
+    if (!make_room(exporter))
+        return 0;
+    fd = accept4(listener, &address.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+            pause_accepting(exporter, PAUSE_US);
+        return 0;
+    }
+    mhd->add_connection(exporter->daemon, fd, &address.any, size); /* closes it if it fails */
+    run(exporter);
     return 0;
 }
 
@@ -262,19 +368,18 @@ static int bind_listener(struct exporter *exporter, const union listen_address *
     if (result == 0 && address->any.sa_family == AF_UNIX &&
         stat(address->local.sun_path, &exporter->path_stat) == 0)
         memcpy(exporter->path, address->local.sun_path, sizeof exporter->path);
-    if (result == 0 && listen(exporter->listener, 16) < 0)
+    if (result == 0 && listen(exporter->listener, BACKLOG) < 0)
         result = -errno;
     return result;
 }
 
 static int start_daemon(struct exporter *exporter)
 {
-    exporter->daemon =
-        mhd->start_daemon(MHD_USE_EPOLL, 0, NULL, NULL, on_request, exporter,
-                          MHD_OPTION_LISTEN_SOCKET, exporter->listener, MHD_OPTION_CONNECTION_LIMIT,
-                          EXPORTER_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, EXPORTER_SECONDS,
-                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                          MHD_OPTION_NOTIFY_CONNECTION, on_connection, exporter, MHD_OPTION_END);
+    exporter->daemon = mhd->start_daemon(
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL, on_request, exporter,
+        MHD_OPTION_CONNECTION_LIMIT, EXPORTER_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
+        EXPORTER_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, exporter, MHD_OPTION_END);
     return exporter->daemon ? 0 : -EIO;
 }
 
@@ -294,6 +399,21 @@ static int watch_daemon(struct exporter *exporter, sd_event *event)
             sd_event_add_time(event, &exporter->timer, CLOCK_MONOTONIC, 0, 1000, on_time, exporter);
     if (result >= 0)
         result = sd_event_source_set_enabled(exporter->timer, SD_EVENT_OFF);
+    return result < 0 ? result : 0;
+}
+
+static int watch_listener(struct exporter *exporter, sd_event *event)
+{
+    int result =
+        sd_event_add_io(event, &exporter->comers, exporter->listener, EPOLLIN, on_comer, exporter);
+
+    if (result >= 0)
+        result = sd_event_source_set_ratelimit(exporter->comers, RUN_INTERVAL_US, RUN_BURST);
+    if (result >= 0)
+        result = sd_event_add_time(event, &exporter->resume, CLOCK_MONOTONIC, 0, 1000, on_resume,
+                                   exporter);
+    if (result >= 0)
+        result = sd_event_source_set_enabled(exporter->resume, SD_EVENT_OFF);
     return result < 0 ? result : 0;
 }
 
@@ -321,6 +441,8 @@ int exporter_start(sd_event *event, const char *address, exporter_source *source
         result = start_daemon(made);
     if (result == 0)
         result = watch_daemon(made, event);
+    if (result == 0)
+        result = watch_listener(made, event);
     if (result != 0) {
         /* unprovoked: when the broker starts, or is configured anew */
         log_line(LOG_LEVEL_ERR, "metrics at %s: %s", address, strerror(-result));
@@ -341,6 +463,8 @@ void exporter_stop(struct exporter *exporter)
         return;
     sd_event_source_disable_unref(exporter->ready);
     sd_event_source_disable_unref(exporter->timer);
+    sd_event_source_disable_unref(exporter->comers);
+    sd_event_source_disable_unref(exporter->resume);
     if (exporter->path[0] && lstat(exporter->path, &now) == 0 &&
         now.st_dev == exporter->path_stat.st_dev && now.st_ino == exporter->path_stat.st_ino)
         unlink(exporter->path);
@@ -348,8 +472,8 @@ void exporter_stop(struct exporter *exporter)
         if (exporter->text[i])
             mhd->destroy_response(exporter->text[i]);
     if (exporter->daemon)
-        mhd->stop_daemon(exporter->daemon); /* closes the listener, too */
-    else if (exporter->listener >= 0)
+        mhd->stop_daemon(exporter->daemon);
+    if (exporter->listener >= 0)
         close(exporter->listener);
     free(exporter);
 }

@@ -12,6 +12,7 @@
 /* X(function), without its prefix MHD_. */
 #define MICROHTTPD_FUNCTIONS(X)                                                                    \
     X(start_daemon)                                                                                \
+    X(add_connection)                                                                              \
     X(stop_daemon)                                                                                 \
     X(run)                                                                                         \
     X(get_timeout)                                                                                 \
