@@ -113,7 +113,7 @@ SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 BENCH_OBJECTS := $(call objects,$(BENCH_SOURCES))
 
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
-SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh)
+SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh init.sh)
 # Under a systemd of their own, in which they install what is built; with the load generator.
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 

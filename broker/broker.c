@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
@@ -504,6 +505,11 @@ static int watch_signals(struct broker *broker)
     if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
         return -errno;
     signal(SIGPIPE, SIG_IGN);
+    /* It has no children, but as process 1 of a container it is given those of others: the kernel is to reap them, and
+     * here goes what has ended already. */
+    signal(SIGCHLD, SIG_IGN);
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ;
     result = sd_event_add_signal(broker->event, NULL, SIGTERM, on_stop, broker);
     if (result >= 0)
         result = sd_event_add_signal(broker->event, NULL, SIGINT, on_stop, broker);
@@ -585,7 +591,7 @@ static int start(struct broker *broker)
     if (result >= 0)
         result = watch_signals(broker);
     if (result >= 0)
-        result = sd_event_set_watchdog(broker->event, true);
+        result = manager_watch(broker->event);
     /* Before the workers' socket: who finds that one finds this one, too. */
     if (result >= 0 && broker->config->broker.metrics)
         result = exporter_start(broker->event, broker->config->broker.metrics, tell_source, broker,

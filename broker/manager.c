@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 #include <unistd.h>
 #include "broker/log.h"
 
@@ -39,23 +40,28 @@ static int connect_manager(void)
     return -1;
 }
 
-bool manager_listens(void)
+static bool has_room(int timeout_ms)
 {
-    static int fd = -1, patience_ms = PATIENCE_MS;
+    static int fd = -1;
     static bool connected;
     struct pollfd room;
 
     if (!connected)
         fd = connect_manager();
     connected = true;
-    if (fd < 0)
-        return false;
     room = (struct pollfd){.fd = fd, .events = POLLOUT};
-    if (poll(&room, 1, patience_ms) == 1) {
+    return fd >= 0 && poll(&room, 1, timeout_ms) == 1;
+}
+
+bool manager_listens(void)
+{
+    static int patience_ms = PATIENCE_MS;
+
+    if (has_room(patience_ms)) {
         patience_ms = PATIENCE_MS;
         return true;
     }
-    if (patience_ms > 0)
+    if (patience_ms > 0 && getenv("NOTIFY_SOCKET"))
         log_line(LOG_LEVEL_WARNING, "the service manager does not read what it is told");
     patience_ms = 0;
     return false;
@@ -72,4 +78,31 @@ void manager_tell(const char *format, ...)
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     sd_notify(0, text);
+}
+
+/* ---- the watchdog ---- */
+
+static uint64_t period_us;
+
+static int on_period(sd_event_source *source, uint64_t usec, void *unused)
+{
+    (void)usec;
+    (void)unused;
+    if (has_room(0))
+        sd_notify(0, "WATCHDOG=1");
+    sd_event_source_set_time_relative(source, period_us);
+    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int manager_watch(sd_event *event)
+{
+    uint64_t limit_us;
+    int result = sd_watchdog_enabled(0, &limit_us);
+
+    if (result <= 0)
+        return result;
+    /* Half of it is what it is to be (sd_watchdog_enabled(3)); less, for a loop that is late. */
+    period_us = limit_us / 3;
+    result = sd_event_add_time(event, NULL, CLOCK_MONOTONIC, 0, 1000, on_period, NULL);
+    return result < 0 ? result : 0;
 }

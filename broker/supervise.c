@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The supervising parent: see supervise.h. It speaks the service manager's side of sd_notify(3) on
- * a socket of its own. That one has a name that anyone could send to, so only messages with the
- * broker's own process id count (SCM_CREDENTIALS, unix(7)).
+ * a socket of its own, in a directory that nobody else may enter: whoever could send to it could fill its
+ * queue, and the broker would wait. Besides, only messages with the broker's own process id count
+ * (SCM_CREDENTIALS, unix(7)).
+ *
+ * As process 1 of a container it is the parent of whatever loses its own, so it waits for all that ends.
  */
 #include "broker/supervise.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -22,6 +25,7 @@
 #include <systemd/sd-event.h>
 #include <unistd.h>
 #include "broker/log.h"
+#include "broker/manager.h"
 
 /* Descriptors that are kept at most, as FileDescriptorStoreMax= in lendis.service. */
 #define KEPT_MAX 4096u
@@ -31,6 +35,8 @@
 #define RESTART_LEAST_US UINT64_C(100000)
 #define RESTART_MOST_US  UINT64_C(5000000)
 #define MESSAGE_SIZE     4096u
+/* Of all that has ended, reaped in one wake-up. */
+#define REAP_MOST 256
 /* The kernel's limit for one message, SCM_MAX_FD. */
 #define MESSAGE_FDS 253
 
@@ -42,14 +48,14 @@ struct kept {
 struct supervisor {
     const char *config;
     sd_event *event;
-    sd_event_source *death;
     sd_event_source *restart;
     sd_event_source *watchdog;
     struct kept *kept;
     size_t count;
     int notify;
-    char address[64]; /* of `notify`, as NOTIFY_SOCKET has it */
-    pid_t broker;     /* 0: none runs */
+    char directory[64]; /* that of `notify`; "": there is none */
+    char address[80];   /* of `notify`, as NOTIFY_SOCKET has it */
+    pid_t broker;       /* 0: none runs */
     uint64_t started_us;
     uint64_t delay_us;
     bool stopping;
@@ -183,8 +189,6 @@ static void run_broker(const struct supervisor *supervisor)
     _exit(EX_OSERR);
 }
 
-static int on_death(sd_event_source *source, const siginfo_t *info, void *context);
-
 static int start_broker(struct supervisor *supervisor)
 {
     pid_t broker = fork();
@@ -197,10 +201,7 @@ static int start_broker(struct supervisor *supervisor)
     supervisor->broker = broker;
     supervisor->started_us = now_us(supervisor);
     supervisor->replacing = false;
-    result = sd_event_add_child(supervisor->event, &supervisor->death, broker, WEXITED, on_death,
-                                supervisor);
-    if (result >= 0)
-        result = sd_event_source_set_time_relative(supervisor->watchdog, WATCHDOG_US);
+    result = sd_event_source_set_time_relative(supervisor->watchdog, WATCHDOG_US);
     if (result >= 0)
         result = sd_event_source_set_enabled(supervisor->watchdog, SD_EVENT_ONESHOT);
     return result;
@@ -240,23 +241,42 @@ static int again(struct supervisor *supervisor)
     return 0;
 }
 
-static int on_death(sd_event_source *source, const siginfo_t *info, void *context)
+/* The broker ended, with this wait status. */
+static int on_death(struct supervisor *supervisor, int status)
 {
-    struct supervisor *supervisor = context;
-    bool exited = info->si_code == CLD_EXITED;
+    bool exited = WIFEXITED(status);
 
-    (void)source;
-    supervisor->death = sd_event_source_disable_unref(supervisor->death);
     sd_event_source_set_enabled(supervisor->watchdog, SD_EVENT_OFF);
     supervisor->broker = 0;
-    supervisor->status = exited ? info->si_status : EXIT_FAILURE;
+    supervisor->status = exited ? WEXITSTATUS(status) : EXIT_FAILURE;
     if (supervisor->stopping)
         return sd_event_exit(supervisor->event, supervisor->status);
     /* What it ended with by itself will not be better next time. */
     if (exited && !supervisor->replacing &&
-        (info->si_status == 0 || info->si_status == EX_CONFIG || info->si_status == EX_USAGE))
+        (supervisor->status == 0 || supervisor->status == EX_CONFIG ||
+         supervisor->status == EX_USAGE))
         return sd_event_exit(supervisor->event, supervisor->status);
     return again(supervisor);
+}
+
+/* SIGCHLD: the broker, or an orphan. */
+static int on_children(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
+{
+    struct supervisor *supervisor = context;
+    int status, result = 0;
+
+    (void)source;
+    (void)info;
+    for (int i = 0; i < REAP_MOST; i++) {
+        pid_t pid = waitpid(-1, &status, WNOHANG);
+
+        if (pid <= 0)
+            return result;
+        if (pid == supervisor->broker)
+            result = on_death(supervisor, status);
+    }
+    kill(getpid(), SIGCHLD); /* there may be more */
+    return result;
 }
 
 static int on_watchdog(sd_event_source *source, uint64_t usec, void *context)
@@ -307,7 +327,7 @@ static void handle(struct supervisor *supervisor, char *text, int *fds, int coun
             close(fds[i]);
     if (remove)
         forget(supervisor, name);
-    if (relay && copy)
+    if (relay && copy && manager_listens())
         sd_notify(0, copy);
     free(copy);
 }
@@ -354,23 +374,58 @@ static int on_notify(sd_event_source *source, int fd, uint32_t events, void *con
     return 0;
 }
 
+/* A directory that only this user may enter, where there is one to be made. False: nowhere. */
+static bool make_directory(struct supervisor *supervisor)
+{
+    const char *const places[] = {getenv("RUNTIME_DIRECTORY"),
+                                  "/run/lendis",
+                                  getenv("XDG_RUNTIME_DIR"),
+                                  getenv("TMPDIR"),
+                                  "/tmp",
+                                  "/dev/shm"};
+
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        int length = snprintf(supervisor->directory, sizeof supervisor->directory,
+                              "%s/lendisd-XXXXXX", places[i] ? places[i] : "");
+
+        if (places[i] && places[i][0] == '/' && length < (int)sizeof supervisor->directory &&
+            mkdtemp(supervisor->directory)) /* mode 0700 */
+            return true;
+    }
+    supervisor->directory[0] = '\0';
+    return false;
+}
+
 /* Results: 0; -errno. */
 static int open_notify(struct supervisor *supervisor)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    socklen_t size = sizeof address;
     int on = 1;
 
+    if (!make_directory(supervisor)) {
+        log_line(LOG_LEVEL_ERR, "there is no directory for a socket: of RUNTIME_DIRECTORY, "
+                                "/run/lendis, XDG_RUNTIME_DIR, TMPDIR, /tmp and /dev/shm one must "
+                                "be writable");
+        return -ENOENT;
+    }
+    snprintf(supervisor->address, sizeof supervisor->address, "%s/notify", supervisor->directory);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", supervisor->address);
     supervisor->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    /* Without a name the kernel finds one in the abstract space: unix(7), autobind. */
     if (supervisor->notify < 0 ||
         setsockopt(supervisor->notify, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ||
-        bind(supervisor->notify, (struct sockaddr *)&address, sizeof(sa_family_t)) < 0 ||
-        getsockname(supervisor->notify, (struct sockaddr *)&address, &size) < 0)
+        bind(supervisor->notify, (struct sockaddr *)&address, sizeof address) < 0)
         return -errno;
-    snprintf(supervisor->address, sizeof supervisor->address, "@%.*s",
-             (int)(size - offsetof(struct sockaddr_un, sun_path) - 1), address.sun_path + 1);
     return 0;
+}
+
+static void close_notify(struct supervisor *supervisor)
+{
+    if (supervisor->notify >= 0) {
+        close(supervisor->notify);
+        unlink(supervisor->address);
+    }
+    if (supervisor->directory[0])
+        rmdir(supervisor->directory);
 }
 
 /* ---- signals ---- */
@@ -406,6 +461,9 @@ static int watch_signals(struct supervisor *supervisor)
     if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
         return -errno;
     signal(SIGPIPE, SIG_IGN);
+    result = sd_event_add_signal(supervisor->event, NULL, SIGCHLD, on_children, supervisor);
+    if (result >= 0)
+        kill(getpid(), SIGCHLD); /* what has ended already */
     for (size_t i = 0; result >= 0 && i < sizeof numbers / sizeof *numbers; i++)
         result = sd_event_add_signal(supervisor->event, NULL, numbers[i], on_signal, supervisor);
     return result;
@@ -429,7 +487,7 @@ static int begin(struct supervisor *supervisor)
     if (result >= 0)
         result = watch_signals(supervisor);
     if (result >= 0)
-        result = sd_event_set_watchdog(supervisor->event, true);
+        result = manager_watch(supervisor->event);
     if (result >= 0)
         result = open_notify(supervisor);
     if (result >= 0)
@@ -458,11 +516,9 @@ int supervise(const char *config)
     while (supervisor.count > 0)
         forget(&supervisor, supervisor.kept[0].name);
     free(supervisor.kept);
-    sd_event_source_disable_unref(supervisor.death);
     sd_event_source_disable_unref(supervisor.restart);
     sd_event_source_disable_unref(supervisor.watchdog);
     sd_event_unref(supervisor.event);
-    if (supervisor.notify >= 0)
-        close(supervisor.notify);
+    close_notify(&supervisor);
     return result < 0 ? EXIT_FAILURE : result;
 }
