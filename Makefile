@@ -69,9 +69,11 @@ SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.
 SHARED_SOURCES += $(addprefix libclient/shared/,redis_url.c password_file.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
-BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c resolver.c survey.c dialler.c dial_reason.c manager.c store.c reset.c \
-	connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c stall.c lease_watch.c leak_report.c adopt.c pool.c gate.c \
+BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c resolver.c request.c reply_walk.c survey.c rights.c handshake.c \
+	dialler.c dial_reason.c manager.c store.c reset.c connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c \
+	stall.c lease_watch.c leak_report.c adopt.c refusal.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
+BROKER_SOURCES += $(addprefix broker/,replies.c session_info.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
@@ -82,10 +84,10 @@ REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experime
 	proc_text.c kernel.c redis_memory.c progress.c show.c picture.c watch.c) broker/table.c broker/find.c broker/statistics.c
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey
+UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey handshake
 SYSTEM_TESTS := log lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
 UNIT_TESTS += statistics plot bench proc_text
-SYSTEM_TESTS += statistics
+SYSTEM_TESTS += statistics server_errors
 SYSTEM_TESTS += handover allocations bench report
 # The process around the library.
 UNIT_TESTS += password_file

@@ -136,8 +136,15 @@ static const struct key pool_keys[] = {
     {"fallback", KEY_CHOICE, offsetof(struct pool_config, fallback), "error", FALLBACK_ERROR, 0,
      "What workers get from a pool that is switched off: error, LENDIS_E_DISABLED; direct, "
      "connections of their own, which the "
-     "broker opens for them, up to size in each process.",
+     "broker opens for them, up to size in each process, within per_uid_leases, per_uid_workers "
+     "and "
+     "fallback_connections.",
      fallback_names},
+    {"fallback_connections", KEY_COUNT, offsetof(struct pool_config, fallback_connections), "1024",
+     1, LENDIS_MAX_WORKERS,
+     "Connections of their own that all processes together have at the same time, with fallback = "
+     "direct.",
+     NULL},
     {"redis", KEY_REDIS, offsetof(struct pool_config, redis), NULL, 0, 0,
      "Where Redis is: redis://HOST:PORT/DB (IPv6 addresses in brackets) or unix:///PATH?db=N. "
      "Required.",

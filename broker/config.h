@@ -110,6 +110,7 @@ struct pool_config {
     char *replicas;              /* of a service: names, separated by a blank */
     bool enabled;
     uint32_t fallback; /* enum fallback_policy */
+    uint32_t fallback_connections;
     struct id_list allow_gids;
     struct id_names allow_users; /* looked up when the configuration was read */
     struct id_names allow_groups;

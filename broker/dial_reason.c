@@ -2,33 +2,26 @@
 /*
  * Sorting failed dials by reason: see dial_reason.h.
  *
- * The text is all that there is: hiredis turns errno into one, and Redis begins its errors with a
- * word that says what kind they are (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+ * The text is all that there is: an errno is turned into one; what Redis says of itself is in
+ * server_error.h.
  * lendisd sets no locale, so strerror(3) says the same here as there.
  */
 #include "broker/dial_reason.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include "libclient/shared/server_error.h"
 
 static const struct {
     const char *text;
     enum dial_reason reason;
 } texts[] = {
-    {"NOAUTH", DIAL_login},
-    {"WRONGPASS", DIAL_login},
-    {"NOPERM", DIAL_login},
-    {"DENIED", DIAL_login},
     {"invalid password", DIAL_login},     /* before Redis 6 */
     {"invalid username", DIAL_login},     /* likewise */
     {"without any password", DIAL_login}, /* AUTH where there is none to know */
-    {"max number of clients", DIAL_full},
-    {"LOADING", DIAL_loading},
-    {"MASTERDOWN", DIAL_loading},
-    {"BUSY ", DIAL_loading},
-    {"connect_timeout", DIAL_timeout},
-    {"closed the connection", DIAL_closed},
+    {"connect_timeout", DIAL_timeout},    {"closed the connection", DIAL_closed},
 };
 
 static const struct {
@@ -45,8 +38,28 @@ static const struct {
     {ENOBUFS, DIAL_local},        {EADDRNOTAVAIL, DIAL_local}, {EADDRINUSE, DIAL_local},
 };
 
+/* An error of the server about itself. */
+static bool is_known(const char *error, enum dial_reason *reason)
+{
+    uint32_t flags = server_error_flags(server_error_find(error));
+
+    if (flags & ERROR_LOGIN)
+        *reason = DIAL_login;
+    else if (flags & ERROR_ALIVE)
+        *reason = DIAL_loading;
+    else if (flags & ERROR_HOLD)
+        *reason = DIAL_full;
+    else
+        return false;
+    return true;
+}
+
 enum dial_reason dial_reason(const char *error)
 {
+    enum dial_reason known;
+
+    if (is_known(error, &known))
+        return known;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strstr(error, texts[i].text))
             return texts[i].reason;

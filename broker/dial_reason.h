@@ -5,7 +5,7 @@
 
 #include "lendis/reasons.h"
 
-/* `error` is strerror(3)'s, hiredis', the server's or the dialler's own. Any text is allowed. */
+/* `error` is strerror(3)'s, the server's or the dialler's own. Any text is allowed. */
 enum dial_reason dial_reason(const char *error);
 
 #endif

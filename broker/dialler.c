@@ -1,63 +1,75 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dialling with hiredis on sd-event: see dialler.h.
+ * Dialling on sd-event: see dialler.h.
  *
- * hiredis frees its context by itself in the middle of a call when a connection fails, and tells of
- * it by the `cleanup` hook. So a dial only notes what happened while hiredis is on the stack, and
- * is concluded by the event handler afterwards: one place where a dial ends and where its owner is
- * called.
+ * A dial is a socket, what is still to be sent, and the stage at which it is. Each wake-up reads once,
+ * into a buffer on the stack; what comes is understood by handshake.c and reply_walk.c, which bound
+ * it. Memory is asked for when a dial begins, and only then: a dial that is under way does not fail
+ * for the want of it. The event handler alone concludes a dial: one place where it ends and where its
+ * owner is called.
  *
- * hiredis asserts that no reply comes without a command. It never sees one: the first error reply
- * and the last expected reply both free the context from inside the callback, before the next reply
- * is looked at.
- *
- * The reply to COMMAND is a hundred kilobytes and some ten thousand values. It is not made into
- * objects: from when COMMAND is sent, hiredis' reader hands its values to functions of ours, and
- * one object that is never freed stands for all of them.
+ * The request has the password in it. It is wiped as soon as it is sent.
  */
 #include "broker/dialler.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <hiredis/async.h>
-#include <hiredis/hiredis.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/handshake.h"
+#include "broker/reply_walk.h"
 #include "lendis/segment.h"
 
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72 /* <asm-generic/socket.h>, Linux 5.14 */
 #endif
 
-/* The replies of a handshake are a few dozen bytes. A server that sends more than this is not
- * Redis. */
-#define REPLIES_MAX 65536u
-/* More than hiredis needs for a dial: its buffers, callbacks and replies. */
-#define DIAL_MEMORY 65536u
+/* Read at once: an answer to COMMAND takes a dozen wake-ups, and none of them long. */
+#define READ_SIZE 16384u
 /* Of TCP: so often after a silence a peer is asked, this part of the silence apart. */
 #define KEEPALIVE_TRY 4
 
+_Static_assert(DIAL_ERROR_SIZE >= HANDSHAKE_ERROR_SIZE, "an error reply fits");
+
+const char dial_again[] = "the server closed the connection at a command that can be done without";
+
+enum dial_stage {
+    DIAL_CONNECTING,
+    DIAL_HANDSHAKE,
+    DIAL_SURVEY, /* COMMAND */
+    DIAL_ROLE,   /* ROLE: is it a Sentinel? */
+};
+
 struct dial {
     struct dialler *dialler;
-    redisAsyncContext *context; /* NULL once hiredis has freed it */
     sd_event_source *io;
     sd_event_source *timer;
-    uint32_t events;
-    uint32_t replies; /* still to come */
-    int fd;           /* the result, or -1 */
-    bool over;        /* fd or error says how */
+    enum dial_stage stage;
+    int fd;    /* -1: there is none any more */
+    bool over; /* fd or error says how */
+    bool again;
+    bool sentinel;    /* the server has said that it is one */
+    const char *next; /* of what is to be sent */
+    size_t left;      /* bytes of it */
+    struct handshake handshake;
+    struct reply_walk walk;
     uint32_t keepalive_ms;
     struct survey *survey;
-    bool surveying; /* COMMAND is under way */
+    struct rights *rights;
     dial_done *done;
     void *owner;
     char error[DIAL_ERROR_SIZE];
+    size_t request_size;
+    char request[]; /* the handshake's */
 };
 
 /* ---- turns ---- */
@@ -167,53 +179,6 @@ void dialler_withdraw(struct dialler *dialler, struct dial_turn *turn)
     turn->queued = false;
 }
 
-/* ---- hiredis' hooks ---- */
-
-static void set_events(struct dial *dial, uint32_t events)
-{
-    if (dial->io && events != dial->events && sd_event_source_set_io_events(dial->io, events) >= 0)
-        dial->events = events;
-}
-
-static void add_read(void *data)
-{
-    struct dial *dial = data;
-
-    set_events(dial, dial->events | EPOLLIN);
-}
-
-static void del_read(void *data)
-{
-    struct dial *dial = data;
-
-    set_events(dial, dial->events & ~(uint32_t)EPOLLIN);
-}
-
-static void add_write(void *data)
-{
-    struct dial *dial = data;
-
-    set_events(dial, dial->events | EPOLLOUT);
-}
-
-static void del_write(void *data)
-{
-    struct dial *dial = data;
-
-    set_events(dial, dial->events & ~(uint32_t)EPOLLOUT);
-}
-
-/* The context is about to go, and its descriptor with it. epoll must forget it first: the copy that
- * we keep of it keeps the open file description alive, so closing alone would not do that
- * (epoll(7)). */
-static void cleanup(void *data)
-{
-    struct dial *dial = data;
-
-    dial->io = sd_event_source_disable_unref(dial->io);
-    dial->context = NULL;
-}
-
 /* ---- the course of a dial ---- */
 
 static void note_failure(struct dial *dial, const char *error)
@@ -224,152 +189,193 @@ static void note_failure(struct dial *dial, const char *error)
     snprintf(dial->error, sizeof dial->error, "%s", error);
 }
 
-/* Takes a copy of the descriptor: hiredis closes its own, the connection lives on in the copy. */
-static void note_success(struct dial *dial, const redisContext *redis)
+static void note_success(struct dial *dial)
 {
-    if (redis->reader->pos < redis->reader->len) {
-        note_failure(dial, "the server sent more than it was asked for");
-        return;
-    }
-    dial->fd = fcntl(redis->fd, F_DUPFD_CLOEXEC, 3);
-    if (dial->fd < 0)
-        note_failure(dial, strerror(errno));
+    if (dial->sentinel)
+        note_failure(dial, "this is the port of a Sentinel, which has no data: give the address of "
+                           "the Redis server itself");
+    else if (dial->handshake.error[0])
+        note_failure(dial, dial->handshake.error);
     dial->over = true;
 }
 
-/*
- * Without memory for the callback, hiredis before 1.0 says that all is well, and asserts when the
- * reply comes. So we look whether it is on its list.
- */
-static int send_command(struct dial *dial, redisCallbackFn *callback, int count, const char **words,
-                        const size_t *sizes)
+/* Sends as much as there is room for. What is sent is wiped. */
+static void send_rest(struct dial *dial)
 {
-    const redisCallback *last = dial->context->replies.tail;
+    while (dial->left > 0) {
+        ssize_t sent = send(dial->fd, dial->next, dial->left, MSG_NOSIGNAL);
 
-    if (redisAsyncCommandArgv(dial->context, callback, NULL, count, words, sizes) != REDIS_OK ||
-        !dial->context->replies.tail || dial->context->replies.tail == last)
-        return -ENOMEM;
-    return 0;
-}
-
-/* ---- COMMAND ---- */
-
-/* What stands for every value of its reply. */
-static redisReply surveyed = {.type = REDIS_REPLY_NIL};
-
-static void *survey_text(const redisReadTask *task, char *text, size_t size)
-{
-    struct survey *survey = task->privdata;
-    uint32_t path[SURVEY_DEPTH], depth = 0;
-
-    if (!task->parent && task->type == REDIS_REPLY_ERROR)
-        survey_refuse(survey);
-    for (const redisReadTask *each = task; each->parent; each = each->parent)
-        depth++;
-    if (depth > SURVEY_DEPTH)
-        return &surveyed;
-    for (uint32_t i = depth; i-- > 0; task = task->parent)
-        path[i] = (uint32_t)task->idx;
-    survey_string(survey, path, depth, text, size);
-    return &surveyed;
-}
-
-#if HIREDIS_MAJOR >= 1
-static void *survey_array(const redisReadTask *task, size_t count)
-#else
-static void *survey_array(const redisReadTask *task, int count)
-#endif
-{
-    (void)task;
-    (void)count;
-    return &surveyed;
-}
-
-static void *survey_number(const redisReadTask *task, long long number)
-{
-    (void)task;
-    (void)number;
-    return &surveyed;
-}
-
-static void *survey_nothing(const redisReadTask *task)
-{
-    (void)task;
-    return &surveyed;
-}
-
-/* Also for the reply that was under way when these functions were put in. */
-static void survey_free(void *value)
-{
-    if (value != &surveyed)
-        freeReplyObject(value);
-}
-
-static redisReplyObjectFunctions survey_functions = {
-    .createString = survey_text,
-    .createArray = survey_array,
-    .createInteger = survey_number,
-    .createNil = survey_nothing,
-    .freeObject = survey_free,
-};
-
-static void on_survey(redisAsyncContext *context, void *data, void *unused)
-{
-    struct dial *dial = context->data;
-
-    (void)unused;
-    if (dial->over)
-        return;
-    if (!data) {
-        note_failure(dial, context->c.errstr[0] ? context->c.errstr
-                                                : "the server closed the connection at COMMAND");
-        return; /* hiredis is freeing the context already */
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0) {
+            /* A server that refuses us says why and closes: that is read first. */
+            if (errno != EAGAIN && errno != EPIPE && errno != ECONNRESET)
+                note_failure(dial, strerror(errno));
+            break;
+        }
+        dial->next += sent;
+        dial->left -= (size_t)sent;
     }
-    dial->surveying = false;
-    survey_end(dial->survey);
-    note_success(dial, &context->c);
-    redisAsyncFree(context);
+    if (dial->left == 0) {
+        explicit_bzero(dial->request, dial->request_size);
+        sd_event_source_set_io_events(dial->io, EPOLLIN);
+    }
 }
 
-/* True: COMMAND was sent, and the dial goes on, or it has failed. */
-static bool begin_survey(struct dial *dial)
+/* The next command, a constant. The socket is empty: it is taken at once. */
+static void ask(struct dial *dial, enum dial_stage stage, const char *command)
 {
-    redisReader *reader = dial->context->c.reader;
-    const char *words[] = {"COMMAND"};
+    dial->stage = stage;
+    dial->walk = (struct reply_walk){.string = dial->walk.string, .context = dial};
+    dial->next = command;
+    dial->left = strlen(command);
+    send_rest(dial);
+}
 
-    if (!dial->survey || reader->pos < reader->len || !survey_begin(dial->survey))
-        return false;
-    dial->surveying = true;
-    reader->fn = &survey_functions;
-    reader->privdata = dial->survey;
-    if (send_command(dial, on_survey, 1, words, NULL) != 0)
-        note_failure(dial, strerror(ENOMEM));
-    return true;
+/* ---- COMMAND and ROLE ---- */
+
+static void ask_role(struct dial *dial)
+{
+    ask(dial, DIAL_ROLE, "*1\r\n$4\r\nROLE\r\n");
+}
+
+/* Of the reply to COMMAND. */
+static void take_command(struct dial *dial, char type, const uint32_t *path, uint32_t depth,
+                         const char *text, size_t size)
+{
+    if (depth == 0 && type == '-') {
+        survey_refuse(dial->survey);
+        dial->handshake.odd = memmem(text, size, "unknown command", 15) != NULL;
+    }
+    if (depth <= SURVEY_DEPTH)
+        survey_string(dial->survey, path, depth, text, size);
+}
+
+static void on_string(void *context, char type, const uint32_t *path, uint32_t depth,
+                      const char *text, size_t size)
+{
+    struct dial *dial = context;
+
+    if (dial->stage == DIAL_SURVEY)
+        take_command(dial, type, path, depth, text, size);
+    else if (depth == 1 && path[0] == 0 && size == 8 && memcmp(text, "sentinel", 8) == 0)
+        dial->sentinel = true;
+}
+
+static void end_survey(struct dial *dial)
+{
+    dial->sentinel = survey_is_sentinel(dial->survey);
+    if (dial->sentinel)
+        survey_put_off(dial->survey);
+    else
+        survey_end(dial->survey);
+    /* What a Sentinel before Redis 6.2 says to COMMAND. */
+    if (dial->handshake.odd && !dial->over)
+        ask_role(dial);
+    else
+        note_success(dial);
+}
+
+static void take_values(struct dial *dial, const char *data, size_t size)
+{
+    size_t used;
+    int result = reply_walk(&dial->walk, data, size, &used);
+
+    if (result == 0)
+        return;
+    if (result == 1 && used < size)
+        note_failure(dial, "the server sent more than it was asked for");
+    if (result == -EMSGSIZE)
+        note_failure(dial, "Protocol error: the server's reply is larger than any of Redis'");
+    else if (result < 0)
+        note_failure(dial, "Protocol error: the server's reply is not one that Redis gives");
+    else if (dial->stage == DIAL_ROLE)
+        note_success(dial);
+    else
+        end_survey(dial);
 }
 
 /* ---- the handshake ---- */
 
-static void on_reply(redisAsyncContext *context, void *data, void *unused)
+static void end_handshake(struct dial *dial, enum handshake_result result)
 {
-    struct dial *dial = context->data;
-    const redisReply *reply = data;
+    if (dial->rights && result == HANDSHAKE_DONE)
+        rights_learn(dial->rights, dial->handshake.missing, dial->handshake.refused);
+    if (result == HANDSHAKE_FAILED && !dial->handshake.odd)
+        note_failure(dial, dial->handshake.error);
+    else if (result == HANDSHAKE_FAILED)
+        ask_role(dial);
+    else if (dial->survey && !dial->handshake.unwell && survey_begin(dial->survey))
+        ask(dial, DIAL_SURVEY, "*1\r\n$7\r\nCOMMAND\r\n");
+    else
+        note_success(dial);
+}
 
-    (void)unused;
-    if (dial->over)
+static void take(struct dial *dial, const char *data, size_t size)
+{
+    enum handshake_result result;
+    size_t used = size;
+
+    if (dial->stage != DIAL_HANDSHAKE) {
+        take_values(dial, data, size);
         return;
-    if (!reply) {
-        note_failure(dial,
-                     context->c.errstr[0] ? context->c.errstr : "the server closed the connection");
-        return; /* hiredis is freeing the context already */
     }
-    if (reply->type == REDIS_REPLY_ERROR)
-        note_failure(dial, reply->str);
-    else if (reply->type != REDIS_REPLY_STATUS)
-        note_failure(dial, "the server's reply is not one that Redis gives");
-    else if (--dial->replies == 0 && !begin_survey(dial))
-        note_success(dial, &context->c);
-    if (dial->over)
-        redisAsyncFree(context);
+    result = handshake_take(&dial->handshake, data, size, &used);
+    if (result == HANDSHAKE_DONE && used < size)
+        note_failure(dial, "the server sent more than it was asked for");
+    else if (result != HANDSHAKE_WAITING)
+        end_handshake(dial, result);
+}
+
+/* The server has closed, or the network has. */
+static void take_end(struct dial *dial, int error)
+{
+    uint32_t asked = dial->stage == DIAL_HANDSHAKE && dial->handshake.line_size == 0
+                         ? handshake_asked(&dial->handshake)
+                         : 0;
+
+    if (dial->handshake.error[0]) {
+        note_failure(dial, dial->handshake.error);
+        return;
+    }
+    /* A proxy that knows no such command? */
+    if (dial->stage == DIAL_SURVEY || dial->stage == DIAL_ROLE)
+        dial->again = dial->walk.bytes == 0;
+    else if (dial->rights)
+        dial->again = rights_doubt(dial->rights, dial->handshake.missing, asked);
+    if (error != 0)
+        note_failure(dial, strerror(error));
+    note_failure(dial, dial->stage == DIAL_SURVEY ? "the server closed the connection at COMMAND"
+                                                  : "the server closed the connection");
+}
+
+static void receive(struct dial *dial)
+{
+    char data[READ_SIZE];
+    ssize_t got;
+
+    do
+        got = recv(dial->fd, data, sizeof data, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got > 0)
+        take(dial, data, (size_t)got);
+    else if (got == 0)
+        take_end(dial, 0);
+    else if (errno != EAGAIN)
+        take_end(dial, errno);
+}
+
+/* connect(2) has come to its end. */
+static void note_connected(struct dial *dial)
+{
+    int error = 0;
+    socklen_t size = sizeof error;
+
+    if (getsockopt(dial->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+        error = errno;
+    if (error != 0)
+        note_failure(dial, strerror(error));
+    dial->stage = DIAL_HANDSHAKE;
 }
 
 /* ---- the end ---- */
@@ -426,16 +432,33 @@ static void dispose(struct dial *dial)
 {
     struct dialler *dialler = dial->dialler;
 
-    dial->over = true;
-    if (dial->context)
-        redisAsyncFree(dial->context);
-    if (dial->surveying)
+    if (dial->stage == DIAL_SURVEY && dial->survey->asking)
         survey_fail(dial->survey);
+    sd_event_source_disable_unref(dial->io);
     sd_event_source_disable_unref(dial->timer);
     if (dial->fd >= 0)
         close(dial->fd);
+    explicit_bzero(dial->request, dial->request_size);
     free(dial);
     dialler->active--;
+}
+
+/* Takes the descriptor of a dial that succeeded. -1: it failed after all. */
+static int take_descriptor(struct dial *dial)
+{
+    int fd = dial->fd, result;
+
+    if (dial->error[0])
+        return -1;
+    /* Before it can belong to others: epoll(7) forgets an open file description, not a number. */
+    dial->io = sd_event_source_disable_unref(dial->io);
+    result = dial_finish_socket(fd, dial->keepalive_ms);
+    if (result != 0) {
+        snprintf(dial->error, sizeof dial->error, "%s", strerror(-result));
+        return -1;
+    }
+    dial->fd = -1;
+    return fd;
 }
 
 static void conclude(struct dial *dial)
@@ -444,25 +467,14 @@ static void conclude(struct dial *dial)
     dial_done *done = dial->done;
     void *owner = dial->owner;
     char error[DIAL_ERROR_SIZE];
-    int fd, result;
+    int fd = take_descriptor(dial);
+    bool again = dial->again;
 
-    if (!dial->over)
-        note_failure(dial, "the server closed the connection");
-    if (dial->context)
-        redisAsyncFree(dial->context);
-    if (dial->fd >= 0) {
-        result = dial_finish_socket(dial->fd, dial->keepalive_ms);
-        if (result != 0) {
-            snprintf(dial->error, sizeof dial->error, "%s", strerror(-result));
-            close(dial->fd);
-            dial->fd = -1;
-        }
-    }
-    fd = dial->fd;
-    dial->fd = -1;
+    if (dial->rights && !again)
+        rights_absolve(dial->rights);
     memcpy(error, dial->error, sizeof error);
     dispose(dial);
-    done(owner, fd, fd < 0 ? error : NULL);
+    done(owner, fd, fd >= 0 ? NULL : again ? dial_again : error);
     dialler_give_turns(dialler);
 }
 
@@ -472,17 +484,14 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *data)
 
     (void)source;
     (void)fd;
-    /* Reading comes first: a server that refuses us says why and closes, and writing to it would
-     * fail. */
-    if (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) {
-        if (dial->context->c.reader->len > REPLIES_MAX)
-            note_failure(dial, "the server's reply is not one that Redis gives");
-        else
-            redisAsyncHandleRead(dial->context);
-    }
-    if (dial->context && !dial->over && (events & EPOLLOUT))
-        redisAsyncHandleWrite(dial->context);
-    if (dial->over || !dial->context)
+    if (dial->stage == DIAL_CONNECTING)
+        note_connected(dial);
+    /* Reading comes first: a server that refuses us says why and closes. */
+    if (!dial->over && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
+        receive(dial);
+    if (!dial->over && (events & EPOLLOUT))
+        send_rest(dial);
+    if (dial->over)
         conclude(dial);
     return 0;
 }
@@ -493,130 +502,130 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
 
     (void)source;
     (void)usec;
-    if (dial->surveying)
-        note_failure(dial, "no answer to COMMAND within connect_timeout");
-    note_failure(dial, dial->events & EPOLLOUT ? "connecting took longer than connect_timeout"
-                                               : "no answer within connect_timeout");
+    if (dial->stage == DIAL_CONNECTING)
+        note_failure(dial, "connecting took longer than connect_timeout");
+    else if (dial->handshake.error[0])
+        note_failure(dial, dial->handshake.error);
+    else
+        note_failure(dial, dial->stage == DIAL_SURVEY
+                               ? "no answer to COMMAND within connect_timeout"
+                               : "no answer within connect_timeout");
     conclude(dial);
     return 0;
 }
 
-/* A command of the handshake. */
-static int send_part(struct dial *dial, int count, const char **words, const size_t *sizes)
-{
-    int result = send_command(dial, on_reply, count, words, sizes);
+/* ---- the beginning ---- */
 
-    dial->replies += result == 0;
-    return result;
+/* A socket that is connected, or on its way; never one of the first three descriptors, which others
+ * write to. Results: the descriptor; -errno. */
+static int open_socket(const struct sockaddr *address, socklen_t size)
+{
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error;
+
+    if (fd >= 0 && fd <= STDERR_FILENO) {
+        int low = fd;
+
+        fd = fcntl(low, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        error = errno;
+        close(low);
+        errno = error;
+    }
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, address, size) == 0 || errno == EINPROGRESS)
+        return fd;
+    error = errno;
+    close(fd);
+    return -error;
 }
 
-/* All commands at once: one round trip. hiredis writes them when the connection is there. */
-static int send_handshake(struct dial *dial, const struct dial_target *target)
+static int connect_path(const char *path)
 {
-    char db[16];
-    const char *login[] = {"AUTH", target->username, target->password};
-    const size_t login_sizes[] = {4, target->username ? strlen(target->username) : 0,
-                                  target->password_size};
-    const char *short_login[] = {"AUTH", target->password};
-    const size_t short_login_sizes[] = {4, target->password_size};
-    const char *select[] = {"SELECT", db};
-    const char *name[] = {"CLIENT", "SETNAME", target->client_name};
-    const char *ping[] = {"PING"};
-    int result = 0;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    snprintf(db, sizeof db, "%u", target->db);
-    if (target->password && target->username)
-        result = send_part(dial, 3, login, login_sizes);
-    else if (target->password)
-        result = send_part(dial, 2, short_login, short_login_sizes);
-    if (result == 0 && target->db != 0)
-        result = send_part(dial, 2, select, NULL);
-    if (result == 0)
-        result = send_part(dial, 3, name, NULL);
-    if (result == 0)
-        result = send_part(dial, 1, ping, NULL);
-    return result;
+    if (strlen(path) >= sizeof address.sun_path)
+        return -ENAMETOOLONG;
+    strcpy(address.sun_path, path);
+    return open_socket((struct sockaddr *)&address, sizeof address);
 }
 
-static int attach_hooks(struct dial *dial)
+/* A numeric address: nothing is looked up. */
+static int connect_host(const char *host, uint16_t port)
 {
-    redisAsyncContext *context = dial->context;
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                                   .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo *address;
+    char service[8];
     int result;
 
-    /* hiredis asks for no CLOEXEC of its own. The broker never runs another program; this is for
-     * order. */
-    if (fcntl(context->c.fd, F_SETFD, FD_CLOEXEC) < 0)
-        return -errno;
-    dial->events = EPOLLIN | EPOLLOUT;
-    result =
-        sd_event_add_io(dial->dialler->event, &dial->io, context->c.fd, dial->events, on_io, dial);
-    if (result < 0)
-        return result;
-    context->data = dial;
-    context->ev.data = dial;
-    context->ev.addRead = add_read;
-    context->ev.delRead = del_read;
-    context->ev.addWrite = add_write;
-    context->ev.delWrite = del_write;
-    context->ev.cleanup = cleanup;
-    return 0;
+    snprintf(service, sizeof service, "%u", port);
+    result = getaddrinfo(host, service, &hints, &address);
+    if (result != 0)
+        return result == EAI_MEMORY ? -ENOMEM : -EADDRNOTAVAIL;
+    result = open_socket(address->ai_addr, address->ai_addrlen);
+    freeaddrinfo(address);
+    return result;
 }
 
 static int begin(struct dial *dial, const struct dial_target *target)
 {
-    int result;
+    sd_event *event = dial->dialler->event;
+    int result =
+        target->host ? connect_host(target->host, target->port) : connect_path(target->path);
 
-    dial->context = target->host ? redisAsyncConnect(target->host, target->port)
-                                 : redisAsyncConnectUnix(target->path);
-    if (!dial->context)
-        return -ENOMEM;
-    if (dial->context->err) {
-        snprintf(dial->error, sizeof dial->error, "%s", dial->context->errstr);
-        return -ECONNREFUSED;
-    }
-    result = attach_hooks(dial);
-    if (result == 0)
-        result = send_handshake(dial, target);
-    if (result == 0)
-        result = sd_event_add_time_relative(dial->dialler->event, &dial->timer, CLOCK_MONOTONIC,
+    if (result < 0)
+        return result;
+    dial->fd = result;
+    result = sd_event_add_io(event, &dial->io, dial->fd, EPOLLIN | EPOLLOUT, on_io, dial);
+    if (result >= 0)
+        result = sd_event_add_time_relative(event, &dial->timer, CLOCK_MONOTONIC,
                                             (uint64_t)target->timeout_ms * 1000, 10000, on_timeout,
                                             dial);
     return result < 0 ? result : 0;
 }
 
-/* hiredis 0.14 aborts when it gets no memory. So none is asked for where there is none. */
-static bool memory_is_short(void)
+/* NULL: there is no memory. */
+static struct dial *make_dial(struct dialler *dialler, const struct dial_target *target)
 {
-    void *probe = malloc(DIAL_MEMORY);
-    bool is_short = !probe;
+    const struct handshake_profile profile = {.db = target->db,
+                                              .username = target->username,
+                                              .password = target->password,
+                                              .password_size = target->password_size,
+                                              .client_name = target->client_name};
+    struct dial *made = calloc(1, sizeof *made + handshake_room(&profile));
+    uint32_t missing = target->rights ? rights_missing(target->rights) : 0;
 
-    /* Its contents do not matter, but the compiler must not do without it. */
-    __asm__ volatile("" : : "r"(probe) : "memory");
-    free(probe);
-    return is_short;
+    if (!made)
+        return NULL;
+    made->dialler = dialler;
+    made->fd = -1;
+    made->keepalive_ms = target->keepalive_ms;
+    made->survey = target->survey;
+    made->rights = target->rights;
+    made->walk.string = on_string;
+    made->request_size = handshake_begin(&made->handshake, &profile, missing, made->request);
+    made->next = made->request;
+    made->left = made->request_size;
+    return made;
 }
 
 int dial_start(struct dialler *dialler, const struct dial_target *target, dial_done *done,
                void *context, struct dial **dial, char error[DIAL_ERROR_SIZE])
 {
-    struct dial *made = memory_is_short() ? NULL : calloc(1, sizeof *made);
+    struct dial *made = make_dial(dialler, target);
     int result;
 
     if (!made) {
         snprintf(error, DIAL_ERROR_SIZE, "%s", strerror(ENOMEM));
         return -ENOMEM;
     }
-    made->dialler = dialler;
-    made->fd = -1;
-    made->keepalive_ms = target->keepalive_ms;
-    made->survey = target->survey;
     made->done = done;
     made->owner = context;
     dialler->active++;
     count_dial(dialler);
     result = begin(made, target);
     if (result != 0) {
-        snprintf(error, DIAL_ERROR_SIZE, "%s", made->error[0] ? made->error : strerror(-result));
+        snprintf(error, DIAL_ERROR_SIZE, "%s", strerror(-result));
         dispose(made);
         return result;
     }

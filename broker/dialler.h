@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening one connection to Redis: connect, log in, SELECT, name it, and PING as the proof, all
- * pipelined, with hiredis' asynchronous calls on sd-event; then COMMAND, where a survey is due. What
- * comes out is a plain blocking socket, ready to be lent, or a sentence that says what went wrong.
- * The only part of the broker that knows addresses, TCP and hiredis.
+ * Opening one connection to Redis: connect, the handshake (handshake.h), then COMMAND, where a survey
+ * is due, all on sd-event and within one time limit. What comes out is a plain blocking socket, ready
+ * to be lent, or a sentence that says what went wrong. The only part of the broker that knows
+ * addresses and TCP.
  *
  * The dialler also keeps the number of dials under way in the whole broker at its limit, and that of
  * dials in a second: who wants to dial asks for a turn, and turns are given in the order of asking.
@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <systemd/sd-event.h>
+#include "broker/rights.h"
 #include "broker/survey.h"
 
 #define DIAL_ERROR_SIZE 128u
@@ -50,9 +51,16 @@ struct dial_target {
     uint32_t timeout_ms;   /* for everything together */
     uint32_t keepalive_ms; /* of TCP; 0: off */
     struct survey *survey; /* answered if it is due; must outlive the dial. NULL: none */
+    struct rights *rights; /* must outlive the dial, too */
 };
 
 struct dial;
+
+/*
+ * The error of a dial whose connection ended at a command that lendis can do without: the next one
+ * goes without it, and is to follow at once. This very pointer.
+ */
+extern const char dial_again[];
 
 /* Gets `fd`, which is the receiver's from now on, or -1 and why. The dial is gone. */
 typedef void dial_done(void *context, int fd, const char *error);

@@ -46,6 +46,10 @@ static void on_dialled(void *context, int fd, const char *error)
     struct direct *direct = context;
 
     direct->dial = NULL;
+    if (fd < 0 && error == dial_again && direct->done) {
+        dialler_ask(direct->pool->owner.dialler, &direct->turn);
+        return;
+    }
     if (fd < 0)
         broker_pool_dial_failed(direct->pool, error);
     conclude(direct, fd);
@@ -69,14 +73,22 @@ static void dial(struct dial_turn *turn)
     }
 }
 
-int direct_start(struct broker_pool *pool, direct_done *done, void *context, struct direct **direct)
+int direct_offered(const struct broker_pool *pool)
 {
-    struct direct *made;
-
     if (pool->gate != GATE_DRAINED)
         return -ESTALE;
     if (pool->config->enabled || pool->config->fallback != FALLBACK_DIRECT)
         return LENDIS_E_DISABLED;
+    return 0;
+}
+
+int direct_start(struct broker_pool *pool, direct_done *done, void *context, struct direct **direct)
+{
+    struct direct *made;
+    int result = direct_offered(pool);
+
+    if (result != 0)
+        return result;
     made = calloc(1, sizeof *made);
     if (!made)
         return -ENOMEM;
@@ -136,6 +148,6 @@ void direct_stop(struct broker_pool *pool)
 {
     while (pool->directs) {
         dial_cancel(pool->directs->dial);
-        direct_free(pool->directs);
+        conclude(pool->directs, -1);
     }
 }

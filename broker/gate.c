@@ -39,7 +39,7 @@ void gate_set(struct broker_pool *pool, enum pool_gate gate)
     if (gate == GATE_OPEN) {
         /* The server may have been stopped meanwhile, and started with other modules. */
         if (before != GATE_OPEN && pool->owner.open == 0)
-            survey_renew(&pool->survey);
+            broker_pool_renew(pool);
         broker_pool_look_over(pool);
         return;
     }

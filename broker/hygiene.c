@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include "broker/pool.h"
+#include "broker/refusal.h"
 
 /*
  * The limit of a reset. Long enough for a server that is held up by somebody's slow command; then
@@ -29,11 +30,15 @@ static void note_refusal(struct broker_pool *pool)
                 "pool %s: %s; unclean connections are replaced unless it is known how to undo what "
                 "was left",
                 pool->config->name, reset_text(RESET_REFUSED));
+    rights_refuse(&pool->rights, RIGHT_BIT(reset));
+    pool->rights.reported |= RIGHT_BIT(reset);
+    refusal_report(pool);
 }
 
 void hygiene_renew(struct broker_pool *pool)
 {
     pool->hygiene.refused_ms = 0;
+    pool->hygiene.no_fieldsets = false;
 }
 
 /* ---- the course of a reset ---- */
@@ -61,6 +66,8 @@ static void succeed(struct broker_pool *pool, struct broker_connection *connecti
 {
     bool was_check = connection->checking;
 
+    if (reset_lacks_fieldsets(connection->reset))
+        pool->hygiene.no_fieldsets = true;
     connection_reset_over(connection);
     shm_add_relaxed(
         &pool->owner.catalog->counters[was_check ? BROKER_COUNTER_checks : BROKER_COUNTER_resets],
@@ -82,20 +89,31 @@ bool hygiene_go_on(struct broker_pool *pool, struct broker_connection *connectio
     case RESET_CLEAN:
         succeed(pool, connection);
         return true;
+    case RESET_ALIVE:
+        /* It was clean before, and is asked no more than whether it lives. */
+        if (connection->checking)
+            succeed(pool, connection);
+        else
+            fail(pool, connection, result);
+        return true;
     default:
         fail(pool, connection, result);
         return true;
     }
 }
 
-/* RESET where there is one, else as little as makes it clean; *kind says what. False: nothing does. */
-static bool choose(const struct broker_pool *pool, uint32_t left, enum reset_kind *kind)
+/* RESET where there is one and no login has to follow, else as little as makes it clean; *kind says
+ * what. False: nothing does. */
+static bool choose(const struct broker_pool *pool, const struct broker_connection *connection,
+                   uint32_t left, enum reset_kind *kind)
 {
     *kind = RESET_WHOLE;
     if (pool->config->reset == RESET_NEVER)
         *kind = RESET_PROVE;
     else if (is_refused(pool))
         *kind = RESET_UNDO;
+    else if (pool->config->password && !connection_may_carry_secret(connection))
+        *kind = RESET_NAMED;
     return *kind != RESET_UNDO || reset_can_undo(left);
 }
 
@@ -125,10 +143,9 @@ static struct reset_profile profile_of(const struct broker_pool *pool)
     return (struct reset_profile){
         .db = config->redis.db,
         .username = config->username,
-        .password = config->password,
-        .password_size = config->password_size,
         .client_name = pool->client_name,
         .keepalive_ms = config->tcp_keepalive_ms,
+        .fieldsets = !pool->hygiene.no_fieldsets,
     };
 }
 
@@ -171,7 +188,7 @@ void hygiene_take(struct broker_pool *pool, struct broker_connection *connection
     }
     /* Whatever a worker wrote there: bits that mean nothing are taken for the most. */
     left = (uint32_t)shm_load_relaxed(&shared->left);
-    if (!choose(pool, left, &kind)) {
+    if (!choose(pool, connection, left, &kind)) {
         connection_close(connection, CLOSE_returned);
         return;
     }

@@ -4,6 +4,9 @@
  * or has them replaced where that is not possible. Meanwhile their words are CHECKING, so nobody can
  * lease them; a holder that returned one waits for nothing. Upholds I3 on the broker's side.
  *
+ * No secret goes over a connection that was lent, see connection_may_carry_secret(): a pool with a
+ * password has no RESET, behind which it would have to log in again.
+ *
  * What workers say they left behind is a hint that saves work; the proof is in the replies. A server
  * that has no RESET, or does not let the pool's user have it, is asked again now and then, and
  * meanwhile what is known is undone by name.
@@ -21,6 +24,7 @@ struct broker_pool;
 struct hygiene {
     sd_event_source *timer; /* a look at resets that take long */
     uint64_t refused_ms;    /* when the server last said that it has no RESET; 0: it has not */
+    bool no_fieldsets;      /* the server has no HIMPORT */
     struct log_limit refused_limit;
     struct log_limit failed_limit;
 };

@@ -17,12 +17,18 @@
 #include "broker/gate.h"
 #include "broker/outage.h"
 #include "broker/reconfigure.h"
+#include "broker/refusal.h"
 #include "broker/stall.h"
 #include "broker/upkeep.h"
 #include "lendis/mailbox.h"
+#include "libclient/shared/server_error.h"
 
 /* No dial sooner than this after a failed one, however the dice fall. */
 #define BACKOFF_FLOOR_MS 10u
+
+/* A server that answers that it is not ready yet is no server that is away: it is waited for, and
+ * asked as often as after so many failures. */
+#define ANSWERS_ROUNDS 3u
 
 /* A connection that lives shorter than this says nothing good about the server. */
 #define CHURN_MS 1000u
@@ -66,6 +72,12 @@ enum backend_state broker_pool_backend(const struct broker_pool *pool)
     return (enum backend_state)shm_load32(&pool->owner.catalog->backend);
 }
 
+void broker_pool_renew(struct broker_pool *pool)
+{
+    survey_renew(&pool->survey);
+    rights_renew(&pool->rights);
+}
+
 /* With a connection open Redis is up, even if another one cannot be had just now. */
 static void update_backend(struct broker_pool *pool)
 {
@@ -76,7 +88,7 @@ static void update_backend(struct broker_pool *pool)
     else if (pool->failures > 0)
         now = BACKEND_DOWN;
     if (now == BACKEND_DOWN && before != BACKEND_DOWN)
-        survey_renew(&pool->survey);
+        broker_pool_renew(pool);
     shm_store32(&pool->owner.catalog->backend, now);
     outage_look(pool);
     if (now != before)
@@ -122,22 +134,33 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *context)
     return 0;
 }
 
+/* A dial failed, perhaps at COMMAND. */
+static void note_survey_failure(struct broker_pool *pool)
+{
+    if (!pool->survey.given_up)
+        return;
+    pool->survey.given_up = false;
+    log_limited(&pool->survey_limit, LOG_LEVEL_WARNING,
+                "pool %s: %s does not answer COMMAND; what it says of blocking commands stays "
+                "unknown",
+                pool->config->name, pool->config->redis.text);
+    rights_refuse(&pool->rights, RIGHT_BIT(command));
+    pool->rights.reported |= RIGHT_BIT(command);
+    refusal_report(pool);
+}
+
 static void note_failure(struct broker_pool *pool, bool probe, enum dial_reason reason,
                          const char *error)
 {
     struct catalog_pool *entry = pool->owner.catalog;
+    bool answers = server_error_flags(server_error_find(error)) & ERROR_ALIVE;
 
     shm_add_relaxed(&entry->dial_errors[reason], 1);
     catalog_write_begin(entry);
     snprintf(entry->last_error, sizeof entry->last_error, "%s", error);
     catalog_write_end(entry);
 
-    if (pool->survey.given_up)
-        log_limited(&pool->survey_limit, LOG_LEVEL_WARNING,
-                    "pool %s: %s does not answer COMMAND; what it says of blocking commands stays "
-                    "unknown",
-                    pool->config->name, pool->config->redis.text);
-    pool->survey.given_up = false;
+    note_survey_failure(pool);
     if (pool->failures == 0)
         log_limited(&pool->health_limit, LOG_LEVEL_WARNING,
                     "pool %s: cannot open a connection to %s: %s (%u open); trying again",
@@ -145,9 +168,11 @@ static void note_failure(struct broker_pool *pool, bool probe, enum dial_reason 
     /* Of dials that were under way together only the first counts: they all met the same trouble.
      */
     if (pool->failures == 0 || probe) {
-        if (pool->failures < UINT32_MAX)
+        if (answers)
+            pool->failures = 1;
+        else if (pool->failures < UINT32_MAX)
             pool->failures++;
-        hold(pool, pool->failures);
+        hold(pool, answers ? ANSWERS_ROUNDS : pool->failures);
     }
     update_backend(pool);
 }
@@ -244,6 +269,7 @@ bool broker_pool_target(struct broker_pool *pool, struct dial_target *target)
         .client_name = pool->client_name,
         .timeout_ms = config->connect_timeout_ms,
         .keepalive_ms = config->tcp_keepalive_ms,
+        .rights = &pool->rights,
     };
     return true;
 }
@@ -318,14 +344,12 @@ static void on_dialled(struct broker_connection *connection)
 {
     struct broker_pool *pool = pool_of(connection);
 
+    if (pool->survey.fresh && pool->survey.refused)
+        rights_refuse(&pool->rights, RIGHT_BIT(command));
+    refusal_report(pool);
     if (!pool->survey.fresh)
         return;
     pool->survey.fresh = false;
-    if (pool->survey.refused)
-        log_limited(&pool->survey_limit, LOG_LEVEL_NOTICE,
-                    "pool %s: the Redis user may not use COMMAND; what the server says of blocking "
-                    "commands stays unknown",
-                    pool->config->name);
     publish_commands(pool);
 }
 
@@ -345,8 +369,12 @@ static void on_failed(struct broker_connection *connection, const char *error)
 {
     struct broker_pool *pool = pool_of(connection);
 
-    pass_address(pool, connection);
-    note_failure(pool, connection->probe, dial_reason(error), error);
+    if (error == dial_again) {
+        note_survey_failure(pool);
+    } else {
+        pass_address(pool, connection);
+        note_failure(pool, connection->probe, dial_reason(error), error);
+    }
     refill(pool);
 }
 
@@ -392,7 +420,7 @@ static void on_lost(struct broker_connection *connection)
     end_commands(pool, connection->index, word);
     /* The server may be restarting, with other modules. */
     if (pool->owner.open == 0) {
-        survey_renew(&pool->survey);
+        broker_pool_renew(pool);
         hygiene_renew(pool);
     }
     pool->resolved = false; /* perhaps the name means another host by now */
@@ -966,6 +994,7 @@ void broker_pool_stop(struct broker_pool *pool)
     sd_event_source_disable_unref(pool->upkeep);
     hygiene_stop(pool);
     direct_stop(pool);
+    private_forget(pool);
     bells_close(&pool->bells);
     lease_watch_stop(pool);
     if (pool->doorbell >= 0) {
@@ -1169,7 +1198,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         return result;
     }
     broker_pool_publish(pool);
-    survey_renew(&pool->survey);
+    broker_pool_renew(pool);
     update_backend(pool);
     if (config->primary)
         gate_set(pool, GATE_SERVICE);

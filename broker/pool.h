@@ -17,6 +17,7 @@
 #include "broker/config.h"
 #include "broker/connection.h"
 #include "broker/hygiene.h"
+#include "broker/private.h"
 #include "broker/process.h"
 #include "broker/resolver.h"
 
@@ -68,7 +69,9 @@ struct broker_pool {
     struct hygiene hygiene;
     struct dial_turn turn;
     struct direct *directs; /* under way */
+    struct privates privates;
     struct survey survey;
+    struct rights rights;
     struct lease_watch watch;
     char client_name[CATALOG_NAME_SIZE + 8];
     bool holding; /* no dial before `retry` */
@@ -88,6 +91,7 @@ struct broker_pool {
     struct log_limit spoil_limit;
     struct log_limit lost_limit;
     struct log_limit survey_limit;
+    struct log_limit refusal_limit;
 
     bool numeric;  /* the host needs no lookup, or there is none */
     bool resolved; /* `addresses` can be used */
@@ -116,6 +120,9 @@ void broker_pool_stop(struct broker_pool *pool);
 /* The descriptor of an open connection, borrowed. Results: 0; -EINVAL, no such index; -ESTALE. */
 int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint64_t generation,
                            int *fd);
+
+/* The server may be another one from now on: what is known of it is asked anew. */
+void broker_pool_renew(struct broker_pool *pool);
 
 /* Whom to dial, without a survey. False: there is no address yet; `lookup` tells whether there will be. */
 bool broker_pool_target(struct broker_pool *pool, struct dial_target *target);

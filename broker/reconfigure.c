@@ -66,7 +66,7 @@ static void change_session(struct broker_pool *pool)
     pool->churn = 0;
     pool->holding = false;
     sd_event_source_set_enabled(pool->retry, SD_EVENT_OFF);
-    survey_renew(&pool->survey);
+    broker_pool_renew(pool);
     hygiene_renew(pool);
     reconfigure_reconnect(pool);
 }

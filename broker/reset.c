@@ -2,8 +2,8 @@
 /* One connection's reset: see reset.h. */
 #include "broker/reset.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,109 +11,165 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include "broker/dialler.h"
+#include "broker/replies.h"
+#include "broker/session_info.h"
 #include "lendis/segment.h"
+#include "libclient/shared/server_error.h"
 
-/* The replies: a few status lines, the token, and CLIENT INFO, which has some 350 bytes and names of
- * up to 64 and 63. */
-#define REPLIES_SIZE  2048u
-#define INFO_MAX      1500u
-#define EXPECTED_MAX  8u
-#define TOKEN_SIZE    32u /* in hexadecimal digits */
-#define REQUEST_EXTRA 1024u
+#define INFO_MAX     1500u
+#define EXPECTED_MAX 12u
+#define TOKEN_SIZE   32u /* in hexadecimal digits */
+/* The longest round has nine commands of 50 bytes, one of them with a name. */
+#define REQUEST_SIZE 1024u
+/* One that asks, one that ends what was asked in, one that undoes. */
+#define ROUNDS_MAX 3u
 
 /* What the reply to each command that was sent must be. */
 enum expected {
     EXPECT_RESET,
     EXPECT_OK,
+    EXPECT_LINE,      /* OK or an error: what follows shows whether it matters */
+    EXPECT_UNWATCHED, /* likewise, and an error is noted */
+    EXPECT_FIELDSETS, /* a number, or an error, which is noted */
+    EXPECT_UNSUBSCRIBED,
     EXPECT_INFO,
     EXPECT_TOKEN,
     EXPECT_UNKNOWN /* the error that a command does not exist */
 };
 
+/* In what the questions found the session. */
+enum mode { MODE_UNKNOWN, MODE_PLAIN, MODE_QUEUEING, MODE_SUBSCRIBED };
+
 struct reset {
     int fd;
-    bool probing; /* the two bytes are under way, the request is not sent yet */
-    uint32_t db;
+    enum reset_kind kind;
+    uint32_t left; /* enum left */
+    bool probing;  /* the two bytes are under way */
+    bool ask_fieldsets, fieldsets_unknown;
+    enum mode mode; /* of RESET_NAMED */
+    struct session_expected session;
+    uint32_t different; /* enum session_difference: what the last CLIENT INFO showed */
+    uint32_t rounds;    /* so far */
     char username[64];
     char client_name[80];
     char token[TOKEN_SIZE + 1];
     enum expected expected[EXPECTED_MAX];
     uint32_t count;  /* of what is expected */
     uint32_t passed; /* of these, that have come */
-    char *request;
-    size_t request_size, request_room;
-    size_t got; /* bytes of replies */
-    size_t at;  /* the first one that is not looked at yet */
-    char replies[REPLIES_SIZE];
+    size_t request_size;
+    char request[REQUEST_SIZE];
+    struct replies replies;
 };
 
 /* ---- the request ---- */
 
-/* Appends a command of `count` words to the request, and what it must be answered. The room was
- * reckoned by reset_begin(). */
-static void add(struct reset *reset, enum expected expected, int count, const char *const *words,
-                const size_t *sizes)
+/* Appends a command of `count` words to the request, and what it must be answered. */
+static void add(struct reset *reset, enum expected expected, int count, const char *const *words)
 {
-    char *at = reset->request;
-    size_t used = reset->request_size, room = reset->request_room;
+    size_t used = reset->request_size;
 
-    used += (size_t)snprintf(at + used, room - used, "*%d\r\n", count);
-    for (int i = 0; i < count; i++) {
-        size_t size = sizes ? sizes[i] : strlen(words[i]);
-
-        used += (size_t)snprintf(at + used, room - used, "$%zu\r\n", size);
-        memcpy(at + used, words[i], size);
-        memcpy(at + used + size, "\r\n", 2);
-        used += size + 2;
-    }
+    used += (size_t)snprintf(reset->request + used, REQUEST_SIZE - used, "*%d\r\n", count);
+    for (int i = 0; i < count; i++)
+        used += (size_t)snprintf(reset->request + used, REQUEST_SIZE - used, "$%zu\r\n%s\r\n",
+                                 strlen(words[i]), words[i]);
+    assert(used < REQUEST_SIZE && reset->count < EXPECTED_MAX);
     reset->request_size = used;
     reset->expected[reset->count++] = expected;
 }
 
 #define ADD(reset, expected, ...)                                                                  \
     add(reset, expected, sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *),                   \
-        (const char *[]){__VA_ARGS__}, NULL)
+        (const char *[]){__VA_ARGS__})
 
-static void add_login(struct reset *reset, const struct reset_profile *profile)
+static void add_select(struct reset *reset)
 {
-    const char *words[] = {"AUTH", profile->username, profile->password};
-    const size_t sizes[] = {4, strlen(reset->username), profile->password_size};
-    const char *short_words[] = {"AUTH", profile->password};
-    const size_t short_sizes[] = {4, profile->password_size};
-
-    if (!profile->password)
-        return;
-    if (profile->username)
-        add(reset, EXPECT_OK, 3, words, sizes);
-    else
-        add(reset, EXPECT_OK, 2, short_words, short_sizes);
-}
-
-static void make_request(struct reset *reset, enum reset_kind kind,
-                         const struct reset_profile *profile, uint32_t left)
-{
-    bool whole = kind == RESET_WHOLE;
     char db[16];
 
-    if (kind == RESET_PROVE)
-        left = 0;
-    snprintf(db, sizeof db, "%u", profile->db);
-    if (whole) {
-        ADD(reset, EXPECT_RESET, "RESET");
-        add_login(reset, profile);
-    } else {
-        if (left & LEFT_MULTI)
-            ADD(reset, EXPECT_OK, "DISCARD");
-        if (left & LEFT_WATCH)
-            ADD(reset, EXPECT_OK, "UNWATCH");
-    }
-    if (whole ? profile->db != 0 : (left & LEFT_DB) != 0)
-        ADD(reset, EXPECT_OK, "SELECT", db);
-    if (whole || (left & LEFT_NAME))
-        ADD(reset, EXPECT_OK, "CLIENT", "SETNAME", profile->client_name);
-    if (whole)
-        ADD(reset, EXPECT_INFO, "CLIENT", "INFO");
+    snprintf(db, sizeof db, "%u", reset->session.db);
+    ADD(reset, EXPECT_OK, "SELECT", db);
+}
+
+static void add_name(struct reset *reset)
+{
+    ADD(reset, EXPECT_OK, "CLIENT", "SETNAME", reset->client_name);
+}
+
+static void add_proof(struct reset *reset)
+{
+    ADD(reset, EXPECT_INFO, "CLIENT", "INFO");
     ADD(reset, EXPECT_TOKEN, "PING", reset->token);
+}
+
+/* What lendis itself saw, and nothing else was sent. */
+static void add_seen(struct reset *reset)
+{
+    uint32_t left = reset->left;
+
+    if (left & LEFT_MULTI)
+        ADD(reset, EXPECT_OK, "DISCARD");
+    if (left & LEFT_WATCH)
+        ADD(reset, EXPECT_OK, "UNWATCH");
+    if (left & LEFT_DB)
+        add_select(reset);
+    if (left & LEFT_NAME)
+        add_name(reset);
+}
+
+/* What the session is like. What is not shown is undone on the way: none of it is an error where
+ * there is nothing to undo. */
+static void add_questions(struct reset *reset)
+{
+    ADD(reset, EXPECT_LINE, "CLIENT", "REPLY", "ON");
+    if (reset->ask_fieldsets)
+        ADD(reset, EXPECT_FIELDSETS, "HIMPORT", "DISCARDALL");
+    ADD(reset, EXPECT_UNWATCHED, "UNWATCH");
+    add_proof(reset);
+}
+
+static void add_undoing(struct reset *reset, uint32_t different)
+{
+    if (different & SESSION_TRACKING)
+        ADD(reset, EXPECT_OK, "CLIENT", "TRACKING", "OFF");
+    if (different & SESSION_NO_EVICT)
+        ADD(reset, EXPECT_OK, "CLIENT", "NO-EVICT", "OFF");
+    if (different & SESSION_NO_TOUCH)
+        ADD(reset, EXPECT_OK, "CLIENT", "NO-TOUCH", "OFF");
+    if (different & SESSION_READONLY)
+        ADD(reset, EXPECT_OK, "READWRITE");
+    if (different & SESSION_DB)
+        add_select(reset);
+    if (different & SESSION_NAME)
+        add_name(reset);
+    add_proof(reset);
+}
+
+static void make_request(struct reset *reset)
+{
+    switch (reset->kind) {
+    case RESET_WHOLE:
+        ADD(reset, EXPECT_RESET, "RESET");
+        if (reset->session.db != 0)
+            add_select(reset);
+        add_name(reset);
+        add_proof(reset);
+        break;
+    case RESET_NAMED:
+        if (reset_can_undo(reset->left)) {
+            reset->mode = MODE_PLAIN;
+            add_seen(reset);
+            add_proof(reset);
+        } else {
+            add_questions(reset);
+        }
+        break;
+    case RESET_UNDO:
+        add_seen(reset);
+        ADD(reset, EXPECT_TOKEN, "PING", reset->token);
+        break;
+    case RESET_PROVE:
+        ADD(reset, EXPECT_TOKEN, "PING", reset->token);
+        break;
+    }
 }
 
 /* Sends all at once: a socket that does not take it is not one at rest. */
@@ -131,37 +187,15 @@ static enum reset_result send_whole(const struct reset *reset, const char *data,
 
 /* ---- the replies ---- */
 
-/* Compares what has come with `text`. RESET_CLEAN: it is there, and passed. */
-static enum reset_result take_text(struct reset *reset, const char *text, size_t size)
-{
-    size_t here = reset->got - reset->at;
-
-    if (memcmp(reset->replies + reset->at, text, here < size ? here : size) != 0)
-        return RESET_UNREAD;
-    if (here < size)
-        return RESET_WAITING;
-    reset->at += size;
-    return RESET_CLEAN;
-}
-
-/* The line that begins where we are, without its end. Results: its size; -1, it is not whole. */
-static ssize_t line_size(const struct reset *reset)
-{
-    const char *from = reset->replies + reset->at;
-    const char *end = memmem(from, reset->got - reset->at, "\r\n", 2);
-
-    return end ? end - from : -1;
-}
-
 /* An error instead of the reply, which is there or begins here. */
 static enum reset_result take_error(const struct reset *reset)
 {
     static const char unknown[] = "-ERR unknown", denied[] = "-NOPERM";
-    const char *line = reset->replies + reset->at;
-    ssize_t size = line_size(reset);
+    const char *line = reset->replies.bytes + reset->replies.at;
+    ssize_t size = replies_line(&reset->replies);
 
     if (size < 0)
-        return reset->got < REPLIES_SIZE ? RESET_WAITING : RESET_UNREAD;
+        return reset->replies.got < REPLIES_SIZE ? RESET_WAITING : RESET_UNREAD;
     if (((size_t)size >= sizeof unknown - 1 &&
          strncasecmp(line, unknown, sizeof unknown - 1) == 0) ||
         ((size_t)size >= sizeof denied - 1 && memcmp(line, denied, sizeof denied - 1) == 0))
@@ -169,124 +203,218 @@ static enum reset_result take_error(const struct reset *reset)
     return RESET_FAILED;
 }
 
-static bool is_error(const struct reset *reset)
+/* All that has come is one error line in the place of the last reply, by which the server says that
+ * it answers. */
+static bool is_alive(const struct reset *reset)
 {
-    return reset->at < reset->got && reset->replies[reset->at] == '-';
+    const char *line = reset->replies.bytes + reset->replies.at;
+    ssize_t size = replies_line(&reset->replies);
+
+    return reset->passed + 1 == reset->count && reset->expected[reset->passed] == EXPECT_TOKEN &&
+           reset->replies.at + (size_t)size + 2 == reset->replies.got &&
+           (server_error_flags(server_error_classify(line, (size_t)size)) & ERROR_ALIVE);
 }
 
 static enum reset_result take_unknown(struct reset *reset)
 {
     static const char error[] = "-ERR unknown command";
-    size_t here = reset->got - reset->at;
-    ssize_t size = line_size(reset);
+    size_t here = reset->replies.got - reset->replies.at;
+    ssize_t size = replies_line(&reset->replies);
 
-    if (memcmp(reset->replies + reset->at, error,
+    if (memcmp(reset->replies.bytes + reset->replies.at, error,
                here < sizeof error - 1 ? here : sizeof error - 1) != 0)
         return RESET_UNREAD;
     if (size < 0)
-        return reset->got < REPLIES_SIZE ? RESET_WAITING : RESET_UNREAD;
-    reset->at += (size_t)size + 2;
+        return reset->replies.got < REPLIES_SIZE ? RESET_WAITING : RESET_UNREAD;
+    reset->replies.at += (size_t)size + 2;
     return RESET_CLEAN;
-}
-
-/* ---- CLIENT INFO ---- */
-
-/* The value of field `name` in `info`, " name=value" with a blank or a newline behind it; NULL: it
- * is not there. */
-static const char *find_field(const char *info, const char *name, size_t *size)
-{
-    size_t length = strlen(name);
-
-    for (const char *at = info; *at; at += strcspn(at, " \n"), at += *at != '\0')
-        if (strncmp(at, name, length) == 0 && at[length] == '=') {
-            *size = strcspn(at + length + 1, " \n");
-            return at + length + 1;
-        }
-    return NULL;
-}
-
-/* `optional`: not in every version. */
-static bool field_is(const char *info, const char *name, const char *expected, bool optional)
-{
-    size_t size;
-    const char *value = find_field(info, name, &size);
-
-    if (!value)
-        return optional;
-    return size == strlen(expected) && memcmp(value, expected, size) == 0;
-}
-
-/* All that CLIENT INFO shows of a session is as it is right after a dial. */
-static bool info_is_clean(const struct reset *reset, const char *info)
-{
-    char db[16];
-
-    snprintf(db, sizeof db, "%u", reset->db);
-    return field_is(info, "db", db, false) && field_is(info, "name", reset->client_name, false) &&
-           field_is(info, "user", reset->username, false) &&
-           /* None, or none but that it is a Unix socket. */
-           (field_is(info, "flags", "N", false) || field_is(info, "flags", "U", false)) &&
-           field_is(info, "multi", "-1", false) && field_is(info, "sub", "0", false) &&
-           field_is(info, "psub", "0", false) && field_is(info, "ssub", "0", true) &&
-           field_is(info, "watch", "0", true) && field_is(info, "resp", "2", true) &&
-           field_is(info, "redir", "-1", true);
 }
 
 static enum reset_result take_info(struct reset *reset)
 {
-    const char *line = reset->replies + reset->at;
-    ssize_t head = line_size(reset);
     char info[INFO_MAX + 1];
-    unsigned long size;
-    char *end;
+    enum reset_result result = replies_take_bulk(&reset->replies, info, sizeof info);
 
-    if (reset->at < reset->got && *line != '$')
-        return RESET_UNREAD;
-    if (head < 0)
-        return reset->got - reset->at < 16 ? RESET_WAITING : RESET_UNREAD;
-    size = strtoul(line + 1, &end, 10);
-    if (head < 2 || end != line + head || size > INFO_MAX)
-        return RESET_UNREAD;
-    if (reset->got - reset->at < (size_t)head + 2 + size + 2)
-        return RESET_WAITING;
-    memcpy(info, line + head + 2, size);
-    info[size] = '\0';
-    reset->at += (size_t)head + 2 + size;
-    if (memcmp(reset->replies + reset->at, "\r\n", 2) != 0)
-        return RESET_UNREAD;
-    reset->at += 2;
-    return info_is_clean(reset, info) ? RESET_CLEAN : RESET_FAILED;
+    if (result != RESET_CLEAN)
+        return result;
+    reset->different = session_info_compare(info, &reset->session);
+    return reset->different & SESSION_OTHER ? RESET_FAILED : RESET_CLEAN;
+}
+
+static enum reset_result take_tolerated(struct reset *reset, enum expected expected)
+{
+    static const char unknown[] = "-ERR unknown command";
+    const char *line = reset->replies.bytes + reset->replies.at;
+    bool no_command = reset->replies.got - reset->replies.at >= sizeof unknown - 1 &&
+                      memcmp(line, unknown, sizeof unknown - 1) == 0;
+    enum reset_result result;
+
+    if (!replies_have_error(&reset->replies))
+        return expected == EXPECT_FIELDSETS ? replies_take_line(&reset->replies, ':')
+                                            : replies_take_text(&reset->replies, "+OK\r\n", 5);
+    result = replies_take_line(&reset->replies, '-');
+    if (result == RESET_CLEAN && expected == EXPECT_UNWATCHED)
+        reset->session.watch_unproven = true;
+    if (result == RESET_CLEAN && expected == EXPECT_FIELDSETS)
+        reset->fieldsets_unknown = no_command;
+    return result;
 }
 
 /* ---- the course of it ---- */
 
+/* What the first answer to the questions says of the session. */
+static enum reset_result find_mode(struct reset *reset)
+{
+    static const char queued[] = "+QUEUED", subscribed[] = "-ERR Can't execute";
+    const char *line = reset->replies.bytes + reset->replies.at;
+    size_t size = replies_line(&reset->replies) < 0 ? 0 : (size_t)replies_line(&reset->replies);
+
+    if (size == 0)
+        return reset->replies.got < REPLIES_SIZE ? RESET_WAITING : RESET_UNREAD;
+    if (size == sizeof queued - 1 && memcmp(line, queued, size) == 0)
+        reset->mode = MODE_QUEUEING;
+    else if (size >= sizeof subscribed - 1 && memcmp(line, subscribed, sizeof subscribed - 1) == 0)
+        reset->mode = MODE_SUBSCRIBED;
+    else
+        reset->mode = MODE_PLAIN;
+    return RESET_CLEAN;
+}
+
+/* An answer to one of the questions, none of which was answered. */
+static enum reset_result take_unanswered(struct reset *reset, enum expected expected)
+{
+    char pong[TOKEN_SIZE + 32];
+
+    if (reset->mode == MODE_QUEUEING)
+        return replies_have_error(&reset->replies) && expected == EXPECT_FIELDSETS
+                   ? replies_take_line(&reset->replies, '-')
+                   : replies_take_text(&reset->replies, "+QUEUED\r\n", 9);
+    if (expected != EXPECT_TOKEN)
+        return replies_take_line(&reset->replies, '-');
+    snprintf(pong, sizeof pong, "*2\r\n$4\r\npong\r\n$%u\r\n%s\r\n", TOKEN_SIZE, reset->token);
+    return replies_take_text(&reset->replies, pong, strlen(pong));
+}
+
+/* In the order in which they are sent. */
+static const char *const unsubscribed_heads[] = {"*3\r\n$11\r\nunsubscribe\r\n",
+                                                 "*3\r\n$12\r\npunsubscribe\r\n",
+                                                 "*3\r\n$12\r\nsunsubscribe\r\n"};
+
+static enum reset_result take_plain(struct reset *reset, enum expected expected)
+{
+    char token[TOKEN_SIZE + 16];
+
+    switch (expected) {
+    case EXPECT_RESET:
+        return replies_take_text(&reset->replies, "+RESET\r\n", 8);
+    case EXPECT_OK:
+        return replies_take_text(&reset->replies, "+OK\r\n", 5);
+    case EXPECT_LINE:
+    case EXPECT_UNWATCHED:
+    case EXPECT_FIELDSETS:
+        return take_tolerated(reset, expected);
+    case EXPECT_UNSUBSCRIBED:
+        return replies_take_unsubscribed(&reset->replies, unsubscribed_heads[reset->passed]);
+    case EXPECT_INFO:
+        return take_info(reset);
+    case EXPECT_TOKEN:
+        snprintf(token, sizeof token, "$%u\r\n%s\r\n", TOKEN_SIZE, reset->token);
+        return replies_take_text(&reset->replies, token, strlen(token));
+    case EXPECT_UNKNOWN:
+        return take_unknown(reset);
+    }
+    return RESET_FAILED;
+}
+
+static bool may_be_error(enum expected expected)
+{
+    return expected == EXPECT_UNKNOWN || expected == EXPECT_LINE || expected == EXPECT_UNWATCHED ||
+           expected == EXPECT_FIELDSETS || expected == EXPECT_UNSUBSCRIBED;
+}
+
 static enum reset_result take_next(struct reset *reset)
 {
     enum expected expected = reset->expected[reset->passed];
-    char token[TOKEN_SIZE + 16];
 
-    if (expected != EXPECT_UNKNOWN && is_error(reset)) {
+    if (reset->kind == RESET_NAMED && !reset->probing && reset->mode == MODE_UNKNOWN) {
+        enum reset_result result = find_mode(reset);
+
+        if (result != RESET_CLEAN)
+            return result;
+    }
+    if (!reset->probing && (reset->mode == MODE_QUEUEING || reset->mode == MODE_SUBSCRIBED) &&
+        reset->rounds == 1)
+        return take_unanswered(reset, expected);
+    if (!may_be_error(expected) && replies_have_error(&reset->replies)) {
         enum reset_result result = take_error(reset);
+
+        /* RESET or CLIENT INFO has proven that nothing was left unread. */
+        if (result == RESET_FAILED && is_alive(reset)) {
+            reset->replies.at = reset->replies.got;
+            return reset->expected[0] == EXPECT_RESET ||
+                           (reset->passed > 0 && reset->expected[reset->passed - 1] == EXPECT_INFO)
+                       ? RESET_CLEAN
+                       : RESET_ALIVE;
+        }
 
         /* Only of these two it is asked whether the server has them. */
         return result == RESET_REFUSED && expected != EXPECT_RESET && expected != EXPECT_INFO
                    ? RESET_FAILED
                    : result;
     }
-    switch (expected) {
-    case EXPECT_RESET:
-        return take_text(reset, "+RESET\r\n", 8);
-    case EXPECT_OK:
-        return take_text(reset, "+OK\r\n", 5);
-    case EXPECT_INFO:
-        return take_info(reset);
-    case EXPECT_TOKEN:
-        snprintf(token, sizeof token, "$%u\r\n%s\r\n", TOKEN_SIZE, reset->token);
-        return take_text(reset, token, strlen(token));
-    case EXPECT_UNKNOWN:
-        return take_unknown(reset);
+    return take_plain(reset, expected);
+}
+
+static void begin_round(struct reset *reset)
+{
+    reset->count = reset->passed = 0;
+    reset->request_size = 0;
+    reset->replies.got = reset->replies.at = 0;
+}
+
+/* Sends what was made, of which nothing is answered yet. */
+static enum reset_result send_round(struct reset *reset)
+{
+    reset->rounds++;
+    return send_whole(reset, reset->request, reset->request_size);
+}
+
+static enum reset_result send_first_round(struct reset *reset)
+{
+    begin_round(reset);
+    make_request(reset);
+    return send_round(reset);
+}
+
+/* All that was expected has come, and nothing else. RESET_CLEAN: that was all. */
+static enum reset_result next_round(struct reset *reset)
+{
+    uint32_t different = reset->different;
+    enum mode mode = reset->mode;
+
+    if (reset->probing) {
+        reset->probing = false;
+        return send_first_round(reset);
     }
-    return RESET_FAILED;
+    if (mode != MODE_QUEUEING && mode != MODE_SUBSCRIBED && different == 0)
+        return RESET_CLEAN;
+    if (reset->rounds == ROUNDS_MAX)
+        return RESET_FAILED;
+    begin_round(reset);
+    reset->different = 0;
+    reset->mode = MODE_PLAIN;
+    if (mode == MODE_QUEUEING) {
+        ADD(reset, EXPECT_OK, "DISCARD");
+        add_questions(reset);
+    } else if (mode == MODE_SUBSCRIBED) {
+        ADD(reset, EXPECT_UNSUBSCRIBED, "UNSUBSCRIBE");
+        ADD(reset, EXPECT_UNSUBSCRIBED, "PUNSUBSCRIBE");
+        ADD(reset, EXPECT_UNSUBSCRIBED, "SUNSUBSCRIBE");
+        add_questions(reset);
+    } else {
+        add_undoing(reset, different);
+    }
+    return send_round(reset);
 }
 
 static enum reset_result take_all(struct reset *reset)
@@ -297,30 +425,27 @@ static enum reset_result take_all(struct reset *reset)
         if (result != RESET_CLEAN)
             return result;
         reset->passed++;
-        if (!reset->probing)
-            continue;
-        if (reset->at != reset->got)
-            return RESET_UNREAD;
-        reset->probing = false;
-        return send_whole(reset, reset->request, reset->request_size);
     }
-    return reset->at == reset->got ? RESET_CLEAN : RESET_UNREAD;
+    if (reset->replies.at != reset->replies.got)
+        return RESET_UNREAD;
+    return next_round(reset);
 }
 
 enum reset_result reset_go_on(struct reset *reset)
 {
     ssize_t got;
 
-    if (reset->got == REPLIES_SIZE)
+    if (reset->replies.got == REPLIES_SIZE)
         return RESET_UNREAD;
     do
-        got = recv(reset->fd, reset->replies + reset->got, REPLIES_SIZE - reset->got, MSG_DONTWAIT);
+        got = recv(reset->fd, reset->replies.bytes + reset->replies.got,
+                   REPLIES_SIZE - reset->replies.got, MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         return errno == EAGAIN ? RESET_WAITING : RESET_LOST;
     if (got == 0)
         return RESET_LOST;
-    reset->got += (size_t)got;
+    reset->replies.got += (size_t)got;
     return take_all(reset);
 }
 
@@ -354,21 +479,26 @@ static struct reset *make_reset(int fd, enum reset_kind kind, const struct reset
     if (!reset)
         return NULL;
     reset->fd = fd;
-    reset->db = profile->db;
+    reset->kind = kind;
+    reset->left = kind == RESET_PROVE ? left & LEFT_UNPROVEN : left;
+    reset->probing = (left & LEFT_UNPROVEN) != 0;
+    reset->ask_fieldsets = profile->fieldsets;
     snprintf(reset->username, sizeof reset->username, "%s",
              profile->username ? profile->username : "default");
     snprintf(reset->client_name, sizeof reset->client_name, "%s", profile->client_name);
-    reset->request_room = REQUEST_EXTRA + profile->password_size;
-    reset->request = malloc(reset->request_room);
-    if (!reset->request || !make_token(reset->token)) {
+    reset->session = (struct session_expected){
+        .db = profile->db, .username = reset->username, .client_name = reset->client_name};
+    if (!make_token(reset->token)) {
         reset_end(reset);
         return NULL;
     }
-    if (left & LEFT_UNPROVEN)
-        reset->expected[reset->count++] = EXPECT_UNKNOWN;
-    reset->probing = (left & LEFT_UNPROVEN) != 0;
-    make_request(reset, kind, profile, left);
     return reset;
+}
+
+static enum reset_result send_probe(struct reset *reset)
+{
+    reset->expected[reset->count++] = EXPECT_UNKNOWN;
+    return send_whole(reset, "x\n", 2);
 }
 
 bool reset_can_undo(uint32_t left)
@@ -390,8 +520,7 @@ enum reset_result reset_begin(int fd, enum reset_kind kind, const struct reset_p
     made = make_reset(fd, kind, profile, left);
     if (!made)
         return RESET_FAILED;
-    result = made->probing ? send_whole(made, "x\n", 2)
-                           : send_whole(made, made->request, made->request_size);
+    result = made->probing ? send_probe(made) : send_first_round(made);
     if (result != RESET_WAITING) {
         reset_end(made);
         return result;
@@ -400,14 +529,13 @@ enum reset_result reset_begin(int fd, enum reset_kind kind, const struct reset_p
     return RESET_WAITING;
 }
 
+bool reset_lacks_fieldsets(const struct reset *reset)
+{
+    return reset->fieldsets_unknown;
+}
+
 void reset_end(struct reset *reset)
 {
-    if (!reset)
-        return;
-    /* The password is in it. */
-    if (reset->request)
-        explicit_bzero(reset->request, reset->request_size);
-    free(reset->request);
     free(reset);
 }
 
@@ -422,6 +550,8 @@ const char *reset_text(enum reset_result result)
         return "the server has no RESET or no CLIENT INFO, or the user may not use it";
     case RESET_UNREAD:
         return "a reply was left unread, or half a command";
+    case RESET_ALIVE:
+        return "the server answers with an error about itself";
     case RESET_FAILED:
         return "it cannot be made as it was";
     case RESET_LOST:

@@ -88,6 +88,11 @@ void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, 
         finish_command(survey);
         if (!command_name(text, size, survey->name))
             survey->name[0] = '\0'; /* nobody can ask for it by that name */
+        /* Redis makes it a command of Sentinels only. */
+        if (strcmp(survey->name, "SENTINEL") == 0)
+            survey->sentinel = true;
+        else if (strcmp(survey->name, "GET") == 0)
+            survey->data = true;
         return;
     }
     if (depth == 4 && path[1] == AT_SUBCOMMANDS && path[3] == AT_NAME)
@@ -122,6 +127,12 @@ void survey_end(struct survey *survey)
     /* Older than Redis 6: it has no word for it. */
     if (!survey->speaks)
         survey->returning[0] = '\0';
+}
+
+void survey_put_off(struct survey *survey)
+{
+    survey->asking = false;
+    survey->blocking[0] = survey->returning[0] = '\0';
 }
 
 void survey_fail(struct survey *survey)

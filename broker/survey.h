@@ -11,7 +11,7 @@
  *
  * The pool owns it and decides when it is due; the dialler asks, on a connection that it has just
  * opened, and passes on what comes, string by string: a list of a hundred kilobytes and more is
- * never in memory as a whole. Knows neither connections nor hiredis.
+ * never in memory as a whole. Knows no connections.
  */
 #ifndef LENDIS_BROKER_SURVEY_H
 #define LENDIS_BROKER_SURVEY_H
@@ -36,6 +36,8 @@ struct survey {
     bool refused;  /* the answer was an error reply */
     bool speaks;   /* the server calls some command blocking: its word counts */
     bool left_out; /* names did not fit */
+    bool sentinel; /* there is a command that Sentinels alone have */
+    bool data;     /* there is one that they have not */
     uint8_t failures;
     bool blocks;                           /* the command under way */
     bool suspect;                          /* likewise: it may change the session */
@@ -63,6 +65,15 @@ void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, 
 void survey_refuse(struct survey *survey);
 void survey_end(struct survey *survey);
 void survey_fail(struct survey *survey);
+
+/* The answer, all but complete, is a Sentinel's, which is no server for a pool. */
+static inline bool survey_is_sentinel(const struct survey *survey)
+{
+    return survey->sentinel && !survey->data;
+}
+
+/* The answer is not to be used; the next connection is to ask. */
+void survey_put_off(struct survey *survey);
 
 /* ---- the pool's ---- */
 

@@ -262,7 +262,7 @@ static uint64_t look_at(struct broker_pool *pool, struct broker_connection *conn
         census->regular--;
         /* Nobody would see it now if the server became another one. */
         if (census->open == 0)
-            survey_renew(&pool->survey);
+            broker_pool_renew(pool);
         return NEVER;
     }
     /* One that stays although its time is over is looked at when another's is. */

@@ -60,6 +60,7 @@ struct worker {
     sd_event_source *patience;
     struct broker_pool *pool; /* NULL: not attached */
     struct direct *direct;    /* it waits for a connection of its own */
+    struct private *place;    /* which is counted already */
     uint64_t since_ms;
     uint32_t index;
     int socket;     /* -1: it was one of the broker before, and has not come back */
@@ -126,6 +127,8 @@ static void worker_leave(struct worker *worker)
     uint32_t held;
 
     direct_abandon(worker->direct);
+    private_free(worker->place);
+    worker->place = NULL;
     if (!worker->pool) {
         unlink_unattached(worker);
         worker_free(worker);
@@ -594,15 +597,39 @@ static void attach(struct worker *worker, struct broker_pool *pool, const struct
 
 /* ---- DIRECT ---- */
 
+/* Whatever the answer was, that is all. What was sent before the close can still be read: unix(7). */
+static void answer_direct(struct worker *worker, int fd, int result)
+{
+    struct wire_descriptor answer = {.result = result, .what = WIRE_PRIVATE};
+
+    wire_header(&answer.header, WIRE_DESCRIPTOR, sizeof answer);
+    wire_send(worker->socket, &answer, fd);
+}
+
+/* `fd` is out, and the worker's socket says for how long. Results: 0; -errno. */
+static int keep_private(struct worker *worker, int fd)
+{
+    int result;
+
+    worker->messages = sd_event_source_disable_unref(worker->messages);
+    result = private_keep(worker->place, worker->socket, worker->process, fd);
+    if (result != 0)
+        return result;
+    answer_direct(worker, fd, 0);
+    worker->place = NULL;
+    worker->socket = worker->process = -1;
+    return 0;
+}
+
 static void on_direct(void *context, int fd, int result)
 {
     struct worker *worker = context;
-    struct wire_descriptor answer = {.result = result, .what = WIRE_PRIVATE};
 
     worker->direct = NULL;
-    wire_header(&answer.header, WIRE_DESCRIPTOR, sizeof answer);
-    /* Whether or not it takes it, that is all. What was sent before the close can still be read: unix(7). */
-    wire_send(worker->socket, &answer, fd);
+    if (fd >= 0 && (result = keep_private(worker, fd)) != 0)
+        fd = -1;
+    if (fd < 0)
+        answer_direct(worker, -1, result);
     worker_leave(worker);
 }
 
@@ -611,13 +638,31 @@ static bool is_direct(const void *message, size_t size)
     return wire_is(message, size, WIRE_DIRECT, sizeof(struct wire_hello));
 }
 
+/* A place for one more. Results: 0; LENDIS_E_BUSY, which was logged; -ESRCH, the process is gone; -errno. */
+static int admit_direct(struct worker *worker, struct broker_pool *pool)
+{
+    int result = direct_offered(pool);
+
+    if (result == 0 && descriptors_are_short(worker))
+        result = -EMFILE;
+    if (result == 0)
+        result = open_process(worker, &worker->process);
+    if (is_shortage(-result)) {
+        log_limited(&worker->all->descriptor_limit, LOG_LEVEL_WARNING,
+                    "pool %s: a process gets no connection of its own: %s", pool->config->name,
+                    strerror(-result));
+        return LENDIS_E_BUSY;
+    }
+    return result == 0 ? private_admit(pool, &worker->peer, &worker->place) : result;
+}
+
 static void give_direct(struct worker *worker, struct broker_pool *pool)
 {
     int result = -ESRCH;
 
     if (pool)
         result = worker->all->stopping   ? LENDIS_E_DOWN
-                 : may_use(worker, pool) ? 0
+                 : may_use(worker, pool) ? admit_direct(worker, pool)
                                          : LENDIS_E_DENIED;
     /* connect_timeout limits it from now on. */
     if (result == 0)

@@ -176,26 +176,35 @@ static int say_hello(int socket, const struct lendis_pool *pool, struct wire_wel
     return result != 0 ? result : welcome->result;
 }
 
-int attachment_ask_direct(const struct lendis_pool *pool, int timeout_ms, int *fd)
+int attachment_ask_direct(const struct lendis_pool *pool, int timeout_ms, int *fd, int *token)
 {
     struct wire_hello hello = {0};
     struct wire_descriptor answer;
-    int socket, result;
+    int result;
 
-    result = connect_broker(pool->socket_path, &socket);
+    result = connect_broker(pool->socket_path, token);
     if (result != 0)
         return result;
     wire_header(&hello.header, WIRE_DIRECT, sizeof hello);
     strncpy(hello.pool, pool->pool_name, sizeof hello.pool - 1);
     *fd = -1;
-    result = ask(socket, &hello, WIRE_DESCRIPTOR, &answer, sizeof answer, fd, timeout_ms);
-    close(socket);
+    result = ask(*token, &hello, WIRE_DESCRIPTOR, &answer, sizeof answer, fd, timeout_ms);
+    if (result == 0 && answer.result == 0 && answer.what == WIRE_PRIVATE && *fd >= 0)
+        return 0;
+    close_fd(token);
     if (result != 0)
         return result;
-    if (answer.result == 0 && answer.what == WIRE_PRIVATE && *fd >= 0)
-        return 0;
     close_fd(fd);
     return answer.result != 0 ? answer.result : -EPROTO;
+}
+
+void attachment_end_direct(int token)
+{
+    struct wire_header message;
+
+    wire_header(&message, WIRE_RETURN, sizeof message);
+    wire_send(token, &message, -1);
+    close(token);
 }
 
 static int fetch_catalog(struct attachment *attachment, int timeout_ms)

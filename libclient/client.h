@@ -198,10 +198,14 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
                           int *fd);
 
 /*
- * Asks for a connection of this process alone, on a socket of its own (WIRE_DIRECT). Results: 0 and *fd is the caller's;
- * LENDIS_E_DOWN; LENDIS_E_DISABLED, there is none to be had; -ESTALE, the pool lends; as lendis_attach().
+ * Asks for a connection of this process alone, on a socket of its own (WIRE_DIRECT). Results: 0, *fd is the caller's, and so
+ * is that socket, *token: when it is closed, the broker shuts the connection down; LENDIS_E_DOWN; LENDIS_E_BUSY, as many are
+ * out as there may be; LENDIS_E_DISABLED, there is none to be had; -ESTALE, the pool lends; as lendis_attach().
  */
-int attachment_ask_direct(const struct lendis_pool *pool, int timeout_ms, int *fd);
+int attachment_ask_direct(const struct lendis_pool *pool, int timeout_ms, int *fd, int *token);
+
+/* Closes the token of a connection that is closed. */
+void attachment_end_direct(int token);
 
 /*
  * Makes sure that the pool's bells are here, for a wait that polls. Results: 0; LENDIS_E_DOWN, no broker to ask: the

@@ -7,12 +7,16 @@
  * following the session are the same code for both. A connection that comes back clean is kept for the next lease, any other
  * is closed: a private connection is never reset, so nothing of it can be left to the next holder (I3).
  *
+ * As many as the broker allows are had from it, at most `size` in this process (private.h there); at most fallback_connections
+ * are dialled by the process itself (I8).
+ *
  * A forked child finds `local` zeroed and makes a stand-in of its own; the parent's connections are closed there, never used
  * (I2).
  */
 #include "fallback.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -26,11 +30,16 @@
 #define CONNECT_TIMEOUT_DEFAULT 5000u
 #define WAIT_TIMEOUT_DEFAULT    5000u
 #define COMMAND_TIMEOUT_DEFAULT 10000u
+/* Between two looks whether there may be one more, doubled from the least to the most. */
+#define PAUSE_LEAST_NS 1000000
+#define PAUSE_MOST_NS  32000000
 
 struct private_connection {
     struct lendis_lease lease; /* the first, so that a lease finds its connection; fd -1: closed */
     struct private_connection *next;
     struct private_connection *next_idle;
+    uint64_t token_cookie;
+    int token; /* the socket that it was had over: while that is open, it is ours; -1: the broker has no part in it */
 };
 
 struct fallback {
@@ -48,6 +57,12 @@ struct fallback {
 
 /* ---- the stand-in ---- */
 
+/* How many this process may dial itself. */
+static uint32_t own_limit(const struct lendis_pool *pool)
+{
+    return pool->fallback_connections ? pool->fallback_connections : CONNECTIONS_DEFAULT;
+}
+
 static struct fallback *fallback_new(struct lendis_pool *pool)
 {
     struct fallback *made = aligned_alloc(128, (sizeof *made + 127) / 128 * 128);
@@ -56,8 +71,7 @@ static struct fallback *fallback_new(struct lendis_pool *pool)
         return NULL;
     memset(made, 0, sizeof *made);
     pthread_mutex_init(&made->lock, NULL);
-    made->settings.size =
-        pool->fallback_connections ? pool->fallback_connections : CONNECTIONS_DEFAULT;
+    made->settings.size = own_limit(pool);
     made->settings.connect_timeout_ms = CONNECT_TIMEOUT_DEFAULT;
     made->attachment.pool = pool;
     made->attachment.socket = made->attachment.doorbell = -1;
@@ -70,13 +84,21 @@ static struct fallback *fallback_new(struct lendis_pool *pool)
     return made;
 }
 
+/* Whether the socket that connection `place` was had over is still that one. */
+static bool has_token(const struct private_connection *place)
+{
+    return place->token >= 0 && is_socket(place->token, place->token_cookie);
+}
+
 /* In a forked child: the parent's connections are not ours. */
 static void close_inherited(struct fallback *fallback)
 {
     for (struct private_connection *each = fallback->all; each; each = each->next) {
         if (each->lease.fd >= 0 && is_socket(each->lease.fd, each->lease.cookie))
             close(each->lease.fd);
-        each->lease.fd = -1;
+        if (has_token(each))
+            close(each->token); /* the parent has it, too */
+        each->lease.fd = each->token = -1;
     }
 }
 
@@ -142,21 +164,21 @@ static void report(struct fallback *fallback, const struct attachment *attachmen
 
 /* ---- connections ---- */
 
-/* A struct without a connection, if there may be one more. Results: 0; LENDIS_E_BUSY; -ENOMEM. */
-static int place_claim(struct fallback *fallback, struct private_connection **place)
+/* A struct without a connection, if there may be one more, of `limit`. Results: 0; LENDIS_E_BUSY; -ENOMEM. */
+static int place_claim(struct fallback *fallback, uint32_t limit, struct private_connection **place)
 {
     struct private_connection *found = NULL;
     int result = LENDIS_E_BUSY;
 
     pthread_mutex_lock(&fallback->lock);
-    if (fallback->open < fallback->settings.size) {
+    if (fallback->open < limit) {
         for (found = fallback->all; found; found = found->next)
             if (found->lease.fd < 0 && !atomic_load(&found->lease.held))
                 break;
         if (!found && (found = calloc(1, sizeof *found))) {
             found->lease.attachment = &fallback->attachment;
             found->lease.private = true;
-            found->lease.fd = -1;
+            found->lease.fd = found->token = -1;
             found->next = fallback->all;
             fallback->all = found;
         }
@@ -174,15 +196,25 @@ static int place_claim(struct fallback *fallback, struct private_connection **pl
 /* Gives the place up; a descriptor in it is closed, unless it is -1. */
 static void place_free(struct fallback *fallback, struct private_connection *place)
 {
-    int fd = place->lease.fd;
+    int fd = place->lease.fd, token = has_token(place) ? place->token : -1;
 
     pthread_mutex_lock(&fallback->lock);
-    place->lease.fd = -1;
+    place->lease.fd = place->token = -1;
     atomic_store(&place->lease.held, false);
     fallback->open--;
     pthread_mutex_unlock(&fallback->lock);
     if (fd >= 0)
         close(fd);
+    if (token >= 0)
+        attachment_end_direct(token);
+}
+
+/* Whether the broker that it is of counts it still: nothing comes over the token but its end. */
+static bool is_counted(const struct private_connection *place)
+{
+    struct pollfd end = {.fd = place->token, .events = POLLIN};
+
+    return place->token < 0 || (has_token(place) && poll(&end, 1, 0) == 0);
 }
 
 /* The one that was used last and that is still good, or NULL. */
@@ -198,27 +230,43 @@ static struct private_connection *take_idle(struct fallback *fallback)
             atomic_store(&found->lease.held, true);
         }
         pthread_mutex_unlock(&fallback->lock);
-        if (!found || exec_is_silent(found->lease.fd))
+        if (!found || (is_counted(found) && exec_is_silent(found->lease.fd)))
             return found;
         place_free(fallback, found);
     } while (true);
 }
 
-/* A new connection from where there is one to be had. Results: as fallback_acquire(). */
-static int open_one(struct lendis_pool *pool, int why, const struct attachment *attachment,
-                    int64_t deadline_ns, int *fd)
+/* Dials itself. Results: as fallback_acquire(). */
+static int dial_one(struct fallback *fallback, int64_t deadline_ns, int *fd)
 {
-    bool ask = why == LENDIS_E_DISABLED && attachment && !attachment_is_orphan(attachment);
+    const struct lendis_pool *pool = fallback->attachment.pool;
+    uint32_t open;
+
+    if (!pool->fallback_address)
+        return LENDIS_E_DOWN;
+    pthread_mutex_lock(&fallback->lock);
+    open = fallback->open; /* with the place for this one */
+    pthread_mutex_unlock(&fallback->lock);
+    return open > own_limit(pool) ? LENDIS_E_BUSY : dial(pool->fallback_address, deadline_ns, fd);
+}
+
+/* A new connection, for `place`, from where there is one to be had. Results: as fallback_acquire(). */
+static int open_one(struct fallback *fallback, bool ask, int64_t deadline_ns,
+                    struct private_connection *place)
+{
+    struct lendis_pool *pool = fallback->attachment.pool;
     int64_t left_ns = deadline_ns - clock_now_ns();
     int result = LENDIS_E_DOWN;
 
     if (ask)
-        result = attachment_ask_direct(pool, left_ns > 0 ? (int)(left_ns / 1000000 + 1) : 1, fd);
+        result = attachment_ask_direct(pool, left_ns > 0 ? (int)(left_ns / 1000000 + 1) : 1,
+                                       &place->lease.fd, &place->token);
     if (!ask || fallback_applies(pool, result))
-        return pool->fallback_address ? dial(pool->fallback_address, deadline_ns, fd)
-                                      : LENDIS_E_DOWN;
-    if (result == 0)
-        dial_prepare(*fd);
+        return dial_one(fallback, deadline_ns, &place->lease.fd);
+    if (result == 0) {
+        dial_prepare(place->lease.fd);
+        place->token_cookie = socket_cookie(place->token);
+    }
     return result == -ESTALE ? LEASE_TRY_AGAIN : lease_attach_result(result);
 }
 
@@ -226,6 +274,7 @@ static int open_one(struct lendis_pool *pool, int why, const struct attachment *
 static int lease_one(struct fallback *fallback, int why, const struct attachment *attachment,
                      int64_t deadline_ns, struct private_connection **connection)
 {
+    bool ask = why == LENDIS_E_DISABLED && attachment && !attachment_is_orphan(attachment);
     struct private_connection *place = take_idle(fallback);
     int64_t limit_ns;
     int result;
@@ -234,15 +283,16 @@ static int lease_one(struct fallback *fallback, int why, const struct attachment
         *connection = place;
         return 0;
     }
-    result = place_claim(fallback, &place);
+    result = place_claim(
+        fallback, ask ? fallback->settings.size : own_limit(fallback->attachment.pool), &place);
     if (result != 0)
         return result;
     limit_ns = clock_deadline_ns(fallback->settings.connect_timeout_ms);
     if (deadline_ns > 0 && deadline_ns < limit_ns)
         limit_ns = deadline_ns;
-    result = open_one(fallback->attachment.pool, why, attachment, limit_ns, &place->lease.fd);
+    result = open_one(fallback, ask, limit_ns, place);
     if (result != 0) {
-        place->lease.fd = -1;
+        place->lease.fd = place->token = -1;
         place_free(fallback, place);
         return result;
     }
@@ -282,7 +332,7 @@ static bool is_offered(const struct lendis_pool *pool, int why, const struct att
 int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment *attachment,
                      int64_t deadline_ns, struct lendis_lease **lease)
 {
-    static const struct timespec pause = {.tv_nsec = 1000000};
+    struct timespec pause = {.tv_nsec = PAUSE_LEAST_NS};
     struct private_connection *connection;
     struct fallback *fallback;
     int result;
@@ -302,7 +352,10 @@ int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment 
             return result;
         if (clock_now_ns() >= deadline_ns)
             return LENDIS_E_TIMEOUT;
-        nanosleep(&pause, NULL); /* only threads of this process can give one back */
+        /* Threads of this process can give one back, or other processes, if it is the broker that has no more. */
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec < PAUSE_MOST_NS)
+            pause.tv_nsec *= 2;
     }
     if (result != 0)
         return result;

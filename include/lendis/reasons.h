@@ -41,7 +41,7 @@
     REASON(closed,   "The server or the network closed the connection meanwhile.") \
     REASON(login,    "Redis did not accept user or password, or allows the user too little.") \
     REASON(full,     "Redis has as many clients as it allows.") \
-    REASON(loading,  "Redis is loading its data, or is a replica without its primary.") \
+    REASON(loading,  "Redis is there and takes no commands yet: it is loading its data, or a script holds it up.") \
     REASON(protocol, "What came back was another error, or not what Redis says.") \
     REASON(local,    "This host is short of descriptors, ports or memory.")
 /* clang-format on */

@@ -11,7 +11,9 @@
  *   CONTROL(verb, pool, ...)     -> NOTICE(text) any number of times, OUTCOME(result, text)
  *
  *   process                         broker
- *   DIRECT(pool)                 -> DESCRIPTOR(result) + a connection for this process alone (direct.h)
+ *   DIRECT(pool)                 -> DESCRIPTOR(result) + a connection for this process alone (direct.h),
+ *                                   which it has for as long as it keeps this socket open
+ *   RETURN                          before it hangs up: it has closed the connection
  *
  * A worker asks one thing at a time. The broker checks every field, answers a request that it
  * refuses with a result, and hangs up on what is not a message. It never waits: a worker that asks
@@ -41,6 +43,7 @@ enum wire_type {
     WIRE_NOTICE = 6,
     WIRE_OUTCOME = 7,
     WIRE_DIRECT = 8,
+    WIRE_RETURN = 9, /* a header alone */
 };
 
 enum wire_what {

@@ -4,66 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
-
-#define STDIO_END 3
-
-int descriptor_copy(int fd, int above)
-{
-    int floor = above > DESCRIPTOR_FLOOR ? above : DESCRIPTOR_FLOOR;
-    int made = fcntl(fd, F_DUPFD_CLOEXEC, floor);
-
-    if (made < 0 && errno == EINVAL && above <= STDIO_END && floor > STDIO_END)
-        made = fcntl(fd, F_DUPFD_CLOEXEC, STDIO_END);
-    if (made < 0 && errno == EINVAL)
-        errno = EMFILE; /* the number is beyond the limit: fcntl(2) */
-    return made;
-}
-
-int descriptor_lift(int fd)
-{
-    int made, error;
-
-    if (fd < 0 || fd >= DESCRIPTOR_FLOOR)
-        return fd;
-    made = descriptor_copy(fd, 0);
-    error = errno;
-    close(fd);
-    errno = error;
-    return made;
-}
-
-static bool has_gap(void)
-{
-    for (int fd = 0; fd < STDIO_END; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
-            return true;
-    return false;
-}
-
-void descriptor_fill_gap(struct descriptor_gap *gap)
-{
-    gap->count = 0;
-    while (gap->count < STDIO_END && has_gap()) {
-        int fd = open("/", O_PATH | O_CLOEXEC);
-
-        if (fd >= STDIO_END) /* another thread has just opened what was missing */
-            close(fd);
-        if (fd < 0 || fd >= STDIO_END)
-            return;
-        gap->held[gap->count++] = fd;
-    }
-}
-
-void descriptor_free_gap(const struct descriptor_gap *gap)
-{
-    for (int i = 0; i < gap->count; i++)
-        close(gap->held[i]);
-}
 
 /* ---- births ---- */
 

@@ -8,29 +8,7 @@
 #ifndef LENDIS_DESCRIPTOR_H
 #define LENDIS_DESCRIPTOR_H
 
-/* A library that lives in a program that knows nothing of it is built with a high one: numbers below stay as the program
- * expects them. Where RLIMIT_NOFILE does not allow it, 3 has to do. */
-#ifndef DESCRIPTOR_FLOOR
-#define DESCRIPTOR_FLOOR 3
-#endif
-
-/* `fd`, just made, or a copy of it from the floor on in its place. Results: as of what made it: -1 and errno, also for -1. */
-int descriptor_lift(int fd);
-
-/* Another descriptor for the same, numbered from `above` or the floor on, closed on exec. Results: -1 and errno; EMFILE where
- * the limit is below `above`. */
-int descriptor_copy(int fd, int above);
-
-/*
- * While something is born, for it would do harm under a low number even for a moment (other threads print and read): numbers below 3 that are free have a placeholder, on which they fail with EBADF as before (O_PATH, open(2)).
- */
-struct descriptor_gap {
-    int count;
-    int held[3];
-};
-
-void descriptor_fill_gap(struct descriptor_gap *gap);
-void descriptor_free_gap(const struct descriptor_gap *gap);
+#include "lendis/descriptor.h"
 
 /* Births, all closed on exec. Results: -1 and errno. open(2) for reading; socket(2), non-blocking; timerfd_create(2) on
  * CLOCK_MONOTONIC, non-blocking; epoll_create1(2). */

@@ -35,6 +35,14 @@ enum server_error server_error_classify(const char *text, size_t size)
     return SERVER_ERROR_none;
 }
 
+enum server_error server_error_find(const char *text)
+{
+    for (uint32_t i = 1; i < SERVER_ERROR_COUNT; i++)
+        if (strstr(text, entries[i].begin))
+            return (enum server_error)i;
+    return SERVER_ERROR_none;
+}
+
 static const struct entry *entry_of(enum server_error error)
 {
     return &entries[(uint32_t)error < SERVER_ERROR_COUNT ? error : SERVER_ERROR_none];

@@ -84,6 +84,9 @@ enum server_error {
  * never trusted: any bytes are allowed, and less than the whole line will do. */
 enum server_error server_error_classify(const char *text, size_t size);
 
+/* The same for a text that has the error somewhere in it, as what a dial leaves behind may. */
+enum server_error server_error_find(const char *text);
+
 /* Its flags; 0 for SERVER_ERROR_none and for anything that is no server_error. */
 uint32_t server_error_flags(enum server_error error);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "shared/descriptor.h"
+#include "lendis/descriptor.h"
 
 /* Room for the largest number of descriptors that one message can carry: SCM_MAX_FD, unix(7). */
 #define SCM_MAX 253

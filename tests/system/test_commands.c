@@ -294,7 +294,7 @@ static void a_user_without_command(void **state)
              path);
     start_broker(more);
     expect_commands("!X.Y");
-    assert_true(eventually(lendisd_logged(&site.broker, "may not use COMMAND"), 5000));
+    assert_true(eventually(lendisd_logged(&site.broker, "refuses COMMAND"), 5000));
     pool = pool_attach(&site.broker, "p");
     assert_true(goes_with_others(pool, "LENDIS.PARK 500", &result));
     assert_int_equal(result, 0);

@@ -395,29 +395,64 @@ static void test_redis_down(void **state)
 
 /* ---- the message ---- */
 
-static int ask_direct(const char *pool, bool hang_up)
+/* Asks, as nothing but the message; what came is in *fd and, if it stays open, *socket. Returns the result. */
+static int ask_raw(const char *pool, int *socket, int *fd)
 {
     struct wire_hello hello = {0};
     struct wire_descriptor answer;
-    int socket = lendisd_connect(site.broker.socket_path), fd = -1, got;
+    int got;
 
-    assert_true(socket >= 0);
+    *socket = lendisd_connect(site.broker.socket_path);
+    *fd = -1;
+    if (*socket < 0)
+        return *socket;
     wire_header(&hello.header, WIRE_DIRECT, sizeof hello);
     strncpy(hello.pool, pool, sizeof hello.pool - 1);
-    assert_int_equal(wire_send(socket, &hello, -1), 0);
+    if (wire_send(*socket, &hello, -1) != 0)
+        return -EPIPE;
+    got = wire_receive(*socket, &answer, sizeof answer, fd, 5000);
+    if (got < 0 || !wire_is(&answer, (size_t)got, WIRE_DESCRIPTOR, sizeof answer) ||
+        (*fd >= 0) != (answer.result == 0))
+        return -EPROTO;
+    return answer.result;
+}
+
+static void say_return(int socket)
+{
+    struct wire_header message;
+
+    wire_header(&message, WIRE_RETURN, sizeof message);
+    wire_send(socket, &message, -1);
+}
+
+static bool has_ended(int socket)
+{
+    struct wire_descriptor answer;
+
+    return wire_receive(socket, &answer, sizeof answer, NULL, 5000) == 0;
+}
+
+static int ask_direct(const char *pool, bool hang_up)
+{
+    struct wire_hello hello = {0};
+    int socket, fd, result;
+
     if (hang_up) {
+        socket = lendisd_connect(site.broker.socket_path);
+        wire_header(&hello.header, WIRE_DIRECT, sizeof hello);
+        strncpy(hello.pool, pool, sizeof hello.pool - 1);
+        assert_int_equal(wire_send(socket, &hello, -1), 0);
         close(socket);
         return 0;
     }
-    got = wire_receive(socket, &answer, sizeof answer, &fd, 5000);
-    assert_true(wire_is(&answer, (size_t)got, WIRE_DESCRIPTOR, sizeof answer));
-    assert_int_equal(fd >= 0, answer.result == 0);
+    result = ask_raw(pool, &socket, &fd);
     if (fd >= 0)
         close(fd);
-    /* That was all. */
-    assert_int_equal(wire_receive(socket, &answer, sizeof answer, NULL, 5000), 0);
+    if (result == 0)
+        say_return(socket);
+    assert_true(has_ended(socket)); /* that was all */
     close(socket);
-    return answer.result;
+    return result;
 }
 
 static void test_message(void **state)
@@ -439,6 +474,166 @@ static void test_message(void **state)
         fail_msg("%d descriptors, %d before", count_fds(site.broker.pid), fds);
     }
     assert_true(eventually(clients() == 0, 5000));
+}
+
+/* ---- limits (I8) ---- */
+
+#define NOBODY 65534u
+#define GRABS  50
+
+struct grabs {
+    int got;
+    int last; /* the last result */
+};
+
+/* As another user, asks for many and keeps what it gets, without a word when it hangs up; ends when it is told to. */
+static int grab_all(struct crew *crew, unsigned number)
+{
+    struct grabs *grabs = crew_result(crew, number);
+    int sockets[GRABS], fds[GRABS];
+
+    if (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)
+        return 1;
+    for (int i = 0; i < GRABS; i++) {
+        grabs->last = ask_raw(crew->context, &sockets[i], &fds[i]);
+        grabs->got += fds[i] >= 0;
+        if (grabs->last == LENDIS_E_BUSY && grabs->got == 0)
+            break;
+        if (number % 2 == 1)
+            close(sockets[i]); /* which gains nothing */
+    }
+    crew_ready(crew);
+    while (!crew_stopping(crew))
+        sleep_us(1000);
+    return 0;
+}
+
+/* `processes` of one user grab at once. Returns how many connections they have; each was refused in the end. */
+static int grab(unsigned processes)
+{
+    int got = 0;
+
+    scratch_share();
+    assert_int_equal(chmod(site.broker.socket_path, 0666), 0);
+    crew_start(&site.crew, processes, sizeof(struct grabs), grab_all, "off");
+    crew_go(&site.crew);
+    for (unsigned i = 0; i < processes; i++) {
+        const struct grabs *grabs = crew_result(&site.crew, i);
+
+        assert_int_equal(grabs->last, LENDIS_E_BUSY);
+        got += grabs->got;
+    }
+    return got;
+}
+
+static void expect_released(void)
+{
+    crew_stop(&site.crew);
+    assert_true(crew_wait(&site.crew, 20000));
+    assert_int_equal(crew_failures(&site.crew), 0);
+    assert_true(eventually(clients() == 0, 5000));
+}
+
+static void start_limited(const char *keys)
+{
+    start_server();
+    lendisd_start(
+        &site.broker,
+        "[pool off]\nredis = redis://127.0.0.1:%d/3\nusername = lender\npassword_file = %s\n"
+        "enabled = no\nfallback = direct\nwait_timeout = 5s\n%s",
+        site.redis.port, secret_path, keys);
+}
+
+/* The process ends with what it has, and its places are free at once. */
+static void test_a_process_has_its_size(void **state)
+{
+    (void)state;
+    start_limited("size = 3\n");
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(grab(2), 6);
+        /* Who hung up has no connection left, and no place for another. */
+        assert_true(eventually(clients() == 3, 5000));
+        expect_released();
+        crew_end(&site.crew);
+    }
+    assert_true(lendisd_logged(&site.broker, "gets no further connection of its own: size = 3"));
+}
+
+static void test_a_user_has_so_many(void **state)
+{
+    (void)state;
+    start_limited("size = 3\nper_uid_leases = 5\n");
+    assert_int_equal(grab(4), 5);
+    /* Another user is not touched by it. */
+    assert_int_equal(ask_direct("off", false), 0);
+    expect_released();
+    assert_true(lendisd_logged(&site.broker, "per_uid_leases = 5"));
+}
+
+static void test_a_user_has_so_many_processes(void **state)
+{
+    (void)state;
+    start_limited("size = 3\nper_uid_workers = 2\n");
+    assert_int_equal(grab(4), 6);
+    expect_released();
+    assert_true(lendisd_logged(&site.broker, "per_uid_workers = 2"));
+}
+
+static void test_a_pool_has_so_many(void **state)
+{
+    (void)state;
+    start_limited("size = 3\nfallback_connections = 7\n");
+    assert_int_equal(grab(4), 7);
+    assert_int_equal(ask_direct("off", false), LENDIS_E_BUSY);
+    expect_released();
+    assert_int_equal(ask_direct("off", false), 0);
+    assert_true(lendisd_logged(&site.broker, "fallback_connections = 7"));
+}
+
+static void *end_grabbing(void *unused)
+{
+    (void)unused;
+    sleep_us(100000);
+    crew_stop(&site.crew);
+    return NULL;
+}
+
+/* The library waits for a place as it waits for a lease, and gets it when another process has gone. */
+static void test_the_library_waits_for_a_place(void **state)
+{
+    struct lendis_pool *pool;
+    struct lendis_lease *lease;
+    pthread_t thread;
+
+    (void)state;
+    start_limited("size = 2\nfallback_connections = 4\n");
+    pool = pool_attach(&site.broker, "off");
+    assert_int_equal(grab(2), 4);
+    assert_int_equal(lendis_acquire(pool, 0, &lease), LENDIS_E_BUSY);
+    assert_int_equal(lendis_acquire(pool, 50, &lease), LENDIS_E_TIMEOUT);
+    pthread_create(&thread, NULL, end_grabbing, NULL);
+    expect_text(lendis_command(pool, "PING"), "PONG");
+    pthread_join(thread, NULL);
+    assert_true(crew_wait(&site.crew, 20000));
+    lendis_detach(pool);
+    assert_true(eventually(clients() == 0, 5000));
+}
+
+/* What was had from a broker that is gone is not counted by the next one: it is replaced by one that is. */
+static void test_the_next_broker_counts_as_well(void **state)
+{
+    struct lendis_pool *pool;
+    long long id;
+
+    (void)state;
+    start_limited("size = 2\n");
+    pool = pool_attach(&site.broker, "off");
+    id = client_id(lendis_command(pool, "CLIENT ID"));
+    assert_int_equal(client_id(lendis_command(pool, "CLIENT ID")), id);
+    lendisd_restart(&site.broker);
+    assert_true(eventually(client_id(lendis_command(pool, "CLIENT ID")) > id, 10000));
+    assert_int_equal(clients(), 1);
+    lendis_detach(pool);
 }
 
 /* ---- no broker ---- */
@@ -553,6 +748,29 @@ static void test_broker_comes_and_goes(void **state)
     assert_true(eventually(is_named(pool, "lendis-direct"), 5000));
     observer_close(&site.observer);
     site.observer = (struct observer){0};
+    lendis_detach(pool);
+}
+
+/* fallback_connections holds, whatever size the broker had said. */
+static void test_own_connections_have_their_limit(void **state)
+{
+    struct lendis_lease *leases[2], *lease;
+    struct lendis_pool *pool;
+
+    (void)state;
+    lendisd_start(&site.broker,
+                  "[pool on]\nredis = %s?db=3\nusername = lender\npassword_file = %s\n"
+                  "size = 8\nmin_idle = 0\nenabled = no\n",
+                  "unix:///nonexistent/redis", secret_path);
+    pool = attach_with_url(site.redis.unix_url, site.broker.socket_path);
+    lendisd_kill(&site.broker);
+    for (int i = 0; i < 2; i++)
+        leases[i] = lease_one(pool);
+    assert_int_equal(lendis_acquire(pool, 0, &lease), LENDIS_E_BUSY);
+    assert_int_equal(lendis_acquire(pool, 50, &lease), LENDIS_E_TIMEOUT);
+    assert_int_equal(clients(), 2);
+    for (int i = 0; i < 2; i++)
+        lendis_release(leases[i]);
     lendis_detach(pool);
 }
 
@@ -711,9 +929,17 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_environment, start, end),
         cmocka_unit_test_setup_teardown(test_redis_down, start, end),
         cmocka_unit_test_setup_teardown(test_message, start, end),
+        cmocka_unit_test_teardown(test_a_process_has_its_size, end),
+        cmocka_unit_test_teardown(test_a_user_has_so_many, end),
+        cmocka_unit_test_teardown(test_a_user_has_so_many_processes, end),
+        cmocka_unit_test_teardown(test_a_pool_has_so_many, end),
+        cmocka_unit_test_teardown(test_the_library_waits_for_a_place, end),
+        cmocka_unit_test_teardown(test_the_next_broker_counts_as_well, end),
         cmocka_unit_test_setup_teardown(test_without_broker, start_only_redis, end),
         cmocka_unit_test_setup_teardown(test_wrong_login, start_only_redis, end),
         cmocka_unit_test_setup_teardown(test_broker_comes_and_goes, start_only_redis, end),
+        cmocka_unit_test_setup_teardown(test_own_connections_have_their_limit, start_only_redis,
+                                        end),
         cmocka_unit_test(test_wrong_options),
     };
 

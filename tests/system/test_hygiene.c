@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
@@ -27,32 +28,54 @@
 
 static struct stage stage;
 
-static void open_stage(bool tcp)
+static bool logs_in; /* the pool has a password */
+
+static void open_stage(bool tcp, const char *keys)
 {
+    logs_in = keys[0] != '\0';
     stage.db = 2;
     stage.tcp = tcp;
     stage.site.redis.tcp = tcp;
     redis_start(&stage.site.redis);
     freeReplyObject(redis_do(&stage.site.redis, "ACL SETUSER other on >secret ~* +@all"));
     lendisd_start(&stage.site.broker,
-                  "[pool p]\nredis = %.*s%u\nsize = 1\nmin_idle = 1\ncommand_timeout = %dms\n",
+                  "[pool p]\nredis = %.*s%u\nsize = 1\nmin_idle = 1\ncommand_timeout = %dms\n%s",
                   (int)strlen(tcp ? stage.site.redis.tcp_url : stage.site.redis.unix_url) - 1,
                   tcp ? stage.site.redis.tcp_url : stage.site.redis.unix_url, stage.db,
-                  COMMAND_TIMEOUT_MS);
+                  COMMAND_TIMEOUT_MS, keys);
     stage_open(&stage);
 }
 
 static int start(void **state)
 {
     (void)state;
-    open_stage(false);
+    open_stage(false, "");
     return 0;
 }
 
 static int start_tcp(void **state)
 {
     (void)state;
-    open_stage(true);
+    open_stage(true, "");
+    return 0;
+}
+
+/* Everybody has to log in, and "default" with a password. */
+static int start_with_password(void **state)
+{
+    char path[LAB_PATH_SIZE], keys[LAB_PATH_SIZE + 32];
+    FILE *file;
+
+    (void)state;
+    scratch_path(path, "password");
+    file = fopen(path, "we");
+    assert_non_null(file);
+    fprintf(file, "a password\n");
+    fclose(file);
+    chmod(path, 0600);
+    snprintf(keys, sizeof keys, "password_file = %s\n", path);
+    stage.site.redis.password = "a password";
+    open_stage(true, keys);
     return 0;
 }
 
@@ -141,6 +164,7 @@ struct left_case {
     const char *commands[3];
     bool unanswered; /* the last one */
     bool no_command; /* not by lendis_lease_command(), which waits for the reply */
+    bool by_reset;   /* nothing else undoes it: in a pool with a password it is REPLACED */
     enum fate fates[WAYS];
 };
 
@@ -168,12 +192,19 @@ static const struct left_case left_cases[] = {
     /* RESET forgets it before 7.2. */
     {"CLIENT NO-EVICT", {"CLIENT NO-EVICT ON"}, .fates = ALL(EITHER)},
     {"CLIENT SETNAME", {"CLIENT SETNAME somebody"}, .fates = ALL(RESET)},
-    {"AUTH", {"AUTH other secret"}, .fates = ALL(RESET)},
+    {"CLIENT NO-TOUCH and READONLY", {"CLIENT NO-TOUCH ON", "READONLY"}, .fates = ALL(RESET)},
+    {"several of them",
+     {"SELECT 5", "CLIENT SETNAME somebody", "CLIENT TRACKING ON"},
+     .fates = ALL(RESET)},
+    {"AUTH", {"AUTH other secret"}, .by_reset = true, .fates = ALL(RESET)},
     {"a failed AUTH", {"AUTH other wrong"}, .fates = ALL(RESET)},
     /* hiredis before 1.0 cannot read the answer. */
-    {"HELLO 3", {"HELLO 3"}, .fates = {RESET, EITHER, RESET}},
-    {"HELLO with all", {"HELLO 2 AUTH other secret SETNAME x"}, .fates = ALL(RESET)},
-    {"RESET", {"RESET"}, .fates = ALL(RESET)},
+    {"HELLO 3", {"HELLO 3"}, .by_reset = true, .fates = {RESET, EITHER, RESET}},
+    {"HELLO with all",
+     {"HELLO 2 AUTH other secret SETNAME x"},
+     .by_reset = true,
+     .fates = ALL(RESET)},
+    {"RESET", {"RESET"}, .by_reset = true, .fates = ALL(RESET)},
     {"QUIT", {"QUIT"}, .fates = ALL(REPLACED)},
     {"a script left running", {BUSY_400}, .unanswered = true, .fates = ALL(REPLACED)},
     {"a blocked BLPOP",
@@ -191,6 +222,7 @@ static const struct left_case left_cases[] = {
 
 static void leave_behind(const struct left_case *left, enum way way)
 {
+    enum fate fate = logs_in && left->by_reset ? REPLACED : left->fates[way];
     struct lendis_lease *lease = stage_enter(&stage);
     char what[128];
 
@@ -201,9 +233,9 @@ static void leave_behind(const struct left_case *left, enum way way)
 
         say(way, lease, left->commands[i], !(last && left->unanswered));
     }
-    stage_leave(lease, left->fates[way] != RESET);
+    stage_leave(lease, fate != RESET);
     snprintf(what, sizeof what, "%s by %s", left->name, way_names[way]);
-    stage_expect(&stage, left->fates[way], what);
+    stage_expect(&stage, fate, what);
 }
 
 static void make_large(void)
@@ -665,9 +697,15 @@ int main(int argc, char **argv)
 {
 #define REAL(test)     cmocka_unit_test_setup_teardown(test, start, end)
 #define REAL_TCP(test) cmocka_unit_test_setup_teardown(test, start_tcp, end)
+#define WITH_PASSWORD(test)                                                                        \
+    {                                                                                              \
+#test "_with_a_password", test, start_with_password, end, NULL                             \
+    }
     const struct CMUnitTest tests[] = {
         REAL(whatever_is_left),
         REAL_TCP(whatever_is_left),
+        WITH_PASSWORD(whatever_is_left),
+        WITH_PASSWORD(half_a_command_is_never_completed),
         REAL(session_changes_through_a_lease),
         REAL(what_ends_clean_is_left_alone),
         REAL(session_changes_through_the_pool),

@@ -206,6 +206,7 @@ static void defaults(void **state)
     assert_null(config.pools[0].replicas);
     assert_true(config.pools[0].enabled);
     assert_int_equal(config.pools[0].fallback, FALLBACK_ERROR);
+    assert_int_equal(config.pools[0].fallback_connections, 1024);
     assert_int_equal(config.pools[0].allow_uids.count, 0);
     assert_int_equal(config.pools[0].allow_users.ids.count, 0);
     assert_int_equal(config.pools[0].allow_groups.ids.count, 0);
@@ -257,6 +258,7 @@ static void all_keys(void **state)
                     "role = local\n"
                     "enabled = no\n"
                     "fallback = direct\n"
+                    "fallback_connections = 16384\n"
                     "allow_uids = 33, 1000-1999 0\n"
                     "allow_gids = 5\n"
                     "allow_users = daemon,root\n"
@@ -302,6 +304,7 @@ static void all_keys(void **state)
     assert_int_equal(config.pools[0].role, ROLE_LOCAL);
     assert_false(config.pools[0].enabled);
     assert_int_equal(config.pools[0].fallback, FALLBACK_DIRECT);
+    assert_int_equal(config.pools[0].fallback_connections, 16384);
     assert_true(id_list_contains(&config.pools[0].allow_uids, 0));
     assert_true(id_list_contains(&config.pools[0].allow_uids, 33));
     assert_true(id_list_contains(&config.pools[0].allow_uids, 1000));

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* Writing commands as Redis reads them: arrays of bulk strings (RESP, redis.io). */
+#ifndef LENDIS_BROKER_REQUEST_H
+#define LENDIS_BROKER_REQUEST_H
+
+#include <stddef.h>
+
+/* What a command of `count` words takes beside the words themselves, at most. */
+#define REQUEST_FRAME(count) (32u * (1u + (count)))
+
+/*
+ * Appends a command to `request`, which has *used bytes and room for this one. `sizes` may be NULL:
+ * the words end with a zero byte.
+ */
+void request_add(char *request, size_t *used, size_t count, const char *const *words,
+                 const size_t *sizes);
+
+#endif

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A server that answers with an error about itself: MISCONF, BUSY, LOADING, MASTERDOWN. It is not
+ * away: connections are opened and kept, and callers get its own words.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "lendis_hiredis.h"
+#include "tests/support/site.h"
+
+static struct site site;
+
+static int end(void **state)
+{
+    (void)state;
+    site_end(&site);
+    return 0;
+}
+
+static void start_redis(const char *const *arguments)
+{
+    site.redis.arguments = arguments;
+    redis_start(&site.redis);
+}
+
+static void start_pool(const char *more)
+{
+    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 4\n%s", site.redis.unix_url, more);
+    segment_observe(&site.observer, site.broker.socket_path, "p");
+}
+
+static void do_on_server(const char *command)
+{
+    redisReply *reply = redis_do(&site.redis, command);
+
+    if (reply->type == REDIS_REPLY_ERROR)
+        give_up("%s: %s", command, reply->str);
+    freeReplyObject(reply);
+}
+
+/* The reply to `command` through the pool begins with `text`. */
+static bool is_answered(struct lendis_pool *pool, const char *command, const char *text)
+{
+    redisReply *reply = lendis_command(pool, command);
+    bool right = reply && reply->str && strncmp(reply->str, text, strlen(text)) == 0;
+
+    if (!right)
+        fprintf(stderr, "%s: %s\n", command,
+                !reply       ? lendis_strerror(lendis_pool_error(pool, NULL))
+                : reply->str ? reply->str
+                             : "another type");
+    if (reply)
+        freeReplyObject(reply);
+    return right;
+}
+
+static uint32_t backend(void)
+{
+    struct catalog_pool entry;
+
+    observe_pool(&site.observer, &entry);
+    return entry.backend;
+}
+
+static uint64_t broker_counter(enum broker_counter counter)
+{
+    struct catalog_pool entry;
+
+    observe_pool(&site.observer, &entry);
+    return shm_load_relaxed(&entry.counters[counter]);
+}
+
+static uint64_t closed(enum close_reason reason)
+{
+    struct catalog_pool entry;
+
+    observe_pool(&site.observer, &entry);
+    return shm_load_relaxed(&entry.closed[reason]);
+}
+
+static uint64_t dial_errors(void)
+{
+    struct catalog_pool entry;
+
+    observe_pool(&site.observer, &entry);
+    return CATALOG_SUM(entry.dial_errors);
+}
+
+/* ---- MISCONF ---- */
+
+/* The disk fails: Redis is to save, into a directory that is gone. */
+static void fail_to_save(void)
+{
+    char gone[LAB_PATH_SIZE], command[LAB_PATH_SIZE + 32];
+
+    scratch_path(gone, "gone");
+    assert_int_equal(mkdir(gone, 0700), 0);
+    snprintf(command, sizeof command, "CONFIG SET dir %s", gone);
+    do_on_server(command);
+    assert_int_equal(rmdir(gone), 0);
+    freeReplyObject(redis_do(&site.redis, "CONFIG SET save %s", "3600 1"));
+    do_on_server("SET changed 1");
+    do_on_server("BGSAVE");
+    assert_true(eventually(({
+                               redisReply *reply = redis_do(&site.redis, "PING");
+                               bool refused = reply->type == REDIS_REPLY_ERROR;
+                               freeReplyObject(reply);
+                               refused;
+                           }),
+                           10000));
+}
+
+/* Reads go on and writes get Redis' words: on connections that are open, over their checks, and on
+ * those that are opened meanwhile. */
+static void a_disk_that_fails(void **state)
+{
+    static const char *const arguments[] = {"--enable-protected-configs", "yes", NULL};
+    struct lendis_pool *pool;
+    uint64_t checks;
+
+    (void)state;
+    start_redis(arguments);
+    start_pool("min_idle = 1\ncheck_interval = 1s\nwait_timeout = 1s\n");
+    pool = pool_attach(&site.broker, "p");
+    assert_true(is_answered(pool, "SET key value", "OK"));
+    fail_to_save();
+    assert_true(is_answered(pool, "GET key", "value"));
+    assert_true(is_answered(pool, "SET key other", "MISCONF "));
+
+    checks = broker_counter(BROKER_COUNTER_checks);
+    assert_true(eventually(broker_counter(BROKER_COUNTER_checks) > checks + 1, 10000));
+    assert_int_equal(closed(CLOSE_check), 0);
+    for (int round = 0; round < 3; round++) {
+        do_on_server("CLIENT KILL TYPE normal");
+        assert_true(is_answered(pool, "GET key", "value"));
+        assert_true(is_answered(pool, "SET key other", "MISCONF "));
+        assert_int_equal(backend(), BACKEND_UP);
+    }
+    assert_int_equal(dial_errors(), 0);
+    lendis_detach(pool);
+}
+
+/* What a lease left behind is undone all the same. */
+static void a_disk_that_fails_and_a_reset(void **state)
+{
+    static const char *const arguments[] = {"--enable-protected-configs", "yes", NULL};
+    struct lendis_pool *pool;
+    struct lendis_lease *lease;
+
+    (void)state;
+    start_redis(arguments);
+    start_pool("min_idle = 1\n");
+    pool = pool_attach(&site.broker, "p");
+    assert_true(is_answered(pool, "SET key value", "OK"));
+    fail_to_save();
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
+        freeReplyObject(lendis_lease_command(lease, "SELECT 3"));
+        assert_int_equal(lendis_release(lease), 0);
+        assert_true(is_answered(pool, "GET key", "value"));
+    }
+    lendis_detach(pool);
+}
+
+/* ---- BUSY ---- */
+
+static void *run_for_ever(void *context)
+{
+    redisContext *redis = context;
+
+    freeReplyObject(redisCommand(redis, "EVAL %s 0", "while true do end"));
+    return NULL;
+}
+
+static bool is_busy(void)
+{
+    redisReply *reply = redis_do(&site.redis, "PING");
+    bool busy = reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "BUSY", 4) == 0;
+
+    freeReplyObject(reply);
+    return busy;
+}
+
+/* A pool that has no connection yet gets one, everybody is told, and the script can be ended. */
+static void a_script_that_runs_for_long(void **state)
+{
+    static const char *const arguments[] = {"--busy-reply-threshold", "50", NULL};
+    struct lendis_pool *pool;
+    redisContext *other;
+    pthread_t thread;
+
+    (void)state;
+    start_redis(arguments);
+    start_pool("check_interval = 1s\nwait_timeout = 2s\n");
+    do_on_server("SET key value");
+    pool = pool_attach(&site.broker, "p");
+    other = redis_open(&site.redis);
+    assert_int_equal(pthread_create(&thread, NULL, run_for_ever, other), 0);
+    assert_true(eventually(is_busy(), 10000));
+
+    assert_true(is_answered(pool, "GET key", "BUSY "));
+    assert_true(is_answered(pool, "SET key other", "BUSY "));
+    assert_int_equal(backend(), BACKEND_UP);
+    assert_true(eventually(broker_counter(BROKER_COUNTER_checks) > 1, 10000));
+    assert_int_equal(closed(CLOSE_check), 0);
+    assert_true(is_answered(pool, "SCRIPT KILL", "OK"));
+    assert_true(eventually(is_answered(pool, "GET key", "value"), 10000));
+    assert_int_equal(dial_errors(), 0);
+    pthread_join(thread, NULL);
+    redisFree(other);
+    lendis_detach(pool);
+}
+
+/* ---- LOADING ---- */
+
+static bool is_loading(void)
+{
+    redisReply *reply = redis_do(&site.redis, "PING");
+    bool loading = reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LOADING", 7) == 0;
+
+    freeReplyObject(reply);
+    return loading;
+}
+
+static void *reload(void *context)
+{
+    redisContext *redis = context;
+
+    freeReplyObject(redisCommand(redis, "DEBUG RELOAD"));
+    return NULL;
+}
+
+/* Who has a connection is told; who has none waits, and is served soon after the end of it. */
+static void a_server_that_loads(void **state)
+{
+    static const char *const arguments[] = {"--enable-debug-command",
+                                            "yes",
+                                            "--loading-process-events-interval-bytes",
+                                            "1024",
+                                            "--key-load-delay",
+                                            "200",
+                                            NULL};
+    struct lendis_pool *pool;
+    redisContext *other;
+    pthread_t thread;
+    int64_t end_ms;
+
+    (void)state;
+    start_redis(arguments);
+    start_pool("check_interval = 1s\nwait_timeout = 20s\n");
+    do_on_server("SET key value");
+    do_on_server("DEBUG POPULATE 10000 k 20");
+    pool = pool_attach(&site.broker, "p");
+    assert_true(is_answered(pool, "GET key", "value"));
+    other = redis_open(&site.redis);
+    redisSetTimeout(other, (struct timeval){.tv_sec = 60});
+    assert_int_equal(pthread_create(&thread, NULL, reload, other), 0);
+    assert_true(eventually(is_loading(), 10000));
+
+    assert_true(is_answered(pool, "GET key", "LOADING "));
+    assert_int_equal(backend(), BACKEND_UP);
+    do_on_server("CLIENT KILL TYPE normal");
+    assert_true(is_loading());
+    assert_true(eventually(backend() == BACKEND_DOWN, 5000));
+    assert_true(is_answered(pool, "GET key", "value"));
+    end_ms = now_ms();
+    pthread_join(thread, NULL);
+    assert_true(now_ms() - end_ms < 1000); /* it was over when the command was served */
+    redisFree(other);
+    lendis_detach(pool);
+}
+
+/* ---- MASTERDOWN ---- */
+
+static void a_replica_without_its_primary(void **state)
+{
+    static const char *const arguments[] = {"--replica-serve-stale-data", "no", NULL};
+    struct lendis_pool *pool;
+    char command[64];
+    int port, port_fd = reserve_port(&port);
+
+    (void)state;
+    start_redis(arguments);
+    snprintf(command, sizeof command, "REPLICAOF 127.0.0.1 %d", port);
+    do_on_server(command);
+    start_pool("check_interval = 1s\nwait_timeout = 2s\n");
+    pool = pool_attach(&site.broker, "p");
+    assert_true(is_answered(pool, "GET key", "MASTERDOWN "));
+    assert_true(eventually(broker_counter(BROKER_COUNTER_checks) > 1, 10000));
+    assert_int_equal(closed(CLOSE_check), 0);
+    assert_int_equal(dial_errors(), 0);
+    assert_int_equal(backend(), BACKEND_UP);
+    lendis_detach(pool);
+    close(port_fd);
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(test) cmocka_unit_test_teardown(test, end)
+    const struct CMUnitTest tests[] = {
+        TEST(a_disk_that_fails),
+        TEST(a_disk_that_fails_and_a_reset),
+        TEST(a_script_that_runs_for_long),
+        TEST(a_server_that_loads),
+        TEST(a_replica_without_its_primary),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern of test names */
+    return cmocka_run_group_tests_name("server_errors", tests, NULL, NULL);
+}
