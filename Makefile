@@ -91,7 +91,7 @@ SYSTEM_TESTS += statistics server_errors
 SYSTEM_TESTS += handover allocations bench report
 # The process around the library.
 UNIT_TESTS += password_file
-SYSTEM_TESTS += stdio
+SYSTEM_TESTS += stdio cancellation
 UNIT_TESTS += server_error
 SYSTEM_TESTS += surplus
 # Slow is not stopped.

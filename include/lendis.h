@@ -5,7 +5,8 @@
  * This header needs no hiredis. A pool handle works in every thread and after fork: a child that
  * uses it becomes a worker of its own on its first call and keeps the inherited descriptors. The
  * library starts no threads, installs no signal handlers, prints nothing and never ends the
- * process.
+ * process. A thread that is cancelled inside a call ends when the call returns. A signal handler calls nothing of it, and does not
+ * leave a call of it by siglongjmp(3). liblendis(3), THREADS, FORK AND SIGNALS, has the rest.
  *
  * Functions that return int give 0 for success; a negative -errno when something failed; a positive
  * LENDIS_E_* for an outcome that a caller should expect and handle. lendis_strerror() has a

@@ -16,6 +16,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include "cancel.h"
 #include "fallback.h"
 #include "lease.h"
 #include "lendis/waiter.h"
@@ -357,6 +358,7 @@ static int advance(struct lendis_wait *wait)
 LENDIS_PUBLIC int lendis_acquire_begin(struct lendis_pool *pool, int timeout_ms,
                                        struct lendis_wait **wait)
 {
+    int before CANCEL_RESTORED = cancel_off();
     struct lendis_wait *made;
     int result;
 
@@ -384,6 +386,7 @@ LENDIS_PUBLIC int lendis_acquire_begin(struct lendis_pool *pool, int timeout_ms,
 
 LENDIS_PUBLIC int lendis_acquire_fd(const struct lendis_wait *wait)
 {
+    int before CANCEL_RESTORED = cancel_off();
     /* The descriptors of a wait that need not poll are made here; const is the caller's view. */
     struct lendis_wait *ours = (struct lendis_wait *)wait;
 
@@ -401,6 +404,7 @@ LENDIS_PUBLIC int lendis_acquire_fd(const struct lendis_wait *wait)
 
 LENDIS_PUBLIC int lendis_acquire_finish(struct lendis_wait *wait, struct lendis_lease **lease)
 {
+    int before CANCEL_RESTORED = cancel_off();
     int result;
 
     if (!lease || !is_mine(wait))
@@ -436,6 +440,8 @@ static void give_up(struct lendis_wait *wait)
 
 LENDIS_PUBLIC void lendis_acquire_cancel(struct lendis_wait *wait)
 {
+    int before CANCEL_RESTORED = cancel_off();
+
     if (!wait)
         return;
     /* In a child the descriptors of a wait that another thread was beginning may be others'. */

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "cancel.h"
 #include "fallback.h"
 #include "handover.h"
 #include "lease.h"
@@ -522,6 +523,7 @@ static bool bytes_whole(void *context, uint32_t replies)
 LENDIS_PUBLIC int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size,
                               int timeout_ms, void **reply, size_t *reply_size)
 {
+    int before CANCEL_RESTORED = cancel_off();
     struct bytes bytes = {0};
     struct reply_sink sink = {bytes_take, bytes_restart, &bytes, bytes_whole};
     int result;

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "cancel.h"
 #include "client.h"
 #include "exec.h"
 #include "hygiene.h"
@@ -162,6 +163,7 @@ static bool formatted(int length)
 
 LENDIS_PUBLIC redisReply *lendis_command(struct lendis_pool *pool, const char *format, ...)
 {
+    int before CANCEL_RESTORED = cancel_off();
     redisReply *reply;
     va_list arguments;
     char *request;
@@ -180,6 +182,7 @@ LENDIS_PUBLIC redisReply *lendis_command(struct lendis_pool *pool, const char *f
 LENDIS_PUBLIC redisReply *lendis_command_argv(struct lendis_pool *pool, int argc, const char **argv,
                                               const size_t *argvlen)
 {
+    int before CANCEL_RESTORED = cancel_off();
     redisReply *reply;
     char *request;
     int length;
@@ -218,6 +221,7 @@ static redisReply *command_on_lease(struct lendis_lease *lease, const char *requ
 
 LENDIS_PUBLIC redisReply *lendis_lease_command(struct lendis_lease *lease, const char *format, ...)
 {
+    int before CANCEL_RESTORED = cancel_off();
     redisReply *reply;
     va_list arguments;
     char *request;
@@ -249,6 +253,7 @@ struct lendis_pipeline {
 
 LENDIS_PUBLIC struct lendis_pipeline *lendis_pipeline_new(struct lendis_pool *pool)
 {
+    int before CANCEL_RESTORED = cancel_off();
     struct lendis_pipeline *pipeline = pool ? calloc(1, sizeof *pipeline) : NULL;
 
     if (pipeline)
@@ -284,6 +289,7 @@ static int pipeline_add(struct lendis_pipeline *pipeline, char *request, int len
 
 LENDIS_PUBLIC int lendis_pipeline_append(struct lendis_pipeline *pipeline, const char *format, ...)
 {
+    int before CANCEL_RESTORED = cancel_off();
     va_list arguments;
     char *request;
     int length;
@@ -299,6 +305,7 @@ LENDIS_PUBLIC int lendis_pipeline_append(struct lendis_pipeline *pipeline, const
 LENDIS_PUBLIC int lendis_pipeline_append_argv(struct lendis_pipeline *pipeline, int argc,
                                               const char **argv, const size_t *argvlen)
 {
+    int before CANCEL_RESTORED = cancel_off();
     char *request;
     int length;
 
@@ -310,6 +317,7 @@ LENDIS_PUBLIC int lendis_pipeline_append_argv(struct lendis_pipeline *pipeline, 
 
 LENDIS_PUBLIC redisReply *lendis_pipeline_exec(struct lendis_pipeline *pipeline)
 {
+    int before CANCEL_RESTORED = cancel_off();
     redisReply *reply;
 
     if (!pipeline || pipeline->count == 0) {
@@ -324,6 +332,8 @@ LENDIS_PUBLIC redisReply *lendis_pipeline_exec(struct lendis_pipeline *pipeline)
 
 LENDIS_PUBLIC void lendis_pipeline_free(struct lendis_pipeline *pipeline)
 {
+    int before CANCEL_RESTORED = cancel_off();
+
     if (!pipeline)
         return;
     free(pipeline->request);
@@ -368,6 +378,8 @@ static bool context_end(struct lendis_lease *lease)
 
 LENDIS_PUBLIC redisContext *lendis_lease_context(struct lendis_lease *lease)
 {
+    int before CANCEL_RESTORED = cancel_off();
+
     if (!lease_is_mine(lease))
         return NULL;
     if (lease->context)

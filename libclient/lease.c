@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "cancel.h"
 #include "exec.h"
 #include "fallback.h"
 #include "hygiene.h"
@@ -570,31 +571,40 @@ static int acquire_alive(struct lendis_pool *pool, int64_t deadline_ns, struct l
 LENDIS_PUBLIC int lendis_acquire(struct lendis_pool *pool, int timeout_ms,
                                  struct lendis_lease **lease)
 {
-    int result;
+    int before = cancel_off(), result;
 
     if (!pool || !lease || timeout_ms < -1)
-        return -EINVAL;
-    result = acquire_alive(pool,
-                           timeout_ms == 0  ? 0
-                           : timeout_ms < 0 ? DEADLINE_OF_POOL
-                                            : clock_deadline_ns(timeout_ms),
-                           lease);
+        result = -EINVAL;
+    else
+        result = acquire_alive(pool,
+                               timeout_ms == 0  ? 0
+                               : timeout_ms < 0 ? DEADLINE_OF_POOL
+                                                : clock_deadline_ns(timeout_ms),
+                               lease);
     if (result == 0)
         (*lease)->exclusive = true;
+    cancel_on(before);
     return result;
 }
 
 LENDIS_PUBLIC int lendis_release(struct lendis_lease *lease)
 {
+    int before = cancel_off(), result = 0;
+
     if (!lease_is_mine(lease))
-        return -EINVAL;
-    if (lease->private)
-        return fallback_release(lease, false), 0;
-    return give_back(lease, lease_judge(lease));
+        result = -EINVAL;
+    else if (lease->private)
+        fallback_release(lease, false);
+    else
+        result = give_back(lease, lease_judge(lease));
+    cancel_on(before);
+    return result;
 }
 
 LENDIS_PUBLIC int lendis_discard(struct lendis_lease *lease)
 {
+    int before CANCEL_RESTORED = cancel_off();
+
     if (!lease_is_mine(lease))
         return -EINVAL;
     if (lease->private)
@@ -605,6 +615,7 @@ LENDIS_PUBLIC int lendis_discard(struct lendis_lease *lease)
 
 LENDIS_PUBLIC int lendis_lease_fd(const struct lendis_lease *lease)
 {
+    int before CANCEL_RESTORED = cancel_off();
     /* The struct is ours; const is the caller's view. */
     struct lendis_lease *own = (struct lendis_lease *)lease;
 

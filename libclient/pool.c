@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "cancel.h"
 #include "client.h"
 #include "dial.h"
 #include "exec.h"
@@ -299,6 +300,8 @@ static int attach(const char *socket_path, const char *pool_name,
 LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
                                 const struct lendis_options *options, struct lendis_pool **pool)
 {
+    int before CANCEL_RESTORED = cancel_off();
+
     error_begin();
     last_result = attach(socket_path, pool_name, options, pool);
     return last_result;
@@ -306,6 +309,7 @@ LENDIS_PUBLIC int lendis_attach(const char *socket_path, const char *pool_name,
 
 LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
 {
+    int before CANCEL_RESTORED = cancel_off();
     struct attachment *current;
     reply_reader_free *reader_free;
 
