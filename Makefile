@@ -67,7 +67,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.c segment.c catalog.c wire.c command.c \
 	descriptor.c server_error.c)
 SHARED_SOURCES += $(addprefix libclient/shared/,redis_url.c password_file.c)
-CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
+CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c doorbell.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c resolver.c request.c reply_walk.c survey.c rights.c handshake.c \
 	dialler.c dial_reason.c manager.c store.c reset.c connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c \
@@ -323,7 +323,7 @@ MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -D
 	$(WERROR) $(CFLAGS) -fno-sanitize=all
 MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-protector
 MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
-MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o hygiene.o lease.o policy.o combine.o \
+MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o doorbell.o hygiene.o lease.o policy.o combine.o \
 	handover.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o server_error.o)))
 MODEL_WORLD := $(addprefix common/,coroutine.o stage.o explorer.o program.o) world.o check.o trace.o
 MODEL_QUEUE_WORLD := $(addprefix $(MODEL)/queue/,$(MODEL_WORLD))
@@ -372,6 +372,7 @@ $(foreach mistake,9 10 11 12,$(eval $(call MODEL_MISTAKE,$(mistake),handover)))
 $(foreach mistake,13 14,$(eval $(call MODEL_MISTAKE,$(mistake),lease)))
 $(foreach mistake,15 16 17 18,$(eval $(call MODEL_MISTAKE,$(mistake),shared/mailbox)))
 $(eval $(call MODEL_MISTAKE,19,shared/waiter))
+$(eval $(call MODEL_MISTAKE,20,doorbell))
 
 MODEL_BROKEN := $(MODEL_QUEUE_BROKEN) $(MODEL_HANDOVER_BROKEN)
 MODEL_PROGRAMS := $(MODEL)/queue/model $(MODEL)/handover/model $(MODEL_BROKEN)

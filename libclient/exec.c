@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "cancel.h"
+#include "doorbell.h"
 #include "fallback.h"
 #include "handover.h"
 #include "lease.h"
@@ -358,6 +359,7 @@ static int exec_shared(struct attachment *attachment, const struct call *call,
     }
     if (result == LENDIS_E_BUSY && (wait_deadline_ns == 0 || policy_fails_fast(attachment))) {
         lease_ask_for_more(attachment);
+        doorbell_ring_for_others(attachment, NULL);
         return lease_why_none(attachment, LENDIS_E_BUSY);
     }
     if (result == LENDIS_E_BUSY)

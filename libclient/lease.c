@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "cancel.h"
+#include "doorbell.h"
 #include "exec.h"
 #include "fallback.h"
 #include "hygiene.h"
@@ -380,6 +381,7 @@ static int lease_wait(struct attachment *attachment, int64_t deadline_ns,
 
     if (deadline_ns == 0 || policy_fails_fast(attachment)) {
         lease_ask_for_more(attachment);
+        doorbell_ring_for_others(attachment, NULL);
         return lease_why_none(attachment, LENDIS_E_BUSY);
     }
     /* Whoever may not have it does not queue up for it. */

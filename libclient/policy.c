@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The worker's part of a pool's policy: see policy.h. */
 #include "policy.h"
+#include "doorbell.h"
 
 #include <stdio.h>
 #include "lendis/queue.h"
@@ -122,6 +123,7 @@ void policy_go_on_waiting(const struct attachment *attachment, struct waiter *wa
     uint32_t after_ms = shm_load32_relaxed(&policy_of(attachment)->reserve_after_ms);
     int64_t now_ns;
 
+    doorbell_ring_for_others(attachment, waiter);
     if (after_ms == 0)
         return;
     now_ns = clock_now_ns();

@@ -61,7 +61,8 @@ bool policy_lease_idle(struct attachment *attachment, uint32_t *index, uint64_t 
 /* Whether as many as may wait were there before `ticket` queued up: then its owner leaves. */
 bool policy_queue_is_full(const struct attachment *attachment, uint64_t ticket);
 
-/* One that waits looks thoroughly: when it has waited for long the broker is told, and again each time after that. */
+/* One that waits looks thoroughly: it rings for others, and when it has waited for long the broker is told, and again each
+ * time after that. */
 void policy_go_on_waiting(const struct attachment *attachment, struct waiter *waiter);
 
 /* Redis has been down for so long that nobody is to wait for it. */

@@ -102,7 +102,8 @@ struct connection {
     shm_u64 stalled; /* 1 + the generation whose combiner is to be looked at by the broker */
     shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's */
     shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
-    uint64_t reserved[8];
+    shm_u64 rung;    /* which lease, given back, a waiter rang for: libclient/doorbell.c */
+    uint64_t reserved[7];
 };
 _Static_assert(sizeof(struct connection) == 128, "layout");
 

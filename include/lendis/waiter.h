@@ -31,6 +31,7 @@ struct waiter {
     bool rejoined;        /* it queued up more than once: see waiter_finish() */
     bool served;          /* somebody has its command: no hurry to look */
     uint64_t ticket;
+    uint32_t unrung;   /* thorough looks that found a connection given back and not rung for */
     int64_t report_ns; /* when it says that it waits for long, policy.c's; 0: not known yet */
 };
 

@@ -458,8 +458,13 @@ static bool phase(enum state *state)
 /* With the subject stopped, the others go on on what is left. */
 static bool others_go_on(void)
 {
-    unsigned left = SIZE - run.scenario->stuck;
+    /* What it has given back is not its any more, also if it was stopped before it rang. */
+    unsigned returned =
+        words_in(&world.observer, WORD_RETURNED) + words_in(&world.observer, WORD_UNCLEAN);
+    unsigned left = SIZE - run.scenario->stuck + returned;
 
+    if (left > SIZE)
+        left = SIZE;
     return let_go(world.holder.held) && waiter_is_served() && hold(left) && let_go(left);
 }
 

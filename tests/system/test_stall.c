@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <poll.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "broker/lab/internal.h"
+#include "client.h"
 #include "lendis/mailbox.h"
 #include "tests/support/site.h"
 
@@ -420,6 +422,125 @@ static void a_stopped_combiner_whose_clock_is_ahead(void **state)
     expect_result(COMBINER, LENDIS_E_UNCERTAIN);
 }
 
+/* ---- one that gave its connection back, and was stopped before it rang ---- */
+
+#define WAITERS 50u
+
+/* The connection is given back as UNCLEAN or RETURNED, and the broker hears nothing. */
+static struct lendis_lease *give_back_silently(struct lendis_pool *pool, bool unclean)
+{
+    struct lendis_lease *lease;
+    shm_u64 *word;
+
+    assert_int_equal(lendis_acquire(pool, LIMIT_MS, &lease), 0);
+    word = &lease->attachment->segment.connections[lease->index].word;
+    assert_true(unclean ? word_return_unclean(word, lease->word) : word_return(word, lease->word));
+    return lease;
+}
+
+static void get_by_lease(struct lendis_pool *pool)
+{
+    struct lendis_lease *lease;
+
+    assert_int_equal(lendis_acquire(pool, 2000, &lease), 0);
+    lendis_release(lease);
+}
+
+static void get_by_command(struct lendis_pool *pool)
+{
+    static const char ping[] = "*1\r\n$4\r\nPING\r\n";
+    void *reply = NULL;
+    size_t size;
+
+    assert_int_equal(lendis_exec(pool, ping, sizeof ping - 1, 2000, &reply, &size), 0);
+    lendis_free(reply);
+}
+
+static void get_by_poll(struct lendis_pool *pool)
+{
+    struct lendis_lease *lease;
+    struct lendis_wait *wait;
+    struct pollfd poll_fd = {.events = POLLIN};
+    int result;
+
+    assert_int_equal(lendis_acquire_begin(pool, 2000, &wait), 0);
+    poll_fd.fd = lendis_acquire_fd(wait);
+    while ((result = lendis_acquire_finish(wait, &lease)) == LENDIS_E_AGAIN)
+        poll(&poll_fd, 1, LIMIT_MS);
+    assert_int_equal(result, 0);
+    lendis_release(lease);
+}
+
+static void get_without_waiting(struct lendis_pool *pool)
+{
+    struct lendis_lease *lease;
+
+    assert_true(eventually(lendis_acquire(pool, 0, &lease) == 0, 2000));
+    lendis_release(lease);
+}
+
+/* Nobody got it until the stopped one ran on. */
+static void what_was_given_back_is_had(void **state)
+{
+    void (*const ways[])(struct lendis_pool *) = {get_by_lease, get_by_command, get_by_poll,
+                                                  get_without_waiting};
+
+    (void)state;
+    start();
+    for (unsigned i = 0; i < 2 * sizeof ways / sizeof *ways; i++) {
+        struct lendis_pool *stopped = pool_attach(&site.broker, "p");
+        struct lendis_pool *pool = pool_attach(&site.broker, "p");
+        struct lendis_lease *lease = give_back_silently(stopped, i % 2);
+
+        ways[i / 2](pool);
+        assert_int_equal(lendis_release(lease), LENDIS_E_REVOKED);
+        lendis_detach(pool);
+        lendis_detach(stopped);
+        assert_true(pool_fills(&site.observer, 1, LIMIT_MS));
+    }
+}
+
+static int run_waiter(struct crew *crew, unsigned number)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_lease *lease;
+    int result;
+
+    (void)number;
+    crew_ready(crew);
+    result = lendis_acquire(pool, 1000, &lease);
+    return result == LENDIS_E_TIMEOUT ? 0 : 1;
+}
+
+/* A broker that does not come: the doorbell counts who rings. */
+static void many_do_not_ring_as_often(void **state)
+{
+    struct lendis_pool *stopped;
+    struct lendis_lease *lease;
+    uint64_t rings = 0;
+    int doorbell;
+
+    (void)state;
+    start();
+    stopped = pool_attach(&site.broker, "p");
+    crew_start(&site.crew, WAITERS, 8, run_waiter, NULL);
+    assert_true(eventually(atomic_load(&site.crew.control->ready) == WAITERS, LIMIT_MS));
+    lease = give_back_silently(stopped, false);
+    lendisd_pause(&site.broker);
+    doorbell = lease->attachment->doorbell;
+    (void)!read(doorbell, &rings, sizeof rings);
+    rings = 0;
+    crew_go(&site.crew);
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&site.crew), 0);
+    assert_int_equal(read(doorbell, &rings, sizeof rings), sizeof rings);
+    print_message("# %u waited for a second: %ju rings\n", WAITERS, (uintmax_t)rings);
+    assert_true(rings >= 1 && rings <= WAITERS);
+    lendisd_continue(&site.broker);
+    lendis_release(lease);
+    lendis_detach(stopped);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_teardown(name, end)
@@ -431,6 +552,8 @@ int main(void)
         TEST(one_that_waits_for_a_processor),
         TEST(a_combiner_whose_clock_is_behind),
         TEST(a_stopped_combiner_whose_clock_is_ahead),
+        TEST(what_was_given_back_is_had),
+        TEST(many_do_not_ring_as_often),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -311,6 +311,11 @@ static void check_sleeper(uint32_t worker, bool repaired, bool stopped)
 {
     if (repaired && !(stopped && is_queued(worker)))
         violate("worker %llu waits for ever", worker, 0);
+    /* Who was stopped before it rang is no excuse: others ring for it. */
+    for (uint32_t i = 0; i < scenario->connections && repaired; i++)
+        if (word_state(shm_load_relaxed(&model_segment.connections[i].word)) == WORD_RETURNED &&
+            is_queued(worker))
+            violate("worker %llu waits while connection %llu was given back", worker, i);
     for (uint32_t i = 0; i < scenario->connections; i++)
         if (word_state(shm_load_relaxed(&model_segment.connections[i].word)) == WORD_IDLE &&
             is_queued(worker))

@@ -333,6 +333,21 @@ static const struct scenario scenarios[] = {
         .preludes = {{0, UNTIL_LEASED}, {1, UNTIL_ASLEEP}},
     },
     {
+        .name = "alone-stopped",
+        .text = "a deadline passes, and who gives up is stopped, perhaps before it rings",
+        .connections = 1,
+        .cells = 4,
+        .workers = 2,
+        .rounds = {1, 1},
+        .impatient = 0x1,
+        .give_ups = 1,
+        .stops = 1,
+        .alone = 0x1,
+        .broker = true,
+        .timed_looks = true,
+        .preludes = {{0, UNTIL_LEASED}, {1, UNTIL_ASLEEP}},
+    },
+    {
         .name = "revoked",
         .text = "the broker takes the connection from a living combiner",
         .connections = 1,
@@ -625,6 +640,7 @@ static const char *const shown_by[] = {
     [17] = "slow-crash",
     [18] = "impatient-crash",
     [19] = "pair-twice",
+    [20] = "alone-stopped",
 };
 _Static_assert(MODEL_BREAK < sizeof shown_by / sizeof *shown_by, "there is no such variant");
 
