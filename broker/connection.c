@@ -146,6 +146,8 @@ static void on_dialled(void *context, int fd, const char *error)
     connection->dial = NULL;
     if (fd >= 0) {
         connection->fd = fd;
+        connection->holders = (struct socket_holders){0};
+        socket_ends_note(&connection->ends, fd);
         result = sd_event_add_io(owner->event, &connection->watch, fd, EPOLLRDHUP, on_hangup,
                                  connection);
         if (result >= 0) {
@@ -204,6 +206,7 @@ bool connection_adopt(struct broker_connection *connection, int fd, uint64_t gen
     connection->generation = generation;
     set_state(connection, CONNECTION_OPEN);
     connection->opened_ms = opened_ms;
+    socket_ends_note(&connection->ends, fd);
     if (!is_lendable(connection, generation) || is_dead(fd) ||
         sd_event_add_io(owner->event, &connection->watch, fd, EPOLLRDHUP, on_hangup, connection) <
             0) {
@@ -211,6 +214,11 @@ bool connection_adopt(struct broker_connection *connection, int fd, uint64_t gen
         return false;
     }
     return true;
+}
+
+bool connection_is_redirected(const struct broker_connection *connection)
+{
+    return connection->fd >= 0 && socket_ends_differ(&connection->ends, connection->fd);
 }
 
 void connection_renew(struct broker_connection *connection)

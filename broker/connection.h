@@ -13,6 +13,7 @@
 
 #include "broker/dialler.h"
 #include "broker/lease_watch.h"
+#include "broker/redirection.h"
 #include "broker/store.h"
 #include "lendis/catalog.h"
 #include "lendis/queue.h"
@@ -68,6 +69,8 @@ struct broker_connection {
     uint64_t handed_ms; /* when that was */
     struct lease_seen seen;
     struct stall_watch stall;
+    struct socket_ends ends; /* as they were when it was dialled */
+    struct socket_holders holders;
     struct reset *reset; /* under way: the word is CHECKING until it is over */
     uint64_t reset_ms;   /* when it began */
     int fd;              /* -1 unless it is open */
@@ -136,6 +139,9 @@ void connection_close(struct broker_connection *connection, enum close_reason re
  */
 bool connection_revoke(struct broker_connection *connection, uint64_t word,
                        enum revoke_reason reason);
+
+/* One of its holders has connected its socket elsewhere: no server of ours is at the other end. */
+bool connection_is_redirected(const struct broker_connection *connection);
 
 /* Compares the word, which goes to *word, with the record. Owners are compared with nothing here.
  */

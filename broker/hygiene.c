@@ -41,11 +41,25 @@ void hygiene_renew(struct broker_pool *pool)
     pool->hygiene.no_fieldsets = false;
 }
 
+/* ---- sockets that lead elsewhere ---- */
+
+/* True: a holder has redirected it, and it is closed. */
+static bool close_redirected(struct broker_pool *pool, struct broker_connection *connection)
+{
+    if (!connection_is_redirected(connection))
+        return false;
+    broker_pool_report_redirection(pool, connection);
+    connection_close(connection, CLOSE_redirected);
+    return true;
+}
+
 /* ---- the course of a reset ---- */
 
 static void fail(struct broker_pool *pool, struct broker_connection *connection,
                  enum reset_result result)
 {
+    if (close_redirected(pool, connection))
+        return;
     if (connection->checking) {
         log_limited(&pool->hygiene.failed_limit, LOG_LEVEL_INFO,
                     "pool %s: idle connection %u is replaced: %s", pool->config->name,
@@ -66,6 +80,9 @@ static void succeed(struct broker_pool *pool, struct broker_connection *connecti
 {
     bool was_check = connection->checking;
 
+    /* Whoever answered was not whom it was dialled to. */
+    if (close_redirected(pool, connection))
+        return;
     if (reset_lacks_fieldsets(connection->reset))
         pool->hygiene.no_fieldsets = true;
     connection_reset_over(connection);
@@ -169,6 +186,8 @@ bool hygiene_check(struct broker_pool *pool, struct broker_connection *connectio
     if (!word_check(connection_word(connection), &taken))
         return false;
     connection->checking = true;
+    if (close_redirected(pool, connection))
+        return true;
     begun(pool, connection,
           reset_begin(connection->fd, RESET_PROVE, &profile, 0, &connection->reset));
     return true;
@@ -188,6 +207,8 @@ void hygiene_take(struct broker_pool *pool, struct broker_connection *connection
     }
     /* Whatever a worker wrote there: bits that mean nothing are taken for the most. */
     left = (uint32_t)shm_load_relaxed(&shared->left);
+    if (close_redirected(pool, connection))
+        return;
     if (!choose(pool, connection, left, &kind)) {
         connection_close(connection, CLOSE_returned);
         return;

@@ -408,10 +408,39 @@ static void end_commands(struct broker_pool *pool, uint32_t index, uint64_t word
     pool->revoked[index] = 0;
 }
 
+void broker_pool_report_redirection(struct broker_pool *pool,
+                                    const struct broker_connection *connection)
+{
+    char who[128];
+
+    socket_holders_text(&connection->holders, who, sizeof who);
+    log_limited(&pool->redirected_limit, LOG_LEVEL_WARNING,
+                "pool %s: connection %u was connected elsewhere by one of its holders, and is "
+                "replaced; %s",
+                pool->config->name, connection->index, who);
+}
+
+/* A holder has connected it elsewhere, which says nothing of the server. */
+static void drop_redirected(struct broker_pool *pool, struct broker_connection *connection)
+{
+    uint64_t word = take_lost(connection);
+
+    broker_pool_report_redirection(pool, connection);
+    connection_close(connection, CLOSE_redirected);
+    end_commands(pool, connection->index, word);
+    broker_pool_refill(pool);
+}
+
 static void on_lost(struct broker_connection *connection)
 {
     struct broker_pool *pool = pool_of(connection);
-    uint64_t word = take_lost(connection);
+    uint64_t word;
+
+    if (connection_is_redirected(connection)) {
+        drop_redirected(pool, connection);
+        return;
+    }
+    word = take_lost(connection);
 
     log_limited(&pool->lost_limit, LOG_LEVEL_DEBUG, "pool %s: Redis closed connection %u",
                 pool->config->name, connection->index);
@@ -715,15 +744,24 @@ static int on_upkeep(sd_event_source *source, uint64_t usec, void *context)
 
 /* ---- workers ---- */
 
-int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint64_t generation,
-                           int *fd)
+int broker_pool_descriptor(struct broker_pool *pool, uint32_t index, uint64_t generation,
+                           const struct ucred *peer, int *fd)
 {
+    struct broker_connection *connection;
+
     if (index >= pool->places)
         return -EINVAL;
-    if (pool->connections[index].state != CONNECTION_OPEN ||
-        pool->connections[index].generation != generation)
+    connection = &pool->connections[index];
+    if (connection->state != CONNECTION_OPEN || connection->generation != generation)
         return -ESTALE;
-    *fd = pool->connections[index].fd;
+    if (connection_is_redirected(connection)) {
+        drop_redirected(pool, connection);
+        return -ESTALE;
+    }
+    connection->holders.count++;
+    connection->holders.pid = (uint32_t)peer->pid;
+    connection->holders.uid = peer->uid;
+    *fd = connection->fd;
     return 0;
 }
 

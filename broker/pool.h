@@ -90,6 +90,7 @@ struct broker_pool {
     struct log_limit health_limit;
     struct log_limit spoil_limit;
     struct log_limit lost_limit;
+    struct log_limit redirected_limit;
     struct log_limit survey_limit;
     struct log_limit refusal_limit;
 
@@ -117,9 +118,14 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
 /* Closes all connections and frees everything. */
 void broker_pool_stop(struct broker_pool *pool);
 
-/* The descriptor of an open connection, borrowed. Results: 0; -EINVAL, no such index; -ESTALE. */
-int broker_pool_descriptor(const struct broker_pool *pool, uint32_t index, uint64_t generation,
-                           int *fd);
+/* The descriptor of an open connection, borrowed, to be given to `peer`. Results: 0; -EINVAL, no such
+ * index; -ESTALE. */
+int broker_pool_descriptor(struct broker_pool *pool, uint32_t index, uint64_t generation,
+                           const struct ucred *peer, int *fd);
+
+/* Says in the log that a holder has connected `connection`, still open, elsewhere, and who had it. */
+void broker_pool_report_redirection(struct broker_pool *pool,
+                                    const struct broker_connection *connection);
 
 /* The server may be another one from now on: what is known of it is asked anew. */
 void broker_pool_renew(struct broker_pool *pool);

@@ -747,7 +747,8 @@ static int find_descriptor(struct worker *worker, const struct wire_fetch *fetch
     case WIRE_BELL:
         return broker_pool_bell(worker->pool, fetch->index, fd);
     case WIRE_CONNECTION:
-        return broker_pool_descriptor(worker->pool, fetch->index, fetch->generation, fd);
+        return broker_pool_descriptor(worker->pool, fetch->index, fetch->generation, &worker->peer,
+                                      fd);
     default:
         return -EINVAL;
     }

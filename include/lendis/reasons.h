@@ -14,6 +14,7 @@
     REASON(returned,    "A worker gave it back unclean or broken.") \
     REASON(reset,       "Its reset failed or brought something else than was expected.") \
     REASON(lost,        "Redis or the network closed it.") \
+    REASON(redirected,  "One of its holders had connected its socket elsewhere.") \
     REASON(check,       "It did not answer a check.") \
     REASON(revoked,     "It was taken from its holder: see lendis_leases_revoked_total.") \
     REASON(lifetime,    "It was older than max_lifetime.") \

@@ -164,8 +164,13 @@ static void put_reply(struct session *session, const struct command *command)
         put_hello(session, command);
     else if (is(command, "RESET"))
         put_text(session, "+RESET\r\n");
-    else if (is_handshake(command))
+    else if (is(command, "CLIENT") && control->client_info[0] && command->last_size == 4 &&
+             memcmp(command->last, "INFO", 4) == 0)
+        put_bulk(session, control->client_info, strlen(control->client_info));
+    else if (is_handshake(command) || is(command, "UNWATCH"))
         put_text(session, "+OK\r\n");
+    else if (is(command, "HIMPORT"))
+        put_text(session, "-ERR unknown command 'HIMPORT', with args beginning with: \r\n");
     else if (is(command, "COMMAND"))
         put_text(session, control->survey_reply[0] ? control->survey_reply : "*0\r\n");
     else
@@ -325,8 +330,29 @@ static void session_release(struct session *session)
     }
 }
 
+/* The two bytes by which a broker finds out whether a command begins here. */
+static void take_probe(struct session *session)
+{
+    if (session->in_used < 2 || memcmp(session->in, "x\n", 2) != 0)
+        return;
+    put_text(session, "-ERR unknown command 'x', with args beginning with: \r\n");
+    session->in_used -= 2;
+    memmove(session->in, session->in + 2, session->in_used);
+}
+
+/* In whatever form it comes, and be it half a command. */
+static void watch_for_secret(const struct session *session, size_t got)
+{
+    size_t size = strlen(control->secret), from = session->in_used - got;
+
+    from = from > size ? from - size : 0;
+    if (size > 0 && memmem(session->in + from, session->in_used - from, control->secret, size))
+        atomic_fetch_add(&control->secrets, 1);
+}
+
 static bool session_answer(struct session *session)
 {
+    take_probe(session);
     while (!session->mute && session->ending == ENDING_NONE) {
         struct command command = {0};
         ssize_t size = take_command(session, &command);
@@ -359,6 +385,7 @@ static bool session_receive(struct session *session)
     if (got < 0)
         return errno == EAGAIN || errno == EINTR;
     session->in_used += (size_t)got;
+    watch_for_secret(session, (size_t)got);
     return got > 0 && session_answer(session);
 }
 

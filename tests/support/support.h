@@ -107,6 +107,9 @@ struct fake_control {
     atomic_uint handshakes;   /* commands of handshakes so far */
     atomic_uint surveys;      /* COMMANDs so far */
     char survey_reply[2048];  /* RESP: the proper reply to COMMAND; "": an empty list */
+    char client_info[512];    /* what CLIENT INFO says; "": OK, as to any CLIENT command */
+    char secret[64];          /* a text that it must never be sent; "": none */
+    atomic_uint secrets;      /* times that it was */
 };
 
 /*
