@@ -156,11 +156,13 @@ static void arm(struct broker_pool *pool, uint64_t ms)
 static struct reset_profile profile_of(const struct broker_pool *pool)
 {
     const struct pool_config *config = pool->config;
+    /* Where the user may not give a name, connections have none. */
+    bool nameless = rights_missing(&pool->rights) & RIGHT_BIT(name);
 
     return (struct reset_profile){
         .db = config->redis.db,
         .username = config->username,
-        .client_name = pool->client_name,
+        .client_name = nameless ? "" : pool->client_name,
         .keepalive_ms = config->tcp_keepalive_ms,
         .fieldsets = !pool->hygiene.no_fieldsets,
     };

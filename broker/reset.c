@@ -150,7 +150,8 @@ static void make_request(struct reset *reset)
         ADD(reset, EXPECT_RESET, "RESET");
         if (reset->session.db != 0)
             add_select(reset);
-        add_name(reset);
+        if (reset->client_name[0])
+            add_name(reset);
         add_proof(reset);
         break;
     case RESET_NAMED:
