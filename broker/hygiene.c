@@ -131,6 +131,9 @@ static bool choose(const struct broker_pool *pool, const struct broker_connectio
         *kind = RESET_UNDO;
     else if (pool->config->password && !connection_may_carry_secret(connection))
         *kind = RESET_NAMED;
+    /* What nobody knows cannot be undone by name, nor seen. */
+    if ((left & LEFT_SUSPECT) && (*kind == RESET_NAMED || *kind == RESET_UNDO))
+        return false;
     return *kind != RESET_UNDO || reset_can_undo(left);
 }
 

@@ -27,7 +27,7 @@ void session_follow_request(struct session *session, const char *request, size_t
 /* A command was sent of which only the server's word is known, that it may change the session. */
 static inline void session_suspect(struct session *session)
 {
-    session->left |= LEFT_UNSEEN;
+    session->left |= LEFT_SUSPECT;
 }
 
 static inline bool session_is_clean(const struct session *session)

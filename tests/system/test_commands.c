@@ -274,25 +274,49 @@ static void attached_workers_hear_of_a_new_module(void **state)
     lendis_detach(pool);
 }
 
-/* A user that may not ask: nothing is known, and all else works. */
-static void a_user_without_command(void **state)
+/* The pool logs in as "lender". */
+static void start_broker_with_login(const char *more)
 {
-    char path[LAB_PATH_SIZE], more[512];
-    struct lendis_pool *pool;
+    char path[LAB_PATH_SIZE], all[512];
     FILE *file;
-    int result;
 
-    (void)state;
-    start_redis(true);
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER lender on >secret ~* &* +@all -command"));
     scratch_path(path, "secret");
     file = fopen(path, "we");
     assert_non_null(file);
     fputs("secret\n", file);
     assert_int_equal(fclose(file), 0);
-    snprintf(more, sizeof more, "username = lender\npassword_file = %s\nexclusive_commands = X.Y\n",
-             path);
-    start_broker(more);
+    snprintf(all, sizeof all, "username = lender\npassword_file = %s\n%s", path, more);
+    start_broker(all);
+}
+
+/* Where no RESET is sent, since a login would have to follow it, nothing undoes what nobody knows. */
+static void what_may_keep_something_is_replaced_where_there_is_a_login(void **state)
+{
+    struct lendis_pool *pool;
+
+    (void)state;
+    start_redis(true);
+    freeReplyObject(redis_do(&site.redis, "ACL SETUSER lender on >secret ~* &* +@all"));
+    start_broker_with_login("");
+    expect_commands("~LENDIS.KEEP +LENDIS.PARK");
+    pool = pool_attach(&site.broker, "p");
+    expect_text(lendis_command(pool, "PING"), REDIS_REPLY_STATUS, "PONG");
+    expect_text(lendis_command(pool, "LENDIS.KEEP PUT"), REDIS_REPLY_STATUS, "DONE");
+    assert_true(eventually(closed_so_far() == 1, 5000));
+    assert_int_equal(resets_so_far(), 0);
+    lendis_detach(pool);
+}
+
+/* A user that may not ask: nothing is known, and all else works. */
+static void a_user_without_command(void **state)
+{
+    struct lendis_pool *pool;
+    int result;
+
+    (void)state;
+    start_redis(true);
+    freeReplyObject(redis_do(&site.redis, "ACL SETUSER lender on >secret ~* &* +@all -command"));
+    start_broker_with_login("exclusive_commands = X.Y\n");
     expect_commands("!X.Y");
     assert_true(eventually(lendisd_logged(&site.broker, "refuses COMMAND"), 5000));
     pool = pool_attach(&site.broker, "p");
@@ -587,6 +611,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(what_the_server_calls_blocking_gets_a_connection, end),
         cmocka_unit_test_teardown(what_may_keep_something_is_reset, end),
+        cmocka_unit_test_teardown(what_may_keep_something_is_replaced_where_there_is_a_login, end),
         cmocka_unit_test_teardown(on_a_lease_it_may_wait_as_well, end),
         cmocka_unit_test_teardown(attached_workers_hear_of_a_new_module, end),
         cmocka_unit_test_teardown(a_user_without_command, end),

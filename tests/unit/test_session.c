@@ -105,6 +105,18 @@ static void what_changed_is_known_by_name(void **state)
     assert_true(session_is_strange(&session));
 }
 
+/* Nobody knows what it does: it is reset, but replies are in step. */
+static void suspects_are_left_too(void **state)
+{
+    struct session session = {0};
+
+    (void)state;
+    session_suspect(&session);
+    assert_false(session_is_clean(&session));
+    assert_false(session_is_strange(&session));
+    assert_int_equal(session.left, LEFT_SUSPECT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -114,6 +126,7 @@ int main(void)
         cmocka_unit_test(queued_unwatch_does_not_count),
         cmocka_unit_test(pipelines_are_followed_to_their_end),
         cmocka_unit_test(what_changed_is_known_by_name),
+        cmocka_unit_test(suspects_are_left_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
