@@ -93,7 +93,7 @@ SYSTEM_TESTS += secrets
 UNIT_TESTS += session_info
 # The process around the library.
 UNIT_TESTS += password_file
-SYSTEM_TESTS += stdio cancellation
+SYSTEM_TESTS += stdio cancellation no_memory
 UNIT_TESTS += server_error
 SYSTEM_TESTS += surplus
 # Slow is not stopped.

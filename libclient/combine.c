@@ -712,7 +712,7 @@ static bool read_batch(struct combiner *combiner)
                 continue;
             break;
         case RECEIVE_NO_MEMORY:
-            combiner->result = -ENOMEM;
+            combiner->result = exec_no_memory(combiner->attachment, &combiner->call->command);
             combiner->answered = true;
             break;
         case RECEIVE_LOST:

@@ -270,6 +270,14 @@ int exec_failure(struct attachment *attachment, const struct command *command, b
     return LENDIS_E_UNCERTAIN;
 }
 
+int exec_no_memory(struct attachment *attachment, const struct command *command)
+{
+    if (command->flags & COMMAND_READ_ONLY)
+        return -ENOMEM;
+    attachment_count(attachment, COUNTER_uncertain, 1);
+    return LENDIS_E_UNCERTAIN;
+}
+
 int call_init(struct call *call, const char *request, size_t size, const struct reply_sink *sink)
 {
     *call = (struct call){.request = request, .size = size, .sink = sink};
@@ -317,7 +325,7 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
     buffer_give(local, buffer);
     lease->broken = lease->broken || received != RECEIVED;
     if (received == RECEIVE_SINK)
-        return -ENOMEM;
+        return exec_no_memory(lease->attachment, &call->command);
     /* More than one reply: which of them is ours? SUBSCRIBE and its kind are answered so. */
     if (received == RECEIVED_TOO_MUCH && !strange && !(call->command.flags & COMMAND_SESSION))
         received = RECEIVE_LOST;

@@ -83,6 +83,10 @@ ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm
 int exec_failure(struct attachment *attachment, const struct command *command, bool sent, bool any,
                  bool lost);
 
+/* What a command comes to that was sent and whose reply nobody has memory for: -ENOMEM if it only reads, else LENDIS_E_UNCERTAIN,
+ * which it counts. */
+int exec_no_memory(struct attachment *attachment, const struct command *command);
+
 /* Frees the spare buffer of `local`. */
 void exec_forget(struct local *local);
 

@@ -434,6 +434,20 @@ void fallback_rest(struct lendis_pool *pool)
     } while (connection);
 }
 
+/* Closes what there is, and lets the broker know that it can be had again. */
+static void close_own(struct fallback *fallback)
+{
+    for (struct private_connection *each = fallback->all; each; each = each->next) {
+        if (each->lease.context)
+            each->lease.context_end(&each->lease);
+        if (each->lease.fd >= 0 && is_socket(each->lease.fd, each->lease.cookie))
+            close(each->lease.fd);
+        if (has_token(each))
+            attachment_end_direct(each->token);
+        each->lease.fd = each->token = -1;
+    }
+}
+
 void fallback_end(struct lendis_pool *pool)
 {
     struct fallback *own = atomic_load_explicit(&pool->local->fallback, memory_order_relaxed);
@@ -442,10 +456,8 @@ void fallback_end(struct lendis_pool *pool)
         struct fallback *fallback = pool->fallbacks;
 
         pool->fallbacks = fallback->next;
-        for (struct private_connection *each = fallback->all; fallback == own && each;
-             each = each->next)
-            if (each->lease.context)
-                each->lease.context_end(&each->lease);
+        if (fallback == own)
+            close_own(fallback);
         close_inherited(fallback);
         while (fallback->all) {
             struct private_connection *next = fallback->all->next;

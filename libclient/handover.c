@@ -88,7 +88,7 @@ static int take_reply(struct errand *errand, uint64_t mail)
     else if (chunk >= 1 && chunk <= CHUNKS && size <= CHUNK_SIZE)
         result = sink->take(sink->context, segment->chunks[chunk - 1].bytes, size);
     close_mail(errand, mail);
-    return result;
+    return result == -ENOMEM ? exec_no_memory(errand->attachment, &errand->call->command) : result;
 }
 
 /* It was sent or not, and no reply comes. */

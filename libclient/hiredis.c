@@ -38,18 +38,32 @@ static void reader_free(struct reply_reader *reader)
         redisReaderFree((redisReader *)reader);
 }
 
+/* A buffer that had grown is not exchanged for a small one by hiredis itself: 0.14 asserts that there is memory for it. */
+static redisReader *reader_new(void)
+{
+    redisReader *reader = redisReaderCreate();
+
+    if (reader)
+        reader->maxbuf = 0;
+    return reader;
+}
+
 static redisReader *reader_take(struct lendis_pool *pool)
 {
     struct reply_reader *spare =
         atomic_exchange_explicit(&pool->local->reader, NULL, memory_order_acquire);
 
-    return spare ? (redisReader *)spare : redisReaderCreate();
+    return spare ? (redisReader *)spare : reader_new();
 }
 
 /* Keeps a reader that has nothing in it for the next call. */
 static void reader_give(struct lendis_pool *pool, redisReader *reader)
 {
     atomic_store_explicit(&pool->reader_free, reader_free, memory_order_relaxed);
+    if (sdsalloc(reader->buf) > REDIS_READER_MAX_BUF) {
+        redisReaderFree(reader);
+        return;
+    }
     /* Release: whoever takes it finds our use of it done; acquire: so do we with what we free. */
     reader_free(atomic_exchange_explicit(&pool->local->reader, (struct reply_reader *)reader,
                                          memory_order_acq_rel));
@@ -114,8 +128,13 @@ static void reading_restart(void *context)
     reply_free(reading);
     reading->failed = false;
     redisReaderFree(reading->reader);
-    reading->reader = redisReaderCreate();
+    reading->reader = reader_new();
     reading_begin(reading);
+}
+
+static bool lacks_memory(const struct reading *reading)
+{
+    return !reading->reader || reading->reader->err == REDIS_ERR_OOM;
 }
 
 /* Runs `exchange`'s result through: the reply, or NULL and last_result. */
@@ -123,6 +142,9 @@ static redisReply *reading_finish(struct reading *reading, int result)
 {
     if (result == 0 && !reading_read(reading))
         result = -EPROTO;
+    /* Not for what may have changed something: LENDIS_E_UNCERTAIN. */
+    if ((result == -EPROTO || result == LENDIS_E_DOWN) && reading->failed && lacks_memory(reading))
+        result = -ENOMEM;
     last_result = result;
     if (result == 0) {
         reader_give(reading->pool, reading->reader);
@@ -149,6 +171,8 @@ static redisReply *command_on_pool(struct lendis_pool *pool, const char *request
         return NULL;
     }
     reading.reader = reader_take(pool);
+    if (!reading.reader)
+        return reading_finish(&reading, -ENOMEM);
     reading_begin(&reading);
     return reading_finish(&reading, exec_command(pool, request, size, -1, &sink));
 }
@@ -212,7 +236,7 @@ static redisReply *command_on_lease(struct lendis_lease *lease, const char *requ
     attachment_classify(lease->attachment, request, size, &call.command);
     call.deadline_ns = exec_reply_deadline(lease->attachment, &call.command, clock_now_ns());
     reading.reader = reader_take(pool);
-    result = exec_on_lease(lease, &call);
+    result = reading.reader ? exec_on_lease(lease, &call) : -ENOMEM;
     /* It was not executed, or only read; and here is why. */
     if (result == LENDIS_E_DOWN && lease_is_revoked(lease))
         result = LENDIS_E_REVOKED;
@@ -369,7 +393,7 @@ static bool context_end(struct lendis_lease *lease)
         return false;
     /* At rest: all that was to be sent was sent, and what was read was taken. */
     if (context->fd == lease->context_fd)
-        whole = context->err == 0 && sdslen(context->obuf) == 0 &&
+        whole = context->err == 0 && context->obuf && sdslen(context->obuf) == 0 &&
                 context->reader->pos >= context->reader->len && context->reader->ridx == -1;
     redisFreeKeepFd(context);
     close(lease->context_fd);

@@ -130,7 +130,7 @@ static int attach_first(struct lendis_pool *pool, bool now)
             result = attachment_open(pool, inherited, &fresh);
             if (result == 0)
                 make_current(pool, fresh, inherited == fresh ? NULL : inherited);
-            else
+            else if (result != -ENOMEM) /* the broker has no part in that */
                 schedule_retry(local, result);
         }
     }
