@@ -85,7 +85,7 @@ REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experime
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey handshake
-SYSTEM_TESTS := log lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
+SYSTEM_TESTS := log handshake lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
 UNIT_TESTS += statistics plot bench proc_text
 SYSTEM_TESTS += statistics server_errors
 SYSTEM_TESTS += handover allocations bench report

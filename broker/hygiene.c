@@ -127,7 +127,8 @@ static bool choose(const struct broker_pool *pool, const struct broker_connectio
     *kind = RESET_WHOLE;
     if (pool->config->reset == RESET_NEVER)
         *kind = RESET_PROVE;
-    else if (is_refused(pool))
+    else if (is_refused(pool) || (pool->rights.refused & RIGHT_BIT(ping)) != 0 ||
+             pool->rights.costly != 0)
         *kind = RESET_UNDO;
     else if (pool->config->password && !connection_may_carry_secret(connection))
         *kind = RESET_NAMED;
@@ -168,6 +169,7 @@ static struct reset_profile profile_of(const struct broker_pool *pool)
         .client_name = nameless ? "" : pool->client_name,
         .keepalive_ms = config->tcp_keepalive_ms,
         .fieldsets = !pool->hygiene.no_fieldsets,
+        .proof = pool->rights.refused & RIGHT_BIT(ping) ? RESET_BY_ERROR : RESET_BY_PING,
     };
 }
 
@@ -185,7 +187,7 @@ static void begun(struct broker_pool *pool, struct broker_connection *connection
 
 bool hygiene_check(struct broker_pool *pool, struct broker_connection *connection)
 {
-    const struct reset_profile profile = profile_of(pool);
+    struct reset_profile profile = profile_of(pool);
     uint64_t taken;
 
     if (!word_check(connection_word(connection), &taken))
@@ -193,6 +195,8 @@ bool hygiene_check(struct broker_pool *pool, struct broker_connection *connectio
     connection->checking = true;
     if (close_redirected(pool, connection))
         return true;
+    if (pool->rights.costly != 0)
+        profile.proof = RESET_BY_PONG;
     begun(pool, connection,
           reset_begin(connection->fd, RESET_PROVE, &profile, 0, &connection->reset));
     return true;

@@ -34,7 +34,9 @@ enum expected {
     EXPECT_UNSUBSCRIBED,
     EXPECT_INFO,
     EXPECT_TOKEN,
-    EXPECT_UNKNOWN /* the error that a command does not exist */
+    EXPECT_PONG,
+    EXPECT_UNKNOWN, /* the error that a command does not exist */
+    EXPECT_NAMED    /* likewise, and the token is its name */
 };
 
 /* In what the questions found the session. */
@@ -43,6 +45,7 @@ enum mode { MODE_UNKNOWN, MODE_PLAIN, MODE_QUEUEING, MODE_SUBSCRIBED };
 struct reset {
     int fd;
     enum reset_kind kind;
+    enum reset_proof proof;
     uint32_t left; /* enum left */
     bool probing;  /* the two bytes are under way */
     bool ask_fieldsets, fieldsets_unknown;
@@ -94,10 +97,25 @@ static void add_name(struct reset *reset)
     ADD(reset, EXPECT_OK, "CLIENT", "SETNAME", reset->client_name);
 }
 
+static void add_token(struct reset *reset)
+{
+    switch (reset->proof) {
+    case RESET_BY_PING:
+        ADD(reset, EXPECT_TOKEN, "PING", reset->token);
+        break;
+    case RESET_BY_ERROR:
+        ADD(reset, EXPECT_NAMED, reset->token);
+        break;
+    case RESET_BY_PONG:
+        ADD(reset, EXPECT_PONG, "PING");
+        break;
+    }
+}
+
 static void add_proof(struct reset *reset)
 {
     ADD(reset, EXPECT_INFO, "CLIENT", "INFO");
-    ADD(reset, EXPECT_TOKEN, "PING", reset->token);
+    add_token(reset);
 }
 
 /* What lendis itself saw, and nothing else was sent. */
@@ -165,10 +183,10 @@ static void make_request(struct reset *reset)
         break;
     case RESET_UNDO:
         add_seen(reset);
-        ADD(reset, EXPECT_TOKEN, "PING", reset->token);
+        add_token(reset);
         break;
     case RESET_PROVE:
-        ADD(reset, EXPECT_TOKEN, "PING", reset->token);
+        add_token(reset);
         break;
     }
 }
@@ -211,12 +229,15 @@ static bool is_alive(const struct reset *reset)
     const char *line = reset->replies.bytes + reset->replies.at;
     ssize_t size = replies_line(&reset->replies);
 
-    return reset->passed + 1 == reset->count && reset->expected[reset->passed] == EXPECT_TOKEN &&
+    return reset->passed + 1 == reset->count &&
+           (reset->expected[reset->passed] == EXPECT_TOKEN ||
+            reset->expected[reset->passed] == EXPECT_PONG) &&
            reset->replies.at + (size_t)size + 2 == reset->replies.got &&
            (server_error_flags(server_error_classify(line, (size_t)size)) & ERROR_ALIVE);
 }
 
-static enum reset_result take_unknown(struct reset *reset)
+/* `name`: of the command that there is not, or NULL. */
+static enum reset_result take_unknown(struct reset *reset, const char *name)
 {
     static const char error[] = "-ERR unknown command";
     size_t here = reset->replies.got - reset->replies.at;
@@ -227,6 +248,8 @@ static enum reset_result take_unknown(struct reset *reset)
         return RESET_UNREAD;
     if (size < 0)
         return reset->replies.got < REPLIES_SIZE ? RESET_WAITING : RESET_UNREAD;
+    if (name && !memmem(reset->replies.bytes + reset->replies.at, (size_t)size, name, strlen(name)))
+        return RESET_UNREAD;
     reset->replies.at += (size_t)size + 2;
     return RESET_CLEAN;
 }
@@ -321,16 +344,21 @@ static enum reset_result take_plain(struct reset *reset, enum expected expected)
     case EXPECT_TOKEN:
         snprintf(token, sizeof token, "$%u\r\n%s\r\n", TOKEN_SIZE, reset->token);
         return replies_take_text(&reset->replies, token, strlen(token));
+    case EXPECT_PONG:
+        return replies_take_text(&reset->replies, "+PONG\r\n", 7);
     case EXPECT_UNKNOWN:
-        return take_unknown(reset);
+        return take_unknown(reset, NULL);
+    case EXPECT_NAMED:
+        return take_unknown(reset, reset->token);
     }
     return RESET_FAILED;
 }
 
 static bool may_be_error(enum expected expected)
 {
-    return expected == EXPECT_UNKNOWN || expected == EXPECT_LINE || expected == EXPECT_UNWATCHED ||
-           expected == EXPECT_FIELDSETS || expected == EXPECT_UNSUBSCRIBED;
+    return expected == EXPECT_UNKNOWN || expected == EXPECT_NAMED || expected == EXPECT_LINE ||
+           expected == EXPECT_UNWATCHED || expected == EXPECT_FIELDSETS ||
+           expected == EXPECT_UNSUBSCRIBED;
 }
 
 static enum reset_result take_next(struct reset *reset)
@@ -481,6 +509,7 @@ static struct reset *make_reset(int fd, enum reset_kind kind, const struct reset
         return NULL;
     reset->fd = fd;
     reset->kind = kind;
+    reset->proof = profile->proof;
     reset->left = kind == RESET_PROVE ? left & LEFT_UNPROVEN : left;
     reset->probing = (left & LEFT_UNPROVEN) != 0;
     reset->ask_fieldsets = profile->fieldsets;

@@ -37,6 +37,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* How a server that does not take every command shows that it has read this one, and no other. */
+enum reset_proof {
+    RESET_BY_PING,  /* PING with the token, which comes back */
+    RESET_BY_ERROR, /* without the right to PING: the token as a command, which the error names */
+    RESET_BY_PONG,  /* a proxy that knows PING alone: of use only where nothing was left */
+};
+
 /* What a connection of the pool is to be. Borrowed for the time of reset_begin(), save `username`
  * and `client_name`, which are copied. */
 struct reset_profile {
@@ -45,6 +52,7 @@ struct reset_profile {
     const char *client_name;
     uint32_t keepalive_ms; /* of TCP; 0: off */
     bool fieldsets;        /* the server may have HIMPORT (Redis 8.10) */
+    enum reset_proof proof;
 };
 
 enum reset_kind {

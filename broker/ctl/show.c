@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "lendis/rights.h"
 
 /* The worker counters that have a column in the tables; JSON has all. */
 #define IN_POOLS_TABLE(counter)                                                                    \
@@ -58,6 +59,7 @@ enum {
     POOLS_WAIT_TIMEOUT,
     POOLS_COMMAND_TIMEOUT,
     POOLS_COMMANDS,
+    POOLS_REFUSED,
     POOLS_COUNTERS, /* one for each worker counter, by its number */
     POOLS_COUNTERS_LAST = POOLS_COUNTERS + COUNTER_COUNT - 1,
     POOLS_BROKER, /* likewise each of the broker's, and each reason */
@@ -99,6 +101,7 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
     [POOLS_WAIT_TIMEOUT] = {"wait_timeout_ms", NULL, COLUMN_NUMBER},
     [POOLS_COMMAND_TIMEOUT] = {"command_timeout_ms", NULL, COLUMN_NUMBER},
     [POOLS_COMMANDS] = {"commands", NULL, COLUMN_TEXT},
+    [POOLS_REFUSED] = {"refused", NULL, COLUMN_TEXT},
 #define POOLS_COLUMN(name, unit, text)                                                             \
     [POOLS_COUNTERS + COUNTER_##                                                                   \
         name] = {#name "_total", IN_POOLS_TABLE(COUNTER_##name) ? #name : NULL, COLUMN_NUMBER},
@@ -170,16 +173,37 @@ static void set_counts(struct table *table, size_t column, const shm_u64 *counts
         table_number(table, column + i, shm_load_relaxed(&counts[i]));
 }
 
+/* What the server refuses to the broker: commands, separated by a comma. */
+static void refused_text(const struct catalog_pool *pool, char *text, size_t size)
+{
+    static const char *const commands[] = {
+#define RIGHT_TEXT(name, command, lost) command,
+        RIGHTS(RIGHT_TEXT)
+#undef RIGHT_TEXT
+    };
+    uint32_t refused = shm_load32(&pool->refused);
+    size_t used = 0;
+
+    text[0] = '\0';
+    for (uint32_t i = 0; i < RIGHT_COUNT; i++)
+        if (refused >> i & 1 && used < size)
+            used +=
+                (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", commands[i]);
+}
+
 static void add_pool(struct table *table, const struct pool_statistics *statistics)
 {
     const struct catalog_pool *pool = &statistics->entry;
+    char refused[128];
 
+    refused_text(pool, refused, sizeof refused);
     table_row(table);
     table_text(table, POOLS_POOL, pool->name, sizeof pool->name);
     table_string(table, POOLS_BACKEND, backend_name(shm_load32(&pool->backend)));
     table_text(table, POOLS_ADDRESS, pool->address, sizeof pool->address);
     table_text(table, POOLS_USERNAME, pool->username, sizeof pool->username);
     table_text(table, POOLS_COMMANDS, pool->commands, sizeof pool->commands);
+    table_string(table, POOLS_REFUSED, refused);
     table_text(table, POOLS_LAST_ERROR, pool->last_error, sizeof pool->last_error);
     table_number(table, POOLS_SIZE, pool->size);
     table_number(table, POOLS_DB, pool->db);
@@ -234,6 +258,23 @@ static void print_pool_commands(const struct show *show)
     }
 }
 
+/* Likewise: what works without the broker's having all its rights. */
+static void print_pool_refusals(const struct show *show)
+{
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
+        char name[CATALOG_NAME_SIZE + 1], refused[128];
+        struct catalog_pool pool;
+
+        if ((show->pool >= 0 && (uint32_t)show->pool != i) ||
+            catalog_read_pool(&show->broker->catalog, i, &pool) == -ENOENT)
+            continue;
+        text_clean(name, pool.name, sizeof pool.name);
+        refused_text(&pool, refused, sizeof refused);
+        if (refused[0])
+            printf("%s is refused (see RIGHTS in lendis.conf(5)): %s\n", name, refused);
+    }
+}
+
 int show_pools(const struct show *show)
 {
     struct pool_statistics *statistics = show_statistics(show);
@@ -255,6 +296,8 @@ int show_pools(const struct show *show)
         print_pool_errors(show);
     if (result == 0 && !show->json)
         print_pool_commands(show);
+    if (result == 0 && !show->json)
+        print_pool_refusals(show);
     return result;
 }
 

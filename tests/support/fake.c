@@ -25,6 +25,7 @@
 #define SESSIONS_MAX 1024
 #define LATE_MS      20
 #define TRICKLE_MS   1
+#define ENDLESS_SIZE 65536u
 
 enum ending { ENDING_NONE, ENDING_CLOSE, ENDING_RESET };
 
@@ -37,6 +38,7 @@ struct session {
     size_t out_used, out_size, out_sent, released;
     int64_t due_ms;     /* 0: nothing is held back */
     bool trickle;       /* release a byte at a time */
+    bool endless;       /* when all is sent, there is more */
     bool mute;          /* reads on, answers nothing any more */
     enum ending ending; /* once everything is sent */
 };
@@ -234,6 +236,10 @@ static void act(struct session *session, const struct command *command, enum fak
         put_reply(session, command);
         hold(session, start, LATE_MS, false);
         break;
+    case FAKE_ENDLESS:
+        put_text(session, control->endless_head);
+        session->endless = session->mute = true;
+        break;
     case FAKE_ERROR:
         put_text(session, is(command, "AUTH")
                               ? "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
@@ -296,6 +302,12 @@ static void session_accept(int listener)
     sessions[session_count++] = (struct session){.fd = fd};
 }
 
+static void put_more(struct session *session)
+{
+    while (session->out_used < ENDLESS_SIZE)
+        put_text(session, control->endless_more);
+}
+
 /* Sends what may be sent. False: the session is over. */
 static bool session_send(struct session *session)
 {
@@ -314,6 +326,8 @@ static bool session_send(struct session *session)
     if (session->out_sent < session->out_used)
         return true;
     session->out_sent = session->out_used = 0;
+    if (session->endless)
+        put_more(session);
     return session->ending == ENDING_NONE;
 }
 

@@ -90,6 +90,7 @@ enum fake_action {
     FAKE_TRICKLE,    /* the reply in pieces of one byte, a write each, 1 ms apart */
     FAKE_TWICE,      /* two replies to one command, in one write */
     FAKE_LATE_TWICE, /* two replies, the second 20 ms later */
+    FAKE_ENDLESS,    /* endless_head, then endless_more again and again */
     FAKE_ERROR,      /* -ERR refused by the test (to AUTH: -WRONGPASS) */
 };
 
@@ -106,6 +107,8 @@ struct fake_control {
     atomic_uint commands;     /* commands so far, without those of handshakes and surveys */
     atomic_uint handshakes;   /* commands of handshakes so far */
     atomic_uint surveys;      /* COMMANDs so far */
+    char endless_head[64];    /* of FAKE_ENDLESS */
+    char endless_more[64];
     char survey_reply[2048];  /* RESP: the proper reply to COMMAND; "": an empty list */
     char client_info[512];    /* what CLIENT INFO says; "": OK, as to any CLIENT command */
     char secret[64];          /* a text that it must never be sent; "": none */
