@@ -70,7 +70,7 @@ SHARED_SOURCES += $(addprefix libclient/shared/,redis_url.c password_file.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c doorbell.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
 BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c resolver.c request.c reply_walk.c survey.c rights.c handshake.c \
-	dialler.c dial_reason.c manager.c store.c reset.c connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c \
+	dial_turns.c dialler.c dial_reason.c manager.c store.c reset.c connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c \
 	stall.c lease_watch.c leak_report.c adopt.c refusal.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
 BROKER_SOURCES += $(addprefix broker/,replies.c session_info.c redirection.c)
@@ -84,8 +84,8 @@ REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experime
 	proc_text.c kernel.c redis_memory.c progress.c show.c picture.c watch.c) broker/table.c broker/find.c broker/statistics.c
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey handshake
-SYSTEM_TESTS := log handshake lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
+UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey handshake dial_turns
+SYSTEM_TESTS := log handshake dial_turns lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
 UNIT_TESTS += statistics plot bench proc_text
 SYSTEM_TESTS += statistics server_errors
 SYSTEM_TESTS += handover allocations bench report

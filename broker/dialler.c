@@ -51,6 +51,7 @@ enum dial_stage {
 
 struct dial {
     struct dialler *dialler;
+    struct dial_slot slot;
     sd_event_source *io;
     sd_event_source *timer;
     enum dial_stage stage;
@@ -71,113 +72,6 @@ struct dial {
     size_t request_size;
     char request[]; /* the handshake's */
 };
-
-/* ---- turns ---- */
-
-static uint64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-static int on_pace(sd_event_source *source, uint64_t usec, void *data)
-{
-    (void)source;
-    (void)usec;
-    dialler_give_turns(data);
-    return 0;
-}
-
-int dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit, uint32_t rate)
-{
-    int result;
-
-    *dialler = (struct dialler){.event = event, .limit = limit, .rate = rate};
-    dialler->last = &dialler->first;
-    result = sd_event_add_time(event, &dialler->pace, CLOCK_MONOTONIC, 0, 1000, on_pace, dialler);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(dialler->pace, SD_EVENT_OFF);
-    return result < 0 ? result : 0;
-}
-
-void dialler_free(struct dialler *dialler)
-{
-    dialler->pace = sd_event_source_disable_unref(dialler->pace);
-}
-
-/*
- * A leaky bucket with nothing but a time in it: each dial moves due_us on by its share of a second,
- * and due_us may be ahead of the clock by a burst (Turner's algorithm, as in ATM's GCRA). False: too
- * many for now; the timer is set.
- */
-static bool keeps_pace(struct dialler *dialler)
-{
-    uint64_t share_us, ahead_us, now = now_us();
-
-    if (dialler->rate == 0)
-        return true;
-    share_us = 1000000 / dialler->rate;
-    ahead_us = share_us * ((dialler->limit < dialler->rate ? dialler->limit : dialler->rate) - 1);
-    if (dialler->due_us <= now + ahead_us)
-        return true;
-    if (sd_event_source_set_time(dialler->pace, dialler->due_us - ahead_us) < 0 ||
-        sd_event_source_set_enabled(dialler->pace, SD_EVENT_ONESHOT) < 0)
-        return true; /* faster than told is better than never */
-    return false;
-}
-
-static void count_dial(struct dialler *dialler)
-{
-    uint64_t now = now_us();
-
-    if (dialler->rate == 0)
-        return;
-    if (dialler->due_us < now)
-        dialler->due_us = now;
-    dialler->due_us += 1000000 / dialler->rate;
-}
-
-/* A turn may ask again or withdraw others; it makes one dial at most, so this ends. */
-void dialler_give_turns(struct dialler *dialler)
-{
-    if (dialler->running)
-        return;
-    dialler->running = true;
-    while (dialler->first && dialler->active < dialler->limit && keeps_pace(dialler)) {
-        struct dial_turn *turn = dialler->first;
-
-        dialler_withdraw(dialler, turn);
-        turn->run(turn);
-    }
-    dialler->running = false;
-}
-
-void dialler_ask(struct dialler *dialler, struct dial_turn *turn)
-{
-    if (!turn->queued) {
-        turn->queued = true;
-        turn->next = NULL;
-        *dialler->last = turn;
-        dialler->last = &turn->next;
-    }
-    dialler_give_turns(dialler);
-}
-
-void dialler_withdraw(struct dialler *dialler, struct dial_turn *turn)
-{
-    struct dial_turn **at = &dialler->first;
-
-    while (*at && *at != turn)
-        at = &(*at)->next;
-    if (!*at)
-        return;
-    *at = turn->next;
-    if (dialler->last == &turn->next)
-        dialler->last = at;
-    turn->queued = false;
-}
 
 /* ---- the course of a dial ---- */
 
@@ -427,10 +321,10 @@ bool dial_is_resized(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &locks, &size) == 0 && locks != 0;
 }
 
-/* Ends the dial without telling anyone. */
-static void dispose(struct dial *dial)
+/* Ends the dial; its owner is not told. */
+static void dispose(struct dial *dial, enum dial_outcome outcome)
 {
-    struct dialler *dialler = dial->dialler;
+    dial_slot_end(dial->dialler, &dial->slot, outcome);
 
     if (dial->stage == DIAL_SURVEY && dial->survey->asking)
         survey_fail(dial->survey);
@@ -440,7 +334,6 @@ static void dispose(struct dial *dial)
         close(dial->fd);
     explicit_bzero(dial->request, dial->request_size);
     free(dial);
-    dialler->active--;
 }
 
 /* Takes the descriptor of a dial that succeeded. -1: it failed after all. */
@@ -473,7 +366,7 @@ static void conclude(struct dial *dial)
     if (dial->rights && !again)
         rights_absolve(dial->rights);
     memcpy(error, dial->error, sizeof error);
-    dispose(dial);
+    dispose(dial, fd >= 0 ? DIAL_OUTCOME_GOOD : again ? DIAL_OUTCOME_NONE : DIAL_OUTCOME_BAD);
     done(owner, fd, fd >= 0 ? NULL : again ? dial_again : error);
     dialler_give_turns(dialler);
 }
@@ -621,12 +514,11 @@ int dial_start(struct dialler *dialler, const struct dial_target *target, dial_d
     }
     made->done = done;
     made->owner = context;
-    dialler->active++;
-    count_dial(dialler);
+    dial_slot_begin(dialler, &made->slot, target->node);
     result = begin(made, target);
     if (result != 0) {
         snprintf(error, DIAL_ERROR_SIZE, "%s", strerror(-result));
-        dispose(made);
+        dispose(made, DIAL_OUTCOME_BAD);
         return result;
     }
     *dial = made;
@@ -636,5 +528,5 @@ int dial_start(struct dialler *dialler, const struct dial_target *target, dial_d
 void dial_cancel(struct dial *dial)
 {
     if (dial)
-        dispose(dial);
+        dispose(dial, DIAL_OUTCOME_NONE);
 }

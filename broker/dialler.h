@@ -3,10 +3,7 @@
  * Opening one connection to Redis: connect, the handshake (handshake.h), then COMMAND, where a survey
  * is due, all on sd-event and within one time limit. What comes out is a plain blocking socket, ready
  * to be lent, or a sentence that says what went wrong. The only part of the broker that knows
- * addresses and TCP.
- *
- * The dialler also keeps the number of dials under way in the whole broker at its limit, and that of
- * dials in a second: who wants to dial asks for a turn, and turns are given in the order of asking.
+ * addresses and TCP. When one may dial is said by dial_turns.h.
  */
 #ifndef LENDIS_BROKER_DIALLER_H
 #define LENDIS_BROKER_DIALLER_H
@@ -14,29 +11,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <systemd/sd-event.h>
+#include "broker/dial_turns.h"
 #include "broker/rights.h"
 #include "broker/survey.h"
 
 #define DIAL_ERROR_SIZE 128u
-
-/* A turn that was asked for; part of whoever asks, all-zero at first. */
-struct dial_turn {
-    struct dial_turn *next;
-    bool queued;
-    void (*run)(struct dial_turn *turn); /* makes at most one dial */
-};
-
-struct dialler {
-    sd_event *event;
-    uint32_t limit;
-    uint32_t rate; /* dials a second; 0: no limit */
-    uint32_t active;
-    uint64_t due_us;       /* when the next dial would be, were they evenly spaced */
-    sd_event_source *pace; /* a turn is due by the rate */
-    bool running;          /* turns are being given */
-    struct dial_turn *first, **last;
-};
 
 /* Where and as whom. Everything is borrowed for the time of dial_start(). */
 struct dial_target {
@@ -50,6 +29,7 @@ struct dial_target {
     const char *client_name;
     uint32_t timeout_ms;   /* for everything together */
     uint32_t keepalive_ms; /* of TCP; 0: off */
+    uint64_t node;         /* dial_node_key() */
     struct survey *survey; /* answered if it is due; must outlive the dial. NULL: none */
     struct rights *rights; /* must outlive the dial, too */
 };
@@ -64,18 +44,6 @@ extern const char dial_again[];
 
 /* Gets `fd`, which is the receiver's from now on, or -1 and why. The dial is gone. */
 typedef void dial_done(void *context, int fd, const char *error);
-
-/* `limit` dials at the same time, `rate` in a second (0: as many as there are) but for a burst of
- * the first `limit`. Results: 0, dialler_free() must follow; -errno. */
-int dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit, uint32_t rate);
-void dialler_free(struct dialler *dialler);
-
-/* Asks for a turn; it may come before this returns. A turn that is queued already is not queued
- * again. */
-void dialler_ask(struct dialler *dialler, struct dial_turn *turn);
-/* For those who wait, when a dial was cancelled. */
-void dialler_give_turns(struct dialler *dialler);
-void dialler_withdraw(struct dialler *dialler, struct dial_turn *turn);
 
 /*
  * Dials. Results: 0, *dial is under way, and `done` is called once, later, unless dial_cancel()

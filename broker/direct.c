@@ -96,7 +96,7 @@ int direct_start(struct broker_pool *pool, direct_done *done, void *context, str
         .next = pool->directs,
         .link = &pool->directs,
         .pool = pool,
-        .turn.run = dial,
+        .turn = {.run = dial, .node = pool->turn.node},
         .done = done,
         .context = context,
     };

@@ -269,6 +269,7 @@ bool broker_pool_target(struct broker_pool *pool, struct dial_target *target)
         .client_name = pool->client_name,
         .timeout_ms = config->connect_timeout_ms,
         .keepalive_ms = config->tcp_keepalive_ms,
+        .node = pool->turn.node,
         .rights = &pool->rights,
     };
     return true;
@@ -1199,6 +1200,9 @@ void broker_pool_set_address(struct broker_pool *pool)
     if (pending)
         direct_resolved(pool, false); /* who waited for the old one may ask again */
     pool->numeric = !config->redis.host || resolver_is_numeric(config->redis.host);
+    pool->turn.node = dial_node_key(config->redis.host, config->redis.port, config->redis.path);
+    if (config->redis.host || config->redis.path)
+        dialler_expect(pool->site->dialler, pool->turn.node);
 }
 
 int broker_pool_start(struct broker_pool *pool, const struct pool_config *config, uint32_t index,
