@@ -109,10 +109,10 @@ struct fake_control {
     atomic_uint surveys;      /* COMMANDs so far */
     char endless_head[64];    /* of FAKE_ENDLESS */
     char endless_more[64];
-    char survey_reply[2048];  /* RESP: the proper reply to COMMAND; "": an empty list */
-    char client_info[512];    /* what CLIENT INFO says; "": OK, as to any CLIENT command */
-    char secret[64];          /* a text that it must never be sent; "": none */
-    atomic_uint secrets;      /* times that it was */
+    char survey_reply[2048]; /* RESP: the proper reply to COMMAND; "": an empty list */
+    char client_info[512];   /* what CLIENT INFO says; "": OK, as to any CLIENT command */
+    char secret[64];         /* a text that it must never be sent; "": none */
+    atomic_uint secrets;     /* times that it was */
 };
 
 /*
