@@ -290,7 +290,11 @@ asan-broker:
 .PHONY: check unit system scripts
 check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
 	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
-		$(MODEL_PROGRAMS)
+		tests/crash/busy_storm.sh $(MODEL_PROGRAMS)
+
+.PHONY: check-busy
+check-busy: ## make check with two busy loops beside it: no test depends on how fast the machine is
+	@tests/busy.sh 2 $(MAKE) --no-print-directory check
 
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
 	@tests/run $(UNIT_PROGRAMS)

@@ -36,6 +36,8 @@
 #define STALL_EVERY 8u  /* of these, every eighth is only stopped */
 #define STOP_EVERY  50u /* kills */
 #define STOP_LENGTH 5u  /* kills */
+/* Nobody is taken for stopped sooner, however slow the machine: half the pool's stall_timeout. */
+#define LONG_STOP_MS 500
 /* A stopped combiner is found after the pool's stall_timeout, 1 s; the broker looks now and then. */
 #define STALL_LIMIT_MS 4000
 /* Hand-overs of single commands: a good part of the replies. */
@@ -73,6 +75,8 @@ static struct {
     unsigned long long cut; /* commands of others that they had taken */
     unsigned stopped[2];    /* likewise */
     unsigned found;         /* of these, by the broker */
+    unsigned long_stops;    /* of any other worker, long enough to be found */
+    int64_t stop_ms;        /* when it was stopped */
     bool stalling;          /* a combiner is stopped now: */
     struct quarry stalled;
     int64_t stalled_ms;
@@ -305,9 +309,11 @@ static void rage(void)
         reap_orphans();
         if (tick % STOP_EVERY == 0) {
             stopped = draw(storm.workers);
+            storm.stop_ms = now_ms();
             crew_signal(&storm.crew, stopped, SIGSTOP);
         } else if (tick % STOP_EVERY == STOP_LENGTH && !is_stalled(stopped)) {
             crew_signal(&storm.crew, stopped, SIGCONT);
+            storm.long_stops += now_ms() - storm.stop_ms > LONG_STOP_MS;
         }
     }
     for (; storm.stalling && !program_ended(storm.broker.pid); watch_stalled())
@@ -384,6 +390,10 @@ static void tell_kinds(const struct load_report *sum)
     occurred(storm.stopped[false] + storm.stopped[true], "combiners were stopped likewise");
     verdict(storm.found == storm.stopped[false] + storm.stopped[true],
             "%u of them lost their connection for it", storm.found);
+    verdict(atomic_load(&pool.revoked[REVOKE_stalled]) <=
+                storm.stopped[false] + storm.stopped[true] + storm.long_stops,
+            "%llu were taken for stopped; %u others were stopped for long",
+            (unsigned long long)atomic_load(&pool.revoked[REVOKE_stalled]), storm.long_stops);
     occurred(CATALOG_SUM(pool.revoked), "leases were taken from the dead and the stopped");
     occurred(sum->large, "large commands");
     occurred(sum->leases, "leases");
