@@ -129,6 +129,8 @@ UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%) $(FUZZ_TARGETS:%=$(B)/te
 SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
 # Kill points are in the library of the crash flavour; the broker beside it is this flavour's.
 KILLPOINTS := build/crash/tests/crash/killpoints
+# Counts the steps that the broker takes.
+BUDGET := build/crash/tests/unit/test_budget
 STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/,storm fork_race)
 
 PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
@@ -233,8 +235,8 @@ $(addprefix $(B)/tests/crash/,killpoints storm fork_race): $(SUPPORT_OBJECTS) $(
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS)
 
 ifneq ($(FLAVOUR),crash)
-.PHONY: $(KILLPOINTS)
-$(KILLPOINTS): | deps-check
+.PHONY: $(KILLPOINTS) $(BUDGET)
+$(KILLPOINTS) $(BUDGET): | deps-check
 	@$(MAKE) --no-print-directory FLAVOUR=crash $@
 endif
 
@@ -288,8 +290,8 @@ asan-broker:
 	@$(MAKE) --no-print-directory FLAVOUR=asan build/asan/lendisd
 
 .PHONY: check unit system scripts
-check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(STRESS_PROGRAMS) ## build and run all tests
-	@tests/run $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
+check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(BUDGET) $(STRESS_PROGRAMS) ## build and run all tests
+	@tests/run $(UNIT_PROGRAMS) $(BUDGET) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
 		tests/crash/busy_storm.sh $(MODEL_PROGRAMS)
 
 .PHONY: check-busy

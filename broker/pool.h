@@ -9,6 +9,11 @@
  * with exponential backoff and full jitter. When it comes up, its first connection asks the server
  * about its commands before any is lent (survey.h). Upholds I1, I5, I6 and I7 as far as they are the
  * broker's.
+ *
+ * The budget of one wake-up: a constant number of passes over the connections, the slots, the cells of the queue, whatever
+ * is in them; never one table for each entry of another one. So what is found in one pass is collected (a bit or a word for
+ * each connection) and the next pass does with it what is to be done: see stall.c, mailbox.h, broker_pool_report_revoked().
+ * tests/unit/test_budget.c counts that at the largest sizes.
  */
 #ifndef LENDIS_BROKER_POOL_H
 #define LENDIS_BROKER_POOL_H

@@ -109,13 +109,22 @@ bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket)
                    cell_make(CELL_FREE, 0, (lap + 1) & WORD_GENERATION_MAX));
 }
 
-enum cell_state queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot)
+/* A round of a loop, of those that its caller has left for all of them. False: there are none. */
+static bool spend(uint64_t *rounds)
+{
+    *rounds -= *rounds > 0;
+    return *rounds > 0;
+}
+
+/* queue_head() in at most *rounds. */
+static enum cell_state head_within(const struct segment *segment, uint64_t *ticket, uint32_t *slot,
+                                   uint64_t *rounds)
 {
     /* Here alone: so nobody is handed a connection, and no combiner takes a command. */
     if (segment_is_closed(segment))
         return CELL_FREE;
     /* A look moves head by one or finds the end; others may move it meanwhile. */
-    for (uint64_t rounds = 0; rounds < UINT64_C(2) * segment->cell_count; rounds++) {
+    while (spend(rounds)) {
         uint64_t head = shm_load(&segment->queue->head);
         uint64_t lap = queue_lap(segment, head);
         uint64_t cell = shm_load(queue_cell(segment, head));
@@ -134,6 +143,13 @@ enum cell_state queue_head(const struct segment *segment, uint64_t *ticket, uint
         shm_cas(&segment->queue->head, head, head + 1);
     }
     return CELL_FREE;
+}
+
+enum cell_state queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot)
+{
+    uint64_t rounds = UINT64_C(2) * segment->cell_count;
+
+    return head_within(segment, ticket, slot, &rounds);
 }
 
 uint32_t queue_length(const struct segment *segment)
@@ -163,7 +179,9 @@ static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t tic
     wake_flush(segment, &set);
 }
 
-bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
+/* queue_pass_on() in at most *rounds; past them it is idle, and waiters look for themselves. */
+static bool pass_on_within(const struct segment *segment, uint32_t index, uint64_t held,
+                           uint64_t *rounds)
 {
     shm_u64 *word = &segment->connections[index].word;
     uint64_t idle = word_with(held, WORD_IDLE, 0);
@@ -171,15 +189,15 @@ bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
     /* A further round means that a waiter came or left meanwhile; past the bound (a scribbled
      * segment, or all workers giving up at once) IDLE is still right: waiters look for themselves.
      */
-    for (uint32_t rounds = 0; rounds < 2 * segment->cell_count; rounds++) {
+    while (spend(rounds)) {
         uint64_t ticket;
         uint32_t slot;
 
-        if (!queue_head(segment, &ticket, &slot)) {
+        if (!head_within(segment, &ticket, &slot, rounds)) {
             if (!shm_cas(word, held, idle))
                 return false;
             /* Pairs with push-then-match in the waiter: one of us sees the other. */
-            if (!queue_head(segment, &ticket, &slot))
+            if (!head_within(segment, &ticket, &slot, rounds))
                 return true;
             if (!shm_cas(word, idle, held))
                 return true; /* whoever has it now passes it on */
@@ -198,17 +216,27 @@ bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
     return shm_cas(word, held, idle);
 }
 
+bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
+{
+    uint64_t rounds = UINT64_C(4) * segment->cell_count;
+
+    return pass_on_within(segment, index, held, &rounds);
+}
+
 void queue_match(const struct segment *segment, uint32_t worker)
 {
-    for (uint32_t index = 0; index < segment_places(segment); index++) {
+    uint32_t places = segment_places(segment);
+    uint64_t rounds = UINT64_C(4) * (segment->cell_count + places);
+
+    for (uint32_t index = 0; index < places; index++) {
         shm_u64 *word = &segment->connections[index].word;
         uint64_t ticket, held;
         uint32_t slot;
 
-        if (!queue_head(segment, &ticket, &slot))
+        if (!head_within(segment, &ticket, &slot, &rounds))
             return;
         if (worker == LENDIS_BROKER ? word_check(word, &held) : word_lease(word, worker, &held))
-            queue_pass_on(segment, index, held);
+            pass_on_within(segment, index, held, &rounds);
     }
 }
 
