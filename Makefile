@@ -73,7 +73,7 @@ BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c reso
 	dial_turns.c dialler.c dial_reason.c manager.c store.c reset.c connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c \
 	stall.c lease_watch.c leak_report.c adopt.c refusal.c pool.c gate.c \
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
-BROKER_SOURCES += $(addprefix broker/,replies.c session_info.c redirection.c)
+BROKER_SOURCES += $(addprefix broker/,replies.c session_info.c redirection.c secret.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
@@ -89,7 +89,7 @@ SYSTEM_TESTS := log handshake dial_turns lending async fallback service commands
 UNIT_TESTS += statistics plot bench proc_text
 SYSTEM_TESTS += statistics server_errors
 SYSTEM_TESTS += handover allocations bench report
-SYSTEM_TESTS += secrets
+SYSTEM_TESTS += secrets secret_memory
 UNIT_TESTS += session_info
 # The process around the library.
 UNIT_TESTS += password_file

@@ -23,6 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "broker/listen.h"
+#include "broker/secret.h"
 #include "lendis/mailbox.h"
 #include "lendis/wire.h"
 #include "libclient/shared/command.h"
@@ -1292,12 +1293,11 @@ static void take_password(const struct place *place, struct pool_config *pool,
     if (password->world_readable)
         warn(place, "%s can be read by every user; take that right away (chmod o-r)",
              pool->password_file);
-    pool->password = malloc(password->size);
+    pool->password = secret_new(password->bytes, password->size);
     if (!pool->password) {
         place->loader->no_memory = true;
         return;
     }
-    memcpy(pool->password, password->bytes, password->size);
     pool->password_size = password->size;
 }
 
@@ -1520,9 +1520,7 @@ int config_load(const char *path, char *const *environment, config_report *repor
 
 void pool_config_free(struct pool_config *pool)
 {
-    if (pool->password)
-        explicit_bzero(pool->password, pool->password_size);
-    free(pool->password);
+    secret_free(pool->password, pool->password_size);
     free(pool->password_file);
     free(pool->username);
     free(pool->client_name);

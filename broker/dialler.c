@@ -251,9 +251,11 @@ static void receive(struct dial *dial)
     do
         got = recv(dial->fd, data, sizeof data, MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
-    if (got > 0)
+    if (got > 0) {
         take(dial, data, (size_t)got);
-    else if (got == 0)
+        /* An error can repeat the password. */
+        explicit_bzero(data, (size_t)got);
+    } else if (got == 0)
         take_end(dial, 0);
     else if (errno != EAGAIN)
         take_end(dial, errno);

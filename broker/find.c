@@ -5,8 +5,8 @@
  * connect(2) succeeds through the listener's backlog, whatever the broker does, and SO_PEERCRED
  * tells who called listen(2) (unix(7)). With socket activation that is the service manager: then
  * the processes are searched for the catalog that names our socket. A process' memfds can be opened
- * through /proc/PID/fd by whoever may trace it (proc(5), ptrace(2)): root and the broker's own
- * user.
+ * through /proc/PID/fd by whoever may trace it (proc(5), ptrace(2)): root and, as long as the broker
+ * has no secret (secret.h), its own user.
  */
 #include "broker/find.h"
 
@@ -314,7 +314,8 @@ static int explain(const struct search *search, int error, const char *path, cha
     case -EPERM:
         return fail(
             problem, size, error,
-            "the broker of %s may not be looked at: run this as root or as the broker's user",
+            "the broker of %s may not be inspected: run this as root or as the broker's user; as "
+            "root alone if a pool has a password",
             path);
     case -EPROTONOSUPPORT:
         return fail(problem, size, error,

@@ -140,14 +140,29 @@ static void take_no_pong(struct handshake *handshake, const char *text)
     }
 }
 
+/*
+ * Redis repeats the words of a command that it does not know, and those of AUTH are secret: what is
+ * quoted in the answer to it goes no further.
+ */
+static void hide_words(char *text)
+{
+    char *words = strstr(text, ", with args");
+
+    if (!words)
+        words = text + strcspn(text, "'`\"");
+    explicit_bzero(words, strlen(words));
+}
+
 /* A whole line, its CR and LF taken off. */
 static void take_reply(struct handshake *handshake)
 {
     enum step step = (enum step)handshake->step[handshake->passed++];
-    const char *text = handshake->line + 1;
+    char *text = handshake->line + 1;
 
     if (handshake->line[0] == '+')
         return;
+    if (step == STEP_LOGIN)
+        hide_words(text);
     if (step == STEP_NAME) {
         take_nameless(handshake, text);
     } else if (step == STEP_PING) {
