@@ -69,6 +69,7 @@ SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.
 SHARED_SOURCES += $(addprefix libclient/shared/,redis_url.c password_file.c)
 CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c doorbell.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
 	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
+CLIENT_SOURCES += libclient/reach.c
 BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c resolver.c request.c reply_walk.c survey.c rights.c handshake.c \
 	dial_turns.c dialler.c dial_reason.c manager.c store.c reset.c connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c \
 	stall.c lease_watch.c leak_report.c adopt.c refusal.c pool.c gate.c \
@@ -93,7 +94,7 @@ SYSTEM_TESTS += secrets secret_memory
 UNIT_TESTS += session_info
 # The process around the library.
 UNIT_TESTS += password_file
-SYSTEM_TESTS += stdio cancellation no_memory
+SYSTEM_TESTS += stdio cancellation no_memory reach
 UNIT_TESTS += server_error
 SYSTEM_TESTS += surplus
 # Slow is not stopped.

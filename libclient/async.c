@@ -21,6 +21,7 @@
 #include "lease.h"
 #include "lendis/waiter.h"
 #include "policy.h"
+#include "reach.h"
 #include "service.h"
 #include "share.h"
 #include "shared/descriptor.h"
@@ -224,7 +225,7 @@ static int look(struct lendis_wait *wait, bool thorough)
             (thorough && lease_is_disabled(attachment)))
             return take_leave(wait, lease_why_none(attachment, LENDIS_E_TIMEOUT), index, word);
         if (thorough && attachment_is_orphan(attachment) &&
-            pool_renew(attachment->pool, attachment))
+            (pool_renew(attachment->pool, attachment) || reach_cut_off(attachment) != 0))
             return take_leave(wait, LEASE_TRY_AGAIN, index, word);
     } while (!waiter_poll(&wait->waiter));
     return LENDIS_E_AGAIN;

@@ -19,6 +19,7 @@
 #include "lendis/bell.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
+#include "reach.h"
 #include "session.h"
 
 #define LENDIS_PUBLIC __attribute__((visibility("default")))
@@ -96,10 +97,11 @@ struct local {
     _Atomic uint32_t last_index;
     _Atomic uint32_t leases; /* of idle connections, for policy.c */
     _Atomic bool own_slot_busy;
-    _Atomic uint32_t sample;               /* which leases are timed, see lease_time() */
-    _Atomic int64_t retry_ns;              /* no attempt to attach again before this */
-    uint32_t failures;                     /* attempts that failed in a row; under lock */
-    int last_failure;                      /* why; under lock */
+    _Atomic uint32_t sample;  /* which leases are timed, see lease_time() */
+    _Atomic int64_t retry_ns; /* no attempt to attach again before this */
+    _Atomic int lost;         /* why the broker cannot be reached any more, see reach.h */
+    uint32_t failures;        /* attempts that failed in a row; under lock */
+    int last_failure;         /* why; under lock */
     _Atomic(struct reply_reader *) reader; /* a spare one, hiredis.c's */
     _Atomic(char *) spare;                 /* a spare receive buffer, exec.c's */
 };
@@ -120,6 +122,7 @@ struct lendis_pool {
     char *pool_name;
     int attach_timeout_ms;
     struct greeting greeting;              /* under local->lock */
+    struct reach reach;                    /* likewise; reach.c's */
     unsigned flags;                        /* of struct lendis_options */
     _Atomic(struct service *) service;     /* of a service: its members; service.c's */
     struct dial_address *fallback_address; /* NULL: none */

@@ -418,7 +418,7 @@ static int exec_without(struct lendis_pool *pool, int why, struct call *call, in
     const struct attachment *limits;
 
     if (!fallback_applies(pool, why))
-        return lease_attach_result(why);
+        return lease_attach_result(pool, why);
     limits = fallback_attachment(pool);
     if (!limits)
         return -ENOMEM;

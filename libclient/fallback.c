@@ -267,7 +267,7 @@ static int open_one(struct fallback *fallback, bool ask, int64_t deadline_ns,
         dial_prepare(place->lease.fd);
         place->token_cookie = socket_cookie(place->token);
     }
-    return result == -ESTALE ? LEASE_TRY_AGAIN : lease_attach_result(result);
+    return result == -ESTALE ? LEASE_TRY_AGAIN : lease_attach_result(pool, result);
 }
 
 /* One attempt; `deadline_ns` as lease.h has it. */
@@ -338,7 +338,7 @@ int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment 
     int result;
 
     if (!is_offered(pool, why, attachment))
-        return lease_attach_result(why);
+        return lease_attach_result(pool, why);
     fallback = fallback_get(pool);
     if (!fallback)
         return -ENOMEM;

@@ -15,6 +15,7 @@
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
 #include "policy.h"
+#include "reach.h"
 
 struct errand {
     struct attachment *attachment;
@@ -328,7 +329,8 @@ static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
                 if (result != -EAGAIN)
                     return result;
             }
-            if (attachment_is_orphan(attachment) && pool_renew(attachment->pool, attachment)) {
+            if (attachment_is_orphan(attachment) &&
+                (pool_renew(attachment->pool, attachment) || reach_cut_off(attachment) != 0)) {
                 result = give_up(errand, LEASE_TRY_AGAIN);
                 if (result != -EAGAIN)
                     return result;

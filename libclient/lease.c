@@ -19,6 +19,7 @@
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
 #include "policy.h"
+#include "reach.h"
 #include "share.h"
 
 /* wait_for()'s: a connection was leased. No LENDIS_E_* has this value, 1 is LENDIS_E_TIMEOUT. */
@@ -150,7 +151,7 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
                        ? LEASED
                        : lease_why_none(attachment, LENDIS_E_TIMEOUT);
         if (thorough && attachment_is_orphan(attachment) &&
-            pool_renew(attachment->pool, attachment))
+            (pool_renew(attachment->pool, attachment) || reach_cut_off(attachment) != 0))
             return waiter_leave(&waiter, index, word) ? LEASED : LEASE_TRY_AGAIN;
         if (thorough)
             policy_go_on_waiting(attachment, &waiter);
@@ -345,7 +346,7 @@ static int why_closed(const struct attachment *attachment)
     }
 }
 
-int lease_try(struct attachment *attachment, struct lendis_lease **lease)
+static int try_lease(struct attachment *attachment, struct lendis_lease **lease)
 {
     const struct segment *segment = &attachment->segment;
     uint64_t ticket, word;
@@ -369,6 +370,15 @@ int lease_try(struct attachment *attachment, struct lendis_lease **lease)
     if (result == 0)
         attachment_count(attachment, COUNTER_hits, 1);
     return result;
+}
+
+int lease_try(struct attachment *attachment, struct lendis_lease **lease)
+{
+    int result = try_lease(attachment, lease), lost = 0;
+
+    if (result == LENDIS_E_BUSY || result == LEASE_TRY_AGAIN)
+        lost = reach_cut_off(attachment);
+    return lost != 0 ? lost : result;
 }
 
 /* Waits for a connection until deadline_ns (0: not at all). Results as lease_acquire_on(). */
@@ -401,9 +411,11 @@ int lease_acquire_on(struct attachment *attachment, int64_t deadline_ns,
     return result == LEASE_OVER_SHARE ? share_wait(attachment, deadline_ns) : result;
 }
 
-int lease_attach_result(int result)
+int lease_attach_result(const struct lendis_pool *pool, int result)
 {
     policy_note_outage(NULL); /* Redis it is not */
+    if (reach_lost(pool) == result)
+        return result;
     return result == -ENOENT || result == -ECONNREFUSED || result == -EAGAIN ||
                    result == LENDIS_E_TIMEOUT
                ? LENDIS_E_DOWN

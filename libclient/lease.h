@@ -22,7 +22,7 @@
 
 /*
  * Leases an idle connection at once, if nobody waits. Results: 0, and the lease keeps `attachment`
- * in use in the caller's place; LENDIS_E_BUSY; LENDIS_E_DISABLED; LEASE_TRY_AGAIN; -errno.
+ * in use in the caller's place; LENDIS_E_BUSY; LENDIS_E_DISABLED; LEASE_TRY_AGAIN; as reach_cut_off(); -errno.
  */
 int lease_try(struct attachment *attachment, struct lendis_lease **lease);
 
@@ -39,7 +39,7 @@ int lease_final(int result, int64_t deadline_ns);
 
 /* What kept us from attaching, as a result of a call: a missing broker is an outcome, not an error
  * of the caller's. */
-int lease_attach_result(int result);
+int lease_attach_result(const struct lendis_pool *pool, int result);
 
 /* lendis_acquire() with an absolute limit. */
 int lease_acquire(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease);

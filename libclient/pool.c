@@ -85,6 +85,7 @@ static void make_current(struct lendis_pool *pool, struct attachment *fresh, str
     struct local *local = pool->local;
 
     local->failures = 0;
+    reach_note(pool);
     /* Any start will do, as long as each process has one of its own. */
     atomic_store_explicit(&local->sample,
                           (uint32_t)(clock_now_ns() * 2654435761u) ^ (uint32_t)getpid() * 40503u,
@@ -130,8 +131,10 @@ static int attach_first(struct lendis_pool *pool, bool now)
             result = attachment_open(pool, inherited, &fresh);
             if (result == 0)
                 make_current(pool, fresh, inherited == fresh ? NULL : inherited);
-            else if (result != -ENOMEM) /* the broker has no part in that */
+            else if (result != -ENOMEM) { /* the broker has no part in that */
+                reach_failed(pool, result);
                 schedule_retry(local, result);
+            }
         }
     }
     pthread_mutex_unlock(&local->lock);
@@ -160,8 +163,10 @@ bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
                      0) /* a millisecond or so: a broker that starts is soon there */
             atomic_store_explicit(&local->retry_ns, clock_coarse_ns() + ANSWER_NS,
                                   memory_order_relaxed);
-        else
+        else {
+            reach_failed(pool, result);
             schedule_retry(local, result);
+        }
     }
     pthread_mutex_unlock(&local->lock);
     return renewed;

@@ -23,6 +23,15 @@ static void __attribute__((constructor)) watch_forks(void)
     pthread_atfork(NULL, NULL, crash_for_good);
 }
 
+#ifdef __SANITIZE_ADDRESS__
+/* A thread that is cancelled leaves marks on its stack, which the sanitizer then takes for a fault of its own sigaltstack(2). */
+const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void)
+{
+    return "use_sigaltstack=0";
+}
+#endif
+
 void site_end(struct site *site)
 {
     crew_end(&site->crew);

@@ -524,13 +524,13 @@ static void raw_half_read_reply(struct lendis_lease *lease)
 {
     char half[8];
 
-    write_raw(lease, "*2\r\n$4\r\nECHO\r\n$9\r\nanother's\r\n", 31);
+    write_raw(lease, "*2\r\n$4\r\nECHO\r\n$9\r\nanother's\r\n", 29);
     assert_int_equal(recv(lendis_lease_fd(lease), half, sizeof half, MSG_WAITALL), sizeof half);
 }
 
 static void raw_not_resp(struct lendis_lease *lease)
 {
-    write_raw(lease, "\x16\x03\x01\r\n\r\n*z\r\n", 13);
+    write_raw(lease, "\x16\x03\x01\r\n\r\n*z\r\n", 11);
 }
 
 static void raw_shutdown(struct lendis_lease *lease)

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A process that changes its root, its mount namespace or its rights after it has attached. It goes on with what is open; when
+ * nothing is left and the broker cannot be reached again, its calls say why at once. A broker that restarts is waited for.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <grp.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "tests/support/site.h"
+
+#define LIMIT_MS   20000
+#define AT_ONCE_MS 1500 /* of a wait_timeout of 10 s */
+
+static struct site site;
+
+static int start(void **state)
+{
+    (void)state;
+    redis_start(&site.redis);
+    lendisd_start(&site.broker,
+                  "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\nwait_timeout = 10s\n",
+                  site.redis.unix_url);
+    segment_observe(&site.observer, site.broker.socket_path, "p");
+    assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    site_end(&site);
+    return 0;
+}
+
+static bool pings(redisReply *reply)
+{
+    bool good = reply && reply->str && strcmp(reply->str, "PONG") == 0;
+
+    if (reply)
+        freeReplyObject(reply);
+    return good;
+}
+
+/* What the process does to itself. */
+struct change {
+    bool (*apply)(void);
+    int expected;     /* result of calls */
+    const char *says; /* in the text */
+};
+
+static bool change_root(void)
+{
+    static char empty[LAB_PATH_SIZE];
+
+    scratch_path(empty, "empty");
+    return (mkdir(empty, 0755) == 0 || errno == EEXIST) && chroot(empty) == 0 && chdir("/") == 0;
+}
+
+static bool change_mounts(void)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", scratch_directory(), "tmpfs", 0, NULL) == 0;
+}
+
+static bool drop_rights(void)
+{
+    return setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+           setresuid(65534, 65534, 65534) == 0;
+}
+
+/* The call's result, and in time. */
+static bool says(int result, int64_t start_ms, const struct change *change)
+{
+    bool right = result == change->expected && now_ms() - start_ms < AT_ONCE_MS;
+
+    if (!right)
+        fprintf(stderr, "%d (%s) after %d ms\n", result, lendis_strerror(result),
+                (int)(now_ms() - start_ms));
+    return right;
+}
+
+static bool calls_say(struct lendis_pool *pool, const struct change *change)
+{
+    static const char request[] = "*1\r\n$4\r\nPING\r\n";
+    struct lendis_lease *lease;
+    struct lendis_wait *wait = NULL;
+    int64_t start_ms = now_ms();
+    const char *text;
+    size_t size;
+    void *reply;
+    int result;
+
+    if (lendis_command(pool, "PING") || !says(lendis_pool_error(pool, &text), start_ms, change) ||
+        !strstr(text, change->says))
+        return false;
+    start_ms = now_ms();
+    if (!says(lendis_acquire(pool, -1, &lease), start_ms, change) ||
+        !says(lendis_exec(pool, request, sizeof request - 1, -1, &reply, &size), start_ms, change))
+        return false;
+    start_ms = now_ms();
+    result = lendis_acquire_begin(pool, -1, &wait);
+    while (result == 0 || result == LENDIS_E_AGAIN) {
+        struct pollfd polled = {.fd = lendis_acquire_fd(wait), .events = POLLIN};
+
+        poll(&polled, 1, 1000);
+        result = lendis_acquire_finish(wait, &lease);
+        if (result == 0 || now_ms() - start_ms > AT_ONCE_MS)
+            return false;
+    }
+    return says(result, start_ms, change);
+}
+
+/* The parent ends broker and Redis once the worker has changed; a status for each step that failed. */
+static int work(struct crew *crew, unsigned number)
+{
+    const struct change *change = crew->context;
+    struct lendis_pool *pool;
+
+    (void)number;
+    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0 ||
+        !pings(lendis_command(pool, "PING")))
+        return 1;
+    if (!change->apply())
+        return 2;
+    if (!pings(lendis_command(pool, "PING")))
+        return 3;
+    crew_ready(crew);
+    while (!crew_stopping(crew))
+        sleep_us(1000);
+    return calls_say(pool, change) ? 0 : 4;
+}
+
+/* Nothing of what it has is open any more. */
+static void run_change(struct change *change, bool restart)
+{
+    crew_start(&site.crew, 1, 0, work, change);
+    crew_go(&site.crew);
+    lendisd_kill(&site.broker);
+    redis_restart(&site.redis);
+    if (restart) {
+        lendisd_launch(&site.broker, true);
+        segment_observe(&site.observer, site.broker.socket_path, "p");
+        assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
+    }
+    crew_stop(&site.crew);
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    if (crew_failures(&site.crew) != 0)
+        fail_msg("step %d", WEXITSTATUS(site.crew.statuses[0]));
+}
+
+static void another_root(void **state)
+{
+    struct change change = {change_root, -ENOENT, "has changed its root"};
+
+    (void)state;
+    observer_close(&site.observer);
+    site.observer = (struct observer){0};
+    run_change(&change, true);
+}
+
+static void other_mounts(void **state)
+{
+    struct change change = {change_mounts, -ENOENT, "has changed its root"};
+
+    (void)state;
+    observer_close(&site.observer);
+    site.observer = (struct observer){0};
+    run_change(&change, true);
+}
+
+/* The scratch directory lets nobody else pass. */
+static void other_rights(void **state)
+{
+    struct change change = {drop_rights, -EACCES, "cannot be reached again"};
+
+    (void)state;
+    observer_close(&site.observer);
+    site.observer = (struct observer){0};
+    run_change(&change, true);
+}
+
+/* The child of a master that attached: its first use is behind the change. */
+static int first_use(struct crew *crew, unsigned number)
+{
+    struct lendis_pool *pool = crew->context;
+    struct change change = {change_root, -ENOENT, "has changed its root"};
+    int64_t start_ms;
+
+    (void)number;
+    if (!change.apply())
+        return 1;
+    start_ms = now_ms();
+    if (lendis_command(pool, "PING"))
+        return 2;
+    return says(lendis_pool_error(pool, NULL), start_ms, &change) ? 0 : 3;
+}
+
+static void a_child_in_another_root(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+
+    (void)state;
+    assert_true(pings(lendis_command(pool, "PING")));
+    crew_start(&site.crew, 1, 0, first_use, pool);
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    if (crew_failures(&site.crew) != 0)
+        fail_msg("step %d", WEXITSTATUS(site.crew.statuses[0]));
+    lendis_detach(pool);
+}
+
+/* From its new root it sees the same folder: the broker's restart is a restart. */
+static bool change_root_with_folder(void)
+{
+    char root[LAB_PATH_SIZE * 2], folder[LAB_PATH_SIZE * 4];
+
+    snprintf(root, sizeof root, "%s/root", scratch_directory());
+    snprintf(folder, sizeof folder, "%s%s", root, scratch_directory());
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return false;
+    for (char *slash = strchr(folder + strlen(scratch_directory()) + 1, '/'); slash;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+            return false;
+        *slash = '/';
+    }
+    if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+        return false;
+    return mount(scratch_directory(), folder, NULL, MS_BIND, NULL) == 0 && chroot(root) == 0 &&
+           chdir("/") == 0;
+}
+
+static int wait_for_restart(struct crew *crew, unsigned number)
+{
+    struct lendis_pool *pool;
+
+    (void)number;
+    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0 ||
+        !pings(lendis_command(pool, "PING")) || !change_root_with_folder())
+        return 1;
+    crew_ready(crew);
+    while (!crew_stopping(crew))
+        sleep_us(1000);
+    return pings(lendis_command(pool, "PING")) ? 0 : 2;
+}
+
+static void a_restart_seen_from_another_root(void **state)
+{
+    (void)state;
+    observer_close(&site.observer);
+    site.observer = (struct observer){0};
+    crew_start(&site.crew, 1, 0, wait_for_restart, NULL);
+    crew_go(&site.crew);
+    lendisd_kill(&site.broker);
+    assert_int_equal(unlink(site.broker.socket_path), 0);
+    redis_restart(&site.redis);
+    crew_stop(&site.crew);
+    sleep_us(300000); /* of the wait: a failure would be at once */
+    lendisd_launch(&site.broker, true);
+    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    if (crew_failures(&site.crew) != 0)
+        fail_msg("step %d", WEXITSTATUS(site.crew.statuses[0]));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        TEST(another_root),
+        TEST(other_mounts),
+        TEST(other_rights),
+        TEST(a_child_in_another_root),
+        TEST(a_restart_seen_from_another_root),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern of test names */
+    return cmocka_run_group_tests_name("reach", tests, NULL, NULL);
+}
