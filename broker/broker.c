@@ -627,6 +627,7 @@ static int start(struct broker *broker)
                               broker->pools, CATALOG_MAX_POOLS);
     if (result == 0)
         result = control_init(&broker->control, broker->event, broker->pools, CATALOG_MAX_POOLS);
+    broker->control.catalog_fd = broker->catalog_fd;
     if (result != 0)
         return result;
     broker->control.reload = &broker->reload;

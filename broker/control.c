@@ -386,6 +386,24 @@ static void kill_leases(struct request *request, const struct wire_control *aske
                asked->pid);
 }
 
+/* What tools read, for one that may not look into a broker that has a password. Who does not take it
+ * all at once gets a part of it. */
+static void show(struct request *request)
+{
+    struct control *control = request->control;
+    struct wire_outcome part = {0};
+    int socket = request->socket, result = -ENOSYS;
+
+    wire_header(&part.header, WIRE_OUTCOME, sizeof part);
+    if (control->catalog_fd >= 0)
+        result = wire_send(socket, &part, control->catalog_fd);
+    for (uint32_t i = 0; result == 0 && i < control->pool_count; i++)
+        if (control->pools[i].config && control->pools[i].segment_fd >= 0)
+            result = wire_send(socket, &part, control->pools[i].segment_fd);
+    request_free(request);
+    answer(socket, result, 0, "%s", result == 0 ? "" : strerror(-result));
+}
+
 static void begin(struct request *request, const struct wire_control *asked)
 {
     int socket = request->socket;
@@ -409,6 +427,9 @@ static void begin(struct request *request, const struct wire_control *asked)
         break;
     case WIRE_RELOAD:
         reload(request);
+        break;
+    case WIRE_SHOW:
+        show(request);
         break;
     default:
         request_free(request);
@@ -470,7 +491,7 @@ static int check(struct control *control, int socket, const struct ucred *peer,
                control->stopping ? "the broker is stopping" : "too many commands are under way");
         return -EBUSY;
     }
-    if (find_pools(control, asked->pool) == 0) {
+    if (asked->verb != WIRE_SHOW && find_pools(control, asked->pool) == 0) {
         name_pools(control, names, sizeof names);
         if (asked->pool[0] == '\0')
             answer(socket, -ESRCH, 0, "all pools are switched off; name one of %s", names);
@@ -522,7 +543,8 @@ int control_init(struct control *control, sd_event *event, struct broker_pool *p
 {
     int result;
 
-    *control = (struct control){.event = event, .pools = pools, .pool_count = pool_count};
+    *control = (struct control){
+        .event = event, .pools = pools, .pool_count = pool_count, .catalog_fd = -1};
     result = sd_event_add_time(event, &control->tick, CLOCK_MONOTONIC, 0, 1000, on_tick, control);
     if (result >= 0)
         result = sd_event_source_set_enabled(control->tick, SD_EVENT_OFF);

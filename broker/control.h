@@ -24,6 +24,7 @@ struct control {
     uint32_t pool_count;
     struct reload *reload; /* NULL: the configuration stays as it is */
     bool stopping;         /* the broker was told to stop */
+    int catalog_fd;        /* borrowed; -1: there is none */
     struct request *first;
     uint32_t count;
     struct log_limit denied_limit;

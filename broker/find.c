@@ -6,7 +6,7 @@
  * tells who called listen(2) (unix(7)). With socket activation that is the service manager: then
  * the processes are searched for the catalog that names our socket. A process' memfds can be opened
  * through /proc/PID/fd by whoever may trace it (proc(5), ptrace(2)): root and, as long as the broker
- * has no secret (secret.h), its own user.
+ * has no secret (secret.h), its own user. That user can ask one that has a secret for the same memfds.
  */
 #include "broker/find.h"
 
@@ -22,6 +22,10 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "lendis/wire.h"
+
+/* A broker that is asked and does not answer is given up. */
+#define ASK_MS 2000
 
 /* What a search knows and what it found so far. */
 struct search {
@@ -240,13 +244,10 @@ static int look_at(struct search *search)
     return result;
 }
 
-/* The pid of who listens at `path`. Results: the pid; 0, not visible from here; -errno. */
-static pid_t listener_of(const char *path)
+/* A connection to the socket. Results: the descriptor; -errno. */
+static int connect_to(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct ucred credentials = {.pid = 0};
-    socklen_t size = sizeof credentials;
-    pid_t result;
     int fd;
 
     if (strlen(path) >= sizeof address.sun_path)
@@ -255,15 +256,97 @@ static pid_t listener_of(const char *path)
     /* Non-blocking: with a full backlog connect(2) would wait for a stopped broker; so it says
      * EAGAIN. */
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        int error = errno;
+
+        close(fd);
+        return -error;
+    }
+    return fd < 0 ? -errno : fd;
+}
+
+/* The pid of who listens at `path`. Results: the pid; 0, not visible from here; -errno. */
+static pid_t listener_of(const char *path)
+{
+    struct ucred credentials = {.pid = 0};
+    socklen_t size = sizeof credentials;
+    pid_t result;
+    int fd = connect_to(path);
+
     if (fd < 0)
-        return -errno;
-    if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
+        return fd;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) < 0)
         result = -errno;
     else
         result = credentials.pid;
     close(fd);
     return result;
+}
+
+/* ---- asking ---- */
+
+/* The next descriptor of the answer. -1: there is none any more. */
+static int next_shared(int socket)
+{
+    struct wire_outcome outcome;
+    int fd = -1;
+    ssize_t got = wire_receive(socket, &outcome, sizeof outcome, &fd, ASK_MS);
+
+    if (got > 0 && fd >= 0 && wire_is(&outcome, (size_t)got, WIRE_OUTCOME, sizeof outcome))
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static bool use(int fd, bool (*take)(int fd, struct search *search), struct search *search)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    bool done = seals >= 0 && (seals & F_SEAL_SHRINK) && take(fd, search);
+
+    close(fd);
+    return done;
+}
+
+/* Who it is, as far as its /proc is open to all. */
+static void note_process(struct broker *broker)
+{
+    char path[32];
+    int proc;
+
+    broker->pid = (pid_t)broker->catalog.header->broker_pid;
+    snprintf(path, sizeof path, "/proc/%d", (int)broker->pid);
+    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (proc < 0)
+        return;
+    broker->state = process_state(proc);
+    broker->pids_are_ours = status_last(proc, "NSpid:") == (uint32_t)broker->pid;
+    close(proc);
+}
+
+/* A broker that has a password is closed to all but root: it is asked for what it shares. Results: 0;
+ * -EACCES, it does not give it, or does not answer. */
+static int ask(struct search *search)
+{
+    struct wire_control asked = {.verb = WIRE_SHOW, .connection = WIRE_ANY, .pid = WIRE_ANY};
+    int socket = connect_to(search->socket_path), fd;
+    bool found = false;
+
+    if (socket < 0)
+        return -EACCES;
+    *search->broker = (struct broker){.pid = 0};
+    memset(search->claimed, 0, sizeof search->claimed);
+    search->pid_inside = 0;
+    wire_header(&asked.header, WIRE_CONTROL, sizeof asked);
+    if (wire_send(socket, &asked, -1) == 0 && (fd = next_shared(socket)) >= 0)
+        found = use(fd, use_catalog, search);
+    for (uint32_t i = 0; found && i < CATALOG_MAX_POOLS && (fd = next_shared(socket)) >= 0; i++)
+        use(fd, use_segment, search);
+    close(socket);
+    if (!found)
+        return -EACCES;
+    note_process(search->broker);
+    return 0;
 }
 
 /*
@@ -314,8 +397,7 @@ static int explain(const struct search *search, int error, const char *path, cha
     case -EPERM:
         return fail(
             problem, size, error,
-            "the broker of %s may not be inspected: run this as root or as the broker's user; as "
-            "root alone if a pool has a password",
+            "the broker of %s may not be inspected: run this as root or as the broker's user",
             path);
     case -EPROTONOSUPPORT:
         return fail(problem, size, error,
@@ -389,6 +471,8 @@ int broker_find(const char *socket_path, pid_t pid, struct broker *broker, char 
             return result == 0 ? 0 : explain(&search, result, socket_path, problem, size);
     }
     result = look_at_all(&search);
+    if (result == -EACCES && listener >= 0)
+        result = ask(&search);
     if (result == 0)
         return 0;
     if (result == -EACCES && (listener > 0 || listener == -EACCES))

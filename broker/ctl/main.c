@@ -24,7 +24,7 @@ static const char help[] =
     "\n"
     "Shows what a running lendisd and its workers do, and tells it what to do. It must run as root "
     "or as\n"
-    "the broker's user (to show something, as root alone if a pool has a password). What it shows "
+    "the broker's user. What it shows "
     "it reads in their shared memory, so it answers when the "
     "broker hangs.\n"
     "\n"

@@ -64,6 +64,8 @@ enum wire_verb {
     WIRE_RECONNECT = 5,
     WIRE_SET = 6,
     WIRE_RELOAD = 7,
+    WIRE_SHOW =
+        8, /* each OUTCOME but the last one comes with a descriptor: the catalog, then segments */
 };
 
 #define WIRE_ANY UINT32_MAX /* of wire_control.connection and .pid */
