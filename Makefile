@@ -76,13 +76,16 @@ BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c reso
 	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
 BROKER_SOURCES += $(addprefix broker/,replies.c session_info.c redirection.c secret.c)
 CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c
+# What all programs have of the terminal.
+CTL_SOURCES += broker/ctl/show_services.c $(addprefix broker/,standard_io.c text.c)
+BROKER_SOURCES += $(addprefix broker/,standard_io.c text.c)
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
 BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c microhttpd.c exporter.c)
 CTL_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/ctl/,top.c screen.c)
 
 REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experiment.c worker.c targets.c figures.c costs.c proc.c \
-	proc_text.c kernel.c redis_memory.c progress.c show.c picture.c watch.c) broker/table.c broker/find.c broker/statistics.c
+	proc_text.c kernel.c redis_memory.c progress.c show.c picture.c watch.c) $(addprefix broker/,standard_io.c text.c table.c find.c statistics.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey handshake dial_turns
@@ -93,6 +96,7 @@ SYSTEM_TESTS += handover allocations bench report
 SYSTEM_TESTS += secrets secret_memory
 UNIT_TESTS += session_info
 # The process around the library.
+UNIT_TESTS += text
 UNIT_TESTS += password_file
 SYSTEM_TESTS += stdio cancellation no_memory reach
 UNIT_TESTS += server_error
@@ -104,7 +108,7 @@ SYSTEM_TESTS += stall
 LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
 LAB_OBJECTS = $(call objects,$(LAB_SOURCES))
 BENCH_SOURCES := $(addprefix tests/bench/,main.c options.c bench.c figures.c units.c cpu.c machine.c variant.c cell.c rows.c output.c \
-	load.c engine.c client.c alone.c lease.c lock_pool.c storm.c idle.c memory.c) tests/support/crew.c broker/table.c
+	load.c engine.c client.c alone.c lease.c lock_pool.c storm.c idle.c memory.c) tests/support/crew.c $(addprefix broker/,standard_io.c text.c table.c)
 SUPPORT_SOURCES := $(LAB_SOURCES) $(addprefix tests/support/,json.c openmetrics.c crew.c fake.c observer.c site.c \
 	failing_malloc.c)
 
@@ -118,7 +122,7 @@ SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 BENCH_OBJECTS := $(call objects,$(BENCH_SOURCES))
 
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
-SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh init.sh)
+SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh init.sh printing.sh)
 # Under a systemd of their own, in which they install what is built; with the load generator.
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 

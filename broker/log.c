@@ -9,6 +9,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include "broker/log_writer.h"
+#include "broker/text.h"
 
 #define FLUSH_MS 1000u
 
@@ -30,23 +31,16 @@ static const char *prefix(enum log_level level)
     }
 }
 
-/* Text from a server or a configuration file must not make up lines or colours of its own. */
-static void defuse(char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < ' ' || *text == 127)
-            *text = '?';
-}
-
 static __attribute__((format(printf, 3, 0))) void
 write_line(enum log_level level, uint32_t kept_back, const char *format, va_list arguments)
 {
-    char line[LOG_LINE_SIZE];
+    char raw[LOG_LINE_SIZE], line[LOG_LINE_SIZE];
     size_t start = (size_t)snprintf(line, sizeof line, "%s", prefix(level));
     size_t length;
 
-    vsnprintf(line + start, sizeof line - start - 1, format, arguments);
-    defuse(line + start);
+    vsnprintf(raw, sizeof raw, format, arguments);
+    /* Text from a server or a configuration file must not make up lines or colours of its own. */
+    text_clean(line + start, sizeof line - start - 1, raw, sizeof raw);
     length = strlen(line);
     if (kept_back && length + 64 < sizeof line)
         length += (size_t)snprintf(line + length, 64, " (and %u more like this)", kept_back);

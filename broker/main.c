@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* lendisd: the command line. Exit codes 64 and 78 as in <sysexits.h>; the manual is lendisd(8). */
+/* lendisd: the command line. Exit codes 64, 74 and 78 as in <sysexits.h>; the manual is lendisd(8). */
 #include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
@@ -8,6 +8,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 #include "broker/broker.h"
+#include "broker/standard_io.h"
 #include "broker/supervise.h"
 
 enum action {
@@ -112,6 +113,7 @@ int main(int argc, char **argv)
     enum action action = ACTION_RUN;
     int option, status;
 
+    standard_io_open();
     while ((option = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1) {
         if (option == 'c')
             path = optarg;
@@ -134,7 +136,5 @@ int main(int argc, char **argv)
 #endif
     status = act(action, path);
     log_flush();
-    if (fflush(stdout) != 0 && status == EXIT_SUCCESS)
-        status = EX_IOERR;
-    return status;
+    return standard_io_close("lendisd", status);
 }

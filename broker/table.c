@@ -12,9 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "broker/standard_io.h"
+#include "broker/text.h"
 
 #define TABLE_MAX_COLUMNS 128
-#define TABLE_MAX_TEXT    255
+#define TABLE_MAX_TEXT    1023
 
 struct table {
     struct libscols_table *cells;
@@ -84,50 +86,11 @@ static void set_cell(struct table *table, size_t column, const char *text)
         table->error = -ENOMEM;
 }
 
-/* How many bytes of `text` are one printable character in UTF-8 (RFC 3629); 0: they are none. */
-static size_t character_size(const unsigned char *text, size_t size)
-{
-    size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-
-    if (length == 1)
-        return text[0] >= 0x20 && text[0] != 0x7f;
-    if (text[0] < 0xc2 || text[0] > 0xf4 || length > size)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    /* Overlong forms, surrogates, and beyond the last code point; C1 control characters. */
-    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
-        (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f) ||
-        (text[0] == 0xc2 && text[1] < 0xa0))
-        return 0;
-    return length;
-}
-
-void text_clean(char *clean, const char *text, size_t size)
-{
-    size_t length = strnlen(text, size), out = 0;
-
-    for (size_t i = 0; i < length;) {
-        size_t step = character_size((const unsigned char *)text + i, length - i);
-
-        if (step == 0) {
-            clean[out++] = '?';
-            i++;
-            continue;
-        }
-        memcpy(clean + out, text + i, step);
-        out += step;
-        i += step;
-    }
-    clean[out] = '\0';
-}
-
 void table_text(struct table *table, size_t column, const char *text, size_t size)
 {
-    char clean[TABLE_MAX_TEXT + 1];
+    char clean[TABLE_MAX_TEXT * 2 + 1];
 
-    text_clean(clean, text, size < TABLE_MAX_TEXT ? size : TABLE_MAX_TEXT);
+    text_clean(clean, sizeof clean, text, size < TABLE_MAX_TEXT ? size : TABLE_MAX_TEXT);
     set_cell(table, column, clean);
 }
 
@@ -282,7 +245,5 @@ int table_print(struct table *table)
         result = print_cells(table);
     scols_unref_table(table->cells);
     free(table);
-    if (result == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        result = -EIO;
-    return result;
+    return result == 0 ? standard_io_flush() : result;
 }

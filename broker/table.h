@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A table that is printed for people, as JSON or as CSV; a thin layer over libsmartcols. Text is cleaned
- * when it is put in: what comes from shared memory or from another process can neither break the
- * JSON (invalid UTF-8) nor reach the terminal (control characters).
+ * when it is put in (text.h): it comes from shared memory or from another process.
  */
 #ifndef LENDIS_TABLE_H
 #define LENDIS_TABLE_H
@@ -53,9 +52,5 @@ void table_date(struct table *table, size_t column, uint64_t ms);
 
 /* Prints to standard output and frees the table. Results: 0; -errno. NULL is -ENOMEM. */
 int table_print(struct table *table);
-
-/* Copies at most `size` bytes of `text`, or up to its zero, into `clean`, which has room for size
- * + 1. */
-void text_clean(char *clean, const char *text, size_t size);
 
 #endif

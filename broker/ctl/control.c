@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "broker/table.h"
+#include "broker/text.h"
 
 /* The broker keeps the limit; one that does not answer at all is given up this much later. */
 #define GRACE_MS 5000
@@ -157,7 +158,7 @@ static void say(FILE *out, const char *text, size_t size)
 {
     char clean[sizeof((struct wire_outcome *)0)->text + 1];
 
-    text_clean(clean, text, size);
+    text_clean(clean, sizeof clean, text, size);
     if (clean[0])
         fprintf(out, "%s%s\n", out == stderr ? "lendisctl: " : "", clean);
 }

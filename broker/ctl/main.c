@@ -17,6 +17,8 @@
 #include "broker/table.h"
 #include "broker/ctl/top.h"
 #include "lendis/wire.h"
+#include "broker/standard_io.h"
+#include "broker/text.h"
 
 static const char help[] =
     "Usage: lendisctl [OPTIONS] show WHAT [POOL]\n"
@@ -49,13 +51,15 @@ static const char help_options[] =
     ")\n"
     "  -p, --pid PID      show: the broker's process, instead of looking for it by its socket\n"
     "  -j, --json         print JSON, with more fields than the table has\n"
+    "      --all          show connections: places without one as well\n"
     "      --format NAME  metrics: openmetrics (default), or prometheus, the format before it\n"
     "      --list-metrics   print all metrics: name, type, labels, what it means\n"
     "      --list-commands  print all commands, for the completions of shells\n"
     "  -h, --help         print this\n"
     "  -V, --version      print the version\n"
     "\n"
-    "Exit status: 0; 1, something failed; 2, the limit passed; 64, wrong usage. See "
+    "Exit status: 0; 1, something failed; 2, the limit passed; 64, wrong usage; 74, cannot print. "
+    "See "
     "lendisctl(1).\n";
 
 static const char help_metrics[] =
@@ -79,6 +83,7 @@ struct arguments {
     const char *socket_path;
     pid_t pid;
     bool json;
+    bool all;
     int (*show)(const struct show *show);
     const char *pool; /* NULL: all */
     enum metrics_format format;
@@ -155,7 +160,14 @@ static void print_help(void)
     fputs(help_options, stdout);
 }
 
-enum { OPTION_CONNECTION = 256, OPTION_WORKER, OPTION_LIST, OPTION_FORMAT, OPTION_METRICS };
+enum {
+    OPTION_CONNECTION = 256,
+    OPTION_ALL,
+    OPTION_WORKER,
+    OPTION_LIST,
+    OPTION_FORMAT,
+    OPTION_METRICS
+};
 
 /* Results: 0; EX_USAGE. */
 static int parse_format(const char *name, enum metrics_format *format)
@@ -201,6 +213,9 @@ static int take_option(int option, struct arguments *arguments)
     case 'j':
         arguments->json = true;
         return 0;
+    case OPTION_ALL:
+        arguments->all = true;
+        return 0;
     case 'h':
         print_help();
         return -1;
@@ -220,6 +235,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
         {"socket", required_argument, NULL, 's'},
         {"pid", required_argument, NULL, 'p'},
         {"json", no_argument, NULL, 'j'},
+        {"all", no_argument, NULL, OPTION_ALL},
         {"timeout", required_argument, NULL, 't'},
         {"connection", required_argument, NULL, OPTION_CONNECTION},
         {"worker", required_argument, NULL, OPTION_WORKER},
@@ -256,7 +272,7 @@ static int find_pool(const struct catalog *catalog, const char *name)
     for (uint32_t i = 0; i < catalog->pool_max; i++) {
         char clean[CATALOG_NAME_SIZE + 1];
 
-        text_clean(clean, catalog->pools[i].name, CATALOG_NAME_SIZE);
+        text_clean(clean, sizeof clean, catalog->pools[i].name, CATALOG_NAME_SIZE);
         if (!clean[0])
             continue;
         fprintf(stderr, "%s%s", separator, clean);
@@ -277,7 +293,7 @@ static void note_state(const struct broker *broker)
         fprintf(stderr, "lendisctl: the broker, process %d, is draining\n", (int)broker->pid);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     static struct broker broker;
     struct arguments arguments = {0};
@@ -305,13 +321,22 @@ int main(int argc, char **argv)
     }
     note_state(&broker);
     show.json = arguments.json;
+    show.all = arguments.all;
     show.format = arguments.format;
     if (arguments.pool)
         show.pool = find_pool(&broker.catalog, arguments.pool);
     if (arguments.pool && show.pool < 0)
         result = -ENOENT;
-    else if ((result = arguments.show(&show)) != 0)
+    else if ((result = arguments.show(&show)) != 0 && standard_io_flush() != 0)
+        result = 0; /* standard_io_close() reports it */
+    else if (result != 0)
         fprintf(stderr, "lendisctl: cannot print: %s\n", strerror(-result));
     broker_close(&broker);
     return result == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    standard_io_open();
+    return standard_io_close("lendisctl", run(argc, argv));
 }

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "broker/standard_io.h"
+#include "broker/text.h"
 #include "lendis/rights.h"
 
 /* The worker counters that have a column in the tables; JSON has all. */
@@ -28,7 +30,7 @@ bool show_pool(const struct show *show, uint32_t index, struct catalog_pool *poo
     if (!(*segment)->base) {
         char name[sizeof pool->name + 1];
 
-        text_clean(name, pool->name, sizeof pool->name);
+        text_clean(name, sizeof name, pool->name, sizeof pool->name);
         fprintf(stderr,
                 "lendisctl: pool %s: its shared memory was not found, or a worker scribbled over "
                 "it: what its "
@@ -52,6 +54,7 @@ enum {
     POOLS_OTHER,
     POOLS_WAITING,
     POOLS_WORKERS,
+    POOLS_MEMBERS,
     POOLS_USERNAME,
     POOLS_DB,
     POOLS_MIN_IDLE,
@@ -94,6 +97,7 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
     [POOLS_OTHER] = {"other", "other", COLUMN_NUMBER},
     [POOLS_WAITING] = {"waiting", "waiting", COLUMN_NUMBER},
     [POOLS_WORKERS] = {"workers", "workers", COLUMN_NUMBER},
+    [POOLS_MEMBERS] = {"members", NULL, COLUMN_TEXT},
     [POOLS_USERNAME] = {"username", NULL, COLUMN_TEXT},
     [POOLS_DB] = {"db", NULL, COLUMN_NUMBER},
     [POOLS_MIN_IDLE] = {"min_idle", NULL, COLUMN_NUMBER},
@@ -129,7 +133,7 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
         [POOLS_LAST_ERROR] = {"last_error", NULL, COLUMN_TEXT},
 };
 
-static const char *backend_name(uint32_t backend)
+const char *show_backend_name(uint32_t backend)
 {
     return backend == BACKEND_UP ? "up" : backend == BACKEND_DOWN ? "down" : "unknown";
 }
@@ -191,15 +195,21 @@ static void refused_text(const struct catalog_pool *pool, char *text, size_t siz
                 (size_t)snprintf(text + used, size - used, "%s%s", used ? ", " : "", commands[i]);
 }
 
-static void add_pool(struct table *table, const struct pool_statistics *statistics)
+static void add_pool(const struct show *show, struct table *table,
+                     const struct pool_statistics *statistics)
 {
     const struct catalog_pool *pool = &statistics->entry;
-    char refused[128];
+    char refused[128], members[SHOW_MEMBERS_SIZE];
 
     refused_text(pool, refused, sizeof refused);
     table_row(table);
     table_text(table, POOLS_POOL, pool->name, sizeof pool->name);
-    table_string(table, POOLS_BACKEND, backend_name(shm_load32(&pool->backend)));
+    table_string(table, POOLS_BACKEND, show_backend_name(shm_load32(&pool->backend)));
+    if (shm_load32(&pool->gate) == GATE_SERVICE) {
+        show_members(show, pool, members, sizeof members);
+        table_string(table, POOLS_BACKEND, show_backend_name(show_service_backend(show, pool)));
+        table_string(table, POOLS_MEMBERS, members);
+    }
     table_text(table, POOLS_ADDRESS, pool->address, sizeof pool->address);
     table_text(table, POOLS_USERNAME, pool->username, sizeof pool->username);
     table_text(table, POOLS_COMMANDS, pool->commands, sizeof pool->commands);
@@ -236,8 +246,8 @@ static void print_pool_errors(const struct show *show)
             catalog_read_pool(&show->broker->catalog, i, &pool) == -ENOENT ||
             shm_load32(&pool.backend) != BACKEND_DOWN)
             continue;
-        text_clean(name, pool.name, sizeof pool.name);
-        text_clean(error, pool.last_error, sizeof pool.last_error);
+        text_clean(name, sizeof name, pool.name, sizeof pool.name);
+        text_clean(error, sizeof error, pool.last_error, sizeof pool.last_error);
         printf("%s is down: %s\n", name, error[0] ? error : "no reason known yet");
     }
 }
@@ -252,8 +262,8 @@ static void print_pool_commands(const struct show *show)
         if ((show->pool >= 0 && (uint32_t)show->pool != i) ||
             catalog_read_pool(&show->broker->catalog, i, &pool) == -ENOENT || !pool.commands[0])
             continue;
-        text_clean(name, pool.name, sizeof pool.name);
-        text_clean(commands, pool.commands, sizeof pool.commands);
+        text_clean(name, sizeof name, pool.name, sizeof pool.name);
+        text_clean(commands, sizeof commands, pool.commands, sizeof pool.commands);
         printf("%s knows of commands (+ may block, - does not, ! exclusive): %s\n", name, commands);
     }
 }
@@ -268,7 +278,7 @@ static void print_pool_refusals(const struct show *show)
         if ((show->pool >= 0 && (uint32_t)show->pool != i) ||
             catalog_read_pool(&show->broker->catalog, i, &pool) == -ENOENT)
             continue;
-        text_clean(name, pool.name, sizeof pool.name);
+        text_clean(name, sizeof name, pool.name, sizeof pool.name);
         refused_text(&pool, refused, sizeof refused);
         if (refused[0])
             printf("%s is refused (see RIGHTS in lendis.conf(5)): %s\n", name, refused);
@@ -286,12 +296,14 @@ int show_pools(const struct show *show)
         struct catalog_pool pool;
 
         if (show_pool(show, i, &pool, &segment) && statistics[i].present)
-            add_pool(table, &statistics[i]);
+            add_pool(show, table, &statistics[i]);
     }
     result = table_print(table);
     if (result == 0 && !statistics)
         result = -ENOMEM;
     free(statistics);
+    if (result == 0 && !show->json)
+        show_services(show);
     if (result == 0 && !show->json)
         print_pool_errors(show);
     if (result == 0 && !show->json)
@@ -363,7 +375,8 @@ int show_connections(const struct show *show)
         if (!show_pool(show, i, &pool, &segment))
             continue;
         for (uint32_t index = 0; segment->base && index < segment_places(segment); index++)
-            add_connection(table, show, i, &pool, segment, index);
+            if (show->all || word_state(shm_load(&segment->connections[index].word)) != WORD_EMPTY)
+                add_connection(table, show, i, &pool, segment, index);
     }
     return table_print(table);
 }
@@ -538,7 +551,7 @@ static void print_line(struct config_place *place, const char *raw, size_t size)
     char clean[4096 + 1];
     char *line, *end;
 
-    text_clean(clean, raw, size < 4096 ? size : 4096);
+    text_clean(clean, sizeof clean, raw, size < 4096 ? size : 4096);
     line = trim(clean);
     if (line[0] == '[' && (end = strrchr(line, ']'))) {
         *end = '\0';
@@ -558,7 +571,7 @@ int show_config(const struct show *show)
     const char *line = catalog->config, *stop;
 
     if (show->pool >= 0) {
-        text_clean(name, catalog->pools[show->pool].name, CATALOG_NAME_SIZE);
+        text_clean(name, sizeof name, catalog->pools[show->pool].name, CATALOG_NAME_SIZE);
         snprintf(section, sizeof section, "pool %s", name);
         place.only = section;
     }
@@ -578,5 +591,5 @@ int show_config(const struct show *show)
         fputs(place.any_key ? "\n      }" : "}", stdout);
     if (show->json)
         fputs(place.any_section ? "\n   }\n}\n" : "}\n}\n", stdout);
-    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : -EIO;
+    return standard_io_flush();
 }

@@ -12,6 +12,7 @@
 struct show {
     const struct broker *broker;
     bool json;
+    bool all; /* what is empty as well */
     int pool; /* index of the only one to show; -1: all */
     enum metrics_format format;
 };
@@ -40,6 +41,25 @@ static inline enum table_format show_format(const struct show *show)
  */
 bool show_pool(const struct show *show, uint32_t index, struct catalog_pool *pool,
                const struct segment **segment);
+
+const char *show_backend_name(uint32_t backend);
+
+/* ---- services ---- */
+
+/* Of the text about a service, which has up to 16 members. */
+#define SHOW_MEMBERS_SIZE 1024
+
+/* The members of service `pool` and how they are, as in "primary main up, replica r1 down". */
+void show_members(const struct show *show, const struct catalog_pool *pool, char *text,
+                  size_t size);
+
+/* A service is as its primary is, which writes and leases need. */
+uint32_t show_service_backend(const struct show *show, const struct catalog_pool *pool);
+
+/* For people: a line for each service that is to be shown. */
+void show_services(const struct show *show);
+
+/* ---- figures ---- */
 
 /* The statistics of all pools, to be freed; NULL: no memory. */
 struct pool_statistics *show_statistics(const struct show *show);

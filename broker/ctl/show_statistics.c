@@ -6,6 +6,7 @@
 #include <time.h>
 #include "broker/ctl/show.h"
 #include "lendis/mailbox.h"
+#include "broker/standard_io.h"
 
 /* ---- stats ---- */
 
@@ -138,7 +139,7 @@ int show_metrics(const struct show *show)
 
     broker_source(show->broker, &source);
     result = metrics_write(&source, show->format, stdout);
-    return result == 0 && fflush(stdout) != 0 ? -EIO : result;
+    return result == 0 ? standard_io_flush() : result;
 }
 
 /* ---- latency ---- */

@@ -17,6 +17,7 @@
 #include "broker/ctl/screen.h"
 #include "broker/ctl/show.h"
 #include "broker/table.h"
+#include "broker/text.h"
 
 #define ROWS_MAX    20000u
 #define CELLS       12u
@@ -111,7 +112,7 @@ static void set_text(struct cell *cell, const char *text, size_t size)
 {
     char clean[CELL_SIZE];
 
-    text_clean(clean, text, size < CELL_SIZE - 1 ? size : CELL_SIZE - 1);
+    text_clean(clean, sizeof clean, text, size < CELL_SIZE - 1 ? size : CELL_SIZE - 1);
     snprintf(cell->text, sizeof cell->text, "%s", clean);
 }
 

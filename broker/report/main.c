@@ -10,8 +10,9 @@
 #include "broker/report/options.h"
 #include "broker/report/watch.h"
 #include "broker/report/worker.h"
+#include "broker/standard_io.h"
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     struct options options;
     int result;
@@ -24,4 +25,10 @@ int main(int argc, char **argv)
     if (result != 0)
         return result < 0 ? EXIT_SUCCESS : result;
     return options.watch ? watch_run(&options) : compare_run(&options);
+}
+
+int main(int argc, char **argv)
+{
+    standard_io_open();
+    return standard_io_close("lendis-report", run(argc, argv));
 }

@@ -19,6 +19,7 @@
 #include "broker/report/figures.h"
 #include "broker/report/proc_text.h"
 #include "shared/redis_url.h"
+#include "broker/text.h"
 
 #define KB             1024.0
 #define REDIS_LIMIT_MS 1000
@@ -130,10 +131,9 @@ static double count_connections(const struct broker *broker)
 static redisContext *connect_to(const struct redis_url *address)
 {
     struct timeval limit = {.tv_sec = REDIS_LIMIT_MS / 1000};
-    redisContext *context =
-        address->host
-            ? redisConnectWithTimeout(address->host, address->port, limit)
-            : redisConnectUnixWithTimeout(address->path, limit);
+    redisContext *context = address->host
+                                ? redisConnectWithTimeout(address->host, address->port, limit)
+                                : redisConnectUnixWithTimeout(address->path, limit);
 
     if (context && !context->err)
         redisSetTimeout(context, limit);
@@ -177,7 +177,7 @@ static void look_at_servers(struct view *view)
         if (!known) {
             char url[sizeof pool.address + 1];
 
-            text_clean(url, pool.address, sizeof pool.address);
+            text_clean(url, sizeof url, pool.address, sizeof pool.address);
             look_at_server(view, url);
         }
     }

@@ -33,7 +33,7 @@ _lendisctl()
         ;;
     esac
     if [[ $word == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "--timeout --connection --worker --socket --pid --json \
+        mapfile -t COMPREPLY < <(compgen -W "--timeout --connection --worker --socket --pid --json --all \
             --format --list-metrics --list-commands --help --version" -- "$word")
         return
     fi

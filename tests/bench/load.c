@@ -6,6 +6,7 @@
  *
  * Exit status: 0; 1, an error or a wrong reply, which is also printed; 2, bad usage or no start.
  */
+#include "broker/standard_io.h"
 #include "tests/bench/load.h"
 
 #include <getopt.h>
@@ -127,7 +128,7 @@ static int print_report(const struct load *load, const struct engine_report *rep
         print_json(mode, fields, count);
     else
         print_text(mode, fields, count);
-    fflush(stdout);
+    standard_io_flush();
     if (report->text[0])
         fprintf(stderr, "lendis-bench load: %s\n", report->text);
     if (report->hung)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "broker/standard_io.h"
 #include "tests/bench/load.h"
 #include "tests/bench/machine.h"
 #include "tests/bench/options.h"
@@ -93,14 +94,10 @@ static int report(const struct bench *bench, const struct arguments *arguments, 
         fprintf(stderr, "lendis-bench: %s\n", problem);
         return EXIT_FAILURE;
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("lendis-bench: cannot print");
-        return EXIT_FAILURE;
-    }
     return bench->failed || (arguments->strict && missed) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     static struct arguments arguments;
     static struct bench bench;
@@ -126,4 +123,10 @@ int main(int argc, char **argv)
     result = report(&bench, &arguments, machine);
     redis_stop(&bench.servers.redis);
     return result;
+}
+
+int main(int argc, char **argv)
+{
+    standard_io_open();
+    return standard_io_close("lendis-bench", run(argc, argv));
 }

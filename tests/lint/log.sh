@@ -10,8 +10,8 @@ set -u
 cd "${1:-.}" || exit 2
 
 # Run on behalf of a worker, a tool, a metrics client or Redis.
-peers='adopt bells connection control demand dialler direct exporter gate hygiene lease_watch outage pool private reset stall
-    survey upkeep worker'
+peers='adopt bells connection control demand dialler direct exporter gate handshake hygiene lease_watch outage pool private
+    process redirection refusal replies reply_walk request reset rights session_info stall survey upkeep worker'
 bad=0
 
 complain()
@@ -23,9 +23,9 @@ complain()
 # Past the log: main.c's command line is for the one who typed it.
 found=$(grep -nE '\<(f?printf *\( *stderr|f?puts *\([^;]*stderr|v?fprintf *\( *stderr|perror|psignal|warnx?|errx?|dprintf|vdprintf|syslog|sd_journal_[a-z]+) *\(?' \
     broker/*.c | grep -E 'stderr|perror *\(|psignal *\(|dprintf *\( *(2|STDERR)|syslog *\(|sd_journal|\<(warnx|errx|err) *\(' |
-    grep -vE '^broker/main\.c:')
+    grep -vE "^broker/(main|standard_io)\.c:")
 [ -z "$found" ] || complain 'writes past the log' "$found"
-found=$(grep -nE 'STDERR_FILENO' broker/*.c | grep -vE '^broker/(log_writer|stdio)\.c:')
+found=$(grep -nE '(write|writev|send|dup2|dprintf) *\( *(STDERR_FILENO|2)\>' broker/*.c | grep -vE '^broker/(log_writer|standard_io)\.c:')
 [ -z "$found" ] || complain 'writes past the log' "$found"
 found=$(grep -nE '\<(log_writer_put|log_of_place)\(' broker/*.c | grep -vE '^broker/log(_writer)?\.c:')
 [ -z "$found" ] || complain 'a log call without a limit' "$found"

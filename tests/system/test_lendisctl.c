@@ -366,12 +366,29 @@ static void connections_name_their_holders(void **state)
         "\"state\": \"invalid\",\n         \"generation\": 1,\n         \"worker\": null,");
     has(fixture, "\"uses\": 77,");
     has(fixture, "\"lease_age_ms\": 9");
-    has(fixture, "\"pool\": \"idle\"");
+    has_not(fixture, "\"state\": \"empty\"");
     snprintf(pid, sizeof pid, "\"pid\": %d,", (int)getpid());
     has(fixture, pid);
     ctl(fixture, EXIT_GOOD, "show", "connections", "app", NULL);
     has(fixture, "1m3");
     has_not(fixture, "\nidle ");
+}
+
+static void empty_places_are_shown_to_who_asks(void **state)
+{
+    struct fixture *fixture = *state;
+
+    start(fixture, (struct setting){0});
+    ctl(fixture, EXIT_GOOD, "show", "connections", NULL, NULL);
+    has(fixture, "leased");
+    has_not(fixture, "empty");
+    ctl(fixture, EXIT_GOOD, "--all", "show", "connections", NULL);
+    has(fixture, "leased");
+    has(fixture, "empty");
+    has(fixture, "\nidle ");
+    ctl(fixture, EXIT_GOOD, "--json", "--all", "show", "connections");
+    is_json(fixture);
+    has(fixture, "\"pool\": \"idle\"");
 }
 
 /* The first of the two comes before the second. */
@@ -662,6 +679,7 @@ int main(void)
         TEST(stopped_broker_is_shown),
         TEST(pools_have_all_figures_in_json),
         TEST(connections_name_their_holders),
+        TEST(empty_places_are_shown_to_who_asks),
         TEST(workers_are_named),
         TEST(statistics_are_told_with_their_meaning),
         TEST(latency_is_told_in_quantiles),

@@ -538,6 +538,37 @@ static void test_reload(void **state)
     lendis_detach(pool);
 }
 
+/* lendisctl names the members, and how they are. */
+static void test_members_are_shown(void **state)
+{
+    const char *const argv[] = {built_program("lendisctl"),
+                                "--socket",
+                                site.broker.socket_path,
+                                "show",
+                                "pools",
+                                "shop",
+                                NULL};
+    static char output[4096];
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    redisReply *reply;
+
+    (void)state;
+    redis_kill(&replicas[1]);
+    /* Whatever is asked of it has it dialled. */
+    for (int64_t until_ms = now_ms() + 20000;
+         now_ms() < until_ms && !strstr(output, "replica r2 down\n");) {
+        reply = lendis_command(pool, "GET key");
+        if (reply)
+            freeReplyObject(reply);
+        freeReplyObject(lendis_command(pool, "SET key value"));
+        assert_int_equal(program_run(argv, output, sizeof output, 20000), 0);
+    }
+    if (!strstr(output, "\nshop is a service: primary main up, replica r1 up, replica r2 down\n"))
+        fail_msg("%s", output);
+    assert_non_null(strstr(output, "\nshop up      service"));
+    lendis_detach(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -552,6 +583,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_members, start, end),
         cmocka_unit_test_setup_teardown(test_control, start, end),
         cmocka_unit_test_setup_teardown(test_reload, start, end),
+        cmocka_unit_test_setup_teardown(test_members_are_shown, start, end),
     };
 
     return cmocka_run_group_tests_name("service", tests, NULL, NULL);
