@@ -89,7 +89,7 @@ REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experime
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey handshake dial_turns
-SYSTEM_TESTS := log handshake dial_turns lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
+SYSTEM_TESTS := log handshake dial_turns failing_malloc lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
 UNIT_TESTS += statistics plot bench proc_text
 SYSTEM_TESTS += statistics server_errors
 SYSTEM_TESTS += handover allocations bench report
@@ -219,6 +219,12 @@ $(FAILING_MALLOC): $(O)/tests/support/failing_malloc_preload.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -shared $(LDFLAGS) $(FLAVOUR_$(FLAVOUR)) -o $@ $^
+
+$(B)/tests/system/test_failing_malloc: | $(FAILING_MALLOC)
+
+.PHONY: allocations
+allocations: $(B)/lendisd $(B)/tests/system/test_failing_malloc ## let every allocation of the broker fail, once and from then on, in some minutes
+	@ALLOCATION_STEP=1 tests/run -t 3600 $(B)/tests/system/test_failing_malloc
 
 # A Redis module, for a server of the tests' own: it is no part of a flavour.
 $(B)/tests/system/test_commands: | $(B)/tests/system/blocking_module.so
