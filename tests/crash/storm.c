@@ -52,7 +52,7 @@
 /* Every fourth worker has threads. */
 #define THREADED(number) ((number) % 4 == 3)
 /* When nobody is killed any more, everybody gets on within this time. */
-#define PROGRESS_MS 1000
+#define PROGRESS_MS 5000
 
 static struct {
     struct redis_server redis;

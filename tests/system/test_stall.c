@@ -31,7 +31,7 @@
 #define LIMIT_MS 20000
 #define STALL_MS 600
 /* Several times what a stopped one gets. */
-#define LONG_MS 3000
+#define LONG_MS 2000
 
 static struct site site;
 static pid_t hog;
