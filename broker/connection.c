@@ -64,6 +64,10 @@ static void drop(struct broker_connection *connection)
 void connection_close(struct broker_connection *connection, enum close_reason reason)
 {
     if (connection->state == CONNECTION_OPEN) {
+        /* Before it is shut down: whoever has a command on it sees that it was not Redis. */
+        if (reason != CLOSE_lost)
+            shm_store(&connection->owner->segment.connections[connection->index].ended,
+                      1 + connection->generation);
         shm_add_relaxed(&connection->owner->catalog->closed[reason], 1);
         store_remove(connection->owner->store, STORED_CONNECTION, connection->owner->pool,
                      connection->index, (uintmax_t)connection->generation,

@@ -71,6 +71,7 @@ struct broker_connection {
     struct stall_watch stall;
     struct socket_ends ends; /* as they were when it was dialled */
     struct socket_holders holders;
+    uint64_t lost_seen;  /* of connection.lost in the segment, the last one that was seen */
     struct reset *reset; /* under way: the word is CHECKING until it is over */
     uint64_t reset_ms;   /* when it began */
     int fd;              /* -1 unless it is open */

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 #include "broker/adopt.h"
+#include "broker/casualty.h"
 #include "broker/demand.h"
 #include "broker/dial_reason.h"
 #include "broker/gate.h"
@@ -456,6 +457,8 @@ static void on_lost(struct broker_connection *connection)
     pool->resolved = false; /* perhaps the name means another host by now */
     update_backend(pool);
     /* A server that lets us in and throws us out again, twice over: not as fast as we can. */
+    if (pool->churn > 2 * pool->config->size)
+        casualty_inspect_all(pool); /* those of which the bell was not heard yet */
     if (pool->churn > 2 * pool->config->size && !pool->holding)
         hold(pool, pool->churn / pool->config->size);
     refill(pool);
@@ -634,6 +637,7 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
 {
     uint64_t word;
 
+    casualty_inspect(pool, connection);
     switch (connection_look(connection, &word)) {
     case LOOK_SPOILED:
         on_spoiled(connection);
@@ -1179,6 +1183,8 @@ static int make_tables(struct broker_pool *pool)
     if (result != 0)
         return result;
     memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
+    for (uint32_t i = 0; i < pool->room; i++) /* what the previous broker knew of is no news */
+        pool->connections[i].lost_seen = shm_load(&pool->owner.segment.connections[i].lost);
     pool->owner.segment.gates = &pool->site->catalog->header->gates;
     pool->owner.segment.gate_bit = UINT64_C(1) << pool->index;
     pool->owner.segment.places = &pool->owner.catalog->places;

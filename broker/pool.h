@@ -96,6 +96,7 @@ struct broker_pool {
     struct log_limit spoil_limit;
     struct log_limit lost_limit;
     struct log_limit redirected_limit;
+    struct log_limit casualty_limit;
     struct log_limit survey_limit;
     struct log_limit refusal_limit;
 

@@ -92,7 +92,9 @@ struct combiner {
     uint32_t next;  /* the first that is not answered */
     uint32_t replies;
     struct resp_scan scan;
-    int chunk; /* of the reply under way, or -1 */
+    int chunk;      /* of the reply under way, or -1 */
+    int end_error;  /* how the connection ended: errno, 0 in good order; -1: it has not */
+    enum loss loss; /* what that is to the first command that is not answered */
     size_t assembled;
     size_t start; /* in buffer: of the reply under way */
     size_t at;    /* scanned up to here */
@@ -214,6 +216,20 @@ static void settle(struct combiner *combiner, struct item *item, enum mail_state
         mail_acknowledge(combiner->segment, item->slot, item->mail);
 }
 
+/* What a command that ends with `state` is told besides, as far as it knows how its connection ended. */
+static enum mail_state settle_lost(const struct combiner *combiner, const struct item *item,
+                                   enum mail_state state)
+{
+    struct wait_slot *shared = &combiner->segment->slots[item->slot];
+
+    if (state != MAIL_FAILED)
+        return state;
+    if (combiner->loss == LOSS_ANSWERING && item == &combiner->items[combiner->next])
+        shm_store32(&shared->reply_size, REPLY_LOST);
+    return combiner->loss == LOSS_BEFORE && shm_load32(&shared->read_only) == 1 ? MAIL_RETRY
+                                                                                : MAIL_FAILED;
+}
+
 /* The connection is lost, or shall not be used any more: everything unanswered ends with `state`.
  */
 static void settle_rest(struct combiner *combiner, enum mail_state state)
@@ -222,9 +238,11 @@ static void settle_rest(struct combiner *combiner, enum mail_state state)
         chunk_free(combiner->segment, (uint32_t)combiner->chunk,
                    combiner->items[combiner->next].slot);
     combiner->chunk = -1;
-    for (; combiner->next < combiner->count; combiner->next++)
-        if (combiner->items[combiner->next].route == ROUTE_MAILBOX)
-            settle(combiner, &combiner->items[combiner->next], state);
+    for (uint32_t i = combiner->next; i < combiner->count; i++)
+        if (combiner->items[i].route == ROUTE_MAILBOX)
+            settle(combiner, &combiner->items[i],
+                   settle_lost(combiner, &combiner->items[i], state));
+    combiner->next = combiner->count;
     wake_flush(combiner->segment, &combiner->told);
     combiner->lease->broken = true;
 }
@@ -254,9 +272,11 @@ static void drop_abandoned(struct combiner *combiner)
     combiner->count = kept;
 }
 
-/* Sends `parts`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
+/* Sends `parts`. Results: 0; LENDIS_E_TIMEOUT; -errno; -ENOTCONN, the connection was dead before a byte went out. */
 static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_ns, shm_u64 *beat)
 {
+    bool any = false;
+
     while (count > 0) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
         ssize_t wrote;
@@ -273,7 +293,8 @@ static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_n
             continue;
         }
         if (wrote < 0 && errno != EINTR)
-            return -errno;
+            return any ? -errno : -ENOTCONN;
+        any = any || wrote > 0;
         for (; count > 0 && wrote >= (ssize_t)parts->iov_len; parts++, count--)
             wrote -= (ssize_t)parts->iov_len;
         if (count > 0 && wrote > 0) {
@@ -624,8 +645,10 @@ static enum received receive_batch(struct combiner *combiner)
         got = exec_receive(combiner->lease->fd, combiner->buffer + combiner->end,
                            combiner->buffer_size - combiner->end, until_ns,
                            &combiner->connection->beat);
-        if (got == 0)
+        if (got == 0) {
+            combiner->end_error = errno;
             return RECEIVE_LOST;
+        }
         if (got < 0) {
             combiner->patience_ns = clock_now_ns() + SERVICE_PATIENCE_NS;
             return RECEIVE_GIVE_UP;
@@ -649,19 +672,57 @@ static enum received receive_batch(struct combiner *combiner)
 /* ---- rounds ---- */
 
 /* The call's own command got no reply. */
-static void fail_own(struct combiner *combiner, bool sent, bool lost)
+static void fail_own(struct combiner *combiner, bool sent, enum loss loss)
 {
-    bool any = combiner->scan.first || combiner->at < combiner->end ||
-               combiner->replies != combiner->call->replies;
-
     if (combiner->answered)
         return;
     /* Own is always the batch's first unanswered one when its reply has begun. */
-    if (combiner->next < combiner->count && combiner->items[combiner->next].route != ROUTE_OWN)
-        any = false;
-    combiner->result =
-        exec_failure(combiner->attachment, &combiner->call->command, sent, any, lost);
+    if (loss == LOSS_ANSWERING && combiner->next < combiner->count &&
+        combiner->items[combiner->next].route != ROUTE_OWN)
+        loss = LOSS_MEANWHILE;
+    combiner->result = exec_failure(combiner->attachment, combiner->call, sent, loss);
     combiner->answered = true;
+}
+
+/* Tells the broker whose command the connection was lost to. */
+static void report_loss(const struct combiner *combiner)
+{
+    const struct item *item = &combiner->items[combiner->next];
+    const struct wait_slot *shared = &combiner->segment->slots[item->slot];
+    uint32_t number = item->replies - combiner->replies, size = 0;
+    const char *request;
+
+    if (item->route == ROUTE_OWN) {
+        loss_report(combiner->lease, combiner->attachment->worker, combiner->call->request,
+                    combiner->call->size, number);
+        return;
+    }
+    request =
+        item->route == ROUTE_MAILBOX ? request_of(combiner->segment, item->slot, &size) : NULL;
+    if (request)
+        loss_report(combiner->lease, shm_load32(&shared->owner) - 1, request, size, number);
+}
+
+/*
+ * The connection ended, or what came makes no sense. Redis writes replies when it has executed all that it has read: with
+ * several commands unanswered any of them can be the one that cost the connection. Those that only read are sent again,
+ * each alone, and then it shows.
+ */
+static void judge_loss(struct combiner *combiner)
+{
+    uint32_t left = combiner->count - combiner->next;
+    bool any = left == 0 || combiner->scan.first || combiner->at < combiner->end ||
+               combiner->replies != combiner->items[combiner->next].replies;
+
+    combiner->loss = loss_judge(combiner->lease, combiner->end_error, any);
+    if (left == 0 || combiner->loss != LOSS_ANSWERING || combiner->end_error < 0)
+        return;
+    if (any || left == 1) {
+        report_loss(combiner);
+    } else {
+        loss_report_several(combiner->lease);
+        combiner->loss = LOSS_MEANWHILE;
+    }
 }
 
 /*
@@ -705,7 +766,7 @@ static bool read_batch(struct combiner *combiner)
             if (!combiner->answered)
                 note_progress(combiner);
             last = clock_now_ns() - combiner->progress_ns >= LAST_PATIENCE_NS;
-            fail_own(combiner, true, false);
+            fail_own(combiner, true, LOSS_NONE);
             if (hand_on(combiner, last))
                 return false;
             if (!last)
@@ -716,7 +777,8 @@ static bool read_batch(struct combiner *combiner)
             combiner->answered = true;
             break;
         case RECEIVE_LOST:
-            fail_own(combiner, true, true);
+            judge_loss(combiner);
+            fail_own(combiner, true, combiner->loss);
             break;
         }
         settle_rest(combiner, MAIL_FAILED);
@@ -741,6 +803,20 @@ static __attribute__((noinline)) bool read_large(struct combiner *combiner)
     return ours;
 }
 
+/* What a batch that could not be sent means to its commands. */
+static enum loss judge_sending(int result)
+{
+    if (result == LENDIS_E_TIMEOUT)
+        return LOSS_NONE;
+    return result == -ECANCELED || result == -ENOTCONN ? LOSS_BEFORE : LOSS_MEANWHILE;
+}
+
+/* The call's own command is all of the batch. */
+static bool is_alone(const struct combiner *combiner)
+{
+    return combiner->count == 1 && combiner->items[0].route == ROUTE_OWN;
+}
+
 /* Takes and sends a batch. False: there was nothing, or it failed and the lease is broken. */
 static bool begin_batch(struct combiner *combiner)
 {
@@ -758,8 +834,14 @@ static bool begin_batch(struct combiner *combiner)
     combiner->lease->rested = false;
     begin_reply(combiner); /* also when it failed: no byte of a reply has come */
     if (sent != 0) {
+        combiner->loss = judge_sending(sent);
+        if (combiner->loss == LOSS_MEANWHILE && is_alone(combiner) &&
+            exec_take_last_words(combiner->lease->fd, combiner->call)) {
+            combiner->result = 0;
+            combiner->answered = true;
+        }
         /* Part of a batch may have been executed. */
-        fail_own(combiner, sent != -ECANCELED, sent != LENDIS_E_TIMEOUT);
+        fail_own(combiner, sent != -ECANCELED, combiner->loss);
         settle_rest(combiner, sent == -ECANCELED ? MAIL_RETRY : MAIL_FAILED);
         return false;
     }
@@ -825,6 +907,8 @@ static void combiner_init(struct combiner *combiner, struct lendis_lease *lease,
     combiner->replies = 0;
     combiner->scan = (struct resp_scan){0};
     combiner->chunk = -1;
+    combiner->end_error = -1;
+    combiner->loss = LOSS_NONE;
     combiner->assembled = combiner->start = combiner->at = combiner->end = 0;
     combiner->told.groups = 0;
 }
@@ -916,7 +1000,7 @@ int combine_take_over(struct lendis_lease *lease, const struct call *call, uint3
     bytes = segment->chunks[chunk].bytes;
     carry = (const struct carry *)(bytes + CHUNK_SIZE - sizeof *carry);
     if (!adopt_items(&combiner, carry, slot) || !adopt_bytes(&combiner, carry, bytes)) {
-        fail_own(&combiner, true, true);
+        fail_own(&combiner, true, LOSS_MEANWHILE);
         settle_rest(&combiner, MAIL_FAILED);
         return finish(&combiner, true);
     }
@@ -929,7 +1013,8 @@ int combine_take_over(struct lendis_lease *lease, const struct call *call, uint3
         else if (result == -EFBIG)
             return finish(&combiner, false);
         else if (result != 0) {
-            fail_own(&combiner, true, true);
+            judge_loss(&combiner);
+            fail_own(&combiner, true, combiner.loss);
             settle_rest(&combiner, MAIL_FAILED);
             return finish(&combiner, true);
         }

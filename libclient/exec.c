@@ -30,6 +30,10 @@
 /* A connection can be dead at most as often as there are ones that died since they were last used.
  */
 #define ATTEMPTS_MAX 8
+/* A read that was on a connection when it ended is sent again so often at most. */
+#define RESENDS_MAX 2
+/* Redis' errors are shorter. */
+#define LAST_WORDS_SIZE 512
 
 /* Waits for `events`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
 static int wait_ready(int fd, short events, int64_t deadline_ns)
@@ -109,6 +113,8 @@ ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm
         got = recv(fd, buffer, size, flags);
         if (got > 0)
             return got;
+        if (got == 0)
+            errno = 0;
         if (got == 0 || (errno != EAGAIN && errno != EINTR))
             return 0;
         flags = MSG_DONTWAIT;
@@ -156,6 +162,7 @@ struct receiving {
     bool pushes;      /* what is pushed (RESP3) may come between them; it is dropped */
     bool any;         /* a byte came */
     bool error;       /* the last reply was an error reply */
+    int end_error;    /* how the connection ended: errno, 0 in good order; -1: it has not */
 };
 
 /* Goes on with a reply or a push at `data`. Results: bytes; -EPROTO; -ENOMEM, the sink failed. */
@@ -210,6 +217,7 @@ static enum receive_result receive_replies(int fd, char *buffer, struct receivin
         enum receive_result received;
         ssize_t got = exec_receive(fd, buffer, RECEIVE_SIZE, deadline_ns, NULL);
 
+        receiving->end_error = got == 0 ? errno : -1;
         if (got <= 0)
             return got == 0 ? RECEIVE_LOST : RECEIVE_TIMEOUT;
         receiving->any = true;
@@ -253,19 +261,21 @@ int64_t exec_reply_deadline(const struct attachment *attachment, const struct co
 }
 
 /* What a command that was not answered comes to. */
-int exec_failure(struct attachment *attachment, const struct command *command, bool sent, bool any,
-                 bool lost)
+int exec_failure(struct attachment *attachment, const struct call *call, bool sent, enum loss loss)
 {
-    /* A read that was answered in part and lost is not sent again: its reply may be what cost the
-     * connection. One whose time is up did no harm. */
-    bool harmless = !sent || ((command->flags & COMMAND_READ_ONLY) && !(any && lost));
+    /* A read that was being answered may be what cost the connection: it is not sent again. One whose
+     * time is up did no harm. */
+    bool harmless = !sent || ((call->command.flags & COMMAND_READ_ONLY) && loss != LOSS_ANSWERING);
 
-    if (lost) {
+    if (loss != LOSS_NONE) {
         attachment_count(attachment, COUNTER_lost, 1);
         policy_note_outage(NULL); /* one connection is */
     }
-    if (harmless)
-        return lost ? LENDIS_E_DOWN : LENDIS_E_TIMEOUT;
+    if (harmless) {
+        if (sent && loss == LOSS_MEANWHILE && call->losses)
+            ++*call->losses;
+        return loss != LOSS_NONE ? LENDIS_E_DOWN : LENDIS_E_TIMEOUT;
+    }
     attachment_count(attachment, COUNTER_uncertain, 1);
     return LENDIS_E_UNCERTAIN;
 }
@@ -278,6 +288,19 @@ int exec_no_memory(struct attachment *attachment, const struct command *command)
     return LENDIS_E_UNCERTAIN;
 }
 
+bool exec_take_last_words(int fd, const struct call *call)
+{
+    char words[LAST_WORDS_SIZE];
+    struct resp_scan scan = {0};
+    ssize_t got = recv(fd, words, sizeof words, MSG_DONTWAIT);
+    size_t used;
+
+    if (got <= 0 || call->replies != 1 || *words != '-' ||
+        resp_scan(&scan, words, (size_t)got, &used) != 1 || used != (size_t)got)
+        return false;
+    return call->sink->take(call->sink->context, words, used) == 0;
+}
+
 int call_init(struct call *call, const char *request, size_t size, const struct reply_sink *sink)
 {
     *call = (struct call){.request = request, .size = size, .sink = sink};
@@ -288,9 +311,25 @@ int call_init(struct call *call, const char *request, size_t size, const struct 
 static int not_sent(struct lendis_lease *lease, const struct call *call, size_t sent, bool lost)
 {
     lease->broken = sent > 0 || lost;
+    if (lost && sent > 0 && exec_take_last_words(lease->fd, call))
+        return 0;
     /* Part of a command cannot have been executed; part of a pipeline can. */
-    return exec_failure(lease->attachment, &call->command, call->replies > 1 && sent > 0, false,
-                        lost);
+    if (lost && sent > 0 && call->losses)
+        ++*call->losses;
+    return exec_failure(lease->attachment, call, call->replies > 1 && sent > 0,
+                        lost ? LOSS_BEFORE : LOSS_NONE);
+}
+
+/* The request was sent; not all replies came. */
+static int not_answered(struct lendis_lease *lease, const struct receiving *receiving, bool lost)
+{
+    const struct call *call = receiving->call;
+    enum loss loss = lost ? loss_judge(lease, receiving->end_error, receiving->any) : LOSS_NONE;
+
+    if (loss == LOSS_ANSWERING && receiving->end_error >= 0)
+        loss_report(lease, lease->attachment->worker, call->request, call->size,
+                    call->replies - receiving->replies);
+    return exec_failure(lease->attachment, call, true, loss);
 }
 
 int exec_on_lease(struct lendis_lease *lease, const struct call *call)
@@ -330,8 +369,7 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
     if (received == RECEIVED_TOO_MUCH && !strange && !(call->command.flags & COMMAND_SESSION))
         received = RECEIVE_LOST;
     if (received != RECEIVED && received != RECEIVED_TOO_MUCH)
-        return exec_failure(lease->attachment, &call->command, true, receiving.any,
-                            received == RECEIVE_LOST);
+        return not_answered(lease, &receiving, received == RECEIVE_LOST);
     session_follow_request(&lease->session, call->request, call->size, receiving.error);
     if (call->command.flags & COMMAND_SUSPECT)
         session_suspect(&lease->session);
@@ -391,13 +429,20 @@ static void set_deadlines(const struct attachment *attachment, struct call *call
             now_ns + attachment_settings(attachment)->wait_timeout_ms * INT64_C(1000000);
 }
 
+/* It has been on so many connections that ended that it may be the reason. */
+static bool is_lost_too_often(const struct call *call)
+{
+    return call->losses && *call->losses > RESENDS_MAX;
+}
+
 /* The call on a connection of the process' own, because of `why`: see fallback_acquire(). */
 static int exec_direct(struct lendis_pool *pool, int why, const struct attachment *attachment,
                        const struct call *call, int64_t wait_deadline_ns)
 {
     int result = LENDIS_E_DOWN;
 
-    for (int attempt = 0; attempt < ATTEMPTS_MAX && result == LENDIS_E_DOWN; attempt++) {
+    for (int attempt = 0;
+         attempt < ATTEMPTS_MAX && result == LENDIS_E_DOWN && !is_lost_too_often(call); attempt++) {
         struct lendis_lease *lease;
 
         if (attempt > 0)
@@ -443,12 +488,14 @@ int exec_command_within(struct lendis_pool *pool, const char *request, size_t si
     int64_t wait_deadline_ns = 0;
     struct call call;
     bool first = true, share = false;
+    uint32_t losses = 0;
     int dead = 0, result;
 
     if (call_init(&call, request, size, sink) != 0)
         return -EINVAL;
     if (command_needs_lease(&call.command, call.replies))
         return -EOPNOTSUPP;
+    call.losses = &losses;
     /* A connection that cannot be had is waited for up to the limit; dead ones are counted. */
     do {
         struct attachment *attachment;
@@ -479,9 +526,10 @@ int exec_command_within(struct lendis_pool *pool, const char *request, size_t si
         }
         pool_leave(attachment);
         dead += result == LENDIS_E_DOWN;
-        share = share && result != HAND_OVER_NOT;
-    } while (result == HAND_OVER_NOT ||
-             (dead < ATTEMPTS_MAX && lease_again(result, wait_deadline_ns)));
+        /* One that was lost with others is sent again alone: if it was the reason, that is seen. */
+        share = share && result != HAND_OVER_NOT && losses == 0;
+    } while (result == HAND_OVER_NOT || (dead < ATTEMPTS_MAX && !is_lost_too_often(&call) &&
+                                         lease_again(result, wait_deadline_ns)));
     return lease_final(result == HAND_OVER_NOT ? LEASE_TRY_AGAIN : result, wait_deadline_ns);
 }
 

@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 #include "client.h"
+#include "loss.h"
 
 /* Where the bytes of a reply go, piece by piece. Results: 0; -errno, which breaks the connection.
  */
@@ -24,6 +25,8 @@ struct call {
     uint32_t replies; /* how many it gets: 1, or the length of the pipeline */
     struct command command;
     int64_t deadline_ns; /* CLOCK_MONOTONIC; INT64_MAX: none */
+    uint32_t
+        *losses; /* NULL, or how often it was sent and lost with its connection; exec_failure()'s */
     const struct reply_sink *sink;
 };
 
@@ -72,16 +75,19 @@ int exec_wait_to_send(int fd, int64_t deadline_ns, shm_u64 *beat);
 
 /*
  * Receives what comes, at most `size` bytes; meanwhile *beat (may be NULL) says now and then that this thread runs. Results:
- * bytes; 0, the connection is lost; -ETIMEDOUT, deadline_ns passed.
+ * bytes; 0, the connection is lost, and errno says how, see loss_judge(); -ETIMEDOUT, deadline_ns passed.
  */
 ssize_t exec_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, shm_u64 *beat);
 
+/* What a command that was not answered comes to, and counts it. `sent`: any of it may have reached
+ * Redis. */
+int exec_failure(struct attachment *attachment, const struct call *call, bool sent, enum loss loss);
+
 /*
- * What a command that was not answered comes to, and counts it. `sent`: any of it may have reached
- * Redis; `any`: a byte of its reply came; `lost`: the connection is dead, else time is up.
+ * After a write that failed: an error reply that Redis sent before it ended the connection, because of
+ * what it had read of the request by then, goes to the sink. True: there was one.
  */
-int exec_failure(struct attachment *attachment, const struct command *command, bool sent, bool any,
-                 bool lost);
+bool exec_take_last_words(int fd, const struct call *call);
 
 /* What a command comes to that was sent and whose reply nobody has memory for: -ENOMEM if it only reads, else LENDIS_E_UNCERTAIN,
  * which it counts. */

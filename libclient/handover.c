@@ -95,7 +95,7 @@ static int take_reply(struct errand *errand, uint64_t mail)
 /* It was sent or not, and no reply comes. */
 static int unanswered(struct errand *errand, bool sent, bool lost)
 {
-    return exec_failure(errand->attachment, &errand->call->command, sent, false, lost);
+    return exec_failure(errand->attachment, errand->call, sent, lost ? LOSS_MEANWHILE : LOSS_NONE);
 }
 
 /* Has the broker look at the combiner that has the command. */
@@ -255,8 +255,11 @@ static int look(struct errand *errand, bool thorough, bool late)
         clear_mail(errand, mail);
         return result;
     case MAIL_FAILED:
+        result = shm_load32(&errand->shared->reply_size) == REPLY_LOST
+                     ? exec_failure(errand->attachment, errand->call, true, LOSS_ANSWERING)
+                     : unanswered(errand, true, true);
         clear_mail(errand, mail);
-        return unanswered(errand, true, true);
+        return result;
     case MAIL_TAKEOVER:
         if (thorough)
             report_stall(errand, mail);

@@ -32,6 +32,7 @@
     COUNTER(privates, "connections", "Connections opened for one process alone: the pool is disabled, with fallback = direct.") \
     COUNTER(resets,   "connections", "Connections that came back unclean and were made clean again.") \
     COUNTER(checks,   "connections", "Idle connections that were asked whether they live.") \
+    COUNTER(casualties, "connections", "Connections that ended while a command was being answered. Growing: replies larger than Redis sends.") \
     COUNTER(attached, "workers",     "Workers that attached.") \
     COUNTER(deaths,   "worker",      "Workers that died, or went with a connection in their hands.") \
     COUNTER(denied,   "requests",    "Requests to attach that were refused: the process may not use the pool.")

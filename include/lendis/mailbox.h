@@ -73,6 +73,8 @@ _Static_assert(2 * CONNECTION_RECEIVE_MS < MAIL_STALL_LEAST_MS,
 
 /* wait_slot.reply_size with MAIL_RETRY: the reply is too large to be handed over now. */
 #define REPLY_TOO_LARGE UINT32_MAX
+/* With MAIL_FAILED: the connection ended while the command was being answered. */
+#define REPLY_LOST (UINT32_MAX - 1)
 
 static inline enum mail_state mail_state(uint64_t mail)
 {

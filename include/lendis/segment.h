@@ -90,6 +90,9 @@ enum left {
     LEFT_SUSPECT = 128, /* whatever a command keeps there of which nobody knows (COMMAND_SUSPECT) */
 };
 
+/* Of the name of a command, with its end. */
+#define LOST_COMMAND_SIZE 24u
+
 /*
  * leased_ms is CLOCK_MONOTONIC_COARSE of the holder, which can be another clock than its reader's (time_namespaces(7)): a
  * hint, to be checked against what the reader knows by itself.
@@ -104,7 +107,11 @@ struct connection {
     shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's */
     shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
     shm_u64 rung;    /* which lease, given back, a waiter rang for: libclient/doorbell.c */
-    uint64_t reserved[7];
+    shm_u64 ended;   /* 1 + the generation that the broker closed by itself; the broker's */
+    shm_u64 lost;    /* 1 + the generation that ended while a command was being answered */
+    shm_u32 lost_by; /* 1 + the worker whose command that was; 0: one of several */
+    char lost_command[LOST_COMMAND_SIZE]; /* its name; any bytes */
+    uint32_t reserved[3];
 };
 _Static_assert(sizeof(struct connection) == 128, "layout");
 

@@ -35,7 +35,8 @@ static struct catalog_pool pools[1];
 /* Of a slot: its words, and as much of its room as requests and replies take. */
 #define SLOT_EXPLORED ((offsetof(struct wait_slot, small) + 32 + 7) & ~(size_t)7)
 /* Of a connection: all but the unused end. */
-#define CONNECTION_EXPLORED offsetof(struct connection, reserved)
+#define CONNECTION_EXPLORED offsetof(struct connection, lost)
+
 struct region {
     void *at;
     size_t size;
