@@ -81,8 +81,8 @@ CTL_SOURCES += broker/ctl/show_services.c $(addprefix broker/,standard_io.c text
 BROKER_SOURCES += $(addprefix broker/,standard_io.c text.c)
 # Used by both.
 STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
-CLIENT_SOURCES += $(addprefix libclient/,loss.c)
-BROKER_SOURCES += $(addprefix broker/,casualty.c)
+CLIENT_SOURCES += $(addprefix libclient/,loss.c notice.c)
+BROKER_SOURCES += $(addprefix broker/,casualty.c notice.c)
 BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c microhttpd.c exporter.c)
 CTL_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/ctl/,top.c screen.c)
 
@@ -346,7 +346,7 @@ MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-pro
 MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
 MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o doorbell.o hygiene.o lease.o policy.o combine.o \
 	handover.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o server_error.o)))
-MODEL_HANDOVER += $(addprefix $(MODEL)/handover/libclient/,loss.o)
+MODEL_HANDOVER += $(addprefix $(MODEL)/handover/libclient/,loss.o notice.o)
 MODEL_WORLD := $(addprefix common/,coroutine.o stage.o explorer.o program.o) world.o check.o trace.o
 MODEL_QUEUE_WORLD := $(addprefix $(MODEL)/queue/,$(MODEL_WORLD))
 MODEL_HANDOVER_WORLD := $(addprefix $(MODEL)/handover/,$(MODEL_WORLD) redis.o absent.o)

@@ -104,14 +104,18 @@ bool hygiene_go_on(struct broker_pool *pool, struct broker_connection *connectio
     case RESET_LOST:
         return false;
     case RESET_CLEAN:
+        if (connection->checking)
+            notice_checked(pool, true);
         succeed(pool, connection);
         return true;
     case RESET_ALIVE:
         /* It was clean before, and is asked no more than whether it lives. */
-        if (connection->checking)
+        if (connection->checking) {
+            notice_checked(pool, false);
             succeed(pool, connection);
-        else
+        } else {
             fail(pool, connection, result);
+        }
         return true;
     default:
         fail(pool, connection, result);

@@ -638,6 +638,7 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
     uint64_t word;
 
     casualty_inspect(pool, connection);
+    notice_inspect(pool, connection);
     switch (connection_look(connection, &word)) {
     case LOOK_SPOILED:
         on_spoiled(connection);
@@ -1036,6 +1037,7 @@ void broker_pool_stop(struct broker_pool *pool)
     sd_event_source_disable_unref(pool->repair);
     sd_event_source_disable_unref(pool->upkeep);
     hygiene_stop(pool);
+    notice_stop(pool);
     direct_stop(pool);
     private_forget(pool);
     bells_close(&pool->bells);
@@ -1144,6 +1146,8 @@ static int make_sources(struct broker_pool *pool)
         result = make_timer(pool, &pool->upkeep, on_upkeep);
     if (result >= 0)
         result = hygiene_start(pool);
+    if (result >= 0)
+        result = notice_start(pool);
     if (result >= 0)
         result = stall_start(pool);
     if (result >= 0)

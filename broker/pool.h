@@ -22,6 +22,7 @@
 #include "broker/config.h"
 #include "broker/connection.h"
 #include "broker/hygiene.h"
+#include "broker/notice.h"
 #include "broker/private.h"
 #include "broker/process.h"
 #include "broker/resolver.h"
@@ -72,6 +73,7 @@ struct broker_pool {
     struct log_limit stall_limit;
 
     struct hygiene hygiene;
+    struct notice notice;
     struct dial_turn turn;
     struct direct *directs; /* under way */
     struct privates privates;

@@ -29,6 +29,8 @@ uint32_t reconfigure_reconnect(struct broker_pool *pool)
 {
     uint32_t count = 0;
 
+    /* The name may mean another address by now. */
+    broker_pool_set_address(pool);
     for (uint32_t i = 0; i < pool->places; i++) {
         struct broker_connection *connection = &pool->connections[i];
 
@@ -61,7 +63,6 @@ uint32_t reconfigure_pending(const struct broker_pool *pool)
 /* Another server: what is known of the old one means nothing. */
 static void change_session(struct broker_pool *pool)
 {
-    broker_pool_set_address(pool);
     pool->failures = 0;
     pool->churn = 0;
     pool->holding = false;

@@ -24,6 +24,7 @@
 #include <sys/uio.h>
 #include "lease.h"
 #include "lendis/mailbox.h"
+#include "notice.h"
 #include "resp.h"
 
 #ifdef LENDIS_MODEL /* tests/model: in small, for every byte is part of the states that are explored */
@@ -561,6 +562,8 @@ static int sort_replies(struct combiner *combiner)
             combiner->call->sink->take(combiner->call->sink->context,
                                        combiner->buffer + combiner->at, used) != 0)
             return -ENOMEM;
+        if (result == 1 && combiner->buffer[combiner->at] == '-')
+            notice_error(combiner->lease, combiner->buffer + combiner->at, used);
         combiner->at += used;
         if (item->route != ROUTE_MAILBOX)
             combiner->start = combiner->at;

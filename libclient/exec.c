@@ -19,6 +19,7 @@
 #include "handover.h"
 #include "lease.h"
 #include "lendis/mailbox.h"
+#include "notice.h"
 #include "policy.h"
 #include "resp.h"
 #include "service.h"
@@ -156,6 +157,7 @@ enum receive_result {
 
 /* The replies to a call, as far as they have come. */
 struct receiving {
+    const struct lendis_lease *lease;
     const struct call *call;
     struct resp_scan scan;
     uint32_t replies; /* still to come */
@@ -179,6 +181,8 @@ static ssize_t take_value(struct receiving *receiving, const char *data, size_t 
         return (ssize_t)used;
     if (sink->take(sink->context, data, used) != 0)
         return -ENOMEM;
+    if (result == 1 && *data == '-')
+        notice_error(receiving->lease, data, used);
     receiving->replies -= result == 1;
     receiving->error = first == '-' || first == '!';
     return (ssize_t)used;
@@ -336,7 +340,7 @@ int exec_on_lease(struct lendis_lease *lease, const struct call *call)
 {
     struct local *local = lease->attachment->pool->local;
     enum receive_result received = RECEIVED;
-    struct receiving receiving = {.call = call, .replies = call->replies};
+    struct receiving receiving = {.lease = lease, .call = call, .replies = call->replies};
     bool strange = session_is_strange(&lease->session);
     char *buffer;
     size_t sent;

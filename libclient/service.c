@@ -12,6 +12,7 @@
 #include <string.h>
 #include "lease.h"
 #include "lendis/queue.h"
+#include "shared/server_error.h"
 
 /* How long a read waits for a connection of a replica before it looks again which one is best: one that dies meanwhile is
  * left then. Far longer than a healthy one takes. */
@@ -134,8 +135,9 @@ void service_end(struct lendis_pool *pool)
 
 /* ---- which replica ---- */
 
-/* Connections out and waiters, for each 1024 connections that it may have. UINT32_MAX: it is not up. */
-static uint32_t business(struct lendis_pool *replica)
+/* Connections out and waiters, for each 1024 connections that it may have. UINT32_MAX: it is not up,
+ * or unwell, unless that is all the same. */
+static uint32_t business(struct lendis_pool *replica, bool unwell)
 {
     struct attachment *attachment;
     const struct catalog_pool *entry;
@@ -153,7 +155,8 @@ static uint32_t business(struct lendis_pool *replica)
 
         out += state == WORD_LEASED || state == WORD_HANDED || state == WORD_CARRIED;
     }
-    if (segment_is_closed(segment) || shm_load32(&entry->backend) == BACKEND_DOWN)
+    if (segment_is_closed(segment) || shm_load32(&entry->backend) == BACKEND_DOWN ||
+        (!unwell && shm_load32(&entry->unwell)))
         out = UINT32_MAX;
     else
         out = (uint32_t)((uint64_t)out * 1024 / size);
@@ -161,8 +164,9 @@ static uint32_t business(struct lendis_pool *replica)
     return out;
 }
 
-/* The least busy one that is up and not among `tried`, a bit each; equals take turns. -1: none. */
-static int choose(struct service *service, uint32_t tried)
+/* The least busy one that is up, and well unless that is all the same, and not among `tried`, a bit each; equals take turns.
+ * -1: none. */
+static int choose(struct service *service, uint32_t tried, bool unwell)
 {
     uint32_t first = atomic_fetch_add_explicit(&service->turn, 1, memory_order_relaxed);
     uint32_t least = UINT32_MAX;
@@ -173,7 +177,7 @@ static int choose(struct service *service, uint32_t tried)
 
         if (tried >> at & 1)
             continue;
-        busy = business(service->replicas[at]);
+        busy = business(service->replicas[at], unwell);
         if (busy < least) {
             least = busy;
             chosen = (int)at;
@@ -202,28 +206,117 @@ static bool goes_on(int result)
            result == LENDIS_E_DISABLED || result == LENDIS_E_DENIED || result == -ESRCH;
 }
 
+/* A sink before the caller's, which remembers how the first reply begins. */
+struct peek {
+    const struct reply_sink *to;
+    char begin[SERVER_ERROR_SIZE];
+    size_t size;
+};
+
+static int peek_take(void *context, const char *data, size_t size)
+{
+    struct peek *peek = context;
+    size_t room = sizeof peek->begin - peek->size, part = size < room ? size : room;
+
+    if (part > 0)
+        memcpy(peek->begin + peek->size, data, part);
+    peek->size += part;
+    return peek->to->take(peek->to->context, data, size);
+}
+
+static void peek_restart(void *context)
+{
+    struct peek *peek = context;
+
+    peek->size = 0;
+    peek->to->restart(peek->to->context);
+}
+
+static bool peek_whole(void *context, uint32_t replies)
+{
+    const struct peek *peek = context;
+
+    return !peek->to->whole || peek->to->whole(peek->to->context, replies);
+}
+
+/* The node says that it cannot serve now, and that another one may. */
+static bool says_elsewhere(const struct peek *peek)
+{
+    return peek->size > 0 && *peek->begin == '-' &&
+           (server_error_flags(server_error_classify(peek->begin, peek->size)) & ERROR_ELSEWHERE);
+}
+
+/* A call to a service. */
+struct errand {
+    struct service *service;
+    const struct call *call;
+    int timeout_ms, left_ms;
+    int64_t start_ns;
+    uint32_t tried; /* replicas, a bit each */
+    bool lost;      /* one of them was lost while it answered */
+};
+
+/* Whether another node may have what this one has not. One that died while it answered may have done so because of the
+ * read: once is a replica's death, twice is the read's fault. */
+static bool another_may_do(struct errand *errand, int result, const struct peek *peek)
+{
+    bool lost = errand->lost;
+
+    if (result == 0)
+        return says_elsewhere(peek);
+    errand->lost = lost || result == LENDIS_E_UNCERTAIN;
+    return goes_on(result) || (result == LENDIS_E_UNCERTAIN && !lost);
+}
+
+/* Tries replicas, one after the other. True: *result is the call's. */
+static bool ask_replicas(struct errand *errand, bool unwell, int *result)
+{
+    const struct call *call = errand->call;
+    int replica;
+
+    while ((replica = choose(errand->service, errand->tried, unwell)) >= 0) {
+        struct peek peek = {.to = call->sink};
+        const struct reply_sink sink = {peek_take, peek_restart, &peek, peek_whole};
+
+        *result = exec_command_within(errand->service->replicas[replica], call->request, call->size,
+                                      errand->left_ms, REPLICA_WAIT_MS, &sink);
+        if (!another_may_do(errand, *result, &peek))
+            return true;
+        if (!time_left(errand->timeout_ms, errand->start_ns, &errand->left_ms))
+            return true;
+        call->sink->restart(call->sink->context);
+        errand->tried |= 1u << replica;
+    }
+    return false;
+}
+
 int service_exec(struct lendis_pool *pool, const struct attachment *attachment,
                  const struct call *call, int timeout_ms)
 {
-    struct service *service = service_get(pool, attachment);
     /* A cursor is good at the node that gave it alone, and the next call may be another process'. */
     bool spread =
         (call->command.flags & (COMMAND_READ_ONLY | COMMAND_OF_NODE)) == COMMAND_READ_ONLY;
-    int64_t start_ns = timeout_ms > 0 ? clock_now_ns() : 0;
-    int left_ms = timeout_ms, replica, result;
-    uint32_t tried = 0;
+    struct errand errand = {
+        .service = service_get(pool, attachment),
+        .call = call,
+        .timeout_ms = timeout_ms,
+        .left_ms = timeout_ms,
+        .start_ns = timeout_ms > 0 ? clock_now_ns() : 0,
+    };
+    int result, last;
 
-    if (!service)
+    if (!errand.service)
         return -ENOMEM;
-    while (spread && (replica = choose(service, tried)) >= 0) {
-        result = exec_command_within(service->replicas[replica], call->request, call->size, left_ms,
-                                     REPLICA_WAIT_MS, call->sink);
-        if (!goes_on(result) || !time_left(timeout_ms, start_ns, &left_ms))
-            return result;
-        call->sink->restart(call->sink->context);
-        tried |= 1u << replica;
-    }
-    return exec_command(service->primary, call->request, call->size, left_ms, call->sink);
+    if (spread && ask_replicas(&errand, false, &result))
+        return result;
+    result = exec_command(errand.service->primary, call->request, call->size, errand.left_ms,
+                          call->sink);
+    if (!spread || !goes_on(result) ||
+        !time_left(errand.timeout_ms, errand.start_ns, &errand.left_ms))
+        return result;
+    /* Nobody is well: an unwell replica may still have an answer. */
+    call->sink->restart(call->sink->context);
+    return ask_replicas(&errand, true, &last) ? last : result;
 }
 
 struct lendis_pool *service_lease_pool(struct lendis_pool *pool,
@@ -235,6 +328,6 @@ struct lendis_pool *service_lease_pool(struct lendis_pool *pool,
     if (!service)
         return NULL;
     if (pool->flags & LENDIS_REPLICA)
-        replica = choose(service, 0);
+        replica = choose(service, 0, false);
     return replica >= 0 ? service->replicas[replica] : service->primary;
 }

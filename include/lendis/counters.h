@@ -33,6 +33,7 @@
     COUNTER(resets,   "connections", "Connections that came back unclean and were made clean again.") \
     COUNTER(checks,   "connections", "Idle connections that were asked whether they live.") \
     COUNTER(casualties, "connections", "Connections that ended while a command was being answered. Growing: replies larger than Redis sends.") \
+    COUNTER(notices,  "errors",      "Reports of errors by which Redis said that a connection or a replica is not what it was: READONLY, NOAUTH, MASTERDOWN.") \
     COUNTER(attached, "workers",     "Workers that attached.") \
     COUNTER(deaths,   "worker",      "Workers that died, or went with a connection in their hands.") \
     COUNTER(denied,   "requests",    "Requests to attach that were refused: the process may not use the pool.")

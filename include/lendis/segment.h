@@ -108,10 +108,12 @@ struct connection {
     shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
     shm_u64 rung;    /* which lease, given back, a waiter rang for: libclient/doorbell.c */
     shm_u64 ended;   /* 1 + the generation that the broker closed by itself; the broker's */
+    shm_u64
+        said; /* (1 + generation) << 8 | an error of the server about itself that came; 0: none */
     shm_u64 lost;    /* 1 + the generation that ended while a command was being answered */
     shm_u32 lost_by; /* 1 + the worker whose command that was; 0: one of several */
     char lost_command[LOST_COMMAND_SIZE]; /* its name; any bytes */
-    uint32_t reserved[3];
+    uint32_t reserved[1];
 };
 _Static_assert(sizeof(struct connection) == 128, "layout");
 

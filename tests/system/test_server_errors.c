@@ -302,6 +302,148 @@ static void a_replica_without_its_primary(void **state)
     close(port_fd);
 }
 
+/* ---- a name that means another server ---- */
+
+static struct redis_server other; /* at 127.0.0.2, at the same port */
+static char hosts[LAB_PATH_SIZE];
+
+static int end_both(void **state)
+{
+    unsetenv("LENDISD");
+    redis_kill(&other);
+    return end(state);
+}
+
+/* What db.lendis.test means to the broker from now on. In place: it is a mount. */
+static void name_means(const char *address)
+{
+    FILE *file = fopen(hosts, "we");
+
+    assert_non_null(file);
+    fprintf(file, "127.0.0.1 localhost\n%s db.lendis.test\n", address);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* A broker that has an /etc/hosts of its own. */
+static void start_broker_with_hosts(void)
+{
+    char script[LAB_PATH_SIZE];
+    FILE *file;
+
+    scratch_path(hosts, "hosts");
+    name_means("127.0.0.1");
+    scratch_path(script, "lendisd-with-hosts");
+    file = fopen(script, "we");
+    assert_non_null(file);
+    fprintf(file,
+            "#!/bin/sh\nexec unshare -m sh -c 'mount --bind %s /etc/hosts && exec %s \"$@\"' "
+            "lendisd \"$@\"\n",
+            hosts, built_program("lendisd"));
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(script, 0700), 0);
+    assert_int_equal(setenv("LENDISD", script, 1), 0);
+    lendisd_start(&site.broker,
+                  "[pool p]\nredis = redis://db.lendis.test:%d\nsize = 4\nmin_idle = 2\n",
+                  site.redis.port);
+    segment_observe(&site.observer, site.broker.socket_path, "p");
+    assert_true(pool_fills(&site.observer, 2, 10000));
+}
+
+static void start_two_servers(void)
+{
+    static char port[16];
+    static const char *arguments[] = {"--bind", "127.0.0.2", "--port", port, NULL};
+
+    site.redis.tcp = true;
+    redis_start(&site.redis);
+    snprintf(port, sizeof port, "%d", site.redis.port);
+    other = (struct redis_server){.arguments = arguments};
+    redis_start(&other);
+}
+
+static void follow(const struct redis_server *server, const char *address)
+{
+    freeReplyObject(redis_do(server, "REPLICAOF %s %d", address, site.redis.port));
+}
+
+static bool has_key(const struct redis_server *server, const char *key)
+{
+    redisReply *reply = redis_do(server, "EXISTS %s", key);
+    bool found = reply->integer == 1;
+
+    freeReplyObject(reply);
+    return found;
+}
+
+/* A failover by name: the old primary lives on as a replica and refuses writes. */
+static void a_failover_by_name(void **state)
+{
+    struct lendis_pool *pool;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    start_two_servers();
+    start_broker_with_hosts();
+    pool = pool_attach(&site.broker, "p");
+    assert_true(is_answered(pool, "SET first 1", "OK"));
+    follow(&site.redis, "127.0.0.2");
+    assert_true(is_answered(pool, "SET second 2", "READONLY "));
+    name_means("127.0.0.2");
+    assert_true(eventually(is_answered(pool, "SET third 3", "OK"), 10000));
+    assert_true(has_key(&other, "third"));
+    assert_true(closed(CLOSE_outdated) > 0);
+    assert_true(lendisd_logged(&site.broker, "answered readonly"));
+    lendis_detach(pool);
+}
+
+/* An operator's word is enough, without any error. */
+static void reconnect_looks_the_name_up(void **state)
+{
+    const char *argv[] = {NULL, "--socket", site.broker.socket_path, "reconnect", "p", NULL};
+    struct lendis_pool *pool;
+    char output[1024];
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    start_two_servers();
+    start_broker_with_hosts();
+    pool = pool_attach(&site.broker, "p");
+    assert_true(is_answered(pool, "SET first 1", "OK"));
+    assert_true(has_key(&site.redis, "first"));
+    name_means("127.0.0.2");
+    argv[0] = built_program("lendisctl");
+    if (program_run(argv, output, sizeof output, 20000) != 0)
+        fail_msg("%s", output);
+    assert_true(is_answered(pool, "SET second 2", "OK"));
+    assert_true(has_key(&other, "second"));
+    assert_false(has_key(&site.redis, "second"));
+    lendis_detach(pool);
+}
+
+static void writes_to_a_replica_of_its_own(void **state)
+{
+    struct lendis_pool *pool;
+    uint64_t before;
+
+    (void)state;
+    site.redis.tcp = true;
+    redis_start(&site.redis);
+    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 4\nrole = replica\n",
+                  site.redis.unix_url);
+    segment_observe(&site.observer, site.broker.socket_path, "p");
+    pool = pool_attach(&site.broker, "p");
+    follow(&site.redis, "127.0.0.2");
+    before = broker_counter(BROKER_COUNTER_opened);
+    for (int i = 0; i < 20; i++)
+        assert_true(is_answered(pool, "SET key value", "READONLY "));
+    /* The pool is one of a replica: nothing is wrong with its connections. */
+    assert_int_equal(closed(CLOSE_outdated), 0);
+    assert_in_range(broker_counter(BROKER_COUNTER_opened) - before, 0, 4);
+    lendis_detach(pool);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(test) cmocka_unit_test_teardown(test, end)
@@ -311,6 +453,9 @@ int main(int argc, char **argv)
         TEST(a_script_that_runs_for_long),
         TEST(a_server_that_loads),
         TEST(a_replica_without_its_primary),
+        cmocka_unit_test_teardown(a_failover_by_name, end_both),
+        cmocka_unit_test_teardown(reconnect_looks_the_name_up, end_both),
+        TEST(writes_to_a_replica_of_its_own),
     };
 
     if (argc > 1)

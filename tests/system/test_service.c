@@ -413,6 +413,67 @@ static void test_death(void **state)
     lendis_detach(pool);
 }
 
+/* ---- a replica that is unwell ---- */
+
+static bool reads_well(struct lendis_pool *pool)
+{
+    redisReply *reply = lendis_command(pool, "GET key");
+    bool right = reply && reply->type == REDIS_REPLY_STRING && strcmp(reply->str, "value") == 0;
+
+    if (reply)
+        freeReplyObject(reply);
+    return right;
+}
+
+static bool is_asked(struct lendis_pool *pool, const struct redis_server *server)
+{
+    long before = calls(server, "get");
+
+    for (int i = 0; i < 20; i++)
+        if (!reads_well(pool))
+            return false;
+    return calls(server, "get") > before;
+}
+
+/* Without its primary it answers -MASTERDOWN, and faster than any other answers: it is left to itself, nobody sees
+ * an error, and it is asked again when it has a primary. */
+static void test_unwell(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *alone = pool_attach(&site.broker, "r1");
+    char command[64];
+    redisReply *reply;
+    long before;
+    int port, port_fd = reserve_port(&port);
+
+    (void)state;
+    set_everywhere(pool, "key", "value");
+    assert_true(is_asked(pool, &replicas[0]));
+    freeReplyObject(redis_do(&replicas[0], "CONFIG SET replica-serve-stale-data no"));
+    snprintf(command, sizeof command, "REPLICAOF 127.0.0.1 %d", port);
+    freeReplyObject(redis_do(&replicas[0], command));
+    for (int i = 0; i < 200; i++)
+        assert_true(reads_well(pool));
+    before = calls(&replicas[0], "get");
+    for (int i = 0; i < 500; i++)
+        assert_true(reads_well(pool));
+    assert_in_range(calls(&replicas[0], "get") - before, 0, 5);
+    /* Who asks this replica and no other gets its own words. */
+    reply = lendis_command(alone, "GET key");
+    assert_non_null(reply);
+    assert_int_equal(reply->type, REDIS_REPLY_ERROR);
+    assert_memory_equal(reply->str, "MASTERDOWN", 10);
+    freeReplyObject(reply);
+
+    snprintf(command, sizeof command, "REPLICAOF 127.0.0.1 %d", site.redis.port);
+    freeReplyObject(redis_do(&replicas[0], command));
+    assert_true(eventually(is_synced(&replicas[0]), 20000));
+    assert_true(eventually(is_asked(pool, &replicas[0]), 10000));
+    lendis_detach(alone);
+    lendis_detach(pool);
+    close(port_fd);
+}
+
 static void test_fork_and_detach(void **state)
 {
     int fds = count_fds(getpid()), status;
@@ -579,6 +640,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_leases, start, end),
         cmocka_unit_test_setup_teardown(test_no_replicas, start, end),
         cmocka_unit_test_setup_teardown(test_death, start, end),
+        cmocka_unit_test_setup_teardown(test_unwell, start, end),
         cmocka_unit_test_setup_teardown(test_fork_and_detach, start, end),
         cmocka_unit_test_setup_teardown(test_other_members, start, end),
         cmocka_unit_test_setup_teardown(test_control, start, end),
