@@ -4,7 +4,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -12,6 +14,10 @@
 #include "broker/process.h"
 #include "broker/lab/internal.h"
 #include "tests/support/support.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80 /* <linux/sched.h>, Linux 5.6 */
+#endif
 
 #define LIMIT_MS 10000
 
@@ -168,13 +174,38 @@ static void when_it_began(void **state)
     assert_false(process_started_alike(began, began + 2));
 }
 
+/* A broker in a time namespace took living workers for others that had got their numbers. */
+static void when_it_began_by_another_clock(void **state)
+{
+    static const char offsets[] = "monotonic 1000000 0\nboottime 1000000 5000001\n";
+    int own = open("/proc/self/ns/time", O_RDONLY | O_CLOEXEC), fd, status;
+    uint64_t began = process_started(getpid());
+    pid_t other;
+
+    (void)state;
+    if (own < 0 || unshare(CLONE_NEWTIME) != 0)
+        skip();
+    fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+    assert_int_equal(write(fd, offsets, sizeof offsets - 1), sizeof offsets - 1);
+    close(fd);
+    other = fork();
+    assert_true(other >= 0);
+    if (other == 0)
+        _exit(process_started_alike(process_started(getppid()), began) ? 0 : 1);
+    assert_int_equal(waitpid(other, &status, 0), other);
+    assert_int_equal(setns(own, CLONE_NEWTIME), 0);
+    close(own);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_teardown(name, end)
     const struct CMUnitTest tests[] = {
-        TEST(one_that_runs),      TEST(one_that_sleeps),         TEST(one_that_is_stopped),
-        TEST(one_that_has_ended), TEST(one_that_cannot_be_seen), TEST(one_of_two_threads),
-        TEST(when_it_began),
+        TEST(one_that_runs),           TEST(one_that_sleeps),
+        TEST(one_that_is_stopped),     TEST(one_that_has_ended),
+        TEST(one_that_cannot_be_seen), TEST(one_of_two_threads),
+        TEST(when_it_began),           TEST(when_it_began_by_another_clock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
