@@ -103,9 +103,7 @@ static int take_passed_socket(struct broker *broker)
     if (broker->listener == -ENOENT)
         return 0;
     if (broker->listener < 0) {
-        log_line(LOG_LEVEL_ERR,
-                 "none of the sockets that were passed is a listening SOCK_SEQPACKET one "
-                 "(ListenSequentialPacket= in the unit)");
+        store_report_sockets(&broker->store);
         return -EINVAL;
     }
     if (fcntl(broker->listener, F_SETFL, fcntl(broker->listener, F_GETFL) | O_NONBLOCK) < 0)

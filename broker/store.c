@@ -11,12 +11,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 #include "broker/log.h"
@@ -146,6 +148,13 @@ bool store_take_next(struct store *store, const char *prefix, int *fd, const cha
     return false;
 }
 
+/* Whether it is a socket that comes from elsewhere than the broker before, whose connections are sockets, too. */
+static bool is_foreign_socket(const struct stored *stored)
+{
+    return stored->fd >= 0 && strncmp(stored->name, "connection.", strlen("connection.")) != 0 &&
+           sd_is_socket(stored->fd, AF_UNSPEC, 0, -1) > 0;
+}
+
 int store_take_listener(struct store *store)
 {
     int result = -ENOENT;
@@ -154,7 +163,7 @@ int store_take_listener(struct store *store)
         struct stored *each = &store->passed[i];
         int fd = each->fd;
 
-        if (fd < 0 || sd_is_socket(fd, AF_UNSPEC, 0, 1) <= 0)
+        if (!is_foreign_socket(each))
             continue;
         if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0) {
             each->fd = -1;
@@ -163,6 +172,66 @@ int store_take_listener(struct store *store)
         result = -EPROTOTYPE;
     }
     return result;
+}
+
+static const char *type_name(int type)
+{
+    switch (type) {
+    case SOCK_STREAM:
+        return "SOCK_STREAM (ListenStream=)";
+    case SOCK_DGRAM:
+        return "SOCK_DGRAM (ListenDatagram=)";
+    case SOCK_SEQPACKET:
+        return "SOCK_SEQPACKET";
+    default:
+        return "of another type";
+    }
+}
+
+/* Where it is, as in "AF_UNIX, /run/lendis.sock". */
+static void describe_address(int fd, char *text, size_t size)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_un local;
+        struct sockaddr_storage room;
+    } address = {0};
+    socklen_t length = sizeof address;
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+
+    if (getsockname(fd, &address.any, &length) < 0)
+        snprintf(text, size, "%s", strerror(errno));
+    else if (address.any.sa_family == AF_UNIX)
+        snprintf(text, size, "AF_UNIX, %s%.*s", address.local.sun_path[0] ? "" : "@",
+                 (int)sizeof address.local.sun_path - 1,
+                 address.local.sun_path + !address.local.sun_path[0]);
+    else if (getnameinfo(&address.any, length, host, sizeof host, port, sizeof port,
+                         NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(text, size, "%s, %s port %s",
+                 address.any.sa_family == AF_INET6 ? "AF_INET6" : "AF_INET", host, port);
+    else
+        snprintf(text, size, "address family %d", address.any.sa_family);
+}
+
+void store_report_sockets(const struct store *store)
+{
+    for (size_t i = 0; i < store->passed_count; i++) {
+        const struct stored *each = &store->passed[i];
+        int type = 0, listens = 0;
+        socklen_t size = sizeof type;
+        char where[NI_MAXHOST + NI_MAXSERV + 32];
+
+        if (!is_foreign_socket(each) || getsockopt(each->fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0)
+            continue;
+        size = sizeof listens;
+        getsockopt(each->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
+        describe_address(each->fd, where, sizeof where);
+        log_line(
+            LOG_LEVEL_ERR,
+            "the socket that was passed as descriptor %d (%s) is %s, %s%s; wanted is a listening "
+            "SOCK_SEQPACKET socket of AF_UNIX: ListenSequentialPacket=/PATH in the socket unit",
+            each->fd, each->name, type_name(type), where, listens ? "" : ", and does not listen");
+    }
 }
 
 static void put(struct store *store, int fd, const char *name)

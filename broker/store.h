@@ -80,4 +80,7 @@ void store_discard_rest(struct store *store);
 /* Frees all. What is in the service manager's hands stays there. */
 void store_close(struct store *store);
 
+/* Logs which sockets were passed and are not what is wanted. */
+void store_report_sockets(const struct store *store);
+
 #endif

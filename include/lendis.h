@@ -31,7 +31,7 @@ enum lendis_result {
     LENDIS_OK = 0,
     LENDIS_E_TIMEOUT = 1,   /* the time limit passed; nothing was sent, or only reads */
     LENDIS_E_BUSY = 2,      /* no connection was idle (timeout 0), or the wait queue is full */
-    LENDIS_E_REVOKED = 3,   /* the broker took the lease back */
+    LENDIS_E_REVOKED = 3,   /* the broker took the lease back, or Redis ended the connection */
     LENDIS_E_UNCERTAIN = 4, /* the command was sent; whether it was executed is unknown */
     LENDIS_E_DOWN = 5,      /* Redis, or the broker when it is needed, cannot be reached */
     LENDIS_E_DENIED = 6,    /* this user may not use this pool */

@@ -45,7 +45,9 @@ LENDIS_PUBLIC const char *lendis_strerror(int result)
     case LENDIS_E_BUSY:
         return "all connections are busy, or a table of the broker is full";
     case LENDIS_E_REVOKED:
-        return "the broker took the connection back";
+        return "the connection was taken back by the broker, or ended by Redis (CLIENT KILL, a "
+               "time limit, a "
+               "limit of its buffers)";
     case LENDIS_E_UNCERTAIN:
         return "the command was sent and no reply came: it may or may not have been executed";
     case LENDIS_E_DOWN:

@@ -137,6 +137,13 @@ static bool lacks_memory(const struct reading *reading)
     return !reading->reader || reading->reader->err == REDIS_ERR_OOM;
 }
 
+/* hiredis reads so many levels and no more; the server did nothing wrong. */
+static bool is_too_deep(const struct reading *reading)
+{
+    return reading->failed && reading->reader && reading->reader->err == REDIS_ERR_PROTOCOL &&
+           strstr(reading->reader->errstr, "nested");
+}
+
 /* Runs `exchange`'s result through: the reply, or NULL and last_result. */
 static redisReply *reading_finish(struct reading *reading, int result)
 {
@@ -145,6 +152,9 @@ static redisReply *reading_finish(struct reading *reading, int result)
     /* Not for what may have changed something: LENDIS_E_UNCERTAIN. */
     if ((result == -EPROTO || result == LENDIS_E_DOWN) && reading->failed && lacks_memory(reading))
         result = -ENOMEM;
+    if (result != 0 && is_too_deep(reading))
+        error_note(result,
+                   "the reply is nested deeper than hiredis reads; lendis_exec() reads any");
     last_result = result;
     if (result == 0) {
         reader_give(reading->pool, reading->reader);

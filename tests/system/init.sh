@@ -155,6 +155,33 @@ wait "$parent"
 ok "SIGTERM ends both"
 [ ! -e "$(dirname "$socket")" ]
 ok "no socket is left"
+
+# ---- a socket of a wrong type, from whoever activates ----
+
+cat >"$work/activate.py" <<'END'
+import os, socket, sys
+family, kind, address = getattr(socket, sys.argv[1]), getattr(socket, sys.argv[2]), sys.argv[3]
+s = socket.socket(family, kind)
+s.bind(("127.0.0.1", 0) if family == socket.AF_INET else address)
+if kind != socket.SOCK_DGRAM:
+    s.listen()
+fd = os.dup(s.fileno())
+os.dup2(fd, 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[4], ["lendisd", "--config", sys.argv[5]])
+END
+
+# refuses FAMILY TYPE TEXT...: says so of such a socket.
+refuses()
+{
+    rm -f "$work/x"
+    timeout 20 python3 "$work/activate.py" "$1" "$2" "$work/x" "$build/lendisd" "$work/lendis.conf" >"$work/activated" 2>&1
+    [ $? -eq 1 ] && grep "$2" "$work/activated" | grep "$1" | grep "$3" | grep -q 'wanted is a listening SOCK_SEQPACKET'
+    ok "$1 $2 from socket activation: says what it is"
+}
+refuses AF_UNIX SOCK_STREAM "$work/x"
+refuses AF_UNIX SOCK_DGRAM "$work/x, and does not listen"
+refuses AF_INET SOCK_STREAM "127.0.0.1 port"
 [ "$bad" -eq 0 ] || tail -n 30 "$work/log" | sed 's/^/# /'
 echo "1..$cases"
 [ "$bad" -eq 0 ]

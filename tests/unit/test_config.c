@@ -910,7 +910,6 @@ static void environment_overrides(void **state)
     char *environment[] = {"LENDIS_BROKER_MAX_WORKERS=7",
                            "LENDIS_POOL_WEB_1_MAIN_SIZE=20",
                            "LENDIS_POOL_WEB_1_MAIN_REDIS=redis://other:9/1",
-                           "LENDIS_POOL_OTHER_SIZE=of another program",
                            "LENDIS_SOCKET=/for/clients",
                            "HOME=/",
                            NULL};
@@ -943,6 +942,58 @@ static void environment_of_similar_names(void **state)
     assert_refused(
         "[pool a.b]\nredis = redis://h\n[pool A-B]\nredis = redis://h\n",
         "c:3: [pool A-B]: has the same environment variables as [pool a.b], LENDIS_POOL_A_B_...\n");
+}
+
+/* What names no key and no pool is not silently of no effect. */
+static void environment_of_no_effect(void **state)
+{
+    char *environment[] = {"LENDIS_POOL_MIAN_SIZE=20", "LENDIS_BROKR_SOCKET=/s", "LENDIS_SOCKET=/s",
+                           "LENDIS_BUILD=build",       "LENDIS_POOL_=1",         NULL};
+    struct config config;
+
+    (void)state;
+    assert_int_equal(load("[pool main]\nredis = redis://h\n[pool other]\nredis = redis://h\n",
+                          environment, &config),
+                     0);
+    assert_string_equal(
+        reports,
+        "warning: LENDIS_POOL_MIAN_SIZE: there is no such pool; it is ignored. The nearest is "
+        "[pool "
+        "main], LENDIS_POOL_MAIN_...\n"
+        "warning: LENDIS_BROKR_SOCKET: means nothing to the broker; it is ignored. The nearest is "
+        "LENDIS_BROKER_<KEY>\n"
+        "warning: LENDIS_POOL_: there is no such pool; it is ignored. The nearest is [pool main], "
+        "LENDIS_POOL_MAIN_...\n");
+    config_free(&config);
+}
+
+/* A name that can be read in two ways is refused, whichever order the pools have. */
+static void environment_of_two_meanings(void **state)
+{
+    static const char *const texts[] = {
+        "[pool x]\nredis = redis://h\n[pool x_reserve]\nredis = redis://h\n",
+        "[pool x_reserve]\nredis = redis://h\n[pool x]\nredis = redis://h\n",
+    };
+    static const char *const expected[] = {
+        "LENDIS_POOL_X_RESERVE_SIZE: can be read as reserve_size of [pool x] and as size of [pool "
+        "x_reserve]; set it in the file, or rename one of the pools\n",
+        "LENDIS_POOL_X_RESERVE_SIZE: can be read as size of [pool x_reserve] and as reserve_size "
+        "of "
+        "[pool x]; set it in the file, or rename one of the pools\n",
+    };
+    char *environment[] = {"LENDIS_POOL_X_RESERVE_SIZE=3", "LENDIS_POOL_X_SIZE=5", NULL};
+    char *clear[] = {"LENDIS_POOL_X_RESERVE_MIN_IDLE=3", NULL};
+    struct config config;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(load(texts[i], environment, &config), -EINVAL);
+        assert_string_equal(reports, expected[i]);
+        assert_int_equal(load(texts[i], clear, &config), 0);
+        assert_string_equal(reports, "");
+        assert_int_equal(config.pools[1 - i].min_idle, 3);
+        config_free(&config);
+    }
 }
 
 static void environment_errors(void **state)
@@ -1043,6 +1094,8 @@ int main(void)
         cmocka_unit_test(bad_passwords),
         cmocka_unit_test(environment_overrides),
         cmocka_unit_test(environment_of_similar_names),
+        cmocka_unit_test(environment_of_no_effect),
+        cmocka_unit_test(environment_of_two_meanings),
         cmocka_unit_test(environment_errors),
         cmocka_unit_test(print_is_read_again),
         cmocka_unit_test(keys_are_listed),
