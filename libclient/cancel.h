@@ -12,6 +12,7 @@
 #ifndef LENDIS_CANCEL_H
 #define LENDIS_CANCEL_H
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #if __has_include(<sys/single_threaded.h>)
@@ -33,15 +34,24 @@ static inline bool cancel_is_possible(void)
 enum { CANCEL_ENABLED = 1, CANCEL_ASYNCHRONOUS = 2 };
 
 /*
- * The type, too: glibc's handler of a cancellation that was sent when it was enabled looks at the type alone. Out of line: where
- * a variable's address is taken, the compiler protects the stack, which a lease would pay for.
+ * glibc sends a signal to a thread whose cancellation is asynchronous. Its handler looks at the type alone, which is asynchronous
+ * inside recv(2) and its kind as well: one that was sent before and comes late would act in there although cancellation is off. A
+ * first such call, while nothing is held, lets it act, or waits for it.
  */
+static inline void cancel_await_late(void)
+{
+    poll(NULL, 0, 0);
+}
+
+/* Out of line: where a variable's address is taken, the compiler protects the stack, which a lease would pay for. */
 static __attribute__((noinline, unused)) int cancel_disable(void)
 {
     int state, type;
 
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     pthread_setcanceltype(PTHREAD_CANCEL_DEFERRED, &type);
+    if (type == PTHREAD_CANCEL_ASYNCHRONOUS)
+        cancel_await_late();
     return (state == PTHREAD_CANCEL_ENABLE ? CANCEL_ENABLED : 0) |
            (type == PTHREAD_CANCEL_ASYNCHRONOUS ? CANCEL_ASYNCHRONOUS : 0);
 }
