@@ -166,15 +166,16 @@ bool process_is_frozen(pid_t pid)
 /* What /proc adds to times since boot for this process, in ticks. */
 static int64_t own_offset(void)
 {
-    char text[256];
-    const char *at;
-    long long seconds, ns;
+    char text[256], *at;
+    int64_t seconds, ns;
 
     if (!read_text("/proc/self/timens_offsets", text, sizeof text))
         return 0; /* Linux before 5.6 */
     at = strstr(text, "boottime");
-    if (!at || sscanf(at, "boottime %lld %lld", &seconds, &ns) != 2)
+    if (!at)
         return 0;
+    seconds = strtoll(at + strlen("boottime"), &at, 10);
+    ns = strtoll(at, NULL, 10);
     return (seconds * 1000000000 + ns) / (1000000000 / sysconf(_SC_CLK_TCK));
 }
 
