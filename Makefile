@@ -390,7 +390,7 @@ $(MODEL)/handover/broken_$(1): libclient/$(2).c tests/model/handover/model.c tes
 	$$(Q)$$(CC) $$(call MODEL_FLAGS,handover) $$(call MODEL_STEPPED,handover) -DMODEL_BREAK=$(1) $$(LDFLAGS) -o $$@ $$(filter %.c %.o,$$^)
 endef
 $(foreach mistake,1 2 3 4 5 6 7 8,$(eval $(call MODEL_MISTAKE,$(mistake),combine)))
-$(foreach mistake,9 10 11 12,$(eval $(call MODEL_MISTAKE,$(mistake),handover)))
+$(foreach mistake,9 10 11 12 21 22,$(eval $(call MODEL_MISTAKE,$(mistake),handover)))
 $(foreach mistake,13 14,$(eval $(call MODEL_MISTAKE,$(mistake),lease)))
 $(foreach mistake,15 16 17 18,$(eval $(call MODEL_MISTAKE,$(mistake),shared/mailbox)))
 $(eval $(call MODEL_MISTAKE,19,shared/waiter))

@@ -505,9 +505,26 @@ bool broker_pool_revoke(struct broker_pool *pool, struct broker_connection *conn
     return true;
 }
 
+static bool has_bit(const struct broker_pool *pool, const uint64_t *set, uint32_t worker)
+{
+    return worker < pool->site->worker_max && (set[worker / 64] >> (worker % 64) & 1);
+}
+
+static void set_bit(uint64_t *set, uint32_t worker, bool is)
+{
+    uint64_t bit = UINT64_C(1) << (worker % 64);
+
+    set[worker / 64] = is ? set[worker / 64] | bit : set[worker / 64] & ~bit;
+}
+
 static bool is_attached(const struct broker_pool *pool, uint32_t worker)
 {
-    return worker < pool->site->worker_max && (pool->attached[worker / 64] >> (worker % 64) & 1);
+    return has_bit(pool, pool->attached, worker);
+}
+
+static bool is_expelled(const struct broker_pool *pool, uint32_t worker)
+{
+    return has_bit(pool, pool->expelled, worker);
 }
 
 /* Whether worker `worker` has wait slot `slot`. Both may come out of the segment. */
@@ -649,11 +666,13 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
             connection_close(connection, CLOSE_reconnected); /* it may be to log in elsewhere */
         else if (is_attached(pool, word_owner(word)))
             hygiene_take(pool, connection, word);
+        else if (is_expelled(pool, word_owner(word)))
+            connection_close(connection, CLOSE_returned);
         else
             on_spoiled(connection);
         return;
     case LOOK_RETURNED:
-        if (!is_attached(pool, word_owner(word))) {
+        if (!is_attached(pool, word_owner(word)) && !is_expelled(pool, word_owner(word))) {
             on_spoiled(connection);
             return;
         }
@@ -664,7 +683,9 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
     case LOOK_FINE:
         break;
     }
-    if (word_state(word) == WORD_LEASED && !is_attached(pool, word_owner(word)))
+    if (word_state(word) == WORD_LEASED && is_expelled(pool, word_owner(word)))
+        broker_pool_revoke(pool, connection, word, REVOKE_died); /* it had not seen it yet */
+    else if (word_state(word) == WORD_LEASED && !is_attached(pool, word_owner(word)))
         on_spoiled(connection);
     else if ((word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED) &&
              word_owner(word) >= pool->owner.segment.slot_max)
@@ -776,7 +797,7 @@ int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd)
     return bells_find(&pool->bells, group, fd);
 }
 
-void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
+void broker_pool_attach(struct broker_pool *pool, uint32_t worker, uint32_t tenant)
 {
     const struct segment *segment = &pool->owner.segment;
 
@@ -785,19 +806,28 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker)
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
     shm_store32(&segment->slots[worker].polls, 0);
     shm_store32(&segment->slots[worker].owner, 1 + worker);
+    shm_store32(&segment->slots[worker].tenant, tenant);
     /* Whoever maps the segment checks its header, which another worker may have overwritten. */
     if (memcmp(segment->base, &pool->header, sizeof pool->header) != 0)
         memcpy(segment->base, &pool->header, sizeof pool->header);
-    pool->attached[worker / 64] |= UINT64_C(1) << (worker % 64);
+    set_bit(pool->attached, worker, true);
     pool->attached_count++;
     lease_watch_wake(pool);
     shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_attached], 1);
 }
 
-void broker_pool_adopt_worker(struct broker_pool *pool, uint32_t worker)
+void broker_pool_adopt_worker(struct broker_pool *pool, uint32_t worker, uint32_t tenant)
 {
-    pool->attached[worker / 64] |= UINT64_C(1) << (worker % 64);
+    shm_store32(&pool->owner.segment.slots[worker].tenant, tenant);
+    set_bit(tenant == 0 ? pool->expelled : pool->attached, worker, true);
     pool->attached_count++;
+}
+
+void broker_pool_readmit(struct broker_pool *pool, uint32_t worker, uint32_t tenant)
+{
+    set_bit(pool->expelled, worker, false);
+    set_bit(pool->attached, worker, true);
+    shm_store32(&pool->owner.segment.slots[worker].tenant, tenant);
 }
 
 struct departure {
@@ -815,7 +845,16 @@ static bool departed_has(uint32_t slot, void *context)
 /* What became of a connection at the departure of a worker. */
 enum taken { TAKEN_NOT, TAKEN_RETURNED, TAKEN_REVOKED };
 
-/* Takes `connection` from `worker`, if it has it. */
+/* Takes what worker `worker` has by `word`. A worker that may live ends its commands itself, or their
+ * owners are told. */
+static bool revoke_of(struct broker_pool *pool, struct broker_connection *connection,
+                      uint64_t word, uint32_t worker)
+{
+    return is_expelled(pool, worker) ? broker_pool_revoke(pool, connection, word, REVOKE_died)
+                                     : connection_revoke(connection, word, REVOKE_died);
+}
+
+/* Takes `connection` from `worker`, which is gone or expelled, if it has it. */
 static enum taken take_back(struct broker_pool *pool, struct broker_connection *connection,
                             uint32_t worker)
 {
@@ -847,7 +886,7 @@ static enum taken take_back(struct broker_pool *pool, struct broker_connection *
             connection_close(connection, CLOSE_returned);
             return TAKEN_RETURNED;
         }
-        if (word_state(word) != WORD_RETURNED && connection_revoke(connection, word, REVOKE_died))
+        if (word_state(word) != WORD_RETURNED && revoke_of(pool, connection, word, worker))
             return TAKEN_REVOKED;
     }
     return TAKEN_NOT;
@@ -869,6 +908,7 @@ static void free_slots(struct broker_pool *pool, uint32_t worker)
             shm_store32(&segment->slots[slot].polls, 0);
             shm_store32(&segment->slots[slot].owner, 0);
         }
+    shm_store32(&segment->slots[worker].tenant, 0);
 }
 
 /* Whether somebody could queue up and be found, now that nobody waits. */
@@ -904,7 +944,9 @@ static void renew(struct broker_pool *pool)
         shm_store32(&segment->slots[i].wake, WAKE_NONE);
         shm_store32(&segment->slots[i].polls, 0);
         shm_store32(&segment->slots[i].owner, i < segment->worker_max ? 1 + i : 0);
-        shm_store(&segment->slots[i].mail, MAIL_FREE);
+        /* Its next sequence: who remembers an earlier one is not to find it again. */
+        shm_store(&segment->slots[i].mail,
+                  mail_with(mail_next(shm_load(&segment->slots[i].mail)), MAIL_FREE));
     }
     for (uint32_t i = 0; i < CHUNKS; i++)
         shm_store32(&segment->chunk_owners[i].slot, 0);
@@ -921,44 +963,75 @@ static void renew(struct broker_pool *pool)
         pool->config->name);
 }
 
-uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker)
+/* Takes all that `worker` has; what it held is added to `lost` (may be NULL). Returns how many leases. */
+static uint32_t take_all_back(struct broker_pool *pool, uint32_t worker, uint64_t *lost)
 {
-    const struct segment *segment = &pool->owner.segment;
     struct departure departure = {.pool = pool, .worker = worker};
-    uint64_t lost[LENDIS_MAX_CONNECTIONS] = {0};
     uint32_t leases = 0;
 
     /* Out of the queue before its hand-overs are collected, so that no new one can be completed. */
-    queue_evict(segment, departed_has, &departure);
+    queue_evict(&pool->owner.segment, departed_has, &departure);
     for (uint32_t i = 0; i < pool->places; i++) {
-        enum taken taken = TAKEN_NOT;
-
         uint64_t word = word_make(WORD_LEASED, worker, pool->connections[i].generation);
+        enum taken taken = TAKEN_NOT;
 
         if (pool->connections[i].state == CONNECTION_OPEN)
             taken = take_back(pool, &pool->connections[i], worker);
-        if (taken != TAKEN_NOT)
+        if (taken != TAKEN_NOT && lost)
             lost[i] = word;
         leases += taken == TAKEN_REVOKED;
     }
-    free_slots(pool, worker);
-    mail_taker_died(segment, worker, lost);
-    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
-        shm_add_relaxed(&pool->owner.catalog->departed[i],
-                        shm_load_relaxed(&segment->workers[worker].counters[i]));
-    pool->attached[worker / 64] &= ~(UINT64_C(1) << (worker % 64));
-    pool->attached_count--;
-    if (pool->attached_count == 0 && !pool->draining && (pool->tainted || !queue_works(segment)))
-        renew(pool);
-    /* It may have died in the middle of handing over, or a hand-over to it may be under way. */
+    return leases;
+}
+
+/* A worker has left. It may have been in the middle of handing over, or a hand-over to it may be under way. */
+static void serve_the_others(struct broker_pool *pool)
+{
     for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_OPEN)
             note_handed(pool, &pool->connections[i],
                         shm_load(connection_word(&pool->connections[i])));
     update_backend(pool);
     if (!pool->draining)
-        queue_match(segment, LENDIS_BROKER);
+        queue_match(&pool->owner.segment, LENDIS_BROKER);
     refill(pool);
+}
+
+uint32_t broker_pool_expel(struct broker_pool *pool, uint32_t worker, uint64_t *lost)
+{
+    uint32_t leases;
+
+    /* First: what it begins from here on is taken from it when it is seen. */
+    shm_store32(&pool->owner.segment.slots[worker].tenant, 0);
+    set_bit(pool->attached, worker, false);
+    set_bit(pool->expelled, worker, true);
+    leases = take_all_back(pool, worker, lost);
+    /* It ends its commands by itself, or their owners do without it: it may be stopped. */
+    broker_pool_report_revoked(pool);
+    serve_the_others(pool);
+    return leases;
+}
+
+uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker, const uint64_t *lost)
+{
+    const struct segment *segment = &pool->owner.segment;
+    uint64_t all_lost[LENDIS_MAX_CONNECTIONS] = {0};
+    uint32_t leases;
+
+    if (lost)
+        memcpy(all_lost, lost, pool->room * sizeof *lost);
+    set_bit(pool->attached, worker, false);
+    set_bit(pool->expelled, worker, false);
+    leases = take_all_back(pool, worker, all_lost);
+    free_slots(pool, worker);
+    mail_taker_died(segment, worker, all_lost);
+    for (uint32_t i = 0; i < COUNTER_COUNT; i++)
+        shm_add_relaxed(&pool->owner.catalog->departed[i],
+                        shm_load_relaxed(&segment->workers[worker].counters[i]));
+    pool->attached_count--;
+    if (pool->attached_count == 0 && !pool->draining && (pool->tainted || !queue_works(segment)))
+        renew(pool);
+    serve_the_others(pool);
     return leases;
 }
 
@@ -1053,6 +1126,7 @@ void broker_pool_stop(struct broker_pool *pool)
     segment_unmap(&pool->owner.segment);
     free(pool->connections);
     free(pool->attached);
+    free(pool->expelled);
     free(pool->revoked);
 }
 
@@ -1176,8 +1250,9 @@ static int make_tables(struct broker_pool *pool)
     pool->room = demand_room(pool->config);
     pool->connections = calloc(pool->room, sizeof *pool->connections);
     pool->attached = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->attached);
+    pool->expelled = calloc((pool->site->worker_max + 63) / 64, sizeof *pool->expelled);
     pool->revoked = calloc(pool->room, sizeof *pool->revoked);
-    if (!pool->connections || !pool->attached || !pool->revoked)
+    if (!pool->connections || !pool->attached || !pool->expelled || !pool->revoked)
         return -ENOMEM;
     for (uint32_t i = 0; i < pool->room; i++)
         connection_init(&pool->connections[i], &pool->owner, i);

@@ -54,9 +54,10 @@ struct broker_pool {
     bool leaving;           /* no longer configured: it goes when all is back */
     struct pool_config own; /* `config` is this when the pool outlives its configuration */
     uint64_t *attached;     /* a bit per worker index */
+    uint64_t *expelled;     /* likewise: those whose place rests, see broker_pool_expel() */
     uint64_t *revoked; /* by connection: the word that it was revoked as and nobody told of; 0 */
     bool has_revoked;  /* there is such a connection */
-    uint32_t attached_count;
+    uint32_t attached_count; /* of both */
     struct segment_header header; /* as it was made: workers can write the shared one */
     uint32_t index;
     int segment_fd;
@@ -147,20 +148,36 @@ void broker_pool_dial_failed(struct broker_pool *pool, const char *error);
 /* The bell of a group of pollers, borrowed. Results: 0; -EINVAL, no such group; -errno. */
 int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd);
 
-/* Worker `worker` comes: its counters and its slot are made new. */
-void broker_pool_attach(struct broker_pool *pool, uint32_t worker);
+/* Worker `worker` comes: its counters and its slot are made new. `tenant` tells it that the place is its
+ * own, see wire_welcome. */
+void broker_pool_attach(struct broker_pool *pool, uint32_t worker, uint32_t tenant);
 
-/* Worker `worker` was one of the broker before, and is again: what it has stays as it is. */
-void broker_pool_adopt_worker(struct broker_pool *pool, uint32_t worker);
+/* Worker `worker` was one of the broker before, and is again: what it has stays as it is. `tenant` 0: it
+ * was expelled. */
+void broker_pool_adopt_worker(struct broker_pool *pool, uint32_t worker, uint32_t tenant);
 
 /* After all workers of the broker before were adopted: finishes what was under way. */
 void broker_pool_resume(struct broker_pool *pool);
 
 /*
- * Worker `worker` is gone: takes it out of the queue, shuts down what it held, keeps its counters.
- * Returns how many connections it held.
+ * Worker `worker` is dead, or has said that it is gone: takes it out of the queue, shuts down what it
+ * held, ends or withdraws its commands, keeps its counters. Nothing of it is left, and its place can be
+ * another's. `lost`: what it lost when it was expelled (NULL: nothing, or it is not known). Returns how
+ * many leases it had.
  */
-uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker);
+uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker, const uint64_t *lost);
+
+/*
+ * Worker `worker` cannot be reached any more, and its process may live. Its leases are revoked and it
+ * leaves the queue, as if it were dead; but it may be in the middle of something, for however long it
+ * is stopped: its place, its slots, and what it combines stay its own until broker_pool_reclaim() or
+ * broker_pool_readmit(). It sees in its slot that it is to do nothing more. `lost` (may be NULL), a
+ * table of `room` words: gets what it held. Returns how many leases it had.
+ */
+uint32_t broker_pool_expel(struct broker_pool *pool, uint32_t worker, uint64_t *lost);
+
+/* The expelled worker `worker` is there again, as the same process. */
+void broker_pool_readmit(struct broker_pool *pool, uint32_t worker, uint32_t tenant);
 
 /*
  * Takes `connection` from whoever has it by `word`, which was read before: closes it and counts the

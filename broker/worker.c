@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -42,6 +43,16 @@
 #define CROWD_GRACE_MS 20u
 /* A worker of the broker before whose death cannot be seen has to come back within this time. */
 #define ABSENCE_US UINT64_C(30000000)
+/*
+ * An expelled worker whose death cannot be seen (no pidfd: another PID namespace before Linux 6.5) keeps
+ * its place for this time more. A process that runs sees within a second, the longest that it sleeps
+ * between two looks, that it was expelled; a host that swaps or a frozen container takes longer. Ten
+ * times the longest time that a call takes by default (command_timeout, and wait_timeout before it) is
+ * still short enough for workers that come and go by the hundred.
+ */
+#define REST_US UINT64_C(150000000)
+/* Messages that are looked through for a GOODBYE: one that the worker asked and gave up waiting for, and that. */
+#define LAST_MESSAGES 4
 /* How long nobody is accepted when descriptors or memory are short. */
 #define PAUSE_US UINT64_C(100000)
 /* More than any message of ours, so that those of other versions can be answered. */
@@ -63,9 +74,13 @@ struct worker {
     struct private *place;    /* which is counted already */
     uint64_t since_ms;
     uint32_t index;
-    int socket;     /* -1: it was one of the broker before, and has not come back */
-    int process;    /* pidfd, or -1 */
-    bool returning; /* it was absent, and has not fetched all that it needs yet */
+    uint32_t tenant; /* as in wire_welcome */
+    int socket;      /* -1: it is absent */
+    int process;     /* pidfd, or -1 */
+    bool mapped;     /* it may have the segment */
+    bool returning;  /* it was absent, and has not fetched all that it needs yet */
+    bool expelled;   /* see broker_pool_expel() */
+    uint64_t *lost;  /* what it held then; NULL: it is not known */
     struct ucred peer;
 };
 
@@ -104,6 +119,7 @@ static void worker_free(struct worker *worker)
         close(worker->socket);
     if (worker->process >= 0)
         close(worker->process);
+    free(worker->lost);
     free(worker);
 }
 
@@ -114,38 +130,115 @@ static bool process_is_dead(const struct worker *worker)
     return worker->process >= 0 && poll(&poll_fd, 1, 0) == 1;
 }
 
-static void go_absent(struct worker *worker);
+static void count_departure(const struct worker *worker, uint32_t leases)
+{
+    if (leases > 0 || process_is_dead(worker))
+        shm_add_relaxed(&worker->pool->owner.catalog->counters[BROKER_COUNTER_deaths], 1);
+}
 
-/*
- * The worker is gone, or has to go. Its socket is closed last, so that a live process that is
- * thrown out does not attach again before all that it had is taken back.
- */
-static void worker_leave(struct worker *worker)
+/* Nobody uses its place any more: it is the next one's. Closes the socket last, so that a live process
+ * that is thrown out does not attach again before all that it had is taken back. */
+static void worker_depart(struct worker *worker)
 {
     struct workers *all = worker->all;
-    struct catalog_worker *entry;
-    uint32_t held;
+    uint32_t leases = broker_pool_reclaim(worker->pool, worker->index, worker->lost);
 
+    if (worker->expelled)
+        all->resting--;
+    else
+        count_departure(worker, leases);
+    shm_store32(&all->catalog->workers[worker->index].pool, 0);
+    all->attached[worker->index] = NULL;
+    all->free[(all->free_first + all->free_count++) % all->catalog->worker_max] = worker->index;
+    worker_free(worker);
+}
+
+static int on_death(sd_event_source *source, int fd, uint32_t events, void *context)
+{
+    (void)source;
+    (void)fd;
+    (void)events;
+    worker_depart(context);
+    return 0;
+}
+
+static void worker_expel(struct worker *worker);
+
+/* It did not come back, and its death cannot be seen from here. */
+static int on_absence(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct worker *worker = context;
+
+    (void)source;
+    (void)usec;
+    if (worker->expelled)
+        worker_depart(worker);
+    else
+        worker_expel(worker);
+    return 0;
+}
+
+/* Nobody tells when `absent` is gone. False: nor can its absence be limited. */
+static bool limit_absence(struct worker *absent)
+{
+    absent->patience = sd_event_source_disable_unref(absent->patience);
+    return sd_event_add_time_relative(absent->all->event, &absent->patience, CLOCK_MONOTONIC,
+                                      absent->expelled ? REST_US : ABSENCE_US, 0, on_absence,
+                                      absent) >= 0;
+}
+
+static void hang_up(struct worker *worker)
+{
+    worker->messages = sd_event_source_disable_unref(worker->messages);
+    if (worker->socket >= 0)
+        close(worker->socket);
+    worker->socket = -1;
+}
+
+/*
+ * It hung up, or has to go, and its process may live: it loses what it has, and keeps its place. That is
+ * free when the process is dead, or has rested for so long that it must be.
+ */
+static void worker_expel(struct worker *worker)
+{
+    worker->expelled = true;
+    worker->all->resting++;
+    free(worker->lost);
+    worker->lost = calloc(worker->pool->room, sizeof *worker->lost);
+    count_departure(worker, broker_pool_expel(worker->pool, worker->index, worker->lost));
+    shm_store32(&worker->all->catalog->workers[worker->index].tenant, 0);
+    hang_up(worker);
+    if (worker->process < 0 && !limit_absence(worker))
+        log_limited(&worker->all->descriptor_limit, LOG_LEVEL_ERR,
+                    "pool %s: no memory for a timer; the place of a worker rests for good",
+                    worker->pool->config->name);
+}
+
+/* It hung up before it had all that it came back for: it may come again, and has its leases still. */
+static void go_absent(struct worker *worker)
+{
+    worker->returning = false;
+    hang_up(worker);
+    if (worker->process < 0 && !limit_absence(worker))
+        worker_expel(worker);
+}
+
+/* The worker is gone, or has to go. `goodbye`: it says so itself. */
+static void worker_leave(struct worker *worker, bool goodbye)
+{
     direct_abandon(worker->direct);
     private_free(worker->place);
     worker->place = NULL;
     if (!worker->pool) {
         unlink_unattached(worker);
         worker_free(worker);
-        return;
-    }
-    if (worker->returning) {
+    } else if (goodbye || process_is_dead(worker) || !worker->mapped) {
+        worker_depart(worker);
+    } else if (worker->returning) {
         go_absent(worker);
-        return;
+    } else {
+        worker_expel(worker);
     }
-    held = broker_pool_reclaim(worker->pool, worker->index);
-    if (held > 0 || process_is_dead(worker))
-        shm_add_relaxed(&worker->pool->owner.catalog->counters[BROKER_COUNTER_deaths], 1);
-    entry = &all->catalog->workers[worker->index];
-    shm_store32(&entry->pool, 0);
-    all->attached[worker->index] = NULL;
-    all->free[(all->free_first + all->free_count++) % all->catalog->worker_max] = worker->index;
-    worker_free(worker);
 }
 
 static void disconnect(struct worker *worker, const char *why)
@@ -153,46 +246,7 @@ static void disconnect(struct worker *worker, const char *why)
     log_limited(&worker->all->protocol_limit, LOG_LEVEL_INFO,
                 "process %d of user %u is disconnected: %s", (int)worker->peer.pid,
                 worker->peer.uid, why);
-    worker_leave(worker);
-}
-
-static int on_death(sd_event_source *source, int fd, uint32_t events, void *context)
-{
-    struct worker *worker = context;
-
-    (void)source;
-    (void)fd;
-    (void)events;
-    worker->returning = false;
-    worker_leave(worker);
-    return 0;
-}
-
-/* It did not come back, and its death cannot be seen from here. */
-static int on_absence(sd_event_source *source, uint64_t usec, void *context)
-{
-    (void)source;
-    (void)usec;
-    worker_leave(context);
-    return 0;
-}
-
-/* Nobody tells when `absent` is gone. False: nor can its absence be limited. */
-static bool limit_absence(struct worker *absent)
-{
-    return sd_event_add_time_relative(absent->all->event, &absent->patience, CLOCK_MONOTONIC,
-                                      ABSENCE_US, 0, on_absence, absent) >= 0;
-}
-
-/* It hung up before it had all that it came back for: it may come again, and has its leases still. */
-static void go_absent(struct worker *worker)
-{
-    worker->returning = false;
-    worker->messages = sd_event_source_disable_unref(worker->messages);
-    close(worker->socket);
-    worker->socket = -1;
-    if (worker->process < 0 && !limit_absence(worker))
-        worker_leave(worker);
+    worker_leave(worker, false);
 }
 
 static int on_impatience(sd_event_source *source, uint64_t usec, void *context)
@@ -335,7 +389,7 @@ refuse(struct worker *worker, int result, const char *format, ...)
     va_end(arguments);
     /* What was sent before the close can still be read: unix(7). */
     wire_send(worker->socket, &welcome, -1);
-    worker_leave(worker);
+    worker_leave(worker, false);
 }
 
 static void refuse_unknown_pool(struct worker *worker, const char *name)
@@ -400,16 +454,26 @@ static void enter(struct worker *worker, struct broker_pool *pool)
     all->attached[worker->index] = worker;
 }
 
+/* What no worker had before, as good as certain: the first one is random. */
+static uint32_t next_tenant(struct workers *all)
+{
+    all->tenant++;
+    if (all->tenant == 0)
+        all->tenant++;
+    return all->tenant;
+}
+
 static void enter_new(struct worker *worker, struct broker_pool *pool)
 {
     struct workers *all = worker->all;
     struct catalog_worker *entry;
 
+    worker->tenant = next_tenant(all);
     worker->index = all->free[all->free_first];
     all->free_first = (all->free_first + 1) % all->catalog->worker_max;
     all->free_count--;
     enter(worker, pool);
-    broker_pool_attach(pool, worker->index);
+    broker_pool_attach(pool, worker->index, worker->tenant);
 
     entry = &all->catalog->workers[worker->index];
     entry->pid = worker->peer.pid > 0 ? (uint32_t)worker->peer.pid : 0;
@@ -417,23 +481,25 @@ static void enter_new(struct worker *worker, struct broker_pool *pool)
     entry->gid = worker->peer.gid;
     entry->since_ms = realtime_ms();
     entry->started = process_started(worker->peer.pid);
+    shm_store32(&entry->tenant, worker->tenant);
     shm_store32(&entry->pool, 1 + pool->index); /* last: it makes the entry valid */
 }
 
-/* ---- those of the broker before ---- */
+/* ---- those who are absent: of the broker before, or expelled ---- */
 
-/* The place of a worker of the broker before who says that it is `worker`; NULL: it is not. */
+/* The place of an absent worker who says that it is `worker`; NULL: it is not. */
 static struct worker *find_absent(const struct worker *worker, const struct broker_pool *pool,
                                   const struct wire_hello *hello)
 {
     const struct workers *all = worker->all;
     struct worker *absent;
 
-    if (hello->segment == 0 || hello->segment != pool->owner.segment.instance ||
+    if (hello->tenant == 0 || hello->segment != pool->owner.segment.instance ||
         hello->worker >= all->catalog->worker_max)
         return NULL;
     absent = all->attached[hello->worker];
     return absent && absent->socket < 0 && absent->pool == pool &&
+                   absent->tenant == hello->tenant &&
                    absent->peer.uid == worker->peer.uid && absent->peer.pid == worker->peer.pid
                ? absent
                : NULL;
@@ -442,9 +508,20 @@ static struct worker *find_absent(const struct worker *worker, const struct brok
 /* `worker` takes the place of `absent`, which is itself. */
 static void resume(struct worker *worker, struct worker *absent)
 {
+    struct workers *all = worker->all;
+
     worker->index = absent->index;
+    worker->tenant = absent->tenant;
     worker->returning = true;
     enter(worker, absent->pool);
+    if (absent->expelled) {
+        all->resting--;
+        worker->tenant = next_tenant(all);
+        worker->lost = absent->lost;
+        absent->lost = NULL;
+        broker_pool_readmit(worker->pool, worker->index, worker->tenant);
+        shm_store32(&all->catalog->workers[worker->index].tenant, worker->tenant);
+    }
     worker_free(absent);
 }
 
@@ -471,6 +548,7 @@ static bool adopt(struct workers *workers, struct broker_pool *pool, uint32_t in
 {
     struct catalog_worker *now = &workers->catalog->workers[index];
     struct worker *absent = calloc(1, sizeof *absent);
+    uint32_t tenant = shm_load32(&entry->tenant);
 
     if (!absent)
         return false;
@@ -478,17 +556,22 @@ static bool adopt(struct workers *workers, struct broker_pool *pool, uint32_t in
         .all = workers,
         .pool = pool,
         .index = index,
+        .tenant = tenant,
+        .mapped = true,
+        .expelled = tenant == 0,
         .socket = -1,
         .process = -1,
         .peer = {.pid = (pid_t)entry->pid, .uid = entry->uid, .gid = entry->gid},
     };
     workers->attached[index] = absent;
-    broker_pool_adopt_worker(pool, index);
+    workers->resting += absent->expelled;
+    broker_pool_adopt_worker(pool, index, tenant);
     *now = (struct catalog_worker){.pid = entry->pid,
                                    .uid = entry->uid,
                                    .gid = entry->gid,
                                    .since_ms = entry->since_ms,
-                                   .started = entry->started};
+                                   .started = entry->started,
+                                   .tenant = tenant};
     shm_store32(&now->pool, 1 + pool->index);
     return true;
 }
@@ -531,7 +614,7 @@ void workers_adopt(struct workers *workers, const struct catalog *former)
         struct worker *absent = workers->attached[i];
 
         if (absent && !watch_absent(absent, &former->workers[i]))
-            worker_leave(absent);
+            worker_depart(absent);
     }
     /* unprovoked: once, when the broker starts */
     log_line(LOG_LEVEL_NOTICE, "%u workers of the broker before; %u of them have died", count,
@@ -545,6 +628,7 @@ static void welcome(struct worker *worker, bool resumed)
         .pool = worker->pool->index,
         .serial = worker->pool->serial,
         .resumed = resumed,
+        .tenant = worker->tenant,
         .instance = worker->all->catalog->instance,
     };
 
@@ -575,10 +659,12 @@ static void attach(struct worker *worker, struct broker_pool *pool, const struct
                pool->config->per_uid_workers, worker->peer.uid, pool->config->name);
     } else if (all->free_count == 0 && !absent) {
         log_limited(&all->refused_limit, LOG_LEVEL_WARNING,
-                    "pool %s: a worker is refused, max_workers = %u are attached",
-                    pool->config->name, all->catalog->worker_max);
-        refuse(worker, LENDIS_E_BUSY, "all %u places for workers are taken: see max_workers",
-               all->catalog->worker_max);
+                    "pool %s: a worker is refused, max_workers = %u are attached; %u of them hung up, "
+                    "and keep their place as long as their process lives",
+                    pool->config->name, all->catalog->worker_max, all->resting);
+        refuse(worker, LENDIS_E_BUSY,
+               "all %u places for workers are taken, %u of them by processes that hung up and live on: see max_workers",
+               all->catalog->worker_max, all->resting);
     } else if ((result = watch_process(worker)) == -ESRCH) {
         disconnect(worker, "the process that connected is gone");
     } else if (result != 0) {
@@ -587,6 +673,8 @@ static void attach(struct worker *worker, struct broker_pool *pool, const struct
         refuse(worker, LENDIS_E_BUSY, "the broker is short of descriptors or memory: %s",
                strerror(-result));
     } else {
+        /* Who inherited the segment or was a worker before need not fetch it. */
+        worker->mapped = hello->segment != 0;
         if (absent)
             resume(worker, absent);
         else
@@ -630,7 +718,7 @@ static void on_direct(void *context, int fd, int result)
         fd = -1;
     if (fd < 0)
         answer_direct(worker, -1, result);
-    worker_leave(worker);
+    worker_leave(worker, false);
 }
 
 static bool is_direct(const void *message, size_t size)
@@ -694,7 +782,7 @@ static void pass_to_control(struct worker *worker, const void *message, size_t s
 
     worker->messages = sd_event_source_disable_unref(worker->messages);
     worker->socket = -1;
-    worker_leave(worker);
+    worker_leave(worker, false);
     all->control(all->control_context, socket, &peer, message, size);
 }
 
@@ -738,6 +826,7 @@ static int find_descriptor(struct worker *worker, const struct wire_fetch *fetch
         *fd = worker->all->catalog_fd;
         return 0;
     case WIRE_SEGMENT:
+        worker->mapped = true;
         *fd = worker->pool->segment_fd;
         return 0;
     case WIRE_DOORBELL:
@@ -796,6 +885,27 @@ static void handle_fetch(struct worker *worker, const void *message, size_t size
 
 /* ---- messages ---- */
 
+static bool is_goodbye(const void *message, size_t size)
+{
+    return wire_is(message, size, WIRE_GOODBYE, sizeof(struct wire_goodbye));
+}
+
+/* The worker has hung up: whether it said goodbye before. */
+static bool said_goodbye(const struct worker *worker)
+{
+    _Alignas(struct wire_header) char message[MESSAGE_ROOM];
+
+    for (int i = 0; i < LAST_MESSAGES; i++) {
+        int got = wire_receive(worker->socket, message, sizeof message, NULL, 0);
+
+        if (got <= 0)
+            return false;
+        if (is_goodbye(message, (size_t)got))
+            return true;
+    }
+    return false;
+}
+
 static int on_message(sd_event_source *source, int fd, uint32_t events, void *context)
 {
     _Alignas(struct wire_header) char message[MESSAGE_ROOM];
@@ -804,16 +914,19 @@ static int on_message(sd_event_source *source, int fd, uint32_t events, void *co
 
     (void)source;
     if (events & (EPOLLHUP | EPOLLERR)) {
-        worker_leave(worker); /* whatever it said before, it does not read the answer */
+        /* Whatever else it said before, it does not read the answer. */
+        worker_leave(worker, said_goodbye(worker));
         return 0;
     }
     got = wire_receive(fd, message, sizeof message, NULL, 0);
     if (got == -EAGAIN)
         return 0;
     if (got == 0 || got == -ECONNRESET)
-        worker_leave(worker);
+        worker_leave(worker, false);
     else if (got < 0)
         disconnect(worker, strerror(-got));
+    else if (worker->pool && is_goodbye(message, (size_t)got))
+        worker_leave(worker, true);
     else if (worker->pool)
         handle_fetch(worker, message, (size_t)got);
     else if (worker->direct)
@@ -1039,6 +1152,8 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
         .descriptors = UINT32_MAX,
         .spare = open_spare(),
     };
+    if (getrandom(&workers->tenant, sizeof workers->tenant, 0) < 0)
+        workers->tenant = (uint32_t)realtime_ms();
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < UINT32_MAX)
         workers->descriptors = (uint32_t)limit.rlim_cur;
     workers->attached = calloc(catalog->worker_max, sizeof *workers->attached);
@@ -1060,7 +1175,7 @@ void workers_free(struct workers *workers)
         return;
     workers->stopping = true;
     while (workers->oldest)
-        worker_leave(workers->oldest);
+        worker_leave(workers->oldest, false);
     for (uint32_t i = 0; workers->attached && i < workers->catalog->worker_max; i++)
         if (workers->attached[i])
             worker_free(workers->attached[i]);

@@ -10,6 +10,11 @@
  * until it attaches again or dies. Death is seen through the pidfd or the socket, whichever comes first; then
  * the pool takes back what the worker had. Upholds I5, I6 and I8 (at most max_workers, and
  * WORKERS_UNATTACHED sockets besides).
+ *
+ * A socket can end and its process live on: it closed all descriptors, or it had to go. Then the worker is
+ * expelled (broker/pool.h): it loses its leases at once, but its place, by which others know its commands,
+ * is given to nobody else before the process is dead (I4). It may come back to it. Where a death cannot be
+ * seen, the place rests for a time. Only a GOODBYE frees it at once.
  */
 #ifndef LENDIS_BROKER_WORKER_H
 #define LENDIS_BROKER_WORKER_H
@@ -41,6 +46,8 @@ struct workers {
     uint32_t *free;           /* ring of free indices: the one freed first is given first */
     uint32_t free_first;
     uint32_t free_count;
+    uint32_t resting; /* expelled, and not known to be dead */
+    uint32_t tenant;  /* the last one that was given */
 
     struct worker *oldest, *newest; /* not attached yet */
     uint32_t unattached;

@@ -224,8 +224,7 @@ static int look(struct lendis_wait *wait, bool thorough)
         if (clock_now_ns() >= wait->deadline_ns || policy_fails_fast(attachment) ||
             (thorough && lease_is_disabled(attachment)))
             return take_leave(wait, lease_why_none(attachment, LENDIS_E_TIMEOUT), index, word);
-        if (thorough && attachment_is_orphan(attachment) &&
-            (pool_renew(attachment->pool, attachment) || reach_cut_off(attachment) != 0))
+        if (thorough && pool_must_restart(attachment))
             return take_leave(wait, LEASE_TRY_AGAIN, index, word);
     } while (!waiter_poll(&wait->waiter));
     return LENDIS_E_AGAIN;

@@ -132,17 +132,39 @@ static int ask(int socket, const void *request, enum wire_type type, void *answe
     return take_answer(socket, type, answer, size, fd, timeout_ms);
 }
 
-/* One descriptor from the broker. Results: 0 and *fd is the caller's; as ask(), or what the broker
- * answered. */
-static int fetch(int socket, enum wire_what what, uint32_t index, uint64_t generation,
-                 int timeout_ms, int *fd)
+/* Takes and drops the answer that the broker still owes. Results: 0, it owes none; as take_answer(). */
+static int take_late_answer(struct attachment *attachment)
+{
+    struct wire_descriptor answer;
+    int fd = -1, result;
+
+    if (!attachment->unanswered)
+        return 0;
+    result = take_answer(attachment->socket, WIRE_DESCRIPTOR, &answer, sizeof answer, &fd, 0);
+    close_fd(&fd);
+    attachment->unanswered = result == LENDIS_E_TIMEOUT;
+    return result;
+}
+
+/*
+ * One descriptor from the broker. Results: 0 and *fd is the caller's; as ask(), or what the broker
+ * answered. After LENDIS_E_TIMEOUT the answer may still come: until then nothing else is asked, and
+ * this returns LENDIS_E_TIMEOUT at once. Caller holds the lock.
+ */
+static int fetch(struct attachment *attachment, enum wire_what what, uint32_t index,
+                 uint64_t generation, int *fd)
 {
     struct wire_fetch request = {.what = what, .index = index, .generation = generation};
     struct wire_descriptor answer;
-    int result;
+    int result = take_late_answer(attachment);
 
+    *fd = -1;
+    if (result != 0)
+        return result;
     wire_header(&request.header, WIRE_FETCH, sizeof request);
-    result = ask(socket, &request, WIRE_DESCRIPTOR, &answer, sizeof answer, fd, timeout_ms);
+    result = ask(attachment->socket, &request, WIRE_DESCRIPTOR, &answer, sizeof answer, fd,
+                 attachment->pool->attach_timeout_ms);
+    attachment->unanswered = result == LENDIS_E_TIMEOUT;
     if (result != 0)
         return result;
     if (answer.result == 0 && answer.what == what && answer.index == index &&
@@ -152,25 +174,39 @@ static int fetch(int socket, enum wire_what what, uint32_t index, uint64_t gener
     return answer.result != 0 ? answer.result : -EPROTO;
 }
 
-/* `former` (may be NULL) is what this process was until now. */
-static void make_hello(struct wire_hello *hello, const struct lendis_pool *pool,
-                       const struct attachment *former)
+static void make_hello(struct wire_hello *hello, const struct lendis_pool *pool)
 {
     *hello = (struct wire_hello){0};
     wire_header(&hello->header, WIRE_HELLO, sizeof *hello);
     strncpy(hello->pool, pool->pool_name, sizeof hello->pool - 1);
-    if (former) {
-        hello->segment = former->segment.instance;
-        hello->worker = former->worker;
-    }
 }
 
-static int say_hello(int socket, const struct lendis_pool *pool, struct wire_welcome *welcome)
+/* The worker at the other end of `socket` is no more: no call uses its place. */
+static void say_goodbye(int socket)
+{
+    struct wire_goodbye goodbye;
+
+    wire_header(&goodbye.header, WIRE_GOODBYE, sizeof goodbye);
+    wire_send(socket, &goodbye, -1);
+}
+
+/* Closes the socket of a HELLO whose place is not used: its answer may be on its way. */
+static void take_back_hello(int socket)
+{
+    say_goodbye(socket);
+    close(socket);
+}
+
+/* `inherited` (may be NULL): what this process has from its parent. */
+static int say_hello(int socket, const struct lendis_pool *pool, const struct attachment *inherited,
+                     struct wire_welcome *welcome)
 {
     struct wire_hello hello;
     int result;
 
-    make_hello(&hello, pool, NULL);
+    make_hello(&hello, pool);
+    if (inherited)
+        hello.segment = inherited->segment.instance;
     result =
         ask(socket, &hello, WIRE_WELCOME, welcome, sizeof *welcome, NULL, pool->attach_timeout_ms);
     return result != 0 ? result : welcome->result;
@@ -207,11 +243,11 @@ void attachment_end_direct(int token)
     close(token);
 }
 
-static int fetch_catalog(struct attachment *attachment, int timeout_ms)
+static int fetch_catalog(struct attachment *attachment)
 {
     int fd, result;
 
-    result = fetch(attachment->socket, WIRE_CATALOG, 0, 0, timeout_ms, &fd);
+    result = fetch(attachment, WIRE_CATALOG, 0, 0, &fd);
     if (result != 0)
         return result;
     result = catalog_map(fd, &attachment->catalog);
@@ -219,11 +255,11 @@ static int fetch_catalog(struct attachment *attachment, int timeout_ms)
     return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
 }
 
-static int fetch_segment(struct attachment *attachment, int timeout_ms)
+static int fetch_segment(struct attachment *attachment)
 {
     int fd, result;
 
-    result = fetch(attachment->socket, WIRE_SEGMENT, 0, 0, timeout_ms, &fd);
+    result = fetch(attachment, WIRE_SEGMENT, 0, 0, &fd);
     if (result != 0)
         return result;
     result = segment_map(fd, true, &attachment->segment);
@@ -260,18 +296,18 @@ static void ring_bells(void *context, uint32_t groups)
 
 static int fill(struct attachment *attachment, const struct wire_welcome *welcome)
 {
-    int timeout_ms = attachment->pool->attach_timeout_ms;
     struct catalog_pool settings;
     int result;
 
     attachment->worker = welcome->worker;
+    attachment->tenant = welcome->tenant;
     attachment->pool_index = welcome->pool;
     attachment->serial = welcome->serial;
-    result = fetch_catalog(attachment, timeout_ms);
+    result = fetch_catalog(attachment);
     if (result == 0)
-        result = fetch_segment(attachment, timeout_ms);
+        result = fetch_segment(attachment);
     if (result == 0)
-        result = fetch(attachment->socket, WIRE_DOORBELL, 0, 0, timeout_ms, &attachment->doorbell);
+        result = fetch(attachment, WIRE_DOORBELL, 0, 0, &attachment->doorbell);
     if (result == 0)
         result = renumber(&attachment->socket);
     if (result == 0)
@@ -308,9 +344,11 @@ static void disown_extra(struct attachment *attachment)
     }
 }
 
-/* In a forked child whose parent was a worker of another broker: nothing of it is ours. */
+/* In a forked child whose parent was a worker of another broker: nothing of it is ours. Its socket is a
+ * copy, by which nobody must say goodbye. */
 static void disown(struct attachment *attachment)
 {
+    close_fd(&attachment->socket);
     for (uint32_t i = 0; i < attachment->segment.connection_max; i++) {
         struct lendis_lease *lease = lease_of(attachment, i);
 
@@ -328,13 +366,16 @@ static void disown(struct attachment *attachment)
  * descriptors stay; the parent's socket is closed here (the parent has its own copy) and its leases
  * are not ours.
  */
-static void take_over(struct attachment *attachment, int socket, uint32_t worker)
+static void take_over(struct attachment *attachment, int socket, const struct wire_welcome *welcome)
 {
     close_fd(&attachment->socket);
     attachment->socket = socket;
     attachment->cookie = socket_cookie(socket);
-    attachment->worker = worker;
-    atomic_store_explicit(&attachment->expelled, false, memory_order_relaxed);
+    attachment->worker = welcome->worker;
+    attachment->tenant = welcome->tenant;
+    attachment->unanswered = false;
+    atomic_store_explicit(&attachment->hung_up, false, memory_order_relaxed);
+    atomic_store_explicit(&attachment->refused, false, memory_order_relaxed);
     atomic_store_explicit(&attachment->users, 0, memory_order_relaxed);
     for (uint32_t i = 0; i < attachment->segment.connection_max; i++) {
         struct lendis_lease *lease = lease_of(attachment, i);
@@ -385,16 +426,20 @@ static int make_fresh(struct lendis_pool *pool, int socket, const struct wire_we
     int result;
 
     if (!fresh) {
-        close(socket);
+        take_back_hello(socket);
         return -ENOMEM;
     }
     fresh->socket = socket;
     fresh->cookie = socket_cookie(socket);
-    atomic_store_explicit(&fresh->expelled, false, memory_order_relaxed);
+    fresh->unanswered = false;
+    atomic_store_explicit(&fresh->hung_up, false, memory_order_relaxed);
+    atomic_store_explicit(&fresh->refused, false, memory_order_relaxed);
     atomic_store_explicit(&fresh->retired, false, memory_order_relaxed);
     result = fill(fresh, welcome);
-    if (result != 0)
-        attachment_empty(fresh);
+    if (result != 0 && welcome->resumed)
+        attachment_empty(fresh); /* calls may use the place still, by the attachment before */
+    else if (result != 0)
+        attachment_leave(fresh);
     else
         *attachment = fresh;
     return result;
@@ -410,15 +455,15 @@ int attachment_open(struct lendis_pool *pool, struct attachment *inherited,
     result = connect_broker(pool->socket_path, &socket);
     if (result != 0)
         return result;
-    result = say_hello(socket, pool, &welcome);
+    result = say_hello(socket, pool, inherited, &welcome);
     if (result != 0) {
-        close(socket);
+        take_back_hello(socket);
         return result;
     }
     if (inherited && inherited->catalog.instance == welcome.instance &&
         inherited->pool_index == welcome.pool && inherited->serial == welcome.serial &&
         welcome.worker < inherited->segment.worker_max) {
-        take_over(inherited, socket, welcome.worker);
+        take_over(inherited, socket, &welcome);
         *attachment = inherited;
         return 0;
     }
@@ -434,6 +479,7 @@ void attachment_forget_greeting(struct lendis_pool *pool)
 {
     struct greeting *greeting = &pool->greeting;
 
+    /* No goodbye: it may be a copy of the parent's. Who has fetched nothing has no place to keep. */
     if (is_socket(greeting->socket, greeting->cookie))
         close(greeting->socket);
     greeting->socket = -1;
@@ -448,7 +494,10 @@ static int greet(struct lendis_pool *pool, const struct attachment *former)
     result = connect_broker(pool->socket_path, &socket);
     if (result != 0)
         return result;
-    make_hello(&hello, pool, former);
+    make_hello(&hello, pool);
+    hello.segment = former->segment.instance;
+    hello.worker = former->worker;
+    hello.tenant = former->tenant;
     result = wire_send(socket, &hello, -1);
     if (result != 0) {
         close(socket);
@@ -481,6 +530,16 @@ static void share_descriptors(const struct attachment *former, struct attachment
     }
 }
 
+/*
+ * A broker said `result` to our HELLO. If it does not want us, we are not to go on with what is open
+ * either; but for an upgrade: a broker of another layout leaves our segment alone.
+ */
+static void note_refusal(struct attachment *former, int result)
+{
+    if (result != 0 && result != LENDIS_E_ABI && result != LENDIS_E_DOWN)
+        atomic_store_explicit(&former->refused, true, memory_order_relaxed);
+}
+
 int attachment_reopen(struct lendis_pool *pool, struct attachment *former,
                       struct attachment **attachment)
 {
@@ -493,8 +552,10 @@ int attachment_reopen(struct lendis_pool *pool, struct attachment *former,
     result = take_answer(greeting->socket, WIRE_WELCOME, &welcome, sizeof welcome, NULL, 0);
     if (result == LENDIS_E_TIMEOUT)
         return -EAGAIN;
-    if (result == 0)
+    if (result == 0) {
         result = welcome.result;
+        note_refusal(former, result);
+    }
     if (result != 0) {
         attachment_forget_greeting(pool);
         return result;
@@ -543,6 +604,17 @@ void attachment_empty(struct attachment *attachment)
     atomic_store_explicit(&attachment->has_bells, false, memory_order_relaxed);
     close_fd(&attachment->doorbell);
     close_fd(&attachment->socket);
+}
+
+void attachment_leave(struct attachment *attachment)
+{
+    LENDIS_STEP("goodbye");
+    if (is_socket(attachment->socket, attachment->cookie)) {
+        say_goodbye(attachment->socket);
+        /* A child forked before may have a copy of it. */
+        shutdown(attachment->socket, SHUT_RDWR);
+    }
+    attachment_empty(attachment);
 }
 
 /* What another thread was filling or emptying: its state is unknown, but for the socket's. */
@@ -596,11 +668,12 @@ void attachment_inherit(struct attachment *attachment)
 /* After a question that got `result` for an answer. */
 static int settle(struct attachment *attachment, int result)
 {
-    if (result != LENDIS_E_DOWN && result != LENDIS_E_TIMEOUT && result != -EPROTO)
+    if (result == LENDIS_E_TIMEOUT)
+        return LENDIS_E_DOWN; /* now */
+    if (result != LENDIS_E_DOWN && result != -EPROTO)
         return result;
-    /* An answer that comes later would be taken for the next one's: this socket is done. */
     close_fd(&attachment->socket);
-    atomic_store_explicit(&attachment->expelled, true, memory_order_relaxed);
+    atomic_store_explicit(&attachment->hung_up, true, memory_order_relaxed);
     return LENDIS_E_DOWN;
 }
 
@@ -611,8 +684,7 @@ static int fetch_bells(struct attachment *attachment)
 
     for (uint32_t group = 0; group < BELLS && result == 0; group++)
         if (attachment->bells[group] < 0)
-            result = fetch(attachment->socket, WIRE_BELL, group, 0,
-                           attachment->pool->attach_timeout_ms, &attachment->bells[group]);
+            result = fetch(attachment, WIRE_BELL, group, 0, &attachment->bells[group]);
     if (result != 0)
         return settle(attachment, result);
     result = renumber(&attachment->socket);
@@ -649,8 +721,7 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
     if (attachment->socket < 0)
         result = LENDIS_E_DOWN;
     else
-        result = fetch(attachment->socket, WIRE_CONNECTION, index, generation,
-                       attachment->pool->attach_timeout_ms, &got);
+        result = fetch(attachment, WIRE_CONNECTION, index, generation, &got);
     if (result == 0) {
         /* Who still holds a revoked lease of the old generation uses the old descriptor, and closes
          * it. */

@@ -75,7 +75,10 @@ struct attachment {
     _Atomic uint32_t users; /* calls under way and leases held */
     _Atomic bool retired;   /* a newer one is current; emptied when users falls to 0 */
     _Atomic bool filled;    /* all of it is there: not so in a child forked while it was filled */
-    _Atomic bool expelled;  /* the broker hung up on us: we are no longer its worker */
+    _Atomic bool hung_up;   /* the broker hung up on us, or has died */
+    _Atomic bool refused;   /* a later broker does not have this process as a worker */
+    uint32_t tenant;        /* what says in our slot that the place is ours */
+    bool unanswered;        /* the broker still owes the answer to a FETCH; under the pool's lock */
     struct cached_descriptor *cached;
     _Atomic uint32_t descriptors; /* as in wait_slot */
     /* One per connection, made by the first lease of it: a worker uses few of them, and mostly the same. */
@@ -150,9 +153,9 @@ int64_t clock_deadline_ns(int64_t timeout_ms);
 int pool_enter(struct lendis_pool *pool, struct attachment **attachment);
 void pool_leave(struct attachment *attachment);
 
-/* Tries to attach to a new broker if the old one is gone. True: there is another current
- * attachment. */
-bool pool_renew(struct lendis_pool *pool, struct attachment *attachment);
+/* Whether a call that waits has to start anew: its attachment is expelled, or there is another one by
+ * now, which this makes when the broker is gone and a new one is there. */
+bool pool_must_restart(struct attachment *attachment);
 
 /* ---- attachment.c ---- */
 
@@ -178,6 +181,9 @@ void attachment_forget_greeting(struct lendis_pool *pool);
 
 /* Closes and unmaps all that it has. Caller holds the lock and knows that nobody uses it. */
 void attachment_empty(struct attachment *attachment);
+
+/* Likewise, and says goodbye to its broker, which then has the place for others at once. */
+void attachment_leave(struct attachment *attachment);
 
 /*
  * In a forked child, before its first attempt to attach and before it detaches: forgets each
@@ -235,12 +241,24 @@ bool is_socket(int fd, uint64_t cookie);
 /* Wakes the broker: connections were returned, or waiters need more of them. */
 void attachment_ring(const struct attachment *attachment);
 
-/* The broker can neither be asked nor relied on: attach again, meanwhile go on with what is open.
+/*
+ * The place is not ours any more: the broker took us for gone, or does not want us. Attach again, and
+ * lend, hand over and combine nothing until then. (A load that needs no order: what is done by who
+ * has not seen it yet ends as if the broker came a moment later.)
  */
+static inline bool attachment_is_expelled(const struct attachment *attachment)
+{
+    return shm_load32_relaxed(&attachment->segment.slots[attachment->worker].tenant) !=
+               attachment->tenant ||
+           atomic_load_explicit(&attachment->refused, memory_order_relaxed);
+}
+
+/* The broker can neither be asked nor relied on: attach again, meanwhile go on with what is open,
+ * unless we are expelled. */
 static inline bool attachment_is_orphan(const struct attachment *attachment)
 {
-    return catalog_broker_gone(&attachment->catalog) ||
-           atomic_load_explicit(&attachment->expelled, memory_order_relaxed);
+    return catalog_broker_gone(&attachment->catalog) || attachment_is_expelled(attachment) ||
+           atomic_load_explicit(&attachment->hung_up, memory_order_relaxed);
 }
 
 /* What the broker says of the pool. It may change at any time: each field is read on its own. */

@@ -185,6 +185,8 @@ static int take_one(struct combiner *combiner, struct item *item)
 /* Fills the batch from the queue. */
 static void take_queued(struct combiner *combiner, size_t bytes)
 {
+    if (attachment_is_expelled(combiner->attachment))
+        return;
     /* A hostile or dying crowd could keep us here; twice the ring is more than can honestly be
      * queued. */
     for (uint32_t looks = 0; looks < 2 * combiner->segment->cell_count; looks++) {

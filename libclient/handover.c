@@ -4,8 +4,9 @@
  * mailbox of a wait slot, queues up, sleeps, and takes what comes: the reply, a connection, or the
  * rest of somebody's batch.
  *
- * Between QUEUED and the end the mailbox may be the combiner's; it is given up only by moving the
- * mail word (I4). Needs neither the broker nor a thread.
+ * Between QUEUED and the end the mailbox may be the combiner's; it is taken and given up only by
+ * moving the mail word that was seen (I4). A word with another sequence than the command's is somebody
+ * else's: this process lost its place. Needs neither the broker nor a thread.
  */
 #include "handover.h"
 
@@ -23,6 +24,7 @@ struct errand {
     struct wait_slot *shared;
     const struct call *call;
     uint32_t slot;
+    uint64_t mail; /* the word that the mailbox was taken with: its sequence is the command's */
     bool released; /* the slot is not ours any more */
     int64_t begun_ns;
     struct waiter waiter;
@@ -30,8 +32,27 @@ struct errand {
 
 /* ---- the mailbox ---- */
 
-/* Writes the command into the mailbox, or a chunk. False: it is too large, or there is no chunk. */
-static bool post(struct errand *errand)
+/* Takes the mailbox. False: it is not free. */
+static bool open_mail(struct errand *errand)
+{
+    uint64_t mail = shm_load(&errand->shared->mail);
+
+    errand->mail = mail_next(mail);
+    return mail_state(mail) == MAIL_FREE && shm_cas(&errand->shared->mail, mail, errand->mail);
+}
+
+/* The mailbox is OWNED: it is free again. */
+static void leave_mail(struct errand *errand)
+{
+    uint64_t mail = mail_with(shm_load(&errand->shared->mail), MAIL_OWNED);
+
+    /* Somebody else's if this process lost its place meanwhile. */
+    if (mail_sequence(mail) == mail_sequence(errand->mail))
+        shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_FREE));
+}
+
+/* Puts the command into the mailbox, or a chunk. False: it is too large, or there is no chunk. */
+static bool write_request(struct errand *errand)
 {
     struct wait_slot *shared = errand->shared;
     const struct call *call = errand->call;
@@ -55,23 +76,79 @@ static bool post(struct errand *errand)
                 atomic_load_explicit(&errand->attachment->descriptors, memory_order_relaxed));
     shm_store32(&shared->reply_chunk, 0);
     shm_store32(&shared->reply_size, 0);
-    shm_store(&shared->mail, mail_next(shm_load(&shared->mail)));
     return true;
 }
 
-/* The mailbox is ours again: frees what it used. */
-static void close_mail(struct errand *errand, uint64_t mail)
+/* Posts the command. False: it cannot be handed over. */
+static bool post(struct errand *errand)
 {
-    chunk_free(errand->segment, shm_load32(&errand->shared->request_chunk) - 1, errand->slot);
-    chunk_free(errand->segment, shm_load32(&errand->shared->reply_chunk) - 1, errand->slot);
-    shm_store(&errand->shared->mail, mail_with(mail, MAIL_FREE));
+    if (!open_mail(errand))
+        return false;
+    if (!write_request(errand)) {
+        leave_mail(errand);
+        return false;
+    }
+    return shm_cas(&errand->shared->mail, errand->mail, mail_with(errand->mail, MAIL_QUEUED));
 }
 
-/* Likewise after a combiner that may have died: nobody can say what it had begun to use. */
-static void clear_mail(struct errand *errand, uint64_t mail)
+/* True if `mail` is of this command, not of another process that has the place by now. */
+static bool is_ours(const struct errand *errand, uint64_t mail)
+{
+    return mail_sequence(mail) == mail_sequence(errand->mail);
+}
+
+/*
+ * Moves the mail word from `mail`, which was seen and lets go of the mailbox, to FREE, and frees the
+ * chunks that it used. False: the word had changed; what was seen in the mailbox does not count.
+ */
+static bool close_mail(struct errand *errand, uint64_t mail)
+{
+    uint32_t request_chunk = shm_load32(&errand->shared->request_chunk);
+    uint32_t reply_chunk = shm_load32(&errand->shared->reply_chunk);
+
+    if (request_chunk == 0 && reply_chunk == 0)
+        return shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_FREE));
+    if (!shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_OWNED)))
+        return false;
+    chunk_free(errand->segment, request_chunk - 1, errand->slot);
+    chunk_free(errand->segment, reply_chunk - 1, errand->slot);
+    leave_mail(errand);
+    return true;
+}
+
+/* Likewise, of a mailbox that is OWNED, after a combiner that may have died: nobody can say what it
+ * had begun to use. */
+static void clear_owned(struct errand *errand)
 {
     chunks_free_all(errand->segment, errand->slot);
-    shm_store(&errand->shared->mail, mail_with(mail, MAIL_FREE));
+    leave_mail(errand);
+}
+
+static bool clear_mail(struct errand *errand, uint64_t mail)
+{
+    if (!shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_OWNED)))
+        return false;
+    clear_owned(errand);
+    return true;
+}
+
+/* It was sent or not, and no reply comes. */
+static int unanswered(struct errand *errand, bool sent, bool lost)
+{
+    return exec_failure(errand->attachment, errand->call, sent, lost ? LOSS_MEANWHILE : LOSS_NONE);
+}
+
+/* The mailbox is not ours: the broker took this process for gone and gave its place away, or the
+ * segment is corrupted. */
+static int disowned(struct errand *errand)
+{
+    uint32_t index;
+    uint64_t word;
+
+    /* No combiner takes us out of the queue any more. */
+    if (waiter_leave(&errand->waiter, &index, &word))
+        queue_pass_on(errand->segment, index, word);
+    return unanswered(errand, true, true);
 }
 
 /* Takes the reply that was delivered. */
@@ -88,14 +165,10 @@ static int take_reply(struct errand *errand, uint64_t mail)
         result = sink->take(sink->context, room, size);
     else if (chunk >= 1 && chunk <= CHUNKS && size <= CHUNK_SIZE)
         result = sink->take(sink->context, segment->chunks[chunk - 1].bytes, size);
-    close_mail(errand, mail);
-    return result == -ENOMEM ? exec_no_memory(errand->attachment, &errand->call->command) : result;
-}
-
-/* It was sent or not, and no reply comes. */
-static int unanswered(struct errand *errand, bool sent, bool lost)
-{
-    return exec_failure(errand->attachment, errand->call, sent, lost ? LOSS_MEANWHILE : LOSS_NONE);
+    if (result == -ENOMEM)
+        result = exec_no_memory(errand->attachment, &errand->call->command);
+    /* Only now: until the word is moved, nobody else may have used the mailbox. */
+    return close_mail(errand, mail) ? result : disowned(errand);
 }
 
 /* Has the broker look at the combiner that has the command. */
@@ -152,13 +225,32 @@ static struct attachment *carried_by(struct errand *errand, uint32_t index, uint
     return NULL;
 }
 
+/* Goes on with the batch on connection `index`, which was carried to us and is ours as `word`; the
+ * mailbox is OWNED. `attachment`: carried_by(). Results: as combine(). */
+static int go_on(struct errand *errand, struct attachment *attachment, uint32_t index,
+                 uint64_t word)
+{
+    int result = LENDIS_E_DOWN;
+    struct lendis_lease *lease;
+
+    if (attachment)
+        result = lease_make(attachment, index, word, false, &lease);
+    if (result == 0)
+        return combine_take_over(lease, errand->call, errand->slot);
+    if (attachment)
+        pool_leave(attachment);
+    else if (word_return(&errand->segment->connections[index].word, word))
+        attachment_ring(errand->attachment);
+    combine_lose(errand->segment, errand->slot);
+    return unanswered(errand, true, true);
+}
+
 /* A combiner left us the rest of its batch. Results: as combine(); -EAGAIN, the connection is not
  * here yet, or its descriptor. */
 static int take_over(struct errand *errand, uint64_t mail, bool late)
 {
     uint32_t index = mail_connection(mail);
     struct attachment *attachment;
-    struct lendis_lease *lease;
     shm_u64 *at;
     uint64_t word;
     int result;
@@ -178,18 +270,17 @@ static int take_over(struct errand *errand, uint64_t mail, bool late)
             pool_leave(attachment);
         return -EAGAIN;
     }
-    result = attachment ? lease_make(attachment, index, word, false, &lease) : LENDIS_E_DOWN;
-    if (result == 0) {
-        result = combine_take_over(lease, errand->call, errand->slot);
-    } else {
+    if (mail_state(mail) == MAIL_TAKEOVER &&
+        !shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_OWNED))) {
+        /* Another process has the place, and it is its batch. */
+        if (word_return(at, word))
+            attachment_ring(errand->attachment);
         if (attachment)
             pool_leave(attachment);
-        else if (word_return(at, word))
-            attachment_ring(errand->attachment);
-        combine_lose(errand->segment, errand->slot);
-        result = unanswered(errand, true, true);
+        return disowned(errand);
     }
-    close_mail(errand, mail);
+    result = go_on(errand, attachment, index, word);
+    clear_owned(errand);
     return result;
 }
 
@@ -199,12 +290,11 @@ static int serve_ourselves(struct errand *errand, uint64_t mail, uint32_t index,
     struct lendis_lease *lease;
     int result;
 
-    if (!shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_FREE))) {
+    if (!close_mail(errand, mail)) {
         /* Somebody took the command all the same: we had queued up twice. */
         queue_pass_on(errand->segment, index, word);
         return -EAGAIN;
     }
-    close_mail(errand, mail);
     waiter_finish(&errand->waiter);
     slot_release(errand->attachment, errand->slot);
     errand->released = true;
@@ -246,20 +336,20 @@ static int look(struct errand *errand, bool thorough, bool late)
     uint32_t index;
     int result;
 
+    if (!is_ours(errand, mail))
+        return disowned(errand);
     switch (mail_state(mail)) {
     case MAIL_DONE:
         return take_reply(errand, mail);
     case MAIL_RETRY:
         result = shm_load32(&errand->shared->reply_size) == REPLY_TOO_LARGE ? HAND_OVER_NOT
                                                                             : LEASE_TRY_AGAIN;
-        clear_mail(errand, mail);
-        return result;
+        return clear_mail(errand, mail) ? result : disowned(errand);
     case MAIL_FAILED:
         result = shm_load32(&errand->shared->reply_size) == REPLY_LOST
                      ? exec_failure(errand->attachment, errand->call, true, LOSS_ANSWERING)
                      : unanswered(errand, true, true);
-        clear_mail(errand, mail);
-        return result;
+        return clear_mail(errand, mail) ? result : disowned(errand);
     case MAIL_TAKEOVER:
         if (thorough)
             report_stall(errand, mail);
@@ -268,13 +358,14 @@ static int look(struct errand *errand, bool thorough, bool late)
             return result;
         if (!late && !combiner_lost(errand, mail))
             return -EAGAIN;
-        /* Ours already. Pairs with hand_on() in combine.c, which carries the connection and then looks whether we have
-         * given up: it sees that, or we see the connection. */
-        shm_store(&errand->shared->mail, mail_with(mail, MAIL_FREE));
-        result = take_over(errand, mail, true);
+        /* Pairs with hand_on() in combine.c, which carries the connection and then looks whether we have given up: it
+         * sees that, or we see the connection. */
+        if (!shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_OWNED)))
+            return disowned(errand);
+        result = take_over(errand, mail_with(mail, MAIL_OWNED), true);
         if (result != -EAGAIN)
             return result;
-        close_mail(errand, mail);
+        clear_owned(errand);
         return unanswered(errand, true, !late);
     case MAIL_TAKEN:
         if (thorough)
@@ -289,8 +380,7 @@ static int look(struct errand *errand, bool thorough, bool late)
             return serve_ourselves(errand, mail, index, word);
         return result == 0 ? -EAGAIN : result;
     default:
-        /* The broker believes that we are gone, or the segment is scribbled. */
-        return unanswered(errand, true, true);
+        return disowned(errand);
     }
 }
 
@@ -300,10 +390,8 @@ static int give_up(struct errand *errand, int otherwise)
     uint64_t mail = shm_load(&errand->shared->mail), word;
     uint32_t index;
 
-    if (mail_state(mail) != MAIL_QUEUED ||
-        !shm_cas(&errand->shared->mail, mail, mail_with(mail, MAIL_FREE)))
+    if (mail_state(mail) != MAIL_QUEUED || !is_ours(errand, mail) || !close_mail(errand, mail))
         return -EAGAIN;
-    close_mail(errand, mail);
     if (waiter_leave(&errand->waiter, &index, &word))
         queue_pass_on(errand->segment, index, word);
     return otherwise;
@@ -332,8 +420,7 @@ static int wait_for_reply(struct errand *errand, int64_t wait_deadline_ns)
                 if (result != -EAGAIN)
                     return result;
             }
-            if (attachment_is_orphan(attachment) &&
-                (pool_renew(attachment->pool, attachment) || reach_cut_off(attachment) != 0)) {
+            if (pool_must_restart(attachment)) {
                 result = give_up(errand, LEASE_TRY_AGAIN);
                 if (result != -EAGAIN)
                     return result;

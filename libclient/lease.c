@@ -78,7 +78,7 @@ bool slot_claim(struct attachment *attachment, uint32_t *slot)
             *slot = at;
             return true;
         }
-        shm_store32(owner, 0);
+        shm_cas32(owner, 1 + attachment->worker, 0);
     }
     return false;
 }
@@ -88,7 +88,8 @@ void slot_release(struct attachment *attachment, uint32_t slot)
     if (slot == attachment->worker)
         atomic_store_explicit(&attachment->pool->local->own_slot_busy, false, memory_order_release);
     else
-        shm_store32(&attachment->segment.slots[slot].owner, 0);
+        /* By compare-and-swap: it is another's if this process lost its place. */
+        shm_cas32(&attachment->segment.slots[slot].owner, 1 + attachment->worker, 0);
 }
 
 bool lease_is_disabled(const struct attachment *attachment)
@@ -150,8 +151,7 @@ static int wait_in_slot(struct attachment *attachment, uint32_t slot, int64_t de
             return waiter_leave(&waiter, index, word)
                        ? LEASED
                        : lease_why_none(attachment, LENDIS_E_TIMEOUT);
-        if (thorough && attachment_is_orphan(attachment) &&
-            (pool_renew(attachment->pool, attachment) || reach_cut_off(attachment) != 0))
+        if (thorough && pool_must_restart(attachment))
             return waiter_leave(&waiter, index, word) ? LEASED : LEASE_TRY_AGAIN;
         if (thorough)
             policy_go_on_waiting(attachment, &waiter);

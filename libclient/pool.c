@@ -15,6 +15,7 @@
 #include "dial.h"
 #include "exec.h"
 #include "fallback.h"
+#include "reach.h"
 #include "service.h"
 #include "lendis/wire.h"
 
@@ -97,7 +98,7 @@ static void make_current(struct lendis_pool *pool, struct attachment *fresh, str
         return;
     atomic_store_explicit(&old->retired, true, memory_order_seq_cst);
     if (atomic_load_explicit(&old->users, memory_order_seq_cst) == 0)
-        attachment_empty(old);
+        attachment_leave(old);
 }
 
 /* In a forked child: the parent's attachment that we may take over, the one that is filled and not
@@ -141,7 +142,9 @@ static int attach_first(struct lendis_pool *pool, bool now)
     return result;
 }
 
-bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
+/* Tries to attach to a new broker, or anew, as the old one is gone or has expelled us. True: there is
+ * another current attachment. */
+static bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
 {
     struct local *local = pool->local;
     struct attachment *fresh;
@@ -172,16 +175,73 @@ bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
     return renewed;
 }
 
+bool pool_must_restart(struct attachment *attachment)
+{
+    if (!attachment_is_orphan(attachment))
+        return false;
+    return attachment_is_expelled(attachment) || pool_renew(attachment->pool, attachment) ||
+           reach_cut_off(attachment) != 0;
+}
+
+/* Why the last attempt to attach failed. Results: 0, it is under way; as lendis_attach(). */
+static int why_not_renewed(struct lendis_pool *pool)
+{
+    struct local *local = pool->local;
+    int result = 0;
+
+    pthread_mutex_lock(&local->lock);
+    if (pool->greeting.socket < 0 &&
+        clock_coarse_ns() < atomic_load_explicit(&local->retry_ns, memory_order_relaxed))
+        result = local->last_failure;
+    pthread_mutex_unlock(&local->lock);
+    return result;
+}
+
+/*
+ * Attaches anew, as `expelled`, the current attachment, is not to be used: the caller waits for what
+ * the broker says. Results: 0, there is another one; as lendis_attach().
+ */
+static int replace_expelled(struct lendis_pool *pool, struct attachment *expelled)
+{
+    static const struct timespec pause = {.tv_nsec = ANSWER_NS};
+    int64_t deadline_ns = clock_now_ns() + pool->attach_timeout_ms * INT64_C(1000000);
+    int result;
+
+    while (!pool_renew(pool, expelled)) {
+        result = why_not_renewed(pool);
+        if (result != 0)
+            return result;
+        if (clock_now_ns() >= deadline_ns)
+            return LENDIS_E_TIMEOUT;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+/* Whether `current`, which the caller uses, will do, or there is a better one by now. Results: 0 and
+ * *usable; as lendis_attach(). */
+static int check_usable(struct lendis_pool *pool, struct attachment *current, bool *usable)
+{
+    *usable = !attachment_is_orphan(current);
+    if (*usable)
+        return 0;
+    if (attachment_is_expelled(current))
+        return replace_expelled(pool, current);
+    *usable = !pool_renew(pool, current);
+    return 0;
+}
+
 int pool_enter(struct lendis_pool *pool, struct attachment **attachment)
 {
     struct local *local = pool->local;
 
     for (;;) {
         struct attachment *current = atomic_load_explicit(&local->current, memory_order_acquire);
+        bool usable = false;
+        int result = 0;
 
         if (!current) {
-            int result = attach_first(pool, false);
-
+            result = attach_first(pool, false);
             if (result != 0)
                 return result;
             continue;
@@ -189,12 +249,15 @@ int pool_enter(struct lendis_pool *pool, struct attachment **attachment)
         /* Pairs with make_current(): either it sees our use, or we see that it is no longer
          * current. Only then may we look at what it has mapped. */
         atomic_fetch_add_explicit(&current->users, 1, memory_order_seq_cst);
-        if (atomic_load_explicit(&local->current, memory_order_seq_cst) == current &&
-            !(attachment_is_orphan(current) && pool_renew(pool, current))) {
+        if (atomic_load_explicit(&local->current, memory_order_seq_cst) == current)
+            result = check_usable(pool, current, &usable);
+        if (usable) {
             *attachment = current;
             return 0;
         }
         pool_leave(current);
+        if (result != 0)
+            return result;
     }
 }
 
@@ -208,7 +271,7 @@ void pool_leave(struct attachment *attachment)
     pthread_mutex_lock(&local->lock);
     if (atomic_load_explicit(&attachment->retired, memory_order_relaxed) &&
         atomic_load_explicit(&attachment->users, memory_order_relaxed) == 0)
-        attachment_empty(attachment);
+        attachment_leave(attachment);
     pthread_mutex_unlock(&local->lock);
 }
 
@@ -324,16 +387,12 @@ LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
     waits_cancel(pool);
     service_end(pool);
     LENDIS_STEP("hang up");
-    /* A child forked before may have a copy of our socket: closing ours alone tells the broker
-     * nothing. In a child that never used the handle `current` is NULL: its copies are closed, and
-     * nobody is told. */
+    /* In a child that never used the handle: its copies are closed, and nobody is told. */
     if (!current)
         inherited_attachment(pool);
-    else if (current->socket >= 0)
-        shutdown(current->socket, SHUT_RDWR);
     attachment_forget_greeting(pool);
     for (struct attachment *each = pool->attachments; each; each = each->next)
-        attachment_empty(each);
+        current ? attachment_leave(each) : attachment_empty(each);
     fallback_end(pool);
     exec_forget(pool->local);
     reader_free = atomic_load(&pool->reader_free);

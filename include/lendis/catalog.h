@@ -143,8 +143,10 @@ struct catalog_worker {
     uint64_t since_ms; /* CLOCK_REALTIME */
     uint64_t
         started; /* of the process, as in /proc/PID/stat: tells a pid that was used again; 0: not known */
+    shm_u32 tenant; /* as in its slot; 0: it was expelled, and the place rests until the process ends */
+    uint32_t reserved;
 };
-_Static_assert(sizeof(struct catalog_worker) == 32, "layout");
+_Static_assert(sizeof(struct catalog_worker) == 40, "layout");
 
 /* All of what is counted by reason: closed, revoked, dial_errors. */
 static inline uint64_t catalog_sum(const shm_u64 *counts, uint32_t count)

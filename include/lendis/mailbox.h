@@ -7,11 +7,11 @@
  * order, sends them in one write, and delivers each reply. The mail word of the slot is the only
  * truth about who has the command:
  *
- *   state (3 bits) | connection (10) | generation (13) | batch (12) | sequence (26)
+ *   state (4 bits) | connection (10) | generation (13) | batch (12) | sequence (25)
  *
  *   from        to          who
- *   FREE        QUEUED      the owner of the slot; the sequence goes up by one
- *   QUEUED      FREE        the owner: gives up, or got a connection itself
+ *   FREE        OWNED       the owner of the slot; the sequence goes up by one
+ *   OWNED       QUEUED      the owner: the command is in the mailbox
  *   QUEUED      TAKEN       a combiner, for a batch on its connection
  *   TAKEN       DONE        the combiner: the reply is in the mailbox
  *   TAKEN       TAKEOVER    the combiner: the owner shall read on (a large reply, or time is up)
@@ -19,12 +19,21 @@
  *   TAKEN       FAILED      likewise: it was sent, and the connection is lost
  *   TAKEN       ABANDONED   the owner: deadline, or a lost connection; not its own mailbox now
  *   ABANDONED   FREE        the combiner, or the broker for a dead one: it touches it no more
- *   DONE, TAKEOVER,
- *   RETRY, FAILED  FREE     the owner
+ *   QUEUED, DONE, TAKEOVER,
+ *   RETRY, FAILED  OWNED    the owner: took what there is, and clears up
+ *   the same, OWNED  FREE   the owner: there is nothing to clear up (any more)
+ *   all but FREE,
+ *   ABANDONED   FREE        the broker, for a dead owner; TAKEN becomes ABANDONED
  *
  * Upholds I4: between TAKEN and what follows, the mailbox belongs to the combiner, and a late one,
  * stopped for however long, finds that the word is no longer what it put there. An abandoned
  * mailbox is not used again before its combiner says so or is dead.
+ *
+ * A slot is no identity: its owner can have lost its place to another process and not know it yet
+ * (broker/worker.h). So the owner moves the word by compare-and-swap as well, from FREE on, and goes
+ * by the sequence that it put there: a mailbox with another sequence is somebody else's. It takes
+ * a reply out of the mailbox first and moves the word that it saw afterwards; if that fails, what
+ * it took is not its reply.
  *
  * Whether a taken command was sent is told by connection.batch: the number of batches whose sending
  * began. The combiner raises it right before the write, and looks once more for abandoned commands
@@ -45,6 +54,7 @@ enum mail_state {
     MAIL_RETRY = 5,
     MAIL_FAILED = 6,
     MAIL_ABANDONED = 7,
+    MAIL_OWNED = 8,
 };
 
 /*
@@ -78,43 +88,61 @@ _Static_assert(2 * CONNECTION_RECEIVE_MS < MAIL_STALL_LEAST_MS,
 
 static inline enum mail_state mail_state(uint64_t mail)
 {
-    return (enum mail_state)(mail & 7);
+    return (enum mail_state)(mail & 15);
 }
 
 static inline uint32_t mail_connection(uint64_t mail)
 {
-    return (uint32_t)(mail >> 3) & 1023;
+    return (uint32_t)(mail >> 4) & 1023;
+}
+
+/* The low bits of the connection's generation. */
+static inline uint32_t mail_generation(uint64_t mail)
+{
+    return (uint32_t)(mail >> 14) & 8191;
 }
 
 static inline uint32_t mail_batch(uint64_t mail)
 {
-    return (uint32_t)(mail >> 26) & 4095;
+    return (uint32_t)(mail >> 27) & 4095;
+}
+
+/* Which command of the slot it is. */
+static inline uint32_t mail_sequence(uint64_t mail)
+{
+    return (uint32_t)(mail >> 39);
 }
 
 /* The same command in another state. */
 static inline uint64_t mail_with(uint64_t mail, enum mail_state state)
 {
-    return (mail & ~UINT64_C(7)) | (uint64_t)state;
+    return (mail & ~UINT64_C(15)) | (uint64_t)state;
 }
 
-/* The next command of a slot whose mailbox is free. */
+/* `mail`, free, as its slot's owner takes it for its next command. */
 static inline uint64_t mail_next(uint64_t mail)
 {
-    return ((mail >> 38) + 1) << 38 | MAIL_QUEUED;
+    return ((mail >> 39) + 1) << 39 | MAIL_OWNED;
 }
 
 /* `mail`, queued, as taken for batch `batch` on connection `index` in `generation`. */
 static inline uint64_t mail_taken(uint64_t mail, uint32_t index, uint64_t generation,
                                   uint64_t batch)
 {
-    return (mail >> 38) << 38 | (batch & 4095) << 26 | (generation & 8191) << 13 |
-           (uint64_t)index << 3 | MAIL_TAKEN;
+    return (mail >> 39) << 39 | (batch & 4095) << 27 | (generation & 8191) << 14 |
+           (uint64_t)index << 4 | MAIL_TAKEN;
+}
+
+/* True if it was taken for connection `index` in `generation`. */
+static inline bool mail_is_for(uint64_t mail, uint32_t index, uint64_t generation)
+{
+    return mail_connection(mail) == index && mail_generation(mail) == (generation & 8191);
 }
 
 /* True while connection `word` is still what the command was taken for. */
 static inline bool mail_fits(uint64_t mail, uint64_t word)
 {
-    return ((mail >> 13) & 8191) == (word_generation(word) & 8191) &&
+    return mail_generation(mail) == (word_generation(word) & 8191) &&
            (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED);
 }
 

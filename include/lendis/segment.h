@@ -33,7 +33,7 @@
 #define LENDIS_SEGMENT_MAGIC UINT64_C(0x314d47455344454c) /* "LEDSEGM1" */
 /* Major: another layout or protocol; both sides refuse the other's. Minor: additions at the end. */
 #ifndef LENDIS_ABI_MAJOR /* given by the flavour that tests an upgrade */
-#define LENDIS_ABI_MAJOR 2u
+#define LENDIS_ABI_MAJOR 3u
 #endif
 #define LENDIS_ABI_MINOR 0u
 
@@ -133,6 +133,7 @@ struct wait_slot {
     shm_u32 since_ms; /* when its owner began to wait: low bits of CLOCK_MONOTONIC; for tools */
     shm_u32
         descriptors; /* of connections that its owner has: bit index % 32; others it must fetch */
+    shm_u32 tenant;  /* of slots below worker_max: whose the place is, see wire_welcome; 0: nobody's */
     char small[192]; /* a small command, then its reply: see mail_room() in mailbox.h */
 };
 _Static_assert(sizeof(struct wait_slot) == 256, "layout");

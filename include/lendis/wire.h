@@ -6,6 +6,7 @@
  *   worker                          broker
  *   HELLO(pool, who it was)      -> WELCOME(result, worker index, instance)
  *   FETCH(what, index, gen)      -> DESCRIPTOR(result, what, index, gen) + descriptor
+ *   GOODBYE
  *
  *   tool                            broker
  *   CONTROL(verb, pool, ...)     -> NOTICE(text) any number of times, OUTCOME(result, text)
@@ -18,8 +19,12 @@
  * A worker asks one thing at a time. The broker checks every field, answers a request that it
  * refuses with a result, and hangs up on what is not a message. It never waits: a worker that asks
  * again while an answer is still unread (SIOCOUTQ, unix(7)) is disconnected, so at most one
- * descriptor is in flight per worker. Descriptors that a worker sends are closed unseen. Closing
- * the socket detaches.
+ * descriptor is in flight per worker. Descriptors that a worker sends are closed unseen. A worker
+ * that gave up waiting for an answer waits for it before it asks again.
+ *
+ * GOODBYE says that the process uses the place no more, and ends the connection: the place is free at
+ * once. A socket that is closed without it leaves a place that is given to nobody else as long as its
+ * process lives (broker/worker.h).
  *
  * CONTROL is for root and the broker's own user, and is the only message of its connection. Its
  * OUTCOME comes when it is so, or when the limit has passed, and the broker hangs up behind it.
@@ -44,6 +49,7 @@ enum wire_type {
     WIRE_OUTCOME = 7,
     WIRE_DIRECT = 8,
     WIRE_RETURN = 9, /* a header alone */
+    WIRE_GOODBYE = 10,
 };
 
 enum wire_what {
@@ -81,10 +87,10 @@ struct wire_header {
 struct wire_hello {
     struct wire_header header;    /* WIRE_HELLO or WIRE_DIRECT */
     char pool[CATALOG_NAME_SIZE]; /* zero-terminated */
-    /* Of one who was a worker of the broker before, and has leases perhaps: who it was. */
-    uint64_t segment; /* the instance of the segment that it has; 0: it is new */
+    /* Of one who has been a worker, and has leases perhaps: who it was. */
+    uint64_t segment; /* the instance of the segment that it has mapped; 0: none */
     uint32_t worker;
-    uint32_t reserved;
+    uint32_t tenant; /* 0: it has the segment from its parent */
 };
 
 struct wire_welcome {
@@ -94,9 +100,13 @@ struct wire_welcome {
     uint32_t pool;
     uint32_t serial;  /* of the pool: another one in its place in the catalog has another */
     uint32_t resumed; /* 1: it is still that worker, of the same segment */
-    uint32_t reserved;
+    uint32_t tenant;  /* what stands in the worker's slot as long as the place is its own, not 0 */
     uint64_t instance;
     char text[128]; /* what is wrong and what to do, for people; "" when result is 0 */
+};
+
+struct wire_goodbye {
+    struct wire_header header;
 };
 
 struct wire_fetch {
@@ -142,6 +152,7 @@ struct wire_outcome {
 _Static_assert(sizeof(struct wire_header) == 16, "layout");
 _Static_assert(sizeof(struct wire_hello) == 96, "layout");
 _Static_assert(sizeof(struct wire_welcome) == 176, "layout");
+_Static_assert(sizeof(struct wire_goodbye) == 16, "layout");
 _Static_assert(sizeof(struct wire_fetch) == 32, "layout");
 _Static_assert(sizeof(struct wire_descriptor) == 40, "layout");
 _Static_assert(sizeof(struct wire_control) == 320, "layout");

@@ -55,10 +55,10 @@ static uint64_t lost_as(const struct segment *segment, uint64_t mail, const uint
 {
     uint32_t index = mail_connection(mail);
 
-    if (index >= segment->connection_max || lost[index] == 0 ||
-        ((mail >> 13) & 8191) != (word_generation(lost[index]) & 8191))
-        return 0;
-    return lost[index];
+    return index < segment->connection_max && lost[index] != 0 &&
+                   mail_is_for(mail, index, word_generation(lost[index]))
+               ? lost[index]
+               : 0;
 }
 
 /* The connection that it was taken for is somebody's: the batch was handed on to a successor, who
@@ -117,24 +117,24 @@ void mail_owner_died(const struct segment *segment, uint32_t slot)
     shm_u64 *word = &segment->slots[slot].mail;
 
     /* The owner no longer moves it; a combiner may, once or twice. */
-    for (int tries = 0; tries < 4; tries++) {
+    for (int tries = 0; tries < 6; tries++) {
         uint64_t mail = shm_load(word);
 
         switch (mail_state(mail)) {
         case MAIL_FREE:
-            chunks_free_all(segment, slot); /* it was writing a command */
-            return;
         case MAIL_ABANDONED:
             return;
         case MAIL_TAKEN:
             if (shm_cas(word, mail, mail_with(mail, MAIL_ABANDONED)))
                 return;
             break;
+        case MAIL_OWNED:
+            chunks_free_all(segment, slot);
+            shm_cas(word, mail, mail_with(mail, MAIL_FREE));
+            return;
         default:
-            if (shm_cas(word, mail, mail_with(mail, MAIL_FREE))) {
-                chunks_free_all(segment, slot);
-                return;
-            }
+            /* From here on no combiner reads it. */
+            shm_cas(word, mail, mail_with(mail, MAIL_OWNED));
             break;
         }
     }

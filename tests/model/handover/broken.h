@@ -17,7 +17,9 @@
  *    9  the owner reads the number of batches before it abandons
  *   10  it does not see that the connection is no longer its combiner's
  *   11  it takes its command back without looking whether it was taken
- *   12  a successor gives up without looking again whether the connection has come
+ *   12  a successor gives up without saying so before it looks again whether the connection has come
+ *   21  a mailbox is taken without looking whether another process took it
+ *   22  a reply is taken without looking whether the mailbox is still this process'
  *   lease.c
  *   13  a mailbox is used again while it is abandoned to a combiner
  *   14  who carries a connection does not see that it was revoked
@@ -59,13 +61,17 @@ static inline bool broken_cas(const char *function, int line, shm_u64 *at, uint6
                               uint64_t desired)
 {
     bool blind = (MODEL_BREAK == 3 && IN("settle")) || (MODEL_BREAK == 8 && IN("take_one")) ||
-                 (MODEL_BREAK == 11 && IN("give_up"));
+                 (MODEL_BREAK == 11 && IN("close_mail") && mail_state(expected) == MAIL_QUEUED) ||
+                 (MODEL_BREAK == 21 && IN("open_mail")) ||
+                 (MODEL_BREAK == 22 && IN("close_mail") && mail_state(expected) == MAIL_DONE);
 
     if (MODEL_BREAK == 5 && IN("settle"))
         broken_early_tell(at);
     if (MODEL_BREAK == 9 && IN("abandon"))
         *model_note() = mail_was_sent(&model_segment, expected);
     model_site(function, line, at);
+    if (MODEL_BREAK == 12 && IN("look"))
+        return true;
     if (MODEL_BREAK == 1 && IN("send_batch"))
         return (shm_load)(at) == expected;
     if (blind) {
@@ -136,17 +142,6 @@ static inline void broken_tell(const char *function, const struct segment *segme
 
 #if MODEL_BREAK == 10
 #define mail_fits(mail, word) ((void)(mail), (void)(word), true)
-#endif
-
-#if MODEL_BREAK == 12
-static inline void broken_store(const char *function, int line, shm_u64 *at, uint64_t value)
-{
-    model_site(function, line, at);
-    if (!IN("look"))
-        (shm_store)(at, value);
-}
-#undef shm_store
-#define shm_store(at, value) broken_store(__func__, __LINE__, at, value)
 #endif
 
 #if MODEL_BREAK == 19

@@ -35,7 +35,7 @@ static bool broker_may_move(uint64_t from, uint64_t to)
     enum word_state was = word_state(from), is = word_state(to);
 
     if (is == WORD_EMPTY)
-        return word_generation(to) == word_generation(from) + 1 &&
+        return word_generation(to) == ((word_generation(from) + 1) & WORD_GENERATION_MAX) &&
                (was == WORD_RECLAIMED || was == WORD_RETURNED || was == WORD_CHECKING ||
                 world.event == EVENT_LOST);
     if (word_generation(to) != word_generation(from))
@@ -60,9 +60,10 @@ static bool broker_may_move(uint64_t from, uint64_t to)
     }
 }
 
-static bool worker_may_move(uint32_t worker, uint64_t from, uint64_t to)
+static bool worker_may_move(uint32_t process, uint64_t from, uint64_t to)
 {
     enum word_state was = word_state(from), is = word_state(to);
+    uint32_t worker = model_place(process);
 
     if (word_generation(to) != word_generation(from))
         return false;
@@ -101,7 +102,8 @@ static void note_taken(uint32_t index, uint64_t from)
             continue;
         if (alive(i) && world.event != EVENT_REVOKE && world.event != EVENT_LOST &&
             world.event != EVENT_SWEEP && world.event != EVENT_DOORBELL &&
-            world.event != EVENT_STALL)
+            world.event != EVENT_STALL && world.event != EVENT_EXPEL &&
+            world.event != EVENT_GIVE_AWAY)
             violate("the broker took the lease of living worker %llu", i, 0);
         process->revoked = 1;
     }
@@ -145,25 +147,33 @@ static bool combines(uint32_t process, uint64_t mail)
     const struct process *it = &world.processes[process];
 
     return process < MODEL_WORKERS && it->held != 0 && it->index == mail_connection(mail) &&
-           (word_generation(it->held) & 8191) == (mail >> 13 & 8191);
+           (word_generation(it->held) & 8191) == mail_generation(mail);
+}
+
+/* `process` took the mailbox for its command, and has not let go of it. */
+static bool owns_mail(uint32_t process, uint32_t slot)
+{
+    return process < MODEL_WORKERS && world.processes[process].slot == 1 + slot;
 }
 
 static bool may_move_mail(uint32_t actor, uint32_t slot, uint64_t from, uint64_t to)
 {
     enum mail_state was = mail_state(from), is = mail_state(to);
-    uint32_t owner = model_process_of(slot);
-    bool own = actor == owner;
-    bool orphan = actor == MODEL_BROKER && (owner == MODEL_PROCESSES || !alive(owner));
+    uint32_t worker = model_worker_of(slot);
+    bool own = owns_mail(actor, slot);
+    bool orphan = actor == MODEL_BROKER && (worker == MODEL_PROCESSES || !alive(worker) ||
+                                            world.event == EVENT_GIVE_AWAY);
 
-    if (is == MAIL_QUEUED)
-        return was == MAIL_FREE && own && to == mail_next(from);
+    if (was == MAIL_FREE)
+        return is == MAIL_OWNED && actor < MODEL_WORKERS && model_place(actor) == worker &&
+               to == mail_next(from);
     if (was == MAIL_QUEUED && is == MAIL_TAKEN)
-        return combines(actor, to) && to >> 38 == from >> 38;
+        return combines(actor, to) && mail_sequence(to) == mail_sequence(from);
     if (to != mail_with(from, is))
         return false;
     switch (was) {
-    case MAIL_QUEUED:
-        return is == MAIL_FREE && (own || orphan);
+    case MAIL_OWNED:
+        return (is == MAIL_QUEUED && own) || (is == MAIL_FREE && (own || orphan));
     case MAIL_TAKEN:
         if (is == MAIL_ABANDONED)
             return own || orphan;
@@ -172,11 +182,12 @@ static bool may_move_mail(uint32_t actor, uint32_t slot, uint64_t from, uint64_t
         return (is == MAIL_DONE || is == MAIL_TAKEOVER) && combines(actor, from);
     case MAIL_ABANDONED:
         return is == MAIL_FREE && (combines(actor, from) || actor == MODEL_BROKER);
+    case MAIL_QUEUED:
     case MAIL_DONE:
     case MAIL_TAKEOVER:
     case MAIL_RETRY:
     case MAIL_FAILED:
-        return is == MAIL_FREE && (own || orphan);
+        return (is == MAIL_FREE || is == MAIL_OWNED) && (own || orphan);
     default:
         return false;
     }
@@ -186,14 +197,15 @@ static void check_mail(uint32_t actor, uint32_t slot, uint64_t from, uint64_t to
 {
     if (!may_move_mail(actor, slot, from, to))
         violate("the mail word of slot %llu was moved as process %llu may not", slot, actor);
-    if (actor != model_process_of(slot) || actor >= MODEL_WORKERS)
-        return;
-    if (mail_state(to) == MAIL_QUEUED) {
+    if (mail_state(from) == MAIL_FREE && actor < MODEL_WORKERS) {
         world.processes[actor].slot = (uint8_t)(1 + slot);
         world.processes[actor].held = 0; /* what it may have had was revoked */
-    } else if (mail_state(to) == MAIL_FREE || mail_state(to) == MAIL_ABANDONED) {
-        world.processes[actor].slot = 0;
+        return;
     }
+    for (uint32_t i = 0; i < MODEL_WORKERS; i++)
+        if (owns_mail(i, slot) &&
+            (mail_state(to) == MAIL_FREE || mail_state(to) == MAIL_ABANDONED))
+            world.processes[i].slot = 0;
 }
 
 /* The slot that `at` is in, or whose chunk it is in; slot_max: none. */
@@ -222,8 +234,8 @@ void check_write(uint32_t process, const volatile void *at, size_t size)
         return;
     }
     mail = shm_load_relaxed(&model_segment.slots[slot].mail);
-    if (mail_state(mail) == MAIL_FREE
-            ? process != model_process_of(slot)
+    if (mail_state(mail) == MAIL_OWNED
+            ? !owns_mail(process, slot)
             : (mail_state(mail) != MAIL_TAKEN && mail_state(mail) != MAIL_ABANDONED) ||
                   !combines(process, mail))
         violate("I4: process %llu writes into the mailbox of slot %llu, which it has not", process,
@@ -242,11 +254,12 @@ static void check_ring(const struct memory *before)
         uint64_t cell = shm_load_relaxed(&model_segment.cells[i]);
 
         if (cell_state(cell) > CELL_COMMAND ||
-            cell_lap(cell) < cell_lap(before_of(before, &model_segment.cells[i])))
+            ((cell_lap(cell) - cell_lap(before_of(before, &model_segment.cells[i]))) &
+             WORD_GENERATION_MAX) > 1)
             violate("cell %llu is invalid or went back a lap", i, 0);
         if (cell_state(cell) == CELL_FREE)
             continue;
-        if (places & 1u << cell_slot(cell))
+        if (places & 1u << cell_slot(cell) && !scenario->twins)
             violate("slot %llu waits twice", cell_slot(cell), 0);
         places |= 1u << cell_slot(cell);
     }

@@ -14,7 +14,6 @@
 #define MODEL_CONNECTIONS 2u
 #define MODEL_CELLS       8u
 #define MODEL_SLOTS       (MODEL_WORKERS + 2) /* further ones at the end */
-#define MODEL_GENERATION  1u                  /* of all connections at the start */
 #define MODEL_GENERATIONS 6u                  /* of a connection, at most */
 
 /* A command is known by a number: its worker, and which of the worker's commands it is. */
@@ -61,6 +60,10 @@ struct scenario {
     uint8_t early_looks;           /* timed looks of each while others can run */
     uint8_t losses;                /* connections that Redis closes, at any time */
     uint8_t revokes;               /* leases that the broker takes back from living workers */
+    uint8_t expulsions;            /* living workers that the broker expels, at any time */
+    bool twins;                    /* the place of 0, which lives, is given to 1 at any time but in the
+                                      middle of a copy or a batch: it has rested for that long */
+    bool wraps;                    /* all counters begin shortly before they wrap */
     uint8_t slow;                  /* times that Redis takes longer than a combiner's patience */
     uint8_t pieces;                /* reads that bring only a part of what there is */
     uint8_t torn;                  /* writes that take only a part of what they are given */
@@ -75,6 +78,18 @@ struct scenario {
 extern const struct scenario *scenario;
 extern struct segment model_segment;
 extern struct catalog model_catalog;
+
+/* The generation of all connections at the start. */
+static inline uint64_t model_generation(void)
+{
+    return scenario->wraps ? WORD_GENERATION_MAX : 1;
+}
+
+/* The worker index that a process has. */
+static inline uint32_t model_place(uint32_t process)
+{
+    return scenario->twins && process == 1 ? 0 : process;
+}
 
 /* ---- told by workers ---- */
 
@@ -97,6 +112,8 @@ enum event_kind {
     EVENT_LOST,     /* Redis closed connection `argument` */
     EVENT_REVOKE,   /* the holder of connection `argument` is to lose it */
     EVENT_STALL,    /* nothing happened for longer than a combiner may be silent */
+    EVENT_EXPEL,    /* worker `argument`, which lives, cannot be reached */
+    EVENT_GIVE_AWAY, /* likewise, and its place rested for so long that it is given to its twin */
 };
 
 struct event {
@@ -111,6 +128,12 @@ void model_sweep_later(void);
 void model_look_later(void);
 /* All that worker `worker` had is reclaimed. */
 void model_reaped(uint32_t worker);
+/* Its place is its twin's. */
+void model_given_away(void);
+/* It is expelled; an expelled one asks to be a worker again, and is. */
+void model_expelled(uint32_t worker);
+bool model_is_expelled(uint32_t worker);
+bool model_readmit(struct attachment *attachment);
 bool model_is_attached(uint32_t worker);
 
 /* The programs, in process.c; a worker's returns when it is done, the broker's never. */

@@ -17,6 +17,8 @@
  *   dialled      CHECKING; queue_pass_on().
  *   lost         LEASED, HANDED or CARRIED: RECLAIMED; close; mail_revoked().
  *   revoke       as a combiner that has stopped, without asking whether it has.
+ *   expel w      as at its death, but what it combines is left to it, and its slots too; when it dies later, the rest.
+ *   give away    both, one after the other, of one who lives.
  */
 #include <errno.h>
 #include <string.h>
@@ -52,6 +54,7 @@ static void private_init(struct private *own, uint32_t worker)
                                            .catalog = model_catalog,
                                            .segment = model_segment,
                                            .worker = worker,
+                                           .tenant = 1 + (worker != model_self()),
                                            .cached = own->cached,
                                            .descriptors = UINT32_MAX,
                                            .leases = own->places}};
@@ -59,13 +62,15 @@ static void private_init(struct private *own, uint32_t worker)
         own->leases[i].attachment = &own->attachment;
         own->leases[i].index = i;
         own->places[i] = &own->leases[i];
-        own->cached[i].generation = 1 + MODEL_GENERATION;
+        own->cached[i].generation = 1 + model_generation();
     }
 }
 
 int pool_enter(struct lendis_pool *pool, struct attachment **attachment)
 {
     *attachment = atomic_load_explicit(&pool->local->current, memory_order_relaxed);
+    if (attachment_is_expelled(*attachment) && !model_readmit(*attachment))
+        return LENDIS_E_DOWN;
     atomic_fetch_add_explicit(&(*attachment)->users, 1, memory_order_relaxed);
     return 0;
 }
@@ -75,11 +80,9 @@ void pool_leave(struct attachment *attachment)
     atomic_fetch_sub_explicit(&attachment->users, 1, memory_order_relaxed);
 }
 
-bool pool_renew(struct lendis_pool *pool, struct attachment *attachment)
+bool pool_must_restart(struct attachment *attachment)
 {
-    (void)pool;
-    (void)attachment;
-    return false;
+    return attachment_is_expelled(attachment);
 }
 
 void attachment_classify(const struct attachment *attachment, const char *request, size_t size,
@@ -120,7 +123,7 @@ void worker_run(uint32_t worker, uint32_t commands)
 {
     struct private own;
 
-    private_init(&own, worker);
+    private_init(&own, model_place(worker));
     for (uint32_t i = 0; i < commands; i++) {
         uint32_t command = worker * COMMANDS_EACH + i;
         struct answer answer = {.size = 0};
@@ -148,6 +151,7 @@ struct broker {
     uint64_t generations[MODEL_CONNECTIONS];
     uint64_t handed[MODEL_CONNECTIONS]; /* words of hand-overs that were noted, 0 for none */
     struct watched watched[MODEL_CONNECTIONS];
+    uint64_t lost[MODEL_WORKERS][MODEL_CONNECTIONS]; /* of expelled workers: what they held */
     bool open[MODEL_CONNECTIONS];
 };
 
@@ -162,7 +166,7 @@ static void close_connection(struct broker *broker, uint32_t index)
 
     word_check(word_at(index), &word);
     model_shutdown(index, broker->generations[index]);
-    broker->generations[index]++;
+    broker->generations[index] = (broker->generations[index] + 1) & WORD_GENERATION_MAX;
     broker->handed[index] = 0;
     broker->watched[index] = (struct watched){0};
     broker->open[index] = false;
@@ -200,7 +204,8 @@ static void note_handed(struct broker *broker, uint32_t index, uint64_t word)
     model_sweep_later();
 }
 
-static bool take_back(struct broker *broker, uint32_t index, uint32_t worker)
+/* The word by which `worker` had it; 0: it had not. */
+static uint64_t take_back(struct broker *broker, uint32_t index, uint32_t worker)
 {
     for (int looks = 0; looks < 4; looks++) {
         uint64_t word = shm_load(word_at(index));
@@ -209,22 +214,22 @@ static bool take_back(struct broker *broker, uint32_t index, uint32_t worker)
         case WORD_RETURNED:
         case WORD_LEASED:
             if (word_owner(word) != worker)
-                return false;
+                return 0;
             break;
         case WORD_HANDED:
         case WORD_CARRIED:
             if (!owns_slot(word_owner(word), worker))
-                return false;
+                return 0;
             break;
         default:
-            return false;
+            return 0;
         }
         if (word_reclaim(word_at(index), word)) {
             close_connection(broker, index);
-            return true;
+            return word;
         }
     }
-    return false;
+    return 0;
 }
 
 /* Watches a combiner from now on: a look later shows whether it goes on. */
@@ -269,8 +274,9 @@ static void free_slots(struct broker *broker, uint32_t worker)
 
 static void on_death(struct broker *broker, uint32_t worker)
 {
-    uint64_t lost[MODEL_CONNECTIONS] = {0};
+    uint64_t lost[MODEL_CONNECTIONS];
 
+    memcpy(lost, broker->lost[worker], sizeof lost);
     queue_evict(&model_segment, departed_has, &worker);
     for (uint32_t i = 0; i < model_segment.connection_max; i++) {
         uint64_t word = word_make(WORD_LEASED, worker, broker->generations[i]);
@@ -281,6 +287,28 @@ static void on_death(struct broker *broker, uint32_t worker)
     free_slots(broker, worker);
     mail_taker_died(&model_segment, worker, lost);
     model_reaped(worker);
+    for (uint32_t i = 0; i < model_segment.connection_max; i++)
+        if (broker->open[i])
+            note_handed(broker, i, shm_load(word_at(i)));
+    queue_match(&model_segment, LENDIS_BROKER);
+}
+
+static void on_expel(struct broker *broker, uint32_t worker)
+{
+    uint64_t revoked[MODEL_CONNECTIONS] = {0};
+
+    shm_store32(&model_segment.slots[worker].tenant, 0);
+    model_expelled(worker);
+    queue_evict(&model_segment, departed_has, &worker);
+    for (uint32_t i = 0; i < model_segment.connection_max; i++) {
+        uint64_t word = word_make(WORD_LEASED, worker, broker->generations[i]);
+
+        if (broker->open[i])
+            revoked[i] = take_back(broker, i, worker);
+        if (revoked[i] != 0)
+            broker->lost[worker][i] = word;
+    }
+    mail_revoked(&model_segment, revoked, true);
     for (uint32_t i = 0; i < model_segment.connection_max; i++)
         if (broker->open[i])
             note_handed(broker, i, shm_load(word_at(i)));
@@ -395,7 +423,10 @@ static void look_at(struct broker *broker, uint32_t index)
         look_at_stalled(broker, index, word);
         break;
     case WORD_LEASED:
-        look_at_stalled(broker, index, word);
+        if (model_is_expelled(word_owner(word)))
+            revoke(broker, index, word);
+        else
+            look_at_stalled(broker, index, word);
         break;
     default:
         break;
@@ -455,7 +486,7 @@ void broker_run(void)
     struct broker broker = {.open = {false}};
 
     for (uint32_t i = 0; i < MODEL_CONNECTIONS; i++) {
-        broker.generations[i] = MODEL_GENERATION;
+        broker.generations[i] = model_generation();
         broker.open[i] = i < model_segment.connection_max;
     }
     for (;;) {
@@ -484,6 +515,15 @@ void broker_run(void)
             break;
         case EVENT_REVOKE:
             on_revoke(&broker, event.argument);
+            break;
+        case EVENT_EXPEL:
+            on_expel(&broker, event.argument);
+            break;
+        case EVENT_GIVE_AWAY:
+            on_expel(&broker, 0);
+            on_death(&broker, 0);
+            shm_store32(&model_segment.slots[0].tenant, 2);
+            model_given_away();
             break;
         }
     }

@@ -16,7 +16,8 @@
 
 int stream_fd(uint32_t index, uint64_t generation)
 {
-    return FD_FIRST + (int)(index * MODEL_GENERATIONS + generation);
+    return FD_FIRST + (int)(index * MODEL_GENERATIONS +
+                            ((generation - model_generation()) & WORD_GENERATION_MAX));
 }
 
 uint32_t stream_index(int fd)
@@ -26,11 +27,13 @@ uint32_t stream_index(int fd)
 
 struct stream *stream_at(uint32_t index, uint64_t generation)
 {
-    if (generation >= MODEL_GENERATIONS) {
+    uint64_t number = (generation - model_generation()) & WORD_GENERATION_MAX;
+
+    if (number >= MODEL_GENERATIONS) {
         violate("model: connection %llu has generation %llu", index, generation);
-        generation = 0;
+        number = 0;
     }
-    return &world.streams[index][generation];
+    return &world.streams[index][number];
 }
 
 static struct stream *stream_of(int fd)
@@ -266,7 +269,8 @@ int model_command_begins(uint32_t command)
 static bool is_peaceful(void)
 {
     return scenario->losses == 0 && scenario->revokes == 0 && scenario->crashes == 0 &&
-           scenario->stops == 0 && scenario->torn == 0;
+           scenario->stops == 0 && scenario->torn == 0 && scenario->expulsions == 0 &&
+           !scenario->twins;
 }
 
 void model_command_ends(uint32_t command, int result, const char *reply, size_t size)

@@ -27,14 +27,14 @@ static void print_word(uint64_t word)
 
 static void print_mail(uint64_t mail)
 {
-    static const char *const names[] = {"free",     "queued", "taken",  "done",
-                                        "takeover", "retry",  "failed", "abandoned"};
+    static const char *const names[16] = {"free",     "queued", "taken",  "done", "takeover",
+                                          "retry",    "failed", "abandoned", "owned"};
 
     printf("%s", names[mail_state(mail)]);
-    if (mail_state(mail) > MAIL_QUEUED)
-        printf(" (connection %u g%llu batch %u)", mail_connection(mail),
-               (unsigned long long)(mail >> 13 & 8191), mail_batch(mail));
-    printf(" #%llu", (unsigned long long)(mail >> 38));
+    if (mail_state(mail) > MAIL_QUEUED && mail_state(mail) != MAIL_OWNED)
+        printf(" (connection %u g%u batch %u)", mail_connection(mail), mail_generation(mail),
+               mail_batch(mail));
+    printf(" #%u", mail_sequence(mail));
 }
 
 static void print_cell(uint64_t cell)

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "lendis/mailbox.h"
 
 /* waiter.c's and queue.c's declarations of what the explorer does for them. */
 void lendis_model_wake(shm_u32 *at, uint32_t bits);
@@ -134,7 +135,7 @@ bool alive(uint32_t process)
     return world.processes[process].status != DEAD && world.processes[process].status != ABSENT;
 }
 
-uint32_t model_process_of(uint32_t slot)
+uint32_t model_worker_of(uint32_t slot)
 {
     uint32_t owner = slot < model_segment.worker_max
                          ? 1 + slot
@@ -324,9 +325,43 @@ void model_reaped(uint32_t worker)
     world.processes[worker].reaped = 1;
 }
 
+void model_expelled(uint32_t worker)
+{
+    world.processes[worker].expelled = 1;
+}
+
+bool model_is_expelled(uint32_t worker)
+{
+    return worker < model_segment.worker_max && world.processes[worker].expelled;
+}
+
+void model_given_away(void)
+{
+    world.processes[0].expelled = world.processes[0].reaped = 0;
+    world.twin_comes = 1;
+}
+
+bool model_readmit(struct attachment *attachment)
+{
+    shm_u32 *tenant = &slots[attachment->worker].tenant;
+
+    if (scenario->twins)
+        return false;
+    self()->fetching = 1;
+    lendis_step("hello");
+    self()->fetching = 0;
+    if (!alive(MODEL_BROKER))
+        return false;
+    self()->expelled = 0;
+    attachment->tenant++;
+    atomic_store_explicit(tenant, attachment->tenant, memory_order_relaxed);
+    return true;
+}
+
 bool model_is_attached(uint32_t worker)
 {
-    return worker < model_segment.worker_max && !world.processes[worker].reaped;
+    return worker < model_segment.worker_max && !world.processes[worker].reaped &&
+           !world.processes[worker].expelled;
 }
 
 static void entry(void)
@@ -369,6 +404,23 @@ static void settle(void)
         }
 }
 
+/* Puts all counters close to where they wrap: the tickets of the queue, the laps of its cells, the numbers of
+ * batches and of commands. (The generations: model_generation().) */
+static void wind_up(void)
+{
+    uint64_t ticket = UINT64_MAX;
+
+    atomic_store_explicit(&queue.head, ticket, memory_order_relaxed);
+    atomic_store_explicit(&queue.tail, ticket, memory_order_relaxed);
+    for (uint32_t i = 0; i < scenario->cells; i++, ticket++)
+        shm_store_relaxed(queue_cell(&model_segment, ticket),
+                          cell_make(CELL_FREE, 0, queue_lap(&model_segment, ticket)));
+    for (uint32_t i = 0; i < scenario->connections; i++)
+        shm_store_relaxed(&connections[i].batch, UINT64_MAX);
+    for (uint32_t i = 0; i < model_segment.slot_max; i++)
+        shm_store_relaxed(&slots[i].mail, mail_with(UINT64_MAX, MAIL_FREE));
+}
+
 static void segment_make(void)
 {
     memset(&queue, 0, sizeof queue);
@@ -403,12 +455,16 @@ static void segment_make(void)
     atomic_store_explicit(&pools[0].wait_timeout_ms, 3600000, memory_order_relaxed);
     atomic_store_explicit(&pools[0].stall_timeout_ms, 1000, memory_order_relaxed);
     for (uint32_t i = 0; i < scenario->connections; i++) {
-        shm_store_relaxed(&connections[i].word, word_make(WORD_IDLE, 0, MODEL_GENERATION));
+        shm_store_relaxed(&connections[i].word, word_make(WORD_IDLE, 0, model_generation()));
         shm_store_relaxed(&connections[i].leased_ms,
                           scenario->rested ? 0 : (uint64_t)(START_NS / 1000000));
     }
-    for (uint32_t i = 0; i < scenario->workers; i++)
+    for (uint32_t i = 0; i < scenario->workers; i++) {
         atomic_store_explicit(&slots[i].owner, 1 + i, memory_order_relaxed);
+        atomic_store_explicit(&slots[i].tenant, 1, memory_order_relaxed);
+    }
+    if (scenario->wraps)
+        wind_up();
     for (uint32_t i = 0; i < scenario->chunks_taken; i++)
         atomic_store_explicit(&chunk_owners[i].slot, UINT32_MAX, memory_order_relaxed);
     regions_make();
@@ -442,8 +498,10 @@ void world_start(void)
     world.stops = scenario->stops;
     world.losses = scenario->losses;
     world.revokes = scenario->revokes;
+    world.expulsions = scenario->expulsions;
     for (uint32_t i = 0; i < scenario->workers; i++)
-        born(i);
+        if (model_place(i) == i)
+            born(i);
     if (scenario->broker)
         born(MODEL_BROKER);
     settle();
@@ -508,6 +566,16 @@ static bool may_crash(uint32_t process)
     return scenario->mortal == 0 || scenario->mortal & 1u << process;
 }
 
+/* It writes into a mailbox, or has a connection with commands of others. */
+static bool is_in_a_copy(uint32_t process)
+{
+    const struct process *it = &world.processes[process];
+
+    return it->held != 0 ||
+           (it->slot != 0 &&
+            mail_state(shm_load_relaxed(&slots[it->slot - 1].mail)) == MAIL_OWNED);
+}
+
 static void add_adversary(struct moves *moves)
 {
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
@@ -516,6 +584,13 @@ static void add_adversary(struct moves *moves)
     for (uint32_t i = 0; i < MODEL_WORKERS && world.stops > 0; i++)
         if (world.processes[i].status == READY)
             add(moves, MOVE_STOP, i, 0);
+    for (uint32_t i = 0; i < MODEL_WORKERS && world.expulsions > 0; i++)
+        if (alive(i) && world.processes[i].status != DONE && !world.processes[i].expelled &&
+            world.processes[MODEL_BROKER].status == WAITING)
+            add(moves, MOVE_EVENT, EVENT_EXPEL, i);
+    if (scenario->twins && world.processes[1].status == ABSENT && !is_in_a_copy(0) &&
+        world.processes[MODEL_BROKER].status == WAITING)
+        add(moves, MOVE_EVENT, EVENT_GIVE_AWAY, 0);
     for (uint32_t i = 0; i < scenario->connections; i++) {
         enum word_state state = state_of(i);
 
@@ -536,6 +611,12 @@ static void add_steps(struct moves *moves, uint32_t process)
         add(moves, MOVE_STEP, process, choice);
 }
 
+/* The broker is giving the place of 0 away, which has been stopped for longer than it rests. */
+static bool place_goes(void)
+{
+    return world.event == EVENT_GIVE_AWAY && world.processes[MODEL_BROKER].status == READY;
+}
+
 /* Time passes for those who sleep. Returns true if any of it has to. */
 static bool add_times(struct moves *moves, bool busy)
 {
@@ -544,7 +625,7 @@ static bool add_times(struct moves *moves, bool busy)
     for (uint32_t i = 0; i < MODEL_WORKERS; i++) {
         const struct process *process = &world.processes[i];
 
-        if (process->status != ASLEEP)
+        if (process->status != ASLEEP || (i == 0 && place_goes()))
             continue;
         if (busy ? process->early_looks > 0 : scenario->timed_looks && !process->looked) {
             add(moves, MOVE_LOOK, i, !busy);
@@ -565,6 +646,8 @@ uint32_t world_moves(struct move list[MOVES_MAX], bool *ended)
 
     for (uint32_t i = 0; i < MODEL_PROCESSES; i++)
         if (world.processes[i].status == READY) {
+            if (i == 0 && place_goes())
+                continue;
             if (!world.processes[i].fetching || world.processes[MODEL_BROKER].status != READY)
                 add_steps(&moves, i);
             busy = true;
@@ -621,6 +704,11 @@ static void tell_broker(enum event_kind kind, uint32_t argument)
         break;
     case EVENT_REVOKE:
         world.revokes--;
+        break;
+    case EVENT_EXPEL:
+        world.expulsions--;
+        break;
+    case EVENT_GIVE_AWAY:
         break;
     case EVENT_STALL:
         world.stall = 0;
@@ -700,6 +788,10 @@ void world_make(struct move move)
     case MOVE_CRASH:
         crash(move.process);
         break;
+    }
+    if (world.twin_comes) {
+        world.twin_comes = 0;
+        born(1);
     }
     settle();
     check_move(actor, &before);

@@ -39,7 +39,8 @@ struct process {
     uint8_t reaped;      /* dead, and the broker dealt with it */
     uint8_t note;        /* a broken variant's */
     uint8_t fetching;    /* it asks the broker, who answers when it does nothing else */
-    uint8_t pad[6];
+    uint8_t expelled;    /* and not admitted again */
+    uint8_t pad[5];
 };
 
 enum closed { OPEN, CLOSED_BY_REDIS, CLOSED_BY_BROKER };
@@ -69,6 +70,7 @@ struct world {
     uint8_t stops;
     uint8_t losses;
     uint8_t revokes;
+    uint8_t expulsions;
     uint8_t slow;
     uint8_t pieces;
     uint8_t torn;
@@ -81,6 +83,8 @@ struct world {
     uint8_t argument;
     uint8_t later; /* 1: longer than any limit passed, for nothing else happened */
     uint8_t stall; /* 1: the broker is to look for stopped combiners when some time has passed */
+    uint8_t twin_comes; /* 1: the broker has just given it its place */
+    uint8_t pad[6];
 };
 
 enum move_kind {
@@ -139,7 +143,7 @@ void memory_read(struct memory *memory);
 const void *memory_then(const struct memory *memory, const volatile void *at);
 
 bool alive(uint32_t process);
-uint32_t model_process_of(uint32_t slot); /* whose it is; MODEL_PROCESSES: nobody's */
+uint32_t model_worker_of(uint32_t slot); /* whose it is; MODEL_PROCESSES: nobody's */
 
 /* ---- redis.c ---- */
 
