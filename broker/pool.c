@@ -847,8 +847,8 @@ enum taken { TAKEN_NOT, TAKEN_RETURNED, TAKEN_REVOKED };
 
 /* Takes what worker `worker` has by `word`. A worker that may live ends its commands itself, or their
  * owners are told. */
-static bool revoke_of(struct broker_pool *pool, struct broker_connection *connection,
-                      uint64_t word, uint32_t worker)
+static bool revoke_of(struct broker_pool *pool, struct broker_connection *connection, uint64_t word,
+                      uint32_t worker)
 {
     return is_expelled(pool, worker) ? broker_pool_revoke(pool, connection, word, REVOKE_died)
                                      : connection_revoke(connection, word, REVOKE_died);

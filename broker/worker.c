@@ -499,8 +499,8 @@ static struct worker *find_absent(const struct worker *worker, const struct brok
         return NULL;
     absent = all->attached[hello->worker];
     return absent && absent->socket < 0 && absent->pool == pool &&
-                   absent->tenant == hello->tenant &&
-                   absent->peer.uid == worker->peer.uid && absent->peer.pid == worker->peer.pid
+                   absent->tenant == hello->tenant && absent->peer.uid == worker->peer.uid &&
+                   absent->peer.pid == worker->peer.pid
                ? absent
                : NULL;
 }
@@ -658,12 +658,14 @@ static void attach(struct worker *worker, struct broker_pool *pool, const struct
                "%u processes of user %u use pool %.40s, and no more may: see per_uid_workers",
                pool->config->per_uid_workers, worker->peer.uid, pool->config->name);
     } else if (all->free_count == 0 && !absent) {
-        log_limited(&all->refused_limit, LOG_LEVEL_WARNING,
-                    "pool %s: a worker is refused, max_workers = %u are attached; %u of them hung up, "
-                    "and keep their place as long as their process lives",
-                    pool->config->name, all->catalog->worker_max, all->resting);
+        log_limited(
+            &all->refused_limit, LOG_LEVEL_WARNING,
+            "pool %s: a worker is refused, max_workers = %u are attached; %u of them hung up "
+            "and keep their places as long as their processes live",
+            pool->config->name, all->catalog->worker_max, all->resting);
         refuse(worker, LENDIS_E_BUSY,
-               "all %u places for workers are taken, %u of them by processes that hung up and live on: see max_workers",
+               "all %u places for workers are taken, %u of them by processes that hung up and live "
+               "on: see max_workers",
                all->catalog->worker_max, all->resting);
     } else if ((result = watch_process(worker)) == -ESRCH) {
         disconnect(worker, "the process that connected is gone");

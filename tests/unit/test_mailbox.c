@@ -154,8 +154,10 @@ static void chunk_of_an_owner_that_dies_early_is_freed(void **state)
     struct segment *segment = *state;
     int other = chunk_claim(segment, ALIVE);
 
+    shm_store(&segment->slots[OWNER].mail, mail_next(shm_load(&segment->slots[OWNER].mail)));
     assert_true(chunk_claim(segment, OWNER) >= 0);
     mail_owner_died(segment, OWNER);
+    assert_int_equal(state_of(segment), MAIL_FREE);
     assert_int_equal(chunks_of_owner(segment), 0);
     assert_int_equal(shm_load32(&segment->chunk_owners[other].slot), 1 + ALIVE);
 }

@@ -161,8 +161,8 @@ static bool may_move_mail(uint32_t actor, uint32_t slot, uint64_t from, uint64_t
     enum mail_state was = mail_state(from), is = mail_state(to);
     uint32_t worker = model_worker_of(slot);
     bool own = owns_mail(actor, slot);
-    bool orphan = actor == MODEL_BROKER && (worker == MODEL_PROCESSES || !alive(worker) ||
-                                            world.event == EVENT_GIVE_AWAY);
+    bool orphan = actor == MODEL_BROKER &&
+                  (worker == MODEL_PROCESSES || !alive(worker) || world.event == EVENT_GIVE_AWAY);
 
     if (was == MAIL_FREE)
         return is == MAIL_OWNED && actor < MODEL_WORKERS && model_place(actor) == worker &&
@@ -203,8 +203,7 @@ static void check_mail(uint32_t actor, uint32_t slot, uint64_t from, uint64_t to
         return;
     }
     for (uint32_t i = 0; i < MODEL_WORKERS; i++)
-        if (owns_mail(i, slot) &&
-            (mail_state(to) == MAIL_FREE || mail_state(to) == MAIL_ABANDONED))
+        if (owns_mail(i, slot) && (mail_state(to) == MAIL_FREE || mail_state(to) == MAIL_ABANDONED))
             world.processes[i].slot = 0;
 }
 

@@ -61,14 +61,14 @@ struct scenario {
     uint8_t losses;                /* connections that Redis closes, at any time */
     uint8_t revokes;               /* leases that the broker takes back from living workers */
     uint8_t expulsions;            /* living workers that the broker expels, at any time */
-    bool twins;                    /* the place of 0, which lives, is given to 1 at any time but in the
+    bool twins;           /* the place of 0, which lives, is given to 1 at any time but in the
                                       middle of a copy or a batch: it has rested for that long */
-    bool wraps;                    /* all counters begin shortly before they wrap */
-    uint8_t slow;                  /* times that Redis takes longer than a combiner's patience */
-    uint8_t pieces;                /* reads that bring only a part of what there is */
-    uint8_t torn;                  /* writes that take only a part of what they are given */
-    uint8_t chunks_taken;          /* chunks that somebody else has */
-    bool rested;                   /* the connections were not used for a while */
+    bool wraps;           /* all counters begin shortly before they wrap */
+    uint8_t slow;         /* times that Redis takes longer than a combiner's patience */
+    uint8_t pieces;       /* reads that bring only a part of what there is */
+    uint8_t torn;         /* writes that take only a part of what they are given */
+    uint8_t chunks_taken; /* chunks that somebody else has */
+    bool rested;          /* the connections were not used for a while */
     bool broker;
     bool broker_mortal; /* counts as one of `crashes` */
     bool timed_looks;   /* when nothing else happens; without them a lost wake-up shows */
@@ -105,14 +105,14 @@ void model_request(uint32_t command, char request[REQUEST_SIZE]);
 
 enum event_kind {
     EVENT_NONE,
-    EVENT_DEATH,    /* of worker `argument` */
-    EVENT_DOORBELL, /* somebody rang */
-    EVENT_DIALLED,  /* connection `argument` is open */
-    EVENT_SWEEP,    /* some time passed since a hand-over was noted */
-    EVENT_LOST,     /* Redis closed connection `argument` */
-    EVENT_REVOKE,   /* the holder of connection `argument` is to lose it */
-    EVENT_STALL,    /* nothing happened for longer than a combiner may be silent */
-    EVENT_EXPEL,    /* worker `argument`, which lives, cannot be reached */
+    EVENT_DEATH,     /* of worker `argument` */
+    EVENT_DOORBELL,  /* somebody rang */
+    EVENT_DIALLED,   /* connection `argument` is open */
+    EVENT_SWEEP,     /* some time passed since a hand-over was noted */
+    EVENT_LOST,      /* Redis closed connection `argument` */
+    EVENT_REVOKE,    /* the holder of connection `argument` is to lose it */
+    EVENT_STALL,     /* nothing happened for longer than a combiner may be silent */
+    EVENT_EXPEL,     /* worker `argument`, which lives, cannot be reached */
     EVENT_GIVE_AWAY, /* likewise, and its place rested for so long that it is given to its twin */
 };
 

@@ -27,8 +27,8 @@ static void print_word(uint64_t word)
 
 static void print_mail(uint64_t mail)
 {
-    static const char *const names[16] = {"free",     "queued", "taken",  "done", "takeover",
-                                          "retry",    "failed", "abandoned", "owned"};
+    static const char *const names[16] = {"free",  "queued", "taken",     "done", "takeover",
+                                          "retry", "failed", "abandoned", "owned"};
 
     printf("%s", names[mail_state(mail)]);
     if (mail_state(mail) > MAIL_QUEUED && mail_state(mail) != MAIL_OWNED)

@@ -572,8 +572,7 @@ static bool is_in_a_copy(uint32_t process)
     const struct process *it = &world.processes[process];
 
     return it->held != 0 ||
-           (it->slot != 0 &&
-            mail_state(shm_load_relaxed(&slots[it->slot - 1].mail)) == MAIL_OWNED);
+           (it->slot != 0 && mail_state(shm_load_relaxed(&slots[it->slot - 1].mail)) == MAIL_OWNED);
 }
 
 static void add_adversary(struct moves *moves)
