@@ -820,13 +820,16 @@ void broker_pool_adopt_worker(struct broker_pool *pool, uint32_t worker, uint32_
 {
     shm_store32(&pool->owner.segment.slots[worker].tenant, tenant);
     set_bit(tenant == 0 ? pool->expelled : pool->attached, worker, true);
-    pool->attached_count++;
+    pool->attached_count += tenant != 0;
+    pool->resting_count += tenant == 0;
 }
 
 void broker_pool_readmit(struct broker_pool *pool, uint32_t worker, uint32_t tenant)
 {
     set_bit(pool->expelled, worker, false);
     set_bit(pool->attached, worker, true);
+    pool->attached_count++;
+    pool->resting_count--;
     shm_store32(&pool->owner.segment.slots[worker].tenant, tenant);
 }
 
@@ -1005,6 +1008,8 @@ uint32_t broker_pool_expel(struct broker_pool *pool, uint32_t worker, uint64_t *
     shm_store32(&pool->owner.segment.slots[worker].tenant, 0);
     set_bit(pool->attached, worker, false);
     set_bit(pool->expelled, worker, true);
+    pool->attached_count--;
+    pool->resting_count++;
     leases = take_all_back(pool, worker, lost);
     /* It ends its commands by itself, or their owners do without it: it may be stopped. */
     broker_pool_report_revoked(pool);
@@ -1020,6 +1025,8 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker, const ui
 
     if (lost)
         memcpy(all_lost, lost, pool->room * sizeof *lost);
+    pool->attached_count -= is_attached(pool, worker);
+    pool->resting_count -= is_expelled(pool, worker);
     set_bit(pool->attached, worker, false);
     set_bit(pool->expelled, worker, false);
     leases = take_all_back(pool, worker, all_lost);
@@ -1028,8 +1035,8 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker, const ui
     for (uint32_t i = 0; i < COUNTER_COUNT; i++)
         shm_add_relaxed(&pool->owner.catalog->departed[i],
                         shm_load_relaxed(&segment->workers[worker].counters[i]));
-    pool->attached_count--;
-    if (pool->attached_count == 0 && !pool->draining && (pool->tainted || !queue_works(segment)))
+    if (pool->attached_count + pool->resting_count == 0 && !pool->draining &&
+        (pool->tainted || !queue_works(segment)))
         renew(pool);
     serve_the_others(pool);
     return leases;

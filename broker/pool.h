@@ -57,7 +57,8 @@ struct broker_pool {
     uint64_t *expelled;     /* likewise: those whose place rests, see broker_pool_expel() */
     uint64_t *revoked; /* by connection: the word that it was revoked as and nobody told of; 0 */
     bool has_revoked;  /* there is such a connection */
-    uint32_t attached_count; /* of both */
+    uint32_t attached_count;
+    uint32_t resting_count;
     struct segment_header header; /* as it was made: workers can write the shared one */
     uint32_t index;
     int segment_fd;

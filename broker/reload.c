@@ -145,7 +145,7 @@ bool reload_sweep(struct reload *reload)
 
         if (!pool->config || !pool->leaving)
             continue;
-        if (pool->attached_count == 0 && !pool->directs && gate_step(pool) == 0)
+        if (pool->attached_count + pool->resting_count == 0 && !pool->directs && gate_step(pool) == 0)
             free_pool(pool);
         else
             again = true;

@@ -589,7 +589,8 @@ static void expect_in_order(struct host *host)
 
     REQUIRE(host->workers.unattached == 0);
     REQUIRE(host->workers.free_count == WORKER_MAX - resting);
-    REQUIRE(host->pools[0].attached_count + host->pools[1].attached_count == resting);
+    REQUIRE(host->pools[0].attached_count + host->pools[1].attached_count == 0);
+    REQUIRE(host->pools[0].resting_count + host->pools[1].resting_count == resting);
     for (uint32_t i = 0; i < WORKER_MAX; i++)
         taken += shm_load32(&host->catalog.workers[i].pool) != 0;
     REQUIRE(taken == resting);

@@ -85,10 +85,16 @@ void segment_observe(struct observer *observer, const char *socket_path, const c
 
 void observer_close(struct observer *observer)
 {
+    struct wire_goodbye goodbye;
+
     if (observer->segment.base)
         segment_unmap(&observer->segment);
     if (observer->catalog.header)
         catalog_unmap(&observer->catalog);
+    /* Its place is to be free, though this process lives on. */
+    wire_header(&goodbye.header, WIRE_GOODBYE, sizeof goodbye);
+    if (observer->socket > 0)
+        wire_send(observer->socket, &goodbye, -1);
     if (observer->socket > 0)
         close(observer->socket);
     *observer = (struct observer){.socket = -1};
