@@ -195,7 +195,7 @@ static void one_dies_that_held_all(void **state)
     (void)state;
     lend_all(MAIL_TAKEN);
     steps = 0;
-    assert_int_equal(broker_pool_reclaim(&world.pool, HOSTILE), world.pool.places);
+    assert_int_equal(broker_pool_reclaim(&world.pool, HOSTILE, NULL), world.pool.places);
     assert_within_budget("a death, everything was taken");
 }
 
@@ -204,7 +204,7 @@ static void one_dies_to_whom_all_was_abandoned(void **state)
     (void)state;
     lend_all(MAIL_ABANDONED);
     steps = 0;
-    broker_pool_reclaim(&world.pool, HOSTILE);
+    broker_pool_reclaim(&world.pool, HOSTILE, NULL);
     assert_within_budget("a death, everything was abandoned");
 }
 
