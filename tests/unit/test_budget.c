@@ -116,9 +116,11 @@ static int setup(void **state)
     pool->connections = calloc(pool->room, sizeof *pool->connections);
     pool->revoked = calloc(pool->room, sizeof *pool->revoked);
     pool->attached = calloc(LENDIS_MAX_WORKERS / 64, sizeof *pool->attached);
+    pool->expelled = calloc(LENDIS_MAX_WORKERS / 64, sizeof *pool->expelled);
     assert_non_null(pool->connections);
     assert_non_null(pool->revoked);
     assert_non_null(pool->attached);
+    assert_non_null(pool->expelled);
     memset(pool->attached, 0xff, LENDIS_MAX_WORKERS / 64 * sizeof *pool->attached);
     assert_int_equal(segment_new(0, 1, pool->room, LENDIS_MAX_WORKERS, &fd, tables()), 0);
     close(fd);
@@ -139,6 +141,7 @@ static int teardown(void **state)
     free(world.pool.connections);
     free(world.pool.revoked);
     free(world.pool.attached);
+    free(world.pool.expelled);
     return 0;
 }
 
