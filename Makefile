@@ -48,7 +48,7 @@ O := $(B)/obj
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 WERROR ?= $(if $(CI),-Werror)
 HARDENING := -fstack-protector-strong $(if $(findstring -O0,$(FLAVOUR_$(FLAVOUR))),,-D_FORTIFY_SOURCE=2)
-ALL_CPPFLAGS := -D_GNU_SOURCE -DLENDIS_BUILD_VERSION='"$(VERSION)"' -Iinclude -Ilibclient -I. $(CPPFLAGS)
+ALL_CPPFLAGS := -D_GNU_SOURCE -DLENDIS_BUILD_VERSION='"$(VERSION)"' -Iinclude -I. $(CPPFLAGS)
 ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(WERROR) $(HARDENING) $(CFLAGS) \
 	$(FLAVOUR_$(FLAVOUR))
 ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now $(LDFLAGS) $(FLAVOUR_$(FLAVOUR))
@@ -64,55 +64,46 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 # ---- sources ----
 
-SHARED_SOURCES := $(addprefix libclient/shared/,queue.c waiter.c bell.c mailbox.c segment.c catalog.c wire.c command.c \
-	descriptor.c server_error.c)
-SHARED_SOURCES += $(addprefix libclient/shared/,redis_url.c password_file.c)
-CLIENT_SOURCES := $(addprefix libclient/,pool.c attachment.c doorbell.c lease.c policy.c share.c exec.c combine.c handover.c resp.c session.c \
-	hygiene.c async.c fallback.c dial.c service.c hiredis.c error.c)
-CLIENT_SOURCES += libclient/reach.c
-BROKER_SOURCES := $(addprefix broker/,config.c log.c log_writer.c process.c resolver.c request.c reply_walk.c survey.c rights.c handshake.c \
-	dial_turns.c dialler.c dial_reason.c manager.c store.c reset.c connection.c demand.c upkeep.c outage.c hygiene.c bells.c direct.c private.c \
-	stall.c lease_watch.c leak_report.c adopt.c refusal.c pool.c gate.c \
-	reconfigure.c worker.c control.c reload.c broker.c supervise.c)
-BROKER_SOURCES += $(addprefix broker/,replies.c session_info.c redirection.c secret.c)
-CTL_SOURCES := $(addprefix broker/ctl/,main.c control.c show.c show_statistics.c) broker/table.c broker/find.c
-# What all programs have of the terminal.
-CTL_SOURCES += broker/ctl/show_services.c $(addprefix broker/,standard_io.c text.c)
-BROKER_SOURCES += $(addprefix broker/,standard_io.c text.c)
-# Used by both.
-STATISTICS_SOURCES := $(addprefix broker/,statistics.c metrics.c)
-CLIENT_SOURCES += $(addprefix libclient/,loss.c notice.c)
-BROKER_SOURCES += $(addprefix broker/,casualty.c notice.c)
-BROKER_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/,listen.c microhttpd.c exporter.c)
-CTL_SOURCES += $(STATISTICS_SOURCES) $(addprefix broker/ctl/,top.c screen.c)
+SHARED_SOURCES := $(addprefix libclient/shared/,catalog.c command.c descriptor.c mailbox.c password_file.c poll_wakeup.c \
+	queue.c redis_url.c segment.c server_error.c waiter.c wire.c)
+CLIENT_SOURCES := $(addprefix libclient/,async.c attachment.c combiner.c dial.c doorbell.c error.c exec.c fallback.c \
+	hiredis.c hygiene.c lease.c lending_policy.c loss.c notice.c pool.c reach.c resp.c service.c session.c submit.c uid_limit.c)
 
-REPORT_SOURCES := $(addprefix broker/report/,main.c options.c compare.c experiment.c worker.c targets.c figures.c costs.c proc.c \
-	proc_text.c kernel.c redis_memory.c progress.c show.c picture.c watch.c) $(addprefix broker/,standard_io.c text.c table.c find.c statistics.c)
+# lendisd, from the lowest folder up.
+TERMINAL_SOURCES := $(addprefix broker/base/,standard_io.c text.c)
+BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c log_writer.c process.c resolver.c \
+	secret.c service_manager.c)
+CONFIG_SOURCES := $(addprefix broker/config/,config.c)
+REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c handshake.c redirection.c \
+	replies.c reply_walk.c request.c rights.c session_info.c session_reset.c)
+POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c direct.c leak_report.c lease_limits.c \
+	maintenance.c notice.c outage.c pause.c poll_bells.c pool.c private.c reconfigure.c refusal.c restore.c sizing.c stalled.c)
+WORKERS_SOURCES := $(addprefix broker/workers/,worker.c)
+METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
+DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c control.c reload.c supervise.c)
+BROKER_SOURCES := $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) $(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) \
+	$(addprefix broker/metrics/,exporter.c microhttpd.c) $(DAEMON_SOURCES)
+
+# The tools.
+TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) $(TERMINAL_SOURCES)
+CTL_SOURCES := $(addprefix broker/ctl/,control.c main.c screen.c show.c show_services.c show_statistics.c top.c) \
+	$(TOOLS_SOURCES) $(METRICS_SOURCES)
+REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c main.c options.c picture.c \
+	proc.c proc_text.c progress.c redis_memory.c show.c targets.c watch.c worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
+BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c figures.c idle.c lease.c load.c \
+	lock_pool.c machine.c main.c memory.c options.c output.c rows.c storm.c units.c variant.c) broker/testbed/crew.c \
+	broker/tools/table.c $(TERMINAL_SOURCES)
+# What tests and measuring tools stand on.
+TESTBED_SOURCES := $(addprefix broker/testbed/,lendisd.c program.c redis.c scratch.c)
+SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c \
+	json.c observer.c openmetrics.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := log word queue segment wire mailbox takeover resp command session config survey handshake dial_turns
-SYSTEM_TESTS := log handshake dial_turns failing_malloc lending async fallback service commands hygiene reset replies broker redis_failures hostile limits leases lendisctl upkeep operation
-UNIT_TESTS += statistics plot bench proc_text
-SYSTEM_TESTS += statistics server_errors casualties
-SYSTEM_TESTS += handover allocations bench report
-SYSTEM_TESTS += secrets secret_memory
-UNIT_TESTS += session_info
-# The process around the library.
-UNIT_TESTS += text
-UNIT_TESTS += password_file
-SYSTEM_TESTS += stdio cancellation no_memory reach
-UNIT_TESTS += server_error
-SYSTEM_TESTS += surplus
-# Slow is not stopped.
-UNIT_TESTS += process
-SYSTEM_TESTS += stall
-# What tests and measuring tools stand on.
-LAB_SOURCES := $(addprefix broker/lab/,scratch.c program.c redis.c lendisd.c)
-LAB_OBJECTS = $(call objects,$(LAB_SOURCES))
-BENCH_SOURCES := $(addprefix tests/bench/,main.c options.c bench.c figures.c units.c cpu.c machine.c variant.c cell.c rows.c output.c \
-	load.c engine.c client.c alone.c lease.c lock_pool.c storm.c idle.c memory.c) tests/support/crew.c $(addprefix broker/,standard_io.c text.c table.c)
-SUPPORT_SOURCES := $(LAB_SOURCES) $(addprefix tests/support/,json.c openmetrics.c crew.c fake.c observer.c site.c \
-	failing_malloc.c)
+UNIT_TESTS := bench command config dial_turns handshake log mailbox password_file plot proc_text process queue resp segment \
+	server_error session session_info statistics survey takeover text wire word
+SYSTEM_TESTS := allocations async bench broker cancellation casualties commands dial_turns failing_malloc fallback handover \
+	handshake hostile hygiene leases lendisctl lending limits log no_memory operation reach redis_failures replies report \
+	reset secret_memory secrets server_errors service stall statistics stdio surplus upkeep
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
@@ -122,6 +113,7 @@ CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
 REPORT_OBJECTS := $(call objects,$(REPORT_SOURCES))
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 BENCH_OBJECTS := $(call objects,$(BENCH_SOURCES))
+TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh init.sh printing.sh)
@@ -135,10 +127,10 @@ FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(B)/tests/fuzz/fuzz_%)
 UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%) $(FUZZ_TARGETS:%=$(B)/tests/fuzz/replay_%)
 SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
 # Kill points are in the library of the crash flavour; the broker beside it is this flavour's.
-KILLPOINTS := build/crash/tests/crash/killpoints
+KILLPOINTS := build/crash/tests/crash/killpoints/killpoints
 # Counts the steps that the broker takes.
 BUDGET := build/crash/tests/unit/test_budget
-STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/,storm fork_race)
+STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/storm/,storm fork_race)
 
 PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
@@ -174,7 +166,7 @@ $(B)/liblendis.so.$(VERSION): $(CLIENT_OBJECTS) libclient/liblendis.map
 $(B)/liblendis.so: $(B)/liblendis.so.$(VERSION)
 	$(Q)ln -sf liblendis.so.$(VERSION) $(B)/liblendis.so.$(SOVERSION) && ln -sf liblendis.so.$(VERSION) $@
 
-$(B)/lendisd: $(O)/broker/main.o $(BROKER_OBJECTS)
+$(B)/lendisd: $(O)/broker/daemon/main.o $(BROKER_OBJECTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(BROKER_LIBS)
 
@@ -182,7 +174,7 @@ $(B)/lendisctl: $(CTL_OBJECTS)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SMARTCOLS_LIBS)
 
-$(B)/lendis-report: $(REPORT_OBJECTS) $(LAB_OBJECTS) $(O)/broker/lab/plot.o $(B)/liblendis.a
+$(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(B)/liblendis.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm
 
@@ -192,8 +184,8 @@ $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblend
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(BROKER_LIBS) -lm
 
 # Of the measuring tools.
-$(B)/tests/unit/test_plot: $(O)/broker/lab/plot.o
-$(B)/tests/unit/test_bench: $(call objects,$(addprefix tests/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
+$(B)/tests/unit/test_plot: $(O)/broker/testbed/plot.o
+$(B)/tests/unit/test_bench: $(call objects,$(addprefix broker/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
 $(B)/tests/unit/test_proc_text: $(O)/broker/report/proc_text.o
 $(B)/tests/system/test_report: $(call objects,$(addprefix broker/report/,proc.c proc_text.c))
 
@@ -235,14 +227,14 @@ $(B)/tests/system/blocking_module.so: tests/system/blocking_module.c | deps-chec
 	$(call say,LD,$@)
 	$(Q)$(CC) -std=gnu11 -fPIC -shared $(WARNINGS) $(WERROR) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
 
-$(B)/lendis-bench: $(BENCH_OBJECTS) $(LAB_OBJECTS) $(O)/broker/lab/plot.o $(B)/liblendis.a
+$(B)/lendis-bench: $(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(B)/liblendis.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm
 
-$(B)/tests/crash/killpoints: $(call objects,$(addprefix tests/crash/,killpoints.c steps.c subject.c peer.c samples.c))
-$(B)/tests/crash/storm: $(call objects,$(addprefix tests/crash/,storm.c load.c values.c ledger.c hunter.c))
-$(B)/tests/crash/fork_race: $(call objects,tests/crash/fork_race.c)
-$(addprefix $(B)/tests/crash/,killpoints storm fork_race): $(SUPPORT_OBJECTS) $(B)/liblendis.a
+$(B)/tests/crash/killpoints/killpoints: $(call objects,$(addprefix tests/crash/killpoints/,killpoints.c steps.c subject.c peer.c samples.c))
+$(B)/tests/crash/storm/storm: $(call objects,$(addprefix tests/crash/storm/,storm.c load.c values.c ledger.c hunter.c))
+$(B)/tests/crash/storm/fork_race: $(call objects,tests/crash/storm/fork_race.c)
+$(addprefix $(B)/tests/crash/,killpoints/killpoints storm/storm storm/fork_race): $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS)
@@ -262,7 +254,7 @@ $(NEXT): | deps-build
 endif
 
 $(call objects,$(CTL_SOURCES) $(REPORT_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
-$(call objects,$(filter-out $(BENCH_SOURCES),$(wildcard tests/*/*.c))): | deps-check
+$(call objects,$(filter-out $(BENCH_SOURCES),$(wildcard tests/*/*.c tests/crash/*/*.c))): | deps-check
 
 $(B)/man/%: deploy/man/%.scd | deps-man
 	@mkdir -p $(@D)
@@ -305,7 +297,7 @@ asan-broker:
 .PHONY: check unit system scripts
 check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(BUDGET) $(STRESS_PROGRAMS) ## build and run all tests
 	@tests/run $(UNIT_PROGRAMS) $(BUDGET) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
-		tests/crash/busy_storm.sh $(MODEL_PROGRAMS)
+		tests/crash/storm/busy_storm.sh $(MODEL_PROGRAMS)
 
 .PHONY: check-busy
 check-busy: ## make check with two busy loops beside it: no test depends on how fast the machine is
@@ -344,8 +336,8 @@ MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -D
 	$(WERROR) $(CFLAGS) -fno-sanitize=all
 MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-protector
 MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
-MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o doorbell.o hygiene.o lease.o policy.o combine.o \
-	handover.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o server_error.o)))
+MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o doorbell.o hygiene.o lease.o lending_policy.o combiner.o \
+	submit.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o server_error.o)))
 MODEL_HANDOVER += $(addprefix $(MODEL)/handover/libclient/,loss.o notice.o)
 MODEL_WORLD := $(addprefix common/,coroutine.o stage.o explorer.o program.o) world.o check.o trace.o
 MODEL_QUEUE_WORLD := $(addprefix $(MODEL)/queue/,$(MODEL_WORLD))
@@ -389,8 +381,8 @@ $(MODEL)/handover/broken_$(1): libclient/$(2).c tests/model/handover/model.c tes
 	$$(call say,CC,$$@)
 	$$(Q)$$(CC) $$(call MODEL_FLAGS,handover) $$(call MODEL_STEPPED,handover) -DMODEL_BREAK=$(1) $$(LDFLAGS) -o $$@ $$(filter %.c %.o,$$^)
 endef
-$(foreach mistake,1 2 3 4 5 6 7 8,$(eval $(call MODEL_MISTAKE,$(mistake),combine)))
-$(foreach mistake,9 10 11 12 21 22,$(eval $(call MODEL_MISTAKE,$(mistake),handover)))
+$(foreach mistake,1 2 3 4 5 6 7 8,$(eval $(call MODEL_MISTAKE,$(mistake),combiner)))
+$(foreach mistake,9 10 11 12 21 22,$(eval $(call MODEL_MISTAKE,$(mistake),submit)))
 $(foreach mistake,13 14,$(eval $(call MODEL_MISTAKE,$(mistake),lease)))
 $(foreach mistake,15 16 17 18,$(eval $(call MODEL_MISTAKE,$(mistake),shared/mailbox)))
 $(eval $(call MODEL_MISTAKE,19,shared/waiter))
@@ -439,13 +431,13 @@ coverage: ## run unit and system tests and print which share of the lines they r
 .PHONY: lint format compile_commands.json
 C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 lint: compile_commands.json | deps-lint ## check the layout (clang-format) and look for mistakes (cppcheck, clang-tidy)
-	tests/descriptors.sh
+	tests/lint/descriptors.sh
 	clang-format --dry-run -Werror $(C_FILES)
 	tests/lint/log.sh
 	libclient/shared/command_table.sh | cmp - libclient/shared/command_table.h
 	cppcheck -q --std=c11 --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
 		--suppressions-list=tests/cppcheck.txt -D_GNU_SOURCE -DLENDIS_BUILD_VERSION='"$(VERSION)"' \
-		-Iinclude -Ilibclient -I. libclient broker
+		-Iinclude -I. libclient broker
 	clang-tidy --quiet --warnings-as-errors='*' -p . $(filter libclient/%.c broker/%.c,$(C_FILES))
 
 format: | deps-lint ## lay out all C files

@@ -16,15 +16,15 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
-#include "cancel.h"
-#include "fallback.h"
-#include "lease.h"
+#include "libclient/cancel.h"
+#include "libclient/fallback.h"
+#include "libclient/lease.h"
 #include "lendis/waiter.h"
-#include "policy.h"
-#include "reach.h"
-#include "service.h"
-#include "share.h"
-#include "shared/descriptor.h"
+#include "libclient/lending_policy.h"
+#include "libclient/reach.h"
+#include "libclient/service.h"
+#include "libclient/uid_limit.h"
+#include "libclient/shared/descriptor.h"
 
 /* Until another attempt, as in lease_again(). */
 #define PAUSE_NS INT64_C(1000000)

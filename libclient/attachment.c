@@ -14,11 +14,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "client.h"
-#include "fallback.h"
-#include "lease.h"
+#include "libclient/client.h"
+#include "libclient/fallback.h"
+#include "libclient/lease.h"
 #include "lendis/wire.h"
-#include "shared/descriptor.h"
+#include "libclient/shared/descriptor.h"
 
 #ifndef SO_COOKIE
 #define SO_COOKIE 57 /* <asm-generic/socket.h>, Linux 4.12 */

@@ -16,11 +16,11 @@
 
 #include <pthread.h>
 #include "lendis.h"
-#include "lendis/bell.h"
+#include "lendis/poll_wakeup.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
-#include "reach.h"
-#include "session.h"
+#include "libclient/reach.h"
+#include "libclient/session.h"
 
 #define LENDIS_PUBLIC __attribute__((visibility("default")))
 
@@ -98,7 +98,7 @@ struct local {
     _Atomic int64_t mark; /* by which async.c tells this process' waits from its parent's */
     pthread_mutex_t lock; /* guards attaching, fetching, and what is said to be under it */
     _Atomic uint32_t last_index;
-    _Atomic uint32_t leases; /* of idle connections, for policy.c */
+    _Atomic uint32_t leases; /* of idle connections, for lending_policy.c */
     _Atomic bool own_slot_busy;
     _Atomic uint32_t sample;  /* which leases are timed, see lease_time() */
     _Atomic int64_t retry_ns; /* no attempt to attach again before this */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening a connection without a broker: see dial.h. */
-#include "dial.h"
+#include "libclient/dial.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,9 +14,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "client.h"
-#include "shared/descriptor.h"
-#include "shared/password_file.h"
+#include "libclient/client.h"
+#include "libclient/shared/descriptor.h"
+#include "libclient/shared/password_file.h"
 
 /* AUTH, SELECT and CLIENT SETNAME with their lengths, and a user's name. */
 #define HANDSHAKE_MAX (PASSWORD_MAX + 512u)

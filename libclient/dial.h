@@ -7,7 +7,7 @@
 #define LENDIS_DIAL_H
 
 #include <stdint.h>
-#include "shared/redis_url.h"
+#include "libclient/shared/redis_url.h"
 
 /* Where and as whom; text that the caller owns. */
 struct dial_address {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Ringing for others: see doorbell.h. */
-#include "doorbell.h"
+#include "libclient/doorbell.h"
 
 /* So many at the head of the queue ring again. More, for each of them may be stopped; not all, for there may be thousands. */
 #define RING_AGAIN 4u

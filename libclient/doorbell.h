@@ -10,7 +10,7 @@
 #ifndef LENDIS_DOORBELL_H
 #define LENDIS_DOORBELL_H
 
-#include "client.h"
+#include "libclient/client.h"
 #include "lendis/waiter.h"
 
 /* `waiter` looked thoroughly; NULL: the caller wants a connection, but does not wait. */

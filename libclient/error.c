@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include "client.h"
+#include "libclient/client.h"
 
 /* Of the calling thread, as errno is. */
 _Thread_local int last_result;

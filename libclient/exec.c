@@ -5,7 +5,7 @@
  * but EAGAIN and EINTR for a lost connection, as kernel TLS needs. Upholds I4: a connection whose
  * stream is not at a command's boundary is broken and never lent again.
  */
-#include "exec.h"
+#include "libclient/exec.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,17 +13,17 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "cancel.h"
-#include "doorbell.h"
-#include "fallback.h"
-#include "handover.h"
-#include "lease.h"
+#include "libclient/cancel.h"
+#include "libclient/doorbell.h"
+#include "libclient/fallback.h"
+#include "libclient/submit.h"
+#include "libclient/lease.h"
 #include "lendis/mailbox.h"
-#include "notice.h"
-#include "policy.h"
-#include "resp.h"
-#include "service.h"
-#include "share.h"
+#include "libclient/notice.h"
+#include "libclient/lending_policy.h"
+#include "libclient/resp.h"
+#include "libclient/service.h"
+#include "libclient/uid_limit.h"
 
 /* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
  * one takes few reads. */

@@ -4,8 +4,8 @@
 #define LENDIS_EXEC_H
 
 #include <sys/types.h>
-#include "client.h"
-#include "loss.h"
+#include "libclient/client.h"
+#include "libclient/loss.h"
 
 /* Where the bytes of a reply go, piece by piece. Results: 0; -errno, which breaks the connection.
  */

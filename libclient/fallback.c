@@ -13,7 +13,7 @@
  * A forked child finds `local` zeroed and makes a stand-in of its own; the parent's connections are closed there, never used
  * (I2).
  */
-#include "fallback.h"
+#include "libclient/fallback.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,9 +21,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include "dial.h"
-#include "exec.h"
-#include "lease.h"
+#include "libclient/dial.h"
+#include "libclient/exec.h"
+#include "libclient/lease.h"
 
 /* What holds where no broker has said otherwise: lendis.conf(5)'s defaults. */
 #define CONNECTIONS_DEFAULT     8u

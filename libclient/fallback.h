@@ -8,7 +8,7 @@
 #ifndef LENDIS_FALLBACK_H
 #define LENDIS_FALLBACK_H
 
-#include "client.h"
+#include "libclient/client.h"
 
 /* Whether a process that cannot attach, because of `why`, goes on without a broker. */
 bool fallback_applies(const struct lendis_pool *pool, int why);

@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "cancel.h"
-#include "client.h"
-#include "exec.h"
-#include "hygiene.h"
-#include "lease.h"
-#include "policy.h"
-#include "shared/descriptor.h"
+#include "libclient/cancel.h"
+#include "libclient/client.h"
+#include "libclient/exec.h"
+#include "libclient/hygiene.h"
+#include "libclient/lease.h"
+#include "libclient/lending_policy.h"
+#include "libclient/shared/descriptor.h"
 
 /* ---- replies ---- */
 

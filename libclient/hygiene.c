@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Judging a connection that is given back: see hygiene.h. Upholds I3 on the worker's side.
+ * Judging a connection that is given back: see cleaning.h. Upholds I3 on the worker's side.
  *
  * What lendis sent itself it has followed (session.h), and it knows where the stream stands. What
  * went through a context it has not seen, but hiredis writes whole commands, and what it has not
  * written or not read is in the context. What went through the bare descriptor is unknown in every
- * respect. Whatever is not broken for sure is the broker's to reset and to prove (broker/reset.c);
+ * respect. Whatever is not broken for sure is the broker's to reset and to prove (broker/redis/session_reset.c);
  * nothing is asked or waited for here.
  */
-#include "hygiene.h"
+#include "libclient/hygiene.h"
 
 #include <sys/socket.h>
 

@@ -3,7 +3,7 @@
 #ifndef LENDIS_HYGIENE_H
 #define LENDIS_HYGIENE_H
 
-#include "client.h"
+#include "libclient/client.h"
 
 enum verdict {
     VERDICT_CLEAN,   /* proven: for the next one */

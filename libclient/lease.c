@@ -9,18 +9,18 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include "cancel.h"
-#include "doorbell.h"
-#include "exec.h"
-#include "fallback.h"
-#include "hygiene.h"
-#include "service.h"
-#include "lease.h"
+#include "libclient/cancel.h"
+#include "libclient/doorbell.h"
+#include "libclient/exec.h"
+#include "libclient/fallback.h"
+#include "libclient/hygiene.h"
+#include "libclient/service.h"
+#include "libclient/lease.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
-#include "policy.h"
-#include "reach.h"
-#include "share.h"
+#include "libclient/lending_policy.h"
+#include "libclient/reach.h"
+#include "libclient/uid_limit.h"
 
 /* wait_for()'s: a connection was leased. No LENDIS_E_* has this value, 1 is LENDIS_E_TIMEOUT. */
 #define LEASED 1002

@@ -3,7 +3,7 @@
 #ifndef LENDIS_LEASE_H
 #define LENDIS_LEASE_H
 
-#include "client.h"
+#include "libclient/client.h"
 
 /* lendis_acquire()'s limits: absolute, CLOCK_MONOTONIC; 0: do not wait; DEADLINE_OF_POOL: the
  * pool's wait_timeout. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* How a command's connection came to its end: see loss.h. */
-#include "loss.h"
+#include "libclient/loss.h"
 
 #include <linux/tcp.h>
 #include <netinet/in.h>

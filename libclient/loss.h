@@ -12,7 +12,7 @@
 #define LENDIS_LOSS_H
 
 #include <stdint.h>
-#include "client.h"
+#include "libclient/client.h"
 
 enum loss {
     LOSS_NONE,   /* time is up, that is all */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Errors of the server about itself: see notice.h. */
-#include "notice.h"
+#include "libclient/notice.h"
 
-#include "policy.h"
-#include "shared/server_error.h"
+#include "libclient/lending_policy.h"
+#include "libclient/shared/server_error.h"
 
 /* What a read can get from another node concerns the node of a replica; else whether it is the primary, and
  * whether we are logged in. */

@@ -6,7 +6,7 @@
 #ifndef LENDIS_NOTICE_H
 #define LENDIS_NOTICE_H
 
-#include "client.h"
+#include "libclient/client.h"
 
 /* `text` is an error reply that came over `lease`, from its "-" on. Costs a system call where the broker
  * has something to do and does not know it yet. */

@@ -10,13 +10,13 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include "cancel.h"
-#include "client.h"
-#include "dial.h"
-#include "exec.h"
-#include "fallback.h"
-#include "reach.h"
-#include "service.h"
+#include "libclient/cancel.h"
+#include "libclient/client.h"
+#include "libclient/dial.h"
+#include "libclient/exec.h"
+#include "libclient/fallback.h"
+#include "libclient/reach.h"
+#include "libclient/service.h"
 #include "lendis/wire.h"
 
 /* Attempts to attach again: 10 ms, doubled up to 1 s, half of it random, so that hundreds of

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Whether the broker can be reached again: see reach.h. */
-#include "reach.h"
+#include "libclient/reach.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "client.h"
+#include "libclient/client.h"
 
 /* Results: 0; -errno of stat(2). */
 static int look_at(const char *path, struct reach_file *file)

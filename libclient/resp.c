@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Finding the end of a reply: see resp.h. */
-#include "resp.h"
+#include "libclient/resp.h"
 
 #include <errno.h>
 #include <string.h>

@@ -5,14 +5,14 @@
  * How busy a replica is, and whether it is up, is in shared memory: the connections that are out and those who wait, of all
  * processes of the host. So it is asked anew for each call, and costs a look at each word.
  */
-#include "service.h"
+#include "libclient/service.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "lease.h"
+#include "libclient/lease.h"
 #include "lendis/queue.h"
-#include "shared/server_error.h"
+#include "libclient/shared/server_error.h"
 
 /* How long a read waits for a connection of a replica before it looks again which one is best: one that dies meanwhile is
  * left then. Far longer than a healthy one takes. */

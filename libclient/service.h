@@ -7,7 +7,7 @@
 #ifndef LENDIS_SERVICE_H
 #define LENDIS_SERVICE_H
 
-#include "exec.h"
+#include "libclient/exec.h"
 
 /*
  * lendis_exec() for a service, whose entry `attachment` has: what only reads goes to the least busy replica that is up, and to

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Following a connection's session state: see session.h. */
-#include "session.h"
+#include "libclient/session.h"
 
 /* What a command that changes the session changes; it may be undone by name. */
 static uint32_t changed_by(const struct command *command)

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 #include "lendis/segment.h"
-#include "shared/command.h"
+#include "libclient/shared/command.h"
 
 struct session {
     uint32_t left; /* enum left: MULTI without EXEC or DISCARD, WATCH without what ends it, ... */

@@ -10,8 +10,8 @@
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
-#include "broker/table.h"
-#include "broker/text.h"
+#include "broker/tools/table.h"
+#include "broker/base/text.h"
 
 /* The broker keeps the limit; one that does not answer at all is given up this much later. */
 #define GRACE_MS 5000

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lendisctl, the operator's tool: the command line. To show something it looks at a broker (find.h)
+ * lendisctl, the operator's tool: the command line. To show something it looks at a broker (find_broker.h)
  * and prints what it saw (show.h), without asking it; to change something it asks (control.h).
  */
 #include <errno.h>
@@ -12,13 +12,13 @@
 #include <string.h>
 #include <sysexits.h>
 #include "broker/ctl/control.h"
-#include "broker/find.h"
+#include "broker/tools/find_broker.h"
 #include "broker/ctl/show.h"
-#include "broker/table.h"
+#include "broker/tools/table.h"
 #include "broker/ctl/top.h"
 #include "lendis/wire.h"
-#include "broker/standard_io.h"
-#include "broker/text.h"
+#include "broker/base/standard_io.h"
+#include "broker/base/text.h"
 
 static const char help[] =
     "Usage: lendisctl [OPTIONS] show WHAT [POOL]\n"

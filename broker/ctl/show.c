@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "broker/standard_io.h"
-#include "broker/text.h"
+#include "broker/base/standard_io.h"
+#include "broker/base/text.h"
 #include "lendis/rights.h"
 
 /* The worker counters that have a column in the tables; JSON has all. */

@@ -4,10 +4,10 @@
 #define LENDIS_CTL_SHOW_H
 
 #include <stdbool.h>
-#include "broker/find.h"
-#include "broker/table.h"
-#include "broker/metrics.h"
-#include "broker/statistics.h"
+#include "broker/tools/find_broker.h"
+#include "broker/tools/table.h"
+#include "broker/metrics/metrics.h"
+#include "broker/metrics/statistics.h"
 
 struct show {
     const struct broker *broker;

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "broker/ctl/show.h"
-#include "broker/text.h"
+#include "broker/base/text.h"
 
 /* A copy of the entry of the pool of this name. False: there is none. */
 static bool find_entry(const struct show *show, const char *name, struct catalog_pool *pool)

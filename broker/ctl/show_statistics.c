@@ -6,7 +6,7 @@
 #include <time.h>
 #include "broker/ctl/show.h"
 #include "lendis/mailbox.h"
-#include "broker/standard_io.h"
+#include "broker/base/standard_io.h"
 
 /* ---- stats ---- */
 

@@ -16,8 +16,8 @@
 #include <time.h>
 #include "broker/ctl/screen.h"
 #include "broker/ctl/show.h"
-#include "broker/table.h"
-#include "broker/text.h"
+#include "broker/tools/table.h"
+#include "broker/base/text.h"
 
 #define ROWS_MAX    20000u
 #define CELLS       12u

@@ -3,7 +3,7 @@
 #ifndef LENDIS_CTL_TOP_H
 #define LENDIS_CTL_TOP_H
 
-#include "broker/find.h"
+#include "broker/tools/find_broker.h"
 
 /*
  * Shows `broker`, and the one that takes its place at the socket, or as process `pid`, when it is

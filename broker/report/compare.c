@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "broker/lab/plot.h"
+#include "broker/testbed/plot.h"
 #include "broker/report/costs.h"
 #include "broker/report/picture.h"
 #include "broker/report/show.h"

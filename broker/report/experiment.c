@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "broker/lab/lab.h"
+#include "broker/testbed/lab.h"
 #include "broker/report/progress.h"
 
 /* Redis looks at an idle client's buffers when it has been idle for 2 s, and at the size of replies every 5 s

@@ -10,7 +10,7 @@
 #include "broker/report/options.h"
 #include "broker/report/watch.h"
 #include "broker/report/worker.h"
-#include "broker/standard_io.h"
+#include "broker/base/standard_io.h"
 
 static int run(int argc, char **argv)
 {

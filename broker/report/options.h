@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 #include "broker/report/proc.h"
-#include "broker/table.h"
+#include "broker/tools/table.h"
 
 #define SWEEP_MAX 16
 

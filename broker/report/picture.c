@@ -4,7 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
-#include "broker/lab/plot.h"
+#include "broker/testbed/plot.h"
 
 #define MB 1e6
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `lendis-report watch`: see watch.h. The broker is not asked: it is looked at like lendisctl does (broker/find.h). What
+ * `lendis-report watch`: see watch.h. The broker is not asked: it is looked at like lendisctl does (broker/tools/find_broker.h). What
  * workers would hold without the pool cannot be measured where they do not: it is their number times what compare has
  * measured.
  */
@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "broker/find.h"
-#include "broker/lab/lab.h"
+#include "broker/tools/find_broker.h"
+#include "broker/testbed/lab.h"
 #include "broker/report/costs.h"
 #include "broker/report/figures.h"
 #include "broker/report/proc_text.h"
-#include "shared/redis_url.h"
-#include "broker/text.h"
+#include "libclient/shared/redis_url.h"
+#include "broker/base/text.h"
 
 #define KB             1024.0
 #define REDIS_LIMIT_MS 1000

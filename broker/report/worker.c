@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "broker/lab/internal.h"
+#include "broker/testbed/internal.h"
 #include "lendis_hiredis.h"
 
 /* How often each connection is used before a worker is ready: both kinds of commands, twice. */

@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
-#include "broker/lab/lab.h"
+#include "broker/testbed/lab.h"
 
 /* The first argument that makes this program the master; the second is the plan's path. */
 #define WORKER_ARGUMENT "--workers-of"

@@ -24,7 +24,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#include "page.h"
+#include "deploy/examples/page.h"
 
 #define ANSWER_LIMIT_MS   5000 /* later is an error */
 #define TICK_MS           100

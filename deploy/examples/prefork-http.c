@@ -33,7 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "page.h"
+#include "deploy/examples/page.h"
 
 #define REQUEST_SIZE_MAX   8192
 #define BODY_SIZE_MAX      (FRAGMENT_SIZE_MAX + 128)

@@ -30,7 +30,7 @@
  * mailbox is not used again before its combiner says so or is dead.
  *
  * A slot is no identity: its owner can have lost its place to another process and not know it yet
- * (broker/worker.h). So the owner moves the word by compare-and-swap as well, from FREE on, and goes
+ * (broker/workers/worker.h). So the owner moves the word by compare-and-swap as well, from FREE on, and goes
  * by the sequence that it put there: a mailbox with another sequence is somebody else's. It takes
  * a reply out of the mailbox first and moves the word that it saw afterwards; if that fails, what
  * it took is not its reply.

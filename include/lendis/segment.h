@@ -129,7 +129,7 @@ struct wait_slot {
     shm_u32 reply_chunk;       /* 1 + the chunk with the reply, or what a take-over carries */
     shm_u32 reply_size;        /* bytes */
     shm_u32 ticket;   /* its owner waits with; the low bits: by it one knows where it sleeps */
-    shm_u32 polls;    /* 1: its owner polls a bell (bell.h) and does not sleep on a futex */
+    shm_u32 polls;    /* 1: its owner polls a bell (poll_wakeup.h) and does not sleep on a futex */
     shm_u32 since_ms; /* when its owner began to wait: low bits of CLOCK_MONOTONIC; for tools */
     shm_u32
         descriptors; /* of connections that its owner has: bit index % 32; others it must fetch */
@@ -189,7 +189,7 @@ struct segment {
     struct mailbox *mailboxes;
     struct chunk *chunks;
 
-    /* Rings the bells of `groups`, a bit each, for pollers that were told something (bell.h). NULL: they find it by
+    /* Rings the bells of `groups`, a bit each, for pollers that were told something (poll_wakeup.h). NULL: they find it by
      * themselves. Set by who mapped it. */
     void (*ring)(void *context, uint32_t groups);
     void *ring_context;

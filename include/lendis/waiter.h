@@ -32,7 +32,7 @@ struct waiter {
     bool served;          /* somebody has its command: no hurry to look */
     uint64_t ticket;
     uint32_t unrung;   /* thorough looks that found a connection given back and not rung for */
-    int64_t report_ns; /* when it says that it waits for long, policy.c's; 0: not known yet */
+    int64_t report_ns; /* when it says that it waits for long, lending_policy.c's; 0: not known yet */
 };
 
 /* Queues up. Results: 0; -ENOBUFS as queue_push(). On success waiter_take() or waiter_leave() must
@@ -59,7 +59,7 @@ bool waiter_told(struct waiter *waiter);
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
- * For who polls the bell of its slot's group (bell.h) and does not sleep: waiter_join() for a connection,
+ * For who polls the bell of its slot's group (poll_wakeup.h) and does not sleep: waiter_join() for a connection,
  * waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last, when the waiter has left the queue.
  * waiter_poll(): false, it was told something already: take, do not poll. waiter_patience_ns(): how long to poll, or
  * to sleep, before a thorough look; the longer the more are before it.

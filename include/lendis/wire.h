@@ -24,7 +24,7 @@
  *
  * GOODBYE says that the process uses the place no more, and ends the connection: the place is free at
  * once. A socket that is closed without it leaves a place that is given to nobody else as long as its
- * process lives (broker/worker.h).
+ * process lives (broker/workers/worker.h).
  *
  * CONTROL is for root and the broker's own user, and is the only message of its connection. Its
  * OUTCOME comes when it is so, or when the limit has passed, and the broker hangs up behind it.
@@ -57,7 +57,7 @@ enum wire_what {
     WIRE_SEGMENT = 2,    /* the pool's segment */
     WIRE_DOORBELL = 3,   /* the pool's eventfd */
     WIRE_CONNECTION = 4, /* a connection; the caller has it LEASED */
-    WIRE_BELL = 5,       /* the pool's bell of group `index`, see bell.h */
+    WIRE_BELL = 5,       /* the pool's bell of group `index`, see poll_wakeup.h */
     WIRE_PRIVATE = 6,    /* in the answer to DIRECT alone: a connection for the process alone */
 };
 

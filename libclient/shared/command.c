@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Classifying commands: see command.h. */
-#include "shared/command.h"
+#include "libclient/shared/command.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,7 +12,7 @@ static const struct command_entry {
     unsigned flags;
     enum command_kind kind;
 } command_table[] = {
-#include "shared/command_table.h"
+#include "libclient/shared/command_table.h"
 };
 
 struct word {

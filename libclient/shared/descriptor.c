@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Numbers of descriptors: see descriptor.h. */
-#include "shared/descriptor.h"
+#include "libclient/shared/descriptor.h"
 
 #include <errno.h>
 #include <fcntl.h>

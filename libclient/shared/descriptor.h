@@ -2,7 +2,7 @@
 /*
  * The numbers of the library's own descriptors. A process may have closed 0, 1 and 2, and the kernel gives the lowest
  * free number (open(2)): what the program prints would then go to Redis, on a connection that all workers share. So every
- * descriptor is born through this file, which gives it a number from DESCRIPTOR_FLOOR on; tests/descriptors.sh, of make
+ * descriptor is born through this file, which gives it a number from DESCRIPTOR_FLOOR on; tests/lint/descriptors.sh, of make
  * lint, looks for others.
  */
 #ifndef LENDIS_DESCRIPTOR_H

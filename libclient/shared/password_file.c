@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Passwords in files: see password_file.h. */
-#include "shared/password_file.h"
+#include "libclient/shared/password_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "shared/descriptor.h"
+#include "libclient/shared/descriptor.h"
 
 static const char *kind_of(mode_t mode)
 {

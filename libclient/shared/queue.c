@@ -7,7 +7,7 @@
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include "lendis/bell.h"
+#include "lendis/poll_wakeup.h"
 
 #ifdef LENDIS_MODEL
 void lendis_model_wake(shm_u32 *at, uint32_t bits); /* the explorer's scheduler, not the kernel's */

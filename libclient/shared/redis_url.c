@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Addresses of a Redis: see redis_url.h. */
-#include "shared/redis_url.h"
+#include "libclient/shared/redis_url.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "lendis/catalog.h"
-#include "shared/descriptor.h"
+#include "libclient/shared/descriptor.h"
 
 /* Pages that nobody touched take no memory: mailboxes and chunks are so large that using one touches few that are not its own. */
 #define PAGE 4096

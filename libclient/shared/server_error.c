@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a server says about itself: see server_error.h. */
-#include "server_error.h"
+#include "libclient/shared/server_error.h"
 
 #include <string.h>
 

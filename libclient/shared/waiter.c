@@ -92,7 +92,7 @@ int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t 
     const struct segment *segment = waiter->segment;
     uint32_t wake = shm_load32(wake_word(waiter));
 
-    /* That the mailbox has something is not for us: handover.c looks there, and takes the hint away. */
+    /* That the mailbox has something is not for us: submit.c looks there, and takes the hint away. */
     if (wake == WAKE_MAIL && waiter->kind == CELL_COMMAND)
         return 0;
     if (wake != WAKE_NONE && wake != WAKE_ASLEEP) {

@@ -13,7 +13,7 @@
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
 #include <string.h>
-#include "shared/command.h"
+#include "libclient/shared/command.h"
 #include "tests/fuzz/fuzz.h"
 
 #define WORDS_MAX   64

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The configuration (broker/config.h). The input is a file's contents and variables of the
+ * The configuration (broker/config/config.h). The input is a file's contents and variables of the
  * environment, each begun by a byte 0x1e. Whatever they are, loading ends without a crash or a
  * leak, and it reports an error if and only if it fails. What is accepted is printed as a file that is
  * accepted without any of lendis' variables, and printed again as the same.
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "broker/config.h"
+#include "broker/config/config.h"
 #include "tests/fuzz/fuzz.h"
 
 #define VARIABLES_MAX 16

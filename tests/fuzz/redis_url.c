@@ -4,7 +4,7 @@
  * text with a user or a password in it; or it is accepted, has either a host or a path, and written out in full it is the same
  * address again.
  */
-#include "shared/redis_url.h"
+#include "libclient/shared/redis_url.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -15,7 +15,7 @@
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
 #include <string.h>
-#include "resp.h"
+#include "libclient/resp.h"
 #include "tests/fuzz/fuzz.h"
 
 #define COUNT_MAX 1000000000

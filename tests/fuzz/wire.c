@@ -20,8 +20,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "broker/control.h"
-#include "broker/worker.h"
+#include "broker/daemon/control.h"
+#include "broker/workers/worker.h"
 #include "lendis.h"
 #include "lendis/wire.h"
 #include "tests/fuzz/fuzz.h"

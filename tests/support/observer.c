@@ -5,7 +5,7 @@
  * maps read-only, so it cannot disturb what it looks at. queue_head() may move the head on, so
  * waiters are counted here.
  */
-#include "broker/lab/internal.h"
+#include "broker/testbed/internal.h"
 #include "tests/support/support.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What system tests, crash tests and benchmarks have on top of broker/lab/lab.h: a Redis that
+ * What system tests, crash tests and benchmarks have on top of broker/testbed/lab.h: a Redis that
  * misbehaves on demand, forked workers, and a look into segments. The same rules hold: what a test
  * starts ends with it, and functions without a result give up.
  */
@@ -8,7 +8,7 @@
 #define LENDIS_TESTS_SUPPORT_H
 
 #include <stdatomic.h>
-#include "broker/lab/lab.h"
+#include "broker/testbed/lab.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
 

@@ -7,7 +7,7 @@
 #ifndef LENDIS_TESTS_CLEAN_H
 #define LENDIS_TESTS_CLEAN_H
 
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 /* What becomes of a connection that was given back. */
 enum fate {

@@ -121,7 +121,7 @@ compare row "$work/rows" "lendis-bench --list-rows" "$work/described" "lendis-be
 awk '/^# VARIANTS/ { on = 1 } /^# ROWS/ { on = 0 } on && /^_/' "$man/lendis-bench.1.scd" | tr -d '_ ' | tr , '\n' \
     >"$work/described"
 compare variant "$work/variants" "lendis-bench" "$work/described" "lendis-bench(1)"
-grep -oE '^ *FIELD\("[a-z0-9_]+' tests/bench/load.c | sed 's/.*"//' >"$work/figures"
+grep -oE '^ *FIELD\("[a-z0-9_]+' broker/bench/load.c | sed 's/.*"//' >"$work/figures"
 awk '/^# FIGURES/ { on = 1 } /^# LOAD/ { on = 0 } on && /^\*/' "$man/lendis-bench.1.scd" | tr -d '* ' | tr , '\n' \
     >"$work/described"
 compare figure "$work/figures" "load.c" "$work/described" "lendis-bench(1)"

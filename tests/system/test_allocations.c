@@ -12,9 +12,9 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
-#include "client.h"
-#include "exec.h"
-#include "tests/support/site.h"
+#include "libclient/client.h"
+#include "libclient/exec.h"
+#include "tests/support/fixture.h"
 
 #define CALLS    1000u
 #define OTHERS   8u

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis/waiter.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 static struct site site;
 

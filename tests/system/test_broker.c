@@ -21,7 +21,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define WORKERS     24
 #define CONNECTIONS 4

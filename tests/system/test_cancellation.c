@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define SIZE     3
 #define ROUNDS   150

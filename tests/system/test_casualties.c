@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define INNOCENTS 10
 

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 static struct site site;
 

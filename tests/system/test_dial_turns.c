@@ -9,7 +9,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define LIMIT_MS 20000
 #define SIZE     16u

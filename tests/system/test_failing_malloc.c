@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "tests/support/failing_malloc.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define LIMIT_MS 20000
 /* More than any course has. */

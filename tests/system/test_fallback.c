@@ -18,7 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis/wire.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 static struct site site;
 static char secret_path[LAB_PATH_SIZE];

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis/mailbox.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 /* Far longer than anything takes. */
 #define LIMIT_MS 10000

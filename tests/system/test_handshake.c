@@ -14,9 +14,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "broker/lab/internal.h"
+#include "broker/testbed/internal.h"
 #include "lendis/rights.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define LIMIT_MS 15000
 

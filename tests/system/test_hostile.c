@@ -24,7 +24,7 @@
 #include "lendis/queue.h"
 #include "lendis/wire.h"
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define GOOD_WORKERS    4
 #define HOSTILE_WORKERS 3

@@ -24,7 +24,7 @@
 #include "lendis/wire.h"
 #include "lendis_hiredis.h"
 #include "libclient/client.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 /* Of each Debian: base-passwd. */
 #define DAEMON 1

@@ -23,7 +23,7 @@
 #include <unistd.h>
 #include "lendis/wire.h"
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 /* Nobody's user and group on Debian; any other than ours will do. */
 #define NOBODY 65534

@@ -23,7 +23,7 @@
 #include <unistd.h>
 #include "lendis/queue.h"
 #include "lendis/mailbox.h"
-#include "broker/lab/internal.h"
+#include "broker/testbed/internal.h"
 #include "tests/support/support.h"
 
 #define INSTANCE  UINT64_C(0x5eed)

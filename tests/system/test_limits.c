@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define LITTLE_MEMORY_IS_FATAL 1 /* a sanitizer ends the process when it gets none */

@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis/wire.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define NOBODY   65534u
 #define REQUESTS 3000u

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define SIZE     3
 #define MOST     400 /* allocations of one call */

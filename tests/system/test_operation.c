@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis/wire.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define WORKERS    60
 #define LIMIT_MS   40000

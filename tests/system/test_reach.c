@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define LIMIT_MS   20000
 #define AT_ONCE_MS 1500 /* of a wait_timeout of 10 s */

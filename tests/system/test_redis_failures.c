@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define WORKERS 12
 /* From the moment that Redis is there again until the broker tries again: its backoff is up to 10

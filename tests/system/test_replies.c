@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 static struct site site;
 static struct lendis_pool *leaver, *next; /* two workers of the pool */

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "broker/report/proc.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define MIB (1024.0 * 1024)
 /* Pages of a page table, and those that a child happens to touch more than another one. */

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define NOBODY 65534
 #define PIECE  (1u << 20)

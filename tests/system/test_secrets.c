@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define SECRET "sesame-open"
 

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 static struct site site;
 

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 static struct site site; /* its redis is the primary */
 static struct redis_server replicas[2];

@@ -19,10 +19,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "broker/lab/internal.h"
-#include "client.h"
+#include "broker/testbed/internal.h"
+#include "libclient/client.h"
 #include "lendis/mailbox.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x80 /* <linux/sched.h>, Linux 5.6 */

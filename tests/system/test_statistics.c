@@ -26,9 +26,9 @@
 #include <utmp.h>
 #include <netinet/in.h>
 #include "lendis_hiredis.h"
-#include "broker/lab/internal.h"
+#include "broker/testbed/internal.h"
 #include "tests/support/openmetrics.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define OUTPUT   (1 << 20)
 #define LIMIT_MS 20000

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define ROUNDS   20
 #define LIMIT_MS 20000

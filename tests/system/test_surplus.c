@@ -11,9 +11,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include "client.h"
+#include "libclient/client.h"
 #include "lendis/mailbox.h"
-#include "tests/support/site.h"
+#include "tests/support/fixture.h"
 
 #define LIMIT_MS 10000
 

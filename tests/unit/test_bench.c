@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
-#include "tests/bench/cpu.h"
-#include "tests/bench/figures.h"
-#include "tests/bench/machine.h"
-#include "tests/bench/pace.h"
-#include "tests/bench/units.h"
-#include "tests/bench/variant.h"
+#include "broker/bench/cpu.h"
+#include "broker/bench/figures.h"
+#include "broker/bench/machine.h"
+#include "broker/bench/pace.h"
+#include "broker/bench/units.h"
+#include "broker/bench/variant.h"
 
 #define MS INT64_C(1000000)
 

@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "broker/gate.h"
-#include "broker/pool.h"
-#include "broker/stall.h"
+#include "broker/pool/pause.h"
+#include "broker/pool/pool.h"
+#include "broker/pool/stalled.h"
 #include "lendis/mailbox.h"
 
 #define GENERATION 5u

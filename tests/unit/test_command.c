@@ -10,7 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include <hiredis/hiredis.h>
-#include "shared/command.h"
+#include "libclient/shared/command.h"
 
 static struct command parsed_with(const char *differences, const char *line)
 {
@@ -214,7 +214,7 @@ static const struct {
     unsigned flags;
     enum command_kind kind;
 } table[] = {
-#include "shared/command_table.h"
+#include "libclient/shared/command_table.h"
 };
 #define TABLE_SIZE  (sizeof table / sizeof *table)
 #define TABLE_FLAGS (unsigned)(COMMAND_ARGUMENTS | COMMAND_FIXED | COMMAND_WRITES)

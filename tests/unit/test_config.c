@@ -9,7 +9,7 @@
 #include <cmocka.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "broker/config.h"
+#include "broker/config/config.h"
 
 static char folder[] = "/tmp/lendis-config-XXXXXX";
 static char config_path[64];

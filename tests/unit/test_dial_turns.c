@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
-#include "broker/dial_turns.h"
+#include "broker/redis/dial_turns.h"
 
 #define CALLERS 24u
 

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "broker/handshake.h"
-#include "broker/reply_walk.h"
-#include "broker/rights.h"
+#include "broker/redis/handshake.h"
+#include "broker/redis/reply_walk.h"
+#include "broker/redis/rights.h"
 
 /* ---- the request ---- */
 

@@ -19,8 +19,8 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
-#include "broker/log.h"
-#include "broker/log_writer.h"
+#include "broker/base/log.h"
+#include "broker/base/log_writer.h"
 
 #define LINES 3000u /* about 300 KiB: more than the buffer and a pipe or a socket hold */
 /* All of them: 3000 times some microseconds, on the busiest machine. */

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "shared/password_file.h"
+#include "libclient/shared/password_file.h"
 
 static char folder[] = "/tmp/lendis-password-XXXXXX";
 static char path[64];

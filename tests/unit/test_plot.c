@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "broker/lab/plot.h"
+#include "broker/testbed/plot.h"
 #include "tests/support/support.h"
 
 static const char *const series[] = {"direct's", "lendis \"4\""};

@@ -11,8 +11,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "broker/process.h"
-#include "broker/lab/internal.h"
+#include "broker/base/process.h"
+#include "broker/testbed/internal.h"
 #include "tests/support/support.h"
 
 #ifndef CLONE_NEWTIME

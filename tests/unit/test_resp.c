@@ -9,7 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include <hiredis/hiredis.h>
-#include "resp.h"
+#include "libclient/resp.h"
 
 /* Feeds `text` in pieces of `piece` bytes; returns the reply's length, 0 for incomplete, -1 for an
  * error. */

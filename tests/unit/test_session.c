@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include "session.h"
+#include "libclient/session.h"
 
 static const struct command get = {COMMAND_READ_ONLY, COMMAND_OTHER};
 static const struct command select_db = {COMMAND_SESSION, COMMAND_SELECT};

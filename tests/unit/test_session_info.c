@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
-#include "broker/session_info.h"
+#include "broker/redis/session_info.h"
 
 static const struct session_expected expected = {
     .db = 2, .username = "app", .client_name = "lendis-p"};

@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "broker/dial_reason.h"
-#include "broker/statistics.h"
+#include "broker/redis/dial_error.h"
+#include "broker/metrics/statistics.h"
 #include "lendis/queue.h"
 
 #define INSTANCE UINT64_C(77)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
-#include "broker/survey.h"
+#include "broker/redis/command_info.h"
 
 static struct survey survey;
 

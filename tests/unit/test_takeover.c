@@ -7,8 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "combine.h"
-#include "lease.h"
+#include "libclient/combiner.h"
+#include "libclient/lease.h"
 #include "lendis.h"
 #include "lendis/mailbox.h"
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include "broker/text.h"
+#include "broker/base/text.h"
 
 static void expect(const char *text, const char *wanted)
 {

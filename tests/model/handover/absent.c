@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What libclient has besides and the model has not: leases that a caller got hold of, limits of users, connections of a
- * process' own in place of the pool's, services. Here so that exec.c, lease.c and hygiene.c can be linked as they are.
+ * process' own in place of the pool's, services. Here so that exec.c, lease.c and cleaning.c can be linked as they are.
  */
 #include <errno.h>
-#include "fallback.h"
+#include "libclient/fallback.h"
 #include "model.h"
-#include "service.h"
-#include "share.h"
+#include "libclient/service.h"
+#include "libclient/uid_limit.h"
 
 void attachment_forget_descriptor(struct attachment *attachment, uint32_t index,
                                   uint64_t generation)

@@ -4,7 +4,7 @@
  * named function that is left out, put elsewhere or made less atomic; MODEL_BREAK says which, and the Makefile in which
  * file it is.
  *
- *   combine.c
+ *   combiner.c
  *    1  the number of batches is raised after the write
  *    2  what was abandoned is not left out of the batch
  *    3  a command is ended without looking whether it was abandoned
@@ -13,7 +13,7 @@
  *    6  who carries a connection does not look whether its successor has given up
  *    7  the successor is not woken
  *    8  a command is taken without looking whether its owner took it back
- *   handover.c
+ *   submit.c
  *    9  the owner reads the number of batches before it abandons
  *   10  it does not see that the connection is no longer its combiner's
  *   11  it takes its command back without looking whether it was taken

@@ -6,7 +6,7 @@
 #ifndef HANDOVER_MODEL_H
 #define HANDOVER_MODEL_H
 
-#include "exec.h"
+#include "libclient/exec.h"
 #include "lendis/queue.h"
 #include "stage.h"
 #include "system.h"

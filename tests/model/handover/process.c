@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The processes of the hand-over's model. A worker calls the shipped exec_command(), with all that this runs of
- * libclient: exec.c, lease.c, combine.c, handover.c, shared/mailbox.c, queue.c, waiter.c, and what they parse with. Only
+ * libclient: exec.c, lease.c, combiner.c, submit.c, shared/mailbox.c, queue.c, waiter.c, and what they parse with. Only
  * what attaches and fetches descriptors (pool.c, attachment.c) is the model's. All of its private memory is on its stack.
  *
- * The broker is made of the shipped functions in the order of broker/pool.c, connection.c and stall.c:
+ * The broker is made of the shipped functions in the order of broker/pool/pool.c, connection.c and stalled.c:
  *   death of w   out of the queue; its words RECLAIMED and closed; mail_owner_died() for each of its slots;
  *                mail_taker_died(); note hand-overs under way, to sweep later; queue_match().
  *   sweep        hand-overs that stand as noted: RECLAIMED, closed, mail_revoked(), but a carried connection whose
@@ -22,7 +22,7 @@
  */
 #include <errno.h>
 #include <string.h>
-#include "lease.h"
+#include "libclient/lease.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
 #include "model.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The processes of the model: what a worker does to acquire and release (the composition in
- * libclient/lease.c) and what the broker does (that in broker/pool.c), made of the shipped functions.
+ * libclient/lease.c) and what the broker does (that in broker/pool/pool.c), made of the shipped functions.
  *
  * The broker, event by event:
  *   death of w   take w's slots out of the queue, then look at each word: LEASED or RETURNED by w, or

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* CPU time: see cpu.h. */
+#include "broker/bench/cpu.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "broker/testbed/lab.h"
+
+#define LOOK_US 200000
+
+double cpu_of_process(pid_t pid)
+{
+    struct timespec used;
+    clockid_t clock;
+
+    if (pid <= 0 || clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) < 0)
+        return 0;
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
+}
+
+bool cpu_parse_stat(const char *line, double *ticks)
+{
+    unsigned long long user, nice, system, idle, iowait, irq, softirq;
+
+    if (strncmp(line, "cpu ", 4) != 0) /* and not cpu0 */
+        return false;
+    if (sscanf(line, "cpu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle,
+               &iowait, &irq, &softirq) != 7)
+        return false;
+    *ticks = (double)(user + nice + system + irq + softirq);
+    return true;
+}
+
+double cpu_of_machine(void)
+{
+    FILE *stat = fopen("/proc/stat", "re");
+    char line[512];
+    double ticks = 0;
+
+    if (!stat)
+        return 0;
+    if (fgets(line, sizeof line, stat))
+        cpu_parse_stat(line, &ticks);
+    fclose(stat);
+    return ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+double cpu_busy(void)
+{
+    int64_t begin = now_ns();
+    double before = cpu_of_machine();
+
+    sleep_us(LOOK_US);
+    return (cpu_of_machine() - before) / ((double)(now_ns() - begin) / 1e9);
+}

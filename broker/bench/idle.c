@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A broker that has nothing to do: with many workers attached and connections open, how often it
+ * wakes, and how much memory is its own. Voluntary context switches of /proc/PID/status count: each
+ * is a sleep that something ended.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+#include "lendis_hiredis.h"
+#include "broker/bench/parts.h"
+#include "tests/support/support.h"
+
+#define WORKERS        500u
+#define CONNECTIONS    64u
+#define READY_LIMIT_MS 30000
+#define SETTLE_US      1000000
+#define LOOK_US        5000000
+
+static int worker(struct crew *crew, unsigned number)
+{
+    redisReply *reply = lendis_command(crew->context, "PING");
+
+    (void)number;
+    if (!reply)
+        return 1;
+    freeReplyObject(reply);
+    atomic_fetch_add(&crew->control->ready, 1);
+    for (;;)
+        pause();
+}
+
+static uint64_t switches(pid_t pid)
+{
+    char path[64], line[256];
+    uint64_t count = 0;
+    FILE *status;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    status = fopen(path, "re");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "voluntary_ctxt_switches: %" SCNu64, &count) == 1)
+            break;
+    if (status)
+        fclose(status);
+    return count;
+}
+
+static void look(struct bench *bench, const struct lendisd *broker)
+{
+    struct memory_use use;
+    uint64_t before;
+
+    sleep_us(SETTLE_US);
+    before = switches(broker->pid);
+    sleep_us(LOOK_US);
+    bench_figure(bench, "idle", "wakeups", (double)(switches(broker->pid) - before), 0, "",
+                 "the broker woke in 5 s");
+    if (!memory_use(broker->pid, &use))
+        give_up("the broker is gone");
+    bench_figure(bench, "idle", "private_kib", (double)use.private / 1024, 0, "KiB",
+                 "private memory of the broker");
+    bench_figure(bench, "idle", "connections",
+                 (double)redis_info(&bench->servers.redis, "connected_clients"), 0, "",
+                 "connections at Redis");
+}
+
+void part_idle(struct bench *bench)
+{
+    static struct lendisd broker;
+    struct lendis_pool *pool;
+    struct crew crew;
+    int result;
+
+    if (bench->out)
+        fprintf(bench->out, "\n[idle] %u workers attached, %u connections, nothing to do\n",
+                WORKERS, CONNECTIONS);
+    lendisd_start(&broker, "[pool idle]\nredis = %s\nsize = %u\nmin_idle = %u\n",
+                  bench->servers.redis.tcp_url, CONNECTIONS, CONNECTIONS);
+    result = lendis_attach(broker.socket_path, "idle", NULL, &pool);
+    if (result != 0)
+        give_up("lendis_attach: %s", lendis_strerror(result));
+    crew_start(&crew, WORKERS, 0, worker, pool);
+    if (!eventually(atomic_load(&crew.control->ready) == WORKERS, READY_LIMIT_MS))
+        give_up("%u of %u workers are ready", atomic_load(&crew.control->ready), WORKERS);
+    look(bench, &broker);
+    crew_end(&crew);
+    lendis_detach(pool);
+    lendisd_stop(&broker);
+}

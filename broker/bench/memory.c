@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What lendis costs in memory: shared memory for a connection, a worker and a pool, as laid out and
+ * as allocated by the kernel; and private memory of a worker (Private_Clean + Private_Dirty of
+ * /proc/PID/smaps_rollup) that was forked from a master, attached and not, beside one with a
+ * hiredis connection of its own. Kernel memory of sockets is not in these figures.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "lendis_hiredis.h"
+#include "broker/bench/parts.h"
+#include "tests/support/support.h"
+
+#define WORKERS        50u
+#define COMMANDS       1000u
+#define OWN_BYTES      1000u
+#define POOL_SIZE      16u
+#define READY_LIMIT_MS 30000
+#define LAYOUT_WORKERS 1000u
+#define LEAST_WORKERS  100u
+#define MEMFD_NAME_MAX 64
+
+static struct bench *bench; /* of the run */
+static struct lendisd broker;
+
+static void print_bytes(const char *name, double bytes, const char *text)
+{
+    bench_figure(bench, "memory", name, bytes, 0, "bytes", text);
+}
+
+/* ---- shared memory ---- */
+
+/* The tables of a segment alone: mailboxes and chunks, which take memory when they are used, are not
+ * counted, but returned in *reserved. */
+static double table_bytes(uint32_t connections, uint32_t workers, double *reserved)
+{
+    struct segment segment;
+    double bytes, extra;
+    int fd, result = segment_new(0, 1, connections, workers, &fd, &segment);
+
+    if (result != 0)
+        give_up("segment_new: %s", strerror(-result));
+    extra = (double)((char *)segment.chunks - (char *)segment.mailboxes) +
+            (double)CHUNKS * sizeof(struct chunk);
+    bytes = (double)segment.size - extra;
+    if (reserved)
+        *reserved = extra;
+    segment_unmap(&segment);
+    close(fd);
+    return bytes;
+}
+
+static double bytes_per_connection(void)
+{
+    double more = table_bytes(LENDIS_MAX_CONNECTIONS, LAYOUT_WORKERS, NULL);
+    double less = table_bytes(1, LAYOUT_WORKERS, NULL);
+
+    return (more - less) / (LENDIS_MAX_CONNECTIONS - 1);
+}
+
+/* The worst of some sizes of the worker table: the ring of waiters grows by powers of two. */
+static double bytes_per_worker(void)
+{
+    double one = table_bytes(1, 1, NULL), worst = 0;
+
+    for (uint32_t workers = LEAST_WORKERS; workers <= LENDIS_MAX_WORKERS; workers += workers / 16) {
+        double each = (table_bytes(1, workers, NULL) - one) / (workers - 1);
+
+        if (each > worst)
+            worst = each;
+    }
+    return worst;
+}
+
+/* Bytes that the kernel has allocated for the broker's memfds of this name (fstat(2), st_blocks);
+ * pages that nobody touched take none. */
+static double allocated(const char *memfd_name)
+{
+    char directory[64], wanted[MEMFD_NAME_MAX];
+    struct dirent *entry;
+    double bytes = 0;
+    DIR *fds;
+
+    snprintf(directory, sizeof directory, "/proc/%d/fd", (int)broker.pid);
+    snprintf(wanted, sizeof wanted, "/memfd:%s", memfd_name);
+    fds = opendir(directory);
+    if (!fds)
+        give_up("%s: %s", directory, strerror(errno));
+    while ((entry = readdir(fds))) {
+        char path[sizeof directory + sizeof entry->d_name + 1], target[256];
+        struct stat stat_;
+        ssize_t length;
+
+        snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+        length = readlink(path, target, sizeof target - 1);
+        if (length < 0)
+            continue;
+        target[length] = '\0';
+        if (strncmp(target, wanted, strlen(wanted)) == 0 && stat(path, &stat_) == 0)
+            bytes += (double)stat_.st_blocks * 512;
+    }
+    closedir(fds);
+    return bytes;
+}
+
+static double empty_bytes;
+
+static void print_shared(void)
+{
+    double connection = bytes_per_connection(), worker = bytes_per_worker(), reserved;
+    double tables = table_bytes(POOL_SIZE, LAYOUT_WORKERS, &reserved);
+
+    empty_bytes = allocated(SEGMENT_MEMFD_NAME);
+    print_bytes("shared_connection", connection, "shared memory per connection");
+    print_bytes("shared_worker", worker, "shared memory per worker, at most");
+    print_bytes("shared_fixed", table_bytes(1, 1, NULL) - connection - worker,
+                "shared memory per pool, fixed part");
+    print_bytes("shared_tables", tables, "   laid out for 16 connections and 1,000 workers");
+    print_bytes("shared_reserved", reserved, "   and for mailboxes and chunks, when they are used");
+    print_bytes("shared_empty", empty_bytes, "   allocated of all that, nobody attached");
+    print_bytes("catalog_empty", allocated(CATALOG_MEMFD_NAME), "   allocated of the catalog");
+}
+
+/* ---- private memory ---- */
+
+struct scenario {
+    bool connect;      /* a hiredis connection of its own */
+    bool attach;       /* one lease of the inherited handle */
+    unsigned commands; /* through either */
+    struct lendis_pool *pool;
+};
+
+static bool run_direct(const struct scenario *scenario)
+{
+    redisContext *context = redis_open(&bench->servers.redis);
+
+    for (unsigned i = 0; i < scenario->commands; i++) {
+        redisReply *reply = redisCommand(context, "GET key");
+
+        if (!reply)
+            return false;
+        freeReplyObject(reply);
+    }
+    return true;
+}
+
+static bool run_lendis(const struct scenario *scenario)
+{
+    struct lendis_lease *lease;
+
+    if (lendis_acquire(scenario->pool, -1, &lease) != 0 || lendis_release(lease) != 0)
+        return false;
+    for (unsigned i = 0; i < scenario->commands; i++) {
+        redisReply *reply = lendis_command(scenario->pool, "GET key");
+
+        if (!reply)
+            return false;
+        freeReplyObject(reply);
+    }
+    return true;
+}
+
+/* What any worker does: without it, what allocating costs at all would be counted as lendis'. */
+static void work_of_its_own(void)
+{
+    char *own = malloc(OWN_BYTES);
+
+    if (!own)
+        give_up("no memory");
+    explicit_bzero(own, OWN_BYTES);
+    free(own);
+}
+
+/* Does what the scenario says, then only waits. */
+static int worker(struct crew *crew, unsigned number)
+{
+    const struct scenario *scenario = crew->context;
+
+    (void)number;
+    work_of_its_own();
+    if (scenario->connect && !run_direct(scenario))
+        return 1;
+    if (scenario->attach && !run_lendis(scenario))
+        return 1;
+    crew_ready(crew);
+    return 0;
+}
+
+static double median_private(const struct crew *crew)
+{
+    double private[WORKERS];
+
+    for (unsigned i = 0; i < WORKERS; i++) {
+        struct memory_use use;
+
+        if (!memory_use(crew->pids[i], &use))
+            give_up("/proc/%d/smaps_rollup: %s", (int)crew->pids[i], strerror(errno));
+        private[i] = (double)use.private;
+    }
+    return median_of(private, WORKERS);
+}
+
+/* The median of private memory of 50 workers; `with_all` is called while they are all there. */
+static double measure(struct scenario scenario, void (*with_all)(void))
+{
+    struct crew crew;
+    double median;
+
+    crew_start(&crew, WORKERS, 0, worker, &scenario);
+    if (!eventually(atomic_load(&crew.control->ready) == WORKERS, READY_LIMIT_MS))
+        give_up("%u of %u workers are ready", atomic_load(&crew.control->ready), WORKERS);
+    median = median_private(&crew);
+    if (with_all)
+        with_all();
+    crew_go(&crew);
+    if (!crew_wait(&crew, 10000) || crew_failures(&crew) != 0)
+        give_up("workers failed");
+    crew_end(&crew);
+    return median;
+}
+
+/* Of its own memory: /proc/PID/smaps_rollup counts a segment that nobody else maps as private too.
+ */
+static double broker_anonymous(void)
+{
+    char path[64], line[256];
+    FILE *rollup;
+    size_t kib = 0;
+
+    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)broker.pid);
+    rollup = fopen(path, "re");
+    while (rollup && fgets(line, sizeof line, rollup))
+        if (sscanf(line, "Anonymous: %zu kB", &kib) == 1)
+            break;
+    if (rollup)
+        fclose(rollup);
+    return (double)kib * 1024;
+}
+
+static double broker_before;
+
+static void look_at_attached(void)
+{
+    print_bytes("shared_attached_worker", (allocated(SEGMENT_MEMFD_NAME) - empty_bytes) / WORKERS,
+                "   allocated more for each of 50 attached workers");
+    print_bytes("catalog_attached", allocated(CATALOG_MEMFD_NAME),
+                "   allocated of the catalog, 50 workers attached");
+    print_bytes("broker_worker", (broker_anonymous() - broker_before) / WORKERS,
+                "   private memory of the broker per attached worker");
+}
+
+static void look_at_used(void)
+{
+    print_bytes("shared_used_worker", (allocated(SEGMENT_MEMFD_NAME) - empty_bytes) / WORKERS,
+                "   allocated more for each of 50 workers at work");
+}
+
+static void print_private(void)
+{
+    double alone, least, direct, direct_used, handle, attached, used;
+    struct lendis_pool *pool;
+    int result;
+
+    alone = measure((struct scenario){0}, NULL);
+    direct = measure((struct scenario){.connect = true}, NULL);
+    direct_used = measure((struct scenario){.connect = true, .commands = COMMANDS}, NULL);
+    broker_before = broker_anonymous();
+    result = lendis_attach(broker.socket_path, "p", NULL, &pool);
+    if (result != 0)
+        give_up("lendis_attach: %s", lendis_strerror(result));
+    handle = measure((struct scenario){.pool = pool}, NULL);
+    attached = measure((struct scenario){.attach = true, .pool = pool}, look_at_attached);
+    used = measure((struct scenario){.attach = true, .commands = COMMANDS, .pool = pool},
+                   look_at_used);
+    lendis_detach(pool);
+
+    /* Where the heap happens to end makes a page of difference; the lower one is what counts. */
+    least = alone < handle ? alone : handle;
+    print_bytes("private_alone", least, "private memory of a forked worker that does not attach");
+    print_bytes("private_attached", attached - least, "more, worker attached and leased once");
+    print_bytes("private_used", used - least, "more, after 1,000 lendis_command()");
+    print_bytes("private_direct", direct - least, "more, with a hiredis connection of its own");
+    print_bytes("private_direct_used", direct_used - least, "more, after 1,000 redisCommand()");
+}
+
+void part_memory(struct bench *of)
+{
+    bench = of;
+    if (bench->out)
+        fprintf(bench->out, "\n[memory] of %u workers forked from one master\n", WORKERS);
+    lendisd_start(&broker, "max_workers = %u\n[pool p]\nredis = %s\nsize = %u\nmin_idle = %u\n",
+                  LAYOUT_WORKERS, bench->servers.redis.unix_url, POOL_SIZE, POOL_SIZE);
+    print_shared();
+    print_private();
+    lendisd_stop(&broker);
+}

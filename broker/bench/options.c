@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+/* lendis-bench's command line: see options.h and lendis-bench(1). */
+#include "broker/bench/options.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include "broker/testbed/plot.h"
+#include "broker/bench/rows.h"
+#include "broker/bench/units.h"
+
+#define WORKERS_MAX   10000
+#define VALUE_MAX     (64.0 * 1048576)
+#define DEFAULT_CELL  "direct,lendis:4"
+#define SHORT_SECONDS 0.7
+#define LONG_SECONDS  2.0
+
+static const char help[] =
+    "Usage: lendis-bench [OPTIONS]\n"
+    "       lendis-bench load --help\n"
+    "\n"
+    "Measures how fast commands, leases and transactions are through lendis, beside a connection "
+    "per\n"
+    "worker, twemproxy and HAProxy, on a redis-server and a lendisd of its own. Takes three "
+    "minutes.\n"
+    "\n"
+    "What to measure:\n"
+    "      --full             all rows with all variants, 20 minutes\n"
+    "  -r, --rows NAMES       these rows: 200,storm\n"
+    "      --list-rows        print all rows\n"
+    "  -t, --transport LIST   tcp, unix or both: tcp,unix\n"
+    "\n"
+    "One load instead, with a row for each number of workers:\n"
+    "  -v, --variants LIST    what is compared, with the first (direct,lendis:4); each is\n"
+    "                         MODE[:CONNECTIONS][:TRANSPORT][@BUILD], of the modes direct, "
+    "lendis,\n"
+    "                         exec, lease, acquire, transaction, direct-transaction, twemproxy, "
+    "haproxy\n"
+    "  -w, --workers LIST     processes (200)\n"
+    "      --think TIME       mean pause between the commands of a worker: 5ms, 500us (0)\n"
+    "      --think-kind KIND  exponential or fixed (exponential)\n"
+    "      --value SIZE       size of values: 64, 16KiB (3)\n"
+    "      --mix PERCENT      share of SET, the rest is GET (0)\n"
+    "      --rate N           open loop: commands due per second, of all workers together\n"
+    "      --leasers N        so many workers take leases instead, measured apart (0)\n"
+    "      --hold TIME        how long leases are held after their command (0)\n"
+    "\n"
+    "How to measure:\n"
+    "  -s, --seconds S        of each round (0.7; with --full or one load 2)\n"
+    "  -n, --rounds N         of each variant, interleaved (3)\n"
+    "      --ramp S           load before each round that is not measured (0.2)\n"
+    "      --awake            keep processors from idling, which makes few workers repeatable\n"
+    "      --quiet LOAD       rounds wait until others keep less than so many processors busy, "
+    "and\n"
+    "                         are repeated when that did not last: 0.3\n"
+    "      --broker-set LINE  a line for the configuration's [broker]: key=value\n"
+    "      --pool-set LINE    likewise for its pool\n"
+    "\n"
+    "What comes out:\n"
+    "  -j, --json             print JSON instead of tables\n"
+    "      --csv              print a line for each figure of each round instead\n"
+    "      --plot FILE        draw throughput, p99 and CPU time as well, into FILE.svg or "
+    "FILE.png\n"
+    "      --strict           a missed target is a failure\n"
+    "  -h, --help             print this\n"
+    "  -V, --version          print the version\n"
+    "\n"
+    "Exit status: 0; 1, errors, wrong replies, with --strict missed targets, or it could not run;\n"
+    "64, wrong usage. See lendis-bench(1).\n";
+
+static int usage_error(const char *what, const char *word)
+{
+    fprintf(stderr, "lendis-bench: %s%s%s\nTry 'lendis-bench --help'.\n", what, word ? ": " : "",
+            word ? word : "");
+    return EX_USAGE;
+}
+
+int options_each(const char *list, int (*check)(const char *part, void *context), void *context)
+{
+    char copy[1024], *rest = copy, *part;
+    int result = 0;
+
+    snprintf(copy, sizeof copy, "%s", list);
+    while (result == 0 && (part = strsep(&rest, ",")))
+        result = check(part, context);
+    return result;
+}
+
+/* ---- options ---- */
+
+enum {
+    OPTION_FULL = 256,
+    OPTION_LIST_ROWS,
+    OPTION_THINK,
+    OPTION_THINK_KIND,
+    OPTION_VALUE,
+    OPTION_MIX,
+    OPTION_RATE,
+    OPTION_LEASERS,
+    OPTION_HOLD,
+    OPTION_RAMP,
+    OPTION_AWAKE,
+    OPTION_QUIET,
+    OPTION_BROKER_SET,
+    OPTION_POOL_SET,
+    OPTION_CSV,
+    OPTION_PLOT,
+    OPTION_STRICT,
+};
+
+static const struct option long_options[] = {
+    {"full", no_argument, NULL, OPTION_FULL},
+    {"rows", required_argument, NULL, 'r'},
+    {"list-rows", no_argument, NULL, OPTION_LIST_ROWS},
+    {"transport", required_argument, NULL, 't'},
+    {"variants", required_argument, NULL, 'v'},
+    {"workers", required_argument, NULL, 'w'},
+    {"think", required_argument, NULL, OPTION_THINK},
+    {"think-kind", required_argument, NULL, OPTION_THINK_KIND},
+    {"value", required_argument, NULL, OPTION_VALUE},
+    {"mix", required_argument, NULL, OPTION_MIX},
+    {"rate", required_argument, NULL, OPTION_RATE},
+    {"leasers", required_argument, NULL, OPTION_LEASERS},
+    {"hold", required_argument, NULL, OPTION_HOLD},
+    {"seconds", required_argument, NULL, 's'},
+    {"rounds", required_argument, NULL, 'n'},
+    {"ramp", required_argument, NULL, OPTION_RAMP},
+    {"awake", no_argument, NULL, OPTION_AWAKE},
+    {"quiet", required_argument, NULL, OPTION_QUIET},
+    {"broker-set", required_argument, NULL, OPTION_BROKER_SET},
+    {"pool-set", required_argument, NULL, OPTION_POOL_SET},
+    {"json", no_argument, NULL, 'j'},
+    {"csv", no_argument, NULL, OPTION_CSV},
+    {"plot", required_argument, NULL, OPTION_PLOT},
+    {"strict", no_argument, NULL, OPTION_STRICT},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {0},
+};
+
+/* Results: 0; EX_USAGE, and that `what` is allowed was said. */
+static int in_range(bool parsed, double number, double least, double most, const char *what)
+{
+    if (parsed && number >= least && number <= most)
+        return 0;
+    return usage_error(what, optarg);
+}
+
+static int parse_time(double *us, const char *what)
+{
+    bool parsed = units_parse_us(optarg, us);
+
+    return in_range(parsed, *us, 0, 1e8, what);
+}
+
+static int parse_number(double *number, double least, double most, const char *what)
+{
+    bool parsed = units_parse_number(optarg, number);
+
+    return in_range(parsed, *number, least, most, what);
+}
+
+static int parse_count(unsigned *count, double least, double most, const char *what)
+{
+    double number = -1;
+    int result = parse_number(&number, least, most, what);
+
+    *count = (unsigned)number;
+    return result == 0 && *count != number ? usage_error(what, optarg) : result;
+}
+
+static int parse_value(size_t *size)
+{
+    double bytes = 0;
+    bool parsed = units_parse_bytes(optarg, &bytes);
+
+    *size = (size_t)bytes;
+    return in_range(parsed, bytes, CLIENT_VALUE_MIN, VALUE_MAX,
+                    "--value is a size from 3 to 64MiB, as in 16KiB");
+}
+
+static int parse_kind(enum pace_kind *kind)
+{
+    if (strcmp(optarg, "fixed") != 0 && strcmp(optarg, "exponential") != 0)
+        return usage_error("--think-kind is exponential or fixed", optarg);
+    *kind = *optarg == 'f' ? PACE_FIXED : PACE_EXPONENTIAL;
+    return 0;
+}
+
+/* A part of the description of one load. */
+static int take_load_option(int option, struct arguments *arguments)
+{
+    struct load_shape *load = &arguments->load;
+
+    arguments->custom = true;
+    switch (option) {
+    case 'v':
+        arguments->variants = optarg;
+        return 0;
+    case 'w':
+        arguments->workers = optarg;
+        return 0;
+    case OPTION_THINK:
+        return parse_time(&load->think_us, "--think is a time up to 100s, as in 5ms");
+    case OPTION_THINK_KIND:
+        return parse_kind(&load->pace);
+    case OPTION_VALUE:
+        return parse_value(&load->value);
+    case OPTION_MIX:
+        return parse_count(&load->mix, 0, 100, "--mix is a percentage, 0 to 100");
+    case OPTION_RATE:
+        return parse_number(&load->rate, 1, 1e8,
+                            "--rate is a number of commands per second from 1");
+    case OPTION_LEASERS:
+        return parse_count(&load->leasers, 0, WORKERS_MAX, "--leasers is a number of workers");
+    default:
+        return parse_time(&load->hold_us, "--hold is a time up to 100s, as in 500us");
+    }
+}
+
+static int add_line(char lines[OPTIONS_LINES_SIZE], const char *line)
+{
+    size_t used = strlen(lines);
+
+    if (!strchr(line, '=') || strchr(line, '\n') ||
+        (size_t)snprintf(lines + used, OPTIONS_LINES_SIZE - used, "%s\n", line) >=
+            OPTIONS_LINES_SIZE - used)
+        return usage_error("not a line of a configuration, key=value", line);
+    return 0;
+}
+
+static int take_how_option(int option, struct arguments *arguments, struct bench *bench)
+{
+    switch (option) {
+    case 's':
+        return parse_number(&bench->seconds, 0.01, 3600, "--seconds is from 0.01 to 3600");
+    case 'n':
+        return parse_count(&bench->rounds, 1, 100, "--rounds is a number from 1 to 100");
+    case OPTION_RAMP:
+        return parse_number(&bench->ramp, 0, 3600, "--ramp is a number of seconds from 0 to 3600");
+    case OPTION_QUIET:
+        return parse_number(&bench->quiet, 0.01, 1000,
+                            "--quiet is a number of processors, as in 0.3");
+    case OPTION_BROKER_SET:
+        return add_line(arguments->broker_lines, optarg);
+    case OPTION_POOL_SET:
+        return add_line(arguments->pool_lines, optarg);
+    default:
+        bench->awake = true;
+        return 0;
+    }
+}
+
+static void list_rows(void)
+{
+    for (size_t i = 0; i < row_count; i++)
+        printf("%-14s %s%s\n", rows[i].name, rows[i].text,
+               rows[i].quick ? "" : " (with --full or --rows)");
+}
+
+/* Results: 0; -1, all is done; EX_USAGE. */
+static int take_option(int option, struct arguments *arguments, struct bench *bench)
+{
+    switch (option) {
+    case OPTION_FULL:
+        bench->full = true;
+        return 0;
+    case 'r':
+        arguments->rows = optarg;
+        return 0;
+    case 't':
+        arguments->transports = optarg;
+        return 0;
+    case 'j':
+        arguments->format = FORMAT_JSON;
+        return 0;
+    case OPTION_CSV:
+        arguments->format = FORMAT_CSV;
+        return 0;
+    case OPTION_PLOT:
+        arguments->plot = optarg;
+        return 0;
+    case OPTION_STRICT:
+        arguments->strict = true;
+        return 0;
+    case OPTION_LIST_ROWS:
+        list_rows();
+        return -1;
+    case 'h':
+        fputs(help, stdout);
+        return -1;
+    case 'V':
+        puts("lendis-bench " LENDIS_BUILD_VERSION);
+        return -1;
+    case 's':
+    case 'n':
+    case OPTION_RAMP:
+    case OPTION_AWAKE:
+    case OPTION_QUIET:
+    case OPTION_BROKER_SET:
+    case OPTION_POOL_SET:
+        return take_how_option(option, arguments, bench);
+    case '?':
+        fputs("Try 'lendis-bench --help'.\n", stderr);
+        return EX_USAGE;
+    default:
+        return take_load_option(option, arguments);
+    }
+}
+
+static int check_row(const char *name, void *unused)
+{
+    (void)unused;
+    return row_find(name) ? 0 : usage_error("no such row, see --list-rows", name);
+}
+
+static int check_transport(const char *name, void *unused)
+{
+    (void)unused;
+    if (strcmp(name, "tcp") == 0 || strcmp(name, "unix") == 0)
+        return 0;
+    return usage_error("--transport is tcp, unix or tcp,unix", name);
+}
+
+static int check_workers(const char *text, void *leasers)
+{
+    double number;
+
+    if (!units_parse_number(text, &number) || number < 1 || number > WORKERS_MAX ||
+        number != (unsigned)number)
+        return usage_error("--workers is a number from 1 to 10000, or a list of them", text);
+    if (number <= *(unsigned *)leasers)
+        return usage_error("--leasers has to be less than --workers", text);
+    return 0;
+}
+
+static int check_variant(const char *text, void *unused)
+{
+    struct variant variant;
+    char problem[300];
+
+    (void)unused;
+    if (variant_parse(text, &variant, problem, sizeof problem) &&
+        (!variant.build || variant_is_there(&variant, problem, sizeof problem)))
+        return 0;
+    return usage_error(problem, NULL);
+}
+
+/* What is wrong with them together. Results: 0; EX_USAGE. */
+static int check_arguments(struct arguments *arguments)
+{
+    char problem[300];
+    int result = 0;
+
+    if (arguments->custom && arguments->rows)
+        return usage_error("--rows have their own load and variants: one of both", NULL);
+    if (arguments->load.rate > 0 && arguments->load.think_us > 0)
+        return usage_error("--rate and --think: one of both", NULL);
+    if (arguments->plot && plot_check(arguments->plot, problem, sizeof problem) != 0)
+        return usage_error(problem, NULL);
+    if (arguments->rows)
+        result = options_each(arguments->rows, check_row, NULL);
+    if (result == 0 && arguments->transports)
+        result = options_each(arguments->transports, check_transport, NULL);
+    if (result == 0)
+        result = options_each(arguments->workers, check_workers, &arguments->load.leasers);
+    if (result == 0)
+        result = options_each(arguments->variants, check_variant, NULL);
+    return result;
+}
+
+int options_parse(int argc, char **argv, struct arguments *arguments, struct bench *bench)
+{
+    int option, result;
+
+    *arguments = (struct arguments){.workers = "200", .variants = DEFAULT_CELL};
+    *bench = (struct bench){.rounds = 3, .ramp = 0.2, .out = stdout};
+    while ((option = getopt_long(argc, argv, "r:t:v:w:s:n:jhV", long_options, NULL)) != -1) {
+        result = take_option(option, arguments, bench);
+        if (result != 0)
+            return result;
+    }
+    if (optind < argc)
+        return usage_error("what is this?", argv[optind]);
+    if (bench->seconds == 0)
+        bench->seconds = bench->full || arguments->custom ? LONG_SECONDS : SHORT_SECONDS;
+    if (arguments->format != FORMAT_TABLES)
+        bench->out = NULL;
+    return check_arguments(arguments);
+}

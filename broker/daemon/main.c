@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* lendisd: the command line. Exit codes 64, 74 and 78 as in <sysexits.h>; the manual is lendisd(8). */
+#include <errno.h>
+#include <getopt.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+#include "broker/daemon/broker.h"
+#include "broker/base/standard_io.h"
+#include "broker/daemon/supervise.h"
+
+enum action {
+    ACTION_RUN,
+    ACTION_SUPERVISE,
+    ACTION_CHECK,
+    ACTION_PRINT,
+    ACTION_LIST_KEYS,
+    ACTION_VERSION,
+    ACTION_HELP
+};
+
+static const char help[] =
+    "Usage: lendisd [--config PATH] [OPTION]\n"
+    "\n"
+    "Lends connections to Redis to the processes of this host. It runs in the foreground and logs "
+    "to\n"
+    "standard error.\n"
+    "\n"
+    "  -c, --config PATH   configuration (default " CONFIG_DEFAULT_PATH ")\n"
+    "      --supervise     stay above the broker, start it again and keep what it lends meanwhile\n"
+    "      --check-config  check the configuration and exit: 0, or 78 after saying what is wrong\n"
+    "      --print-config  print the configuration in effect, without secrets, and exit\n"
+    "      --list-keys     print all keys of the configuration: section, key, type, default, help\n"
+    "  -V, --version       print the version and exit\n"
+    "  -h, --help          print this and exit\n"
+    "\n"
+    "Every key can be set by a variable: LENDIS_BROKER_<KEY>, LENDIS_POOL_<NAME>_<KEY>.\n"
+    "SIGHUP has it read its configuration again.\n"
+    "SIGTERM and SIGINT end it when the leases have come back; a second one at once.\n";
+
+static void report_plain(enum log_level level, const char *text, void *context)
+{
+    (void)context;
+    fprintf(stderr, "%s%s\n", level == LOG_LEVEL_WARNING ? "warning: " : "", text);
+}
+
+static void report_logged(enum log_level level, const char *text, void *context)
+{
+    (void)context;
+    log_line(level, "%s", text);
+}
+
+static int out_of_memory(void)
+{
+    log_line(LOG_LEVEL_ERR, "%s", strerror(ENOMEM));
+    return EXIT_FAILURE;
+}
+
+static int act_on_config(enum action action, const char *path)
+{
+    struct config config;
+    int result;
+
+    result = config_load(path, environ, action == ACTION_RUN ? report_logged : report_plain, NULL,
+                         &config);
+    if (result != 0)
+        return result == -ENOMEM ? out_of_memory() : EX_CONFIG;
+    if (action == ACTION_PRINT)
+        config_print(&config, stdout);
+    else if (action == ACTION_CHECK)
+        printf("%s: %u pool%s, no errors\n", path, config.pool_count,
+               config.pool_count == 1 ? "" : "s");
+    else
+        result = broker_run(&config);
+    config_free(&config);
+    return result < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int act(enum action action, const char *path)
+{
+    switch (action) {
+    case ACTION_SUPERVISE:
+        return supervise(path);
+    case ACTION_VERSION:
+        puts("lendisd " LENDIS_BUILD_VERSION);
+        return EXIT_SUCCESS;
+    case ACTION_HELP:
+        fputs(help, stdout);
+        return EXIT_SUCCESS;
+    case ACTION_LIST_KEYS:
+        config_list_keys(stdout);
+        return EXIT_SUCCESS;
+    default:
+        return act_on_config(action, path);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"supervise", no_argument, NULL, ACTION_SUPERVISE},
+        {"check-config", no_argument, NULL, ACTION_CHECK},
+        {"print-config", no_argument, NULL, ACTION_PRINT},
+        {"list-keys", no_argument, NULL, ACTION_LIST_KEYS},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *path = CONFIG_DEFAULT_PATH;
+    enum action action = ACTION_RUN;
+    int option, status;
+
+    standard_io_open();
+    while ((option = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1) {
+        if (option == 'c')
+            path = optarg;
+        else if (option == 'V')
+            action = ACTION_VERSION;
+        else if (option == 'h')
+            action = ACTION_HELP;
+        else if (option == '?')
+            return EX_USAGE;
+        else
+            action = (enum action)option;
+    }
+    if (optind < argc) {
+        fprintf(stderr, "lendisd: \"%s\" is not an option; see lendisd --help\n", argv[optind]);
+        return EX_USAGE;
+    }
+#ifdef M_ARENA_MAX
+    /* One arena: a lookup's thread would else get one of its own, for a few hundred bytes. */
+    mallopt(M_ARENA_MAX, 1);
+#endif
+    status = act(action, path);
+    log_flush();
+    return standard_io_close("lendisd", status);
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* Resets of a pool's connections: see cleaning.h. */
+#include "broker/pool/cleaning.h"
+
+#include <string.h>
+#include "broker/pool/pool.h"
+#include "broker/pool/refusal.h"
+
+/*
+ * The limit of a reset. Long enough for a server that is held up by somebody's slow command; then
+ * everything waits, and dialling anew would not be faster. Short enough for the place of a
+ * connection that will not answer, because its last holder left a blocking command on it.
+ */
+#define RESET_LIMIT_MS 500u
+
+/* A server that said that it has no RESET is asked again after this time. */
+#define REFUSED_MS 60000u
+
+/* ---- what the server can do ---- */
+
+static bool is_refused(const struct broker_pool *pool)
+{
+    return pool->hygiene.refused_ms != 0 && clock_ms() - pool->hygiene.refused_ms < REFUSED_MS;
+}
+
+static void note_refusal(struct broker_pool *pool)
+{
+    pool->hygiene.refused_ms = clock_ms();
+    log_limited(&pool->hygiene.refused_limit, LOG_LEVEL_NOTICE,
+                "pool %s: %s; unclean connections are replaced unless it is known how to undo what "
+                "was left",
+                pool->config->name, reset_text(RESET_REFUSED));
+    rights_refuse(&pool->rights, RIGHT_BIT(reset));
+    pool->rights.reported |= RIGHT_BIT(reset);
+    refusal_report(pool);
+}
+
+void hygiene_renew(struct broker_pool *pool)
+{
+    pool->hygiene.refused_ms = 0;
+    pool->hygiene.no_fieldsets = false;
+}
+
+/* ---- sockets that lead elsewhere ---- */
+
+/* True: a holder has redirected it, and it is closed. */
+static bool close_redirected(struct broker_pool *pool, struct broker_connection *connection)
+{
+    if (!connection_is_redirected(connection))
+        return false;
+    broker_pool_report_redirection(pool, connection);
+    connection_close(connection, CLOSE_redirected);
+    return true;
+}
+
+/* ---- the course of a reset ---- */
+
+static void fail(struct broker_pool *pool, struct broker_connection *connection,
+                 enum reset_result result)
+{
+    if (close_redirected(pool, connection))
+        return;
+    if (connection->checking) {
+        log_limited(&pool->hygiene.failed_limit, LOG_LEVEL_INFO,
+                    "pool %s: idle connection %u is replaced: %s", pool->config->name,
+                    connection->index, reset_text(result));
+        connection_close(connection, CLOSE_check);
+        return;
+    }
+    if (result == RESET_REFUSED)
+        note_refusal(pool);
+    else
+        log_limited(&pool->hygiene.failed_limit, LOG_LEVEL_DEBUG,
+                    "pool %s: connection %u is replaced, not reset: %s", pool->config->name,
+                    connection->index, reset_text(result));
+    connection_close(connection, CLOSE_reset);
+}
+
+static void succeed(struct broker_pool *pool, struct broker_connection *connection)
+{
+    bool was_check = connection->checking;
+
+    /* Whoever answered was not whom it was dialled to. */
+    if (close_redirected(pool, connection))
+        return;
+    if (reset_lacks_fieldsets(connection->reset))
+        pool->hygiene.no_fieldsets = true;
+    connection_reset_over(connection);
+    shm_add_relaxed(
+        &pool->owner.catalog->counters[was_check ? BROKER_COUNTER_checks : BROKER_COUNTER_resets],
+        1);
+    if (!queue_pass_on(&pool->owner.segment, connection->index,
+                       word_make(WORD_CHECKING, 0, connection->generation)))
+        pool->owner.spoiled(connection);
+}
+
+bool hygiene_go_on(struct broker_pool *pool, struct broker_connection *connection)
+{
+    enum reset_result result = reset_go_on(connection->reset);
+
+    switch (result) {
+    case RESET_WAITING:
+        return true;
+    case RESET_LOST:
+        return false;
+    case RESET_CLEAN:
+        if (connection->checking)
+            notice_checked(pool, true);
+        succeed(pool, connection);
+        return true;
+    case RESET_ALIVE:
+        /* It was clean before, and is asked no more than whether it lives. */
+        if (connection->checking) {
+            notice_checked(pool, false);
+            succeed(pool, connection);
+        } else {
+            fail(pool, connection, result);
+        }
+        return true;
+    default:
+        fail(pool, connection, result);
+        return true;
+    }
+}
+
+/* RESET where there is one and no login has to follow, else as little as makes it clean; *kind says
+ * what. False: nothing does. */
+static bool choose(const struct broker_pool *pool, const struct broker_connection *connection,
+                   uint32_t left, enum reset_kind *kind)
+{
+    *kind = RESET_WHOLE;
+    if (pool->config->reset == RESET_NEVER)
+        *kind = RESET_PROVE;
+    else if (is_refused(pool) || (pool->rights.refused & RIGHT_BIT(ping)) != 0 ||
+             pool->rights.costly != 0)
+        *kind = RESET_UNDO;
+    else if (pool->config->password && !connection_may_carry_secret(connection))
+        *kind = RESET_NAMED;
+    /* What nobody knows cannot be undone by name, nor seen. */
+    if ((left & LEFT_SUSPECT) && (*kind == RESET_NAMED || *kind == RESET_UNDO))
+        return false;
+    return *kind != RESET_UNDO || reset_can_undo(left);
+}
+
+static uint64_t limit_ms(const struct broker_pool *pool, const struct broker_connection *connection)
+{
+    return connection->checking ? pool->config->check_timeout_ms : RESET_LIMIT_MS;
+}
+
+/* The timer stays armed when a reset is over before it: one call for all within the limit. It comes at the end of the
+ * shortest one. */
+static void arm(struct broker_pool *pool, uint64_t ms)
+{
+    uint64_t at = (clock_ms() + ms) * 1000, set;
+    int armed;
+
+    if (sd_event_source_get_enabled(pool->hygiene.timer, &armed) >= 0 && armed != SD_EVENT_OFF &&
+        sd_event_source_get_time(pool->hygiene.timer, &set) >= 0 && set <= at)
+        return;
+    sd_event_source_set_time(pool->hygiene.timer, at);
+    sd_event_source_set_enabled(pool->hygiene.timer, SD_EVENT_ONESHOT);
+}
+
+static struct reset_profile profile_of(const struct broker_pool *pool)
+{
+    const struct pool_config *config = pool->config;
+    /* Where the user may not give a name, connections have none. */
+    bool nameless = rights_missing(&pool->rights) & RIGHT_BIT(name);
+
+    return (struct reset_profile){
+        .db = config->redis.db,
+        .username = config->username,
+        .client_name = nameless ? "" : pool->client_name,
+        .keepalive_ms = config->tcp_keepalive_ms,
+        .fieldsets = !pool->hygiene.no_fieldsets,
+        .proof = pool->rights.refused & RIGHT_BIT(ping) ? RESET_BY_ERROR : RESET_BY_PING,
+    };
+}
+
+/* What follows reset_begin(). */
+static void begun(struct broker_pool *pool, struct broker_connection *connection,
+                  enum reset_result result)
+{
+    if (result == RESET_WAITING && connection_reset_begun(connection)) {
+        connection->reset_ms = clock_ms();
+        arm(pool, limit_ms(pool, connection));
+        return;
+    }
+    fail(pool, connection, result == RESET_WAITING ? RESET_FAILED : result);
+}
+
+bool hygiene_check(struct broker_pool *pool, struct broker_connection *connection)
+{
+    struct reset_profile profile = profile_of(pool);
+    uint64_t taken;
+
+    if (!word_check(connection_word(connection), &taken))
+        return false;
+    connection->checking = true;
+    if (close_redirected(pool, connection))
+        return true;
+    if (pool->rights.costly != 0)
+        profile.proof = RESET_BY_PONG;
+    begun(pool, connection,
+          reset_begin(connection->fd, RESET_PROVE, &profile, 0, &connection->reset));
+    return true;
+}
+
+void hygiene_take(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
+{
+    const struct reset_profile profile = profile_of(pool);
+    struct connection *shared = &pool->owner.segment.connections[connection->index];
+    enum reset_kind kind;
+    uint64_t taken;
+    uint32_t left;
+
+    if (!word_take_unclean(connection_word(connection), word, &taken)) {
+        pool->owner.spoiled(connection);
+        return;
+    }
+    /* Whatever a worker wrote there: bits that mean nothing are taken for the most. */
+    left = (uint32_t)shm_load_relaxed(&shared->left);
+    if (close_redirected(pool, connection))
+        return;
+    if (!choose(pool, connection, left, &kind)) {
+        connection_close(connection, CLOSE_returned);
+        return;
+    }
+    begun(pool, connection, reset_begin(connection->fd, kind, &profile, left, &connection->reset));
+}
+
+static int on_limit(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker_pool *pool = context;
+    uint64_t now = clock_ms();
+    uint64_t next = UINT64_MAX;
+    bool closed = false;
+
+    (void)source;
+    (void)usec;
+    for (uint32_t i = 0; i < pool->places; i++) {
+        struct broker_connection *connection = &pool->connections[i];
+
+        if (!connection->reset)
+            continue;
+        if (now - connection->reset_ms >= limit_ms(pool, connection)) {
+            fail(pool, connection, RESET_WAITING);
+            closed = true;
+        } else if (connection->reset_ms + limit_ms(pool, connection) - now < next) {
+            next = connection->reset_ms + limit_ms(pool, connection) - now;
+        }
+    }
+    if (next != UINT64_MAX)
+        arm(pool, next);
+    if (closed)
+        broker_pool_refill(pool);
+    return 0;
+}
+
+int hygiene_start(struct broker_pool *pool)
+{
+    int result = sd_event_add_time(pool->owner.event, &pool->hygiene.timer, CLOCK_MONOTONIC, 0,
+                                   1000, on_limit, pool);
+
+    return result < 0 ? result : sd_event_source_set_enabled(pool->hygiene.timer, SD_EVENT_OFF);
+}
+
+void hygiene_stop(struct broker_pool *pool)
+{
+    pool->hygiene.timer = sd_event_source_disable_unref(pool->hygiene.timer);
+}

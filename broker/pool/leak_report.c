@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* Who has held a connection for too long: see leak_report.h. */
+#include "broker/pool/leak_report.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "broker/base/log.h"
+
+/* Of a command line; a log's reader needs no more of it. */
+#define COMMAND_MAX 200u
+#define STACK_SIZE  65536u
+
+static atomic_bool busy;
+
+/* The command line, its words separated by blanks; "" if there is none to be had. What a process
+ * calls itself must not look like anything else: only printable ASCII stays as it is. */
+static void read_command(uint32_t pid, char text[COMMAND_MAX + 4])
+{
+    size_t size = 0;
+    ssize_t got = 1;
+    char path[32];
+    int fd;
+
+    text[0] = '\0';
+    snprintf(path, sizeof path, "/proc/%u/cmdline", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    for (; size <= COMMAND_MAX && got > 0; size += got > 0 ? (size_t)got : 0)
+        got = read(fd, text + size, COMMAND_MAX + 1 - size);
+    close(fd);
+    if (size > COMMAND_MAX) {
+        size = COMMAND_MAX;
+        for (int i = 0; i < 3; i++)
+            text[size++] = '.';
+    }
+    while (size > 0 && text[size - 1] == '\0')
+        size--;
+    for (size_t i = 0; i < size; i++)
+        text[i] = text[i] == '\0' ? ' ' : text[i] < ' ' || text[i] > '~' ? '?' : text[i];
+    text[size] = '\0';
+}
+
+static void report_one(const struct leak *leak, bool look)
+{
+    char command[COMMAND_MAX + 4] = "", who[64], more[48] = "";
+
+    if (look && leak->pid)
+        read_command(leak->pid, command);
+    if (leak->pid)
+        snprintf(who, sizeof who, "process %u of user %u", leak->pid, leak->uid);
+    else
+        snprintf(who, sizeof who, "a process of user %u in another PID namespace", leak->uid);
+    if (leak->kept_back)
+        snprintf(more, sizeof more, " (and %u more like this)", leak->kept_back);
+    /* unprovoked: the caller keeps all but a few back */
+    log_line(LOG_LEVEL_WARNING, "pool %s: connection %u has been held for %ju.%01ju s by %s%s%s%s",
+             leak->pool, leak->connection, (uintmax_t)(leak->age_ms / 1000),
+             (uintmax_t)(leak->age_ms % 1000 / 100), who, command[0] ? ": " : "", command, more);
+}
+
+static void report_all(struct leak *list, bool look)
+{
+    while (list) {
+        struct leak *next = list->next;
+
+        report_one(list, look);
+        free(list);
+        list = next;
+    }
+}
+
+static void *run(void *list)
+{
+    report_all(list, true);
+    /* Release: whoever finds it false finds our work done. */
+    atomic_store_explicit(&busy, false, memory_order_release);
+    return NULL;
+}
+
+static bool start_thread(struct leak *list)
+{
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    pthread_t thread;
+    bool started;
+
+    if (pthread_attr_init(&attributes) != 0)
+        return false;
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    started = pthread_create(&thread, &attributes, run, list) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+void leak_report(struct leak *list)
+{
+    if (!list)
+        return;
+    /* Acquire: pairs with the end of run(). */
+    if (atomic_exchange_explicit(&busy, true, memory_order_acquire)) {
+        report_all(list, false);
+    } else if (!start_thread(list)) {
+        atomic_store_explicit(&busy, false, memory_order_release);
+        report_all(list, false);
+    }
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+/* Errors of a server about itself: see notice.h. */
+#include "broker/pool/notice.h"
+
+#include "broker/pool/pool.h"
+#include "broker/pool/maintenance.h"
+#include "libclient/shared/server_error.h"
+
+/* Between two replacements of all connections: the first, the longest, and after such a silence the first
+ * one again. */
+#define PAUSE_FIRST_MS 500u
+#define PAUSE_MOST_MS  30000u
+#define PAUSE_OVER_MS  60000u
+
+/* So often a replica that is unwell is asked whether it still is. */
+#define UNWELL_MS 250u
+
+/* ---- the connections are not what they were ---- */
+
+static void replace_all(struct broker_pool *pool, enum server_error error)
+{
+    struct notice *notice = &pool->notice;
+    uint64_t now_ms = clock_ms(), since_ms = now_ms - notice->replaced_ms;
+
+    if (notice->pause_ms != 0 && since_ms < notice->pause_ms)
+        return;
+    if (notice->pause_ms == 0 || since_ms > PAUSE_OVER_MS)
+        notice->pause_ms = PAUSE_FIRST_MS;
+    else if (notice->pause_ms < PAUSE_MOST_MS)
+        notice->pause_ms *= 2;
+    notice->replaced_ms = now_ms;
+    log_limited(&notice->limit, LOG_LEVEL_NOTICE,
+                "pool %s: %s (Redis answered %s): %s is looked up again, and its connections are "
+                "replaced",
+                pool->config->name, server_error_text(error), server_error_name(error),
+                pool->config->redis.text);
+    pool->resolved = false;
+    for (uint32_t i = 0; i < pool->places; i++)
+        upkeep_wear(&pool->connections[i], CLOSE_outdated);
+}
+
+/* ---- a replica that is unwell ---- */
+
+static void set_unwell(struct broker_pool *pool, uint32_t unwell)
+{
+    shm_u32 *mark = &pool->owner.catalog->unwell;
+
+    if (shm_load32(mark) == unwell)
+        return;
+    shm_store32(mark, unwell);
+    log_limited(&pool->notice.limit, LOG_LEVEL_NOTICE, "pool %s: the replica %s",
+                pool->config->name, unwell ? "is unwell, services leave it" : "is well again");
+    if (unwell)
+        broker_pool_arm(pool->notice.timer, UNWELL_MS * 1000);
+}
+
+static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker_pool *pool = context;
+
+    (void)source;
+    (void)usec;
+    if (shm_load32(&pool->owner.catalog->unwell) == 0)
+        return 0;
+    /* Without a connection the next dial has to tell. */
+    if (pool->owner.open == 0)
+        set_unwell(pool, 0);
+    for (uint32_t i = 0; i < pool->places; i++)
+        if (pool->connections[i].state == CONNECTION_OPEN && !pool->connections[i].reset &&
+            hygiene_check(pool, &pool->connections[i]))
+            break;
+    broker_pool_arm(pool->notice.timer, UNWELL_MS * 1000);
+    return 0;
+}
+
+void notice_checked(struct broker_pool *pool, bool well)
+{
+    if (pool->config->role == ROLE_REPLICA)
+        set_unwell(pool, !well);
+}
+
+/* ---- what workers report ---- */
+
+void notice_inspect(struct broker_pool *pool, struct broker_connection *connection)
+{
+    shm_u64 *said = &pool->owner.segment.connections[connection->index].said;
+    enum server_error error;
+    uint64_t seen;
+    uint32_t flags;
+
+    if (shm_load(said) == 0)
+        return;
+    seen = shm_exchange(said, 0);
+    error = (enum server_error)(seen & 255);
+    flags = server_error_flags(error);
+    if (seen >> 8 != 1 + connection->generation || flags == 0)
+        return;
+    shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_notices], 1);
+    if ((flags & ERROR_REPLACE) &&
+        (!(flags & ERROR_OF_PRIMARY) || pool->config->role == ROLE_PRIMARY))
+        replace_all(pool, error);
+    else if (flags & ERROR_ELSEWHERE)
+        notice_checked(pool, false);
+}
+
+int notice_start(struct broker_pool *pool)
+{
+    int result = sd_event_add_time(pool->owner.event, &pool->notice.timer, CLOCK_MONOTONIC, 0, 1000,
+                                   on_unwell, pool);
+
+    return result < 0 ? result : sd_event_source_set_enabled(pool->notice.timer, SD_EVENT_OFF);
+}
+
+void notice_stop(struct broker_pool *pool)
+{
+    pool->notice.timer = sd_event_source_disable_unref(pool->notice.timer);
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* A real lendisd in the private directory. */
+#include "broker/testbed/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* A build with sanitizers under valgrind on a busy machine takes seconds. */
+#define START_LIMIT_MS 20000
+#define STOP_LIMIT_MS  10000
+#define ARGUMENTS_MAX  16
+/* The broker does not wait until a line is written. */
+#define LOG_LIMIT_MS 300
+
+static void place(struct lendisd *broker)
+{
+    static unsigned number;
+
+    number++;
+    scratch_path(broker->config_path, "lendisd%u.conf", number);
+    scratch_path(broker->socket_path, "lendisd%u.sock", number);
+    scratch_path(broker->log_path, "lendisd%u.log", number);
+}
+
+static void write_config(struct lendisd *broker, const char *format, va_list arguments)
+{
+    FILE *file;
+
+    if (broker->config_path[0] == '\0')
+        place(broker);
+    file = fopen(broker->config_path, "we");
+    if (!file)
+        give_up("%s: %s", broker->config_path, strerror(errno));
+    fprintf(file, "[broker]\nsocket = %s\n", broker->socket_path);
+    vfprintf(file, format, arguments);
+    if (fclose(file) != 0)
+        give_up("%s: %s", broker->config_path, strerror(errno));
+}
+
+int lendisd_connect(const char *socket_path)
+{
+    struct sockaddr_un address = unix_address(socket_path);
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+        int error = errno;
+
+        close(fd);
+        return -error;
+    }
+    return fd < 0 ? -errno : fd;
+}
+
+static bool accepts(const char *socket_path)
+{
+    int fd = lendisd_connect(socket_path);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+void lendisd_configure(struct lendisd *broker, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    write_config(broker, format, arguments);
+    va_end(arguments);
+}
+
+void lendisd_launch(struct lendisd *broker, bool wait)
+{
+    const char *program = getenv("LENDISD");
+    const char *argv[ARGUMENTS_MAX] = {program && *program ? program : lab_program("lendisd"),
+                                       "--config", broker->config_path};
+    size_t count = 3;
+    bool ready;
+
+    for (size_t i = 0; broker->arguments && broker->arguments[i]; i++) {
+        if (count + 1 == ARGUMENTS_MAX)
+            give_up("too many arguments for lendisd");
+        argv[count++] = broker->arguments[i];
+    }
+    broker->pid = program_start(argv, broker->log_path, broker->nofile);
+    if (!wait)
+        return;
+    ready = eventually(accepts(broker->socket_path) || program_ended(broker->pid), START_LIMIT_MS);
+    if (!ready || program_ended(broker->pid))
+        give_up("lendisd does not start");
+}
+
+void lendisd_start(struct lendisd *broker, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    write_config(broker, format, arguments);
+    va_end(arguments);
+    lendisd_launch(broker, true);
+}
+
+int lendisd_stop(struct lendisd *broker)
+{
+    int status;
+
+    if (broker->pid == 0)
+        return -1;
+    kill(broker->pid, SIGTERM);
+    kill(broker->pid, SIGCONT);
+    status = program_wait(broker->pid, STOP_LIMIT_MS);
+    if (status == -1)
+        give_up("lendisd does not stop");
+    broker->pid = 0;
+    return status;
+}
+
+void lendisd_kill(struct lendisd *broker)
+{
+    if (broker->pid == 0)
+        return;
+    program_kill(broker->pid);
+    broker->pid = 0;
+}
+
+void lendisd_restart(struct lendisd *broker)
+{
+    lendisd_kill(broker);
+    lendisd_launch(broker, true);
+}
+
+void lendisd_pause(struct lendisd *broker)
+{
+    kill(broker->pid, SIGSTOP);
+    if (waitpid(broker->pid, NULL, WUNTRACED) != broker->pid)
+        give_up("waitpid: %s", strerror(errno));
+}
+
+void lendisd_continue(struct lendisd *broker)
+{
+    kill(broker->pid, SIGCONT);
+}
+
+static bool log_has(const struct lendisd *broker, const char *text)
+{
+    FILE *log = fopen(broker->log_path, "re");
+    char line[4096];
+    bool found = false;
+
+    while (log && !found && fgets(line, sizeof line, log))
+        found = strstr(line, text) != NULL;
+    if (log)
+        fclose(log);
+    return found;
+}
+
+bool lendisd_logged(const struct lendisd *broker, const char *text)
+{
+    return eventually(log_has(broker, text), LOG_LIMIT_MS);
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/* How many connections this process' user holds: see uid_limit.h. */
+#include "libclient/uid_limit.h"
+
+#include <time.h>
+#include "libclient/lease.h"
+
+#define LOOK_LEAST_NS 250000
+#define LOOK_MOST_NS  2000000
+
+static uint32_t limit_of(const struct attachment *attachment)
+{
+    return shm_load32(&attachment->catalog.pools[attachment->pool_index].per_uid_leases);
+}
+
+/* The worker that holds a connection, or has it handed to it, by its word; UINT32_MAX: none. */
+static uint32_t holder_of(const struct segment *segment, uint64_t word)
+{
+    uint32_t owner = word_owner(word);
+
+    switch (word_state(word)) {
+    case WORD_LEASED:
+        return owner;
+    case WORD_HANDED:
+    case WORD_CARRIED:
+        if (owner >= segment->worker_max && owner < segment->slot_max)
+            return shm_load32(&segment->slots[owner].owner) - 1;
+        return owner;
+    default:
+        return UINT32_MAX;
+    }
+}
+
+static uint32_t held_by_user(const struct attachment *attachment)
+{
+    const struct segment *segment = &attachment->segment;
+    const struct catalog_worker *workers = attachment->catalog.workers;
+    uint32_t uid = workers[attachment->worker].uid, count = 0;
+
+    for (uint32_t i = 0; i < segment_places(segment); i++) {
+        uint32_t holder = holder_of(segment, shm_load(&segment->connections[i].word));
+
+        count += holder < segment->worker_max && workers[holder].uid == uid;
+    }
+    return count;
+}
+
+bool share_is_taken(const struct attachment *attachment)
+{
+    uint32_t limit = limit_of(attachment);
+
+    return limit > 0 && held_by_user(attachment) >= limit;
+}
+
+bool share_is_exceeded(const struct attachment *attachment)
+{
+    uint32_t limit = limit_of(attachment);
+
+    return limit > 0 && held_by_user(attachment) > limit;
+}
+
+int share_wait(struct attachment *attachment, int64_t deadline_ns)
+{
+    int64_t start_ns = clock_now_ns();
+    struct timespec pause = {.tv_nsec = LOOK_MOST_NS};
+    int result = LEASE_OVER_SHARE;
+
+    if (deadline_ns == 0)
+        return LENDIS_E_BUSY;
+    /* Once in any case: several that came at the same time have all stepped back. Whoever has waited
+     * for longer looks more often, so that newcomers do not get it all. */
+    do {
+        if (clock_now_ns() >= deadline_ns)
+            result = LENDIS_E_TIMEOUT;
+        else
+            nanosleep(&pause, NULL);
+        if (pause.tv_nsec > LOOK_LEAST_NS)
+            pause.tv_nsec /= 2;
+    } while (result == LEASE_OVER_SHARE && share_is_taken(attachment) &&
+             !attachment_is_orphan(attachment));
+    lease_count_wait(attachment, HISTOGRAM_wait, start_ns, result);
+    return result;
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* What the system tests share: see fixture.h. */
+#include "tests/support/fixture.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* cmocka takes these and goes on with the next test: in a forked worker that would be a second
+ * run of the tests. There they end the process. */
+static void crash_for_good(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS};
+
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        signal(signals[i], SIG_DFL);
+}
+
+static void __attribute__((constructor)) watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, crash_for_good);
+}
+
+#ifdef __SANITIZE_ADDRESS__
+/* A thread that is cancelled leaves marks on its stack, which the sanitizer then takes for a fault of its own sigaltstack(2). */
+const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void)
+{
+    return "use_sigaltstack=0";
+}
+#endif
+
+void site_end(struct site *site)
+{
+    crew_end(&site->crew);
+    if (site->observer.socket > 0)
+        observer_close(&site->observer);
+    lendisd_kill(&site->broker);
+    fake_stop(&site->fake);
+    redis_kill(&site->redis);
+    if (site->redis.port_fd > 0)
+        close(site->redis.port_fd);
+    *site = (struct site){0};
+}
+
+struct lendis_pool *pool_attach(const struct lendisd *broker, const char *name)
+{
+    struct lendis_pool *pool;
+    int result = lendis_attach(broker->socket_path, name, NULL, &pool);
+
+    if (result != 0)
+        give_up("attach to pool %s: %d: %s", name, result, lendis_strerror(result));
+    return pool;
+}
+
+/* ---- checked work ---- */
+
+static void count_failure(struct tally *tally, int result)
+{
+    switch (result) {
+    case LENDIS_E_TIMEOUT:
+        atomic_fetch_add(&tally->timeout, 1);
+        break;
+    case LENDIS_E_BUSY:
+        atomic_fetch_add(&tally->busy, 1);
+        break;
+    case LENDIS_E_UNCERTAIN:
+        atomic_fetch_add(&tally->uncertain, 1);
+        break;
+    case LENDIS_E_DOWN:
+        atomic_fetch_add(&tally->down, 1);
+        break;
+    default:
+        atomic_fetch_add(&tally->other, 1);
+        atomic_store(&tally->other_last, result);
+        break;
+    }
+}
+
+static bool is_text(const redisReply *reply, int type, const char *text)
+{
+    return reply->type == type && reply->len == strlen(text) && strcmp(reply->str, text) == 0;
+}
+
+/* "number:" in front, as every value of this worker has. */
+static bool is_own(const redisReply *reply, unsigned number)
+{
+    char prefix[32];
+
+    snprintf(prefix, sizeof prefix, "%u:", number);
+    return reply->type == REDIS_REPLY_STRING && strncmp(reply->str, prefix, strlen(prefix)) == 0;
+}
+
+static redisReply *say(struct lendis_pool *pool, unsigned number, unsigned long turn, bool *right)
+{
+    char unique[64];
+    redisReply *reply;
+
+    snprintf(unique, sizeof unique, "%u:%lu", number, turn);
+    switch (turn % 3) {
+    case 0:
+        reply = lendis_command(pool, "ECHO %s", unique);
+        *right = reply && is_text(reply, REDIS_REPLY_STRING, unique);
+        return reply;
+    case 1:
+        reply = lendis_command(pool, "SET %u:key %s", number, unique);
+        *right = reply && is_text(reply, REDIS_REPLY_STATUS, "OK");
+        return reply;
+    default:
+        reply = lendis_command(pool, "GET %u:key", number);
+        *right = reply && is_own(reply, number);
+        return reply;
+    }
+}
+
+bool talk(struct lendis_pool *pool, struct tally *tally, unsigned number, unsigned long turn)
+{
+    int64_t before_ns = now_ns();
+    bool right;
+    redisReply *reply = say(pool, number, turn, &right);
+    long took_us = (long)((now_ns() - before_ns) / 1000);
+
+    if (took_us > atomic_load(&tally->worst_us))
+        atomic_store(&tally->worst_us, took_us);
+    if (!reply) {
+        count_failure(tally, lendis_pool_error(pool, NULL));
+        return false;
+    }
+    if (right)
+        atomic_fetch_add(&tally->good, 1);
+    else if (turn % 3 == 2 && reply->type == REDIS_REPLY_NIL)
+        atomic_fetch_add(&tally->missing, 1);
+    else
+        atomic_fetch_add(&tally->wrong, 1);
+    if (!right && reply->str)
+        fprintf(stderr, "worker %u, turn %lu: type %d: %.80s\n", number, turn, reply->type,
+                reply->str);
+    freeReplyObject(reply);
+    return right;
+}
+
+unsigned long tally_failed(const struct tally *tally)
+{
+    return atomic_load(&tally->timeout) + atomic_load(&tally->busy) +
+           atomic_load(&tally->uncertain) + atomic_load(&tally->down) + atomic_load(&tally->other);
+}
+
+void tally_crew(const struct crew *crew, struct tally *sum)
+{
+    *sum = (struct tally){0};
+    for (unsigned i = 0; i < crew->count; i++) {
+        const struct tally *one = crew_result(crew, i);
+
+        sum->good += atomic_load(&one->good);
+        sum->wrong += atomic_load(&one->wrong);
+        sum->missing += atomic_load(&one->missing);
+        sum->timeout += atomic_load(&one->timeout);
+        sum->busy += atomic_load(&one->busy);
+        sum->uncertain += atomic_load(&one->uncertain);
+        sum->down += atomic_load(&one->down);
+        sum->other += atomic_load(&one->other);
+        if (atomic_load(&one->other_last) != 0)
+            sum->other_last = atomic_load(&one->other_last);
+        if (atomic_load(&one->worst_us) > sum->worst_us)
+            sum->worst_us = atomic_load(&one->worst_us);
+    }
+}
+
+void tally_print(const char *title, const struct tally *tally)
+{
+    fprintf(stderr,
+            "%s: %lu good, %lu wrong, %lu missing; %lu timeout, %lu busy, %lu uncertain, %lu down, "
+            "%lu other (last %d); worst %ld us\n",
+            title, tally->good, tally->wrong, tally->missing, tally->timeout, tally->busy,
+            tally->uncertain, tally->down, tally->other, tally->other_last, tally->worst_us);
+}
+
+/* ---- /proc ---- */
+
+/* The 14th and 15th field of /proc/PID/stat, counted from behind the name: proc(5). */
+static bool read_ticks(pid_t pid, unsigned long long *ticks)
+{
+    unsigned long long user, system;
+    char path[64], text[1024];
+    const char *at;
+    FILE *file;
+    size_t got;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    if (!file)
+        return false;
+    got = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[got] = '\0';
+    at = strrchr(text, ')');
+    if (!at ||
+        sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2)
+        return false;
+    *ticks = user + system;
+    return true;
+}
+
+bool process_use(pid_t pid, struct process_use *use)
+{
+    char path[64], line[256];
+    bool found = false;
+    FILE *file;
+
+    if (!read_ticks(pid, &use->ticks))
+        return false;
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    file = fopen(path, "re");
+    while (file && !found && fgets(line, sizeof line, file))
+        found = sscanf(line, "voluntary_ctxt_switches: %llu", &use->switches) == 1;
+    if (file)
+        fclose(file);
+    return found;
+}
+
+unsigned process_cpu_ms(pid_t pid, int ms)
+{
+    unsigned long long before = 0, after = 0;
+
+    read_ticks(pid, &before);
+    sleep_us((int64_t)ms * 1000);
+    read_ticks(pid, &after);
+    return (unsigned)((after - before) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
+}
+
+int worker_of(const struct observer *observer, pid_t pid)
+{
+    const struct catalog *catalog = &observer->catalog;
+
+    for (uint32_t i = 0; i < catalog->worker_max; i++)
+        if (atomic_load(&catalog->workers[i].pool) != 0 && catalog->workers[i].pid == (uint32_t)pid)
+            return (int)i;
+    return -1;
+}
+
+unsigned workers_attached(const struct observer *observer)
+{
+    unsigned count = 0;
+
+    for (uint32_t i = 0; i < observer->catalog.worker_max; i++)
+        count += atomic_load(&observer->catalog.workers[i].pool) != 0;
+    return count;
+}
