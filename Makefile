@@ -73,7 +73,8 @@ CLIENT_SOURCES := $(addprefix libclient/,async.c attachment.c combiner.c dial.c 
 TERMINAL_SOURCES := $(addprefix broker/base/,standard_io.c text.c)
 BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c log_writer.c process.c resolver.c \
 	secret.c service_manager.c)
-CONFIG_SOURCES := $(addprefix broker/config/,config.c)
+CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c keys.c loader.c \
+	print.c values.c)
 REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c handshake.c redirection.c \
 	replies.c reply_walk.c request.c rights.c session_info.c session_reset.c)
 POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c direct.c leak_report.c lease_limits.c \

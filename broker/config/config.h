@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The configuration: lendis.conf and the environment, checked and in private memory. One table of
- * keys (config.c) drives parsing, the environment, the defaults, --print-config and --list-keys.
+ * keys (keys.c) drives parsing, the environment, the defaults, --print-config and --list-keys.
  *
  * Everything wrong is reported, not only the first thing, each with its place and with what is
  * allowed. Secrets come from files alone; they are never printed and are wiped when the

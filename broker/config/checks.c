@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* Checks across keys: see checks.h. */
+#include "broker/config/checks.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "broker/base/secret.h"
+#include "broker/config/environment.h"
+#include "broker/config/values.h"
+#include "libclient/shared/password_file.h"
+
+static struct place place_of(struct loader *loader, const struct pool_config *pool,
+                             size_t field_offset)
+{
+    struct place place = {.loader = loader, .pool = pool};
+
+    for (size_t i = 0; i < config_sections[SECTION_POOL].count; i++)
+        if (config_sections[SECTION_POOL].keys[i].offset == field_offset) {
+            place.key = &config_sections[SECTION_POOL].keys[i];
+            place.origin = pool->origins[i];
+        }
+    return place;
+}
+#define PLACE_OF(loader, pool, field) place_of(loader, pool, offsetof(struct pool_config, field))
+
+/* A name without a leading slash is a credential of the service: systemd.exec(5), LoadCredential=.
+ */
+static char *password_path(struct loader *loader, const char *name)
+{
+    const char *folder = environment_look_up(loader->environment, "CREDENTIALS_DIRECTORY");
+    char *path;
+
+    if (name[0] == '/')
+        return config_keep(loader, name);
+    if (!folder)
+        return NULL;
+    if (asprintf(&path, "%s/%s", folder, name) < 0) {
+        loader->no_memory = true;
+        return NULL;
+    }
+    return path;
+}
+
+static void take_password(const struct place *place, struct pool_config *pool,
+                          const struct password *password)
+{
+    if (password->world_readable)
+        config_warn(place, "%s can be read by every user; take that right away (chmod o-r)",
+                    pool->password_file);
+    pool->password = secret_new(password->bytes, password->size);
+    if (!pool->password) {
+        place->loader->no_memory = true;
+        return;
+    }
+    pool->password_size = password->size;
+}
+
+static void read_password(struct loader *loader, struct pool_config *pool)
+{
+    struct place place = PLACE_OF(loader, pool, password_file);
+    char why[PASSWORD_FILE_WHY_SIZE], *path;
+    struct password password;
+    int result;
+
+    path = password_path(loader, pool->password_file);
+    if (!path) {
+        config_complain(
+            &place,
+            "\"%s\" is not an absolute path, and there is no systemd credential of that name",
+            pool->password_file);
+        return;
+    }
+    result = password_file_read(path, pool->password_file, &password, why);
+    free(path);
+    if (result != 0) {
+        config_complain(&place, "%s", why);
+        return;
+    }
+    take_password(&place, pool, &password);
+    password_wipe(&password);
+}
+
+/* Shorter ones would be over before they were seen: see lease_limits.h. */
+#define LEASE_LIMIT_LEAST_MS 100u
+
+static void check_lease_limits(struct loader *loader, struct pool_config *pool)
+{
+    struct place place = PLACE_OF(loader, pool, lease_timeout_ms);
+    char limit[32], warning[32];
+
+    config_format_duration(pool->lease_timeout_ms, limit, sizeof limit);
+    config_format_duration(pool->leak_warn_after_ms, warning, sizeof warning);
+    if (pool->lease_timeout_ms > 0 && pool->lease_timeout_ms < LEASE_LIMIT_LEAST_MS)
+        config_complain(&place, "%s is too short; 0 and %ums to 24h are allowed", limit,
+                        LEASE_LIMIT_LEAST_MS);
+    place = PLACE_OF(loader, pool, leak_warn_after_ms);
+    if (pool->leak_warn_after_ms > 0 && pool->leak_warn_after_ms < LEASE_LIMIT_LEAST_MS)
+        config_complain(&place, "%s is too short; 0 and %ums to 24h are allowed", warning,
+                        LEASE_LIMIT_LEAST_MS);
+    else if (pool->lease_timeout_ms > 0 && pool->leak_warn_after_ms >= pool->lease_timeout_ms)
+        config_complain(&place, "leak_warn_after is %s and lease_timeout is %s; it must be shorter",
+                        warning, limit);
+}
+
+/* Whether Redis takes it for a name: CLIENT SETNAME. */
+static void check_client_name(struct loader *loader, const struct pool_config *pool)
+{
+    struct place place = PLACE_OF(loader, pool, client_name);
+
+    for (const char *at = pool->client_name; at && *at; at++)
+        if (*at < '!' || *at > '~') {
+            config_complain(&place,
+                            "\"%s\" has a blank or something else that Redis takes in no name; the "
+                            "characters from ! to ~ are allowed",
+                            pool->client_name);
+            return;
+        }
+}
+
+/* A service's member must be a pool, of this role. */
+static void check_member(const struct place *place, const char *name, size_t size, uint32_t role)
+{
+    const struct config *config = place->loader->config;
+
+    for (uint32_t i = 0; i < config->pool_count; i++) {
+        const struct pool_config *member = &config->pools[i];
+
+        if (strlen(member->name) != size || memcmp(member->name, name, size) != 0)
+            continue;
+        if (member->primary)
+            config_complain(place, "%s is a service itself; name a pool", member->name);
+        else if (member->role != role)
+            config_complain(place, "pool %s has role = %s; role = %s is needed here", member->name,
+                            config_role_names[member->role], config_role_names[role]);
+        return;
+    }
+    config_complain(place, "there is no pool \"%.*s\"", (int)size, name);
+}
+
+/* Checks the names, and writes them again with one blank between them. */
+static void check_replicas(const struct place *place, char *text)
+{
+    static const char between[] = " \t,";
+    size_t used = 0, count = 0;
+
+    for (char *at = text + strspn(text, between); *at;) {
+        size_t size = strcspn(at, between);
+        char *next = at + size + strspn(at + size, between);
+
+        check_member(place, at, size, ROLE_REPLICA);
+        if (used > 0)
+            text[used++] = ' ';
+        memmove(text + used, at, size);
+        used += size;
+        count++;
+        at = next;
+    }
+    text[used] = '\0';
+    if (count > SERVICE_REPLICAS_MAX)
+        config_complain(place, "%zu pools are too many; %u are allowed", count,
+                        SERVICE_REPLICAS_MAX);
+}
+
+static void check_service(struct loader *loader, struct pool_config *pool)
+{
+    struct place place = PLACE_OF(loader, pool, replicas);
+
+    if (pool->replicas && !pool->primary)
+        config_complain(&place, "needs primary");
+    else if (pool->replicas)
+        check_replicas(&place, pool->replicas);
+    if (!pool->primary)
+        return;
+    place = PLACE_OF(loader, pool, primary);
+    check_member(&place, pool->primary, strlen(pool->primary), ROLE_PRIMARY);
+    place = PLACE_OF(loader, pool, redis);
+    if (pool->redis.text)
+        config_complain(&place, "a service has none of its own; leave out redis, or primary");
+}
+
+void config_check_pool(struct loader *loader, struct pool_config *pool)
+{
+    struct place place;
+
+    place = PLACE_OF(loader, pool, redis);
+    if (!pool->redis.text && !pool->primary && !place.origin.line && !place.origin.variable)
+        config_complain(&place,
+                        "is missing; write redis = redis://HOST:PORT/DB or unix:///PATH?db=N");
+    check_service(loader, pool);
+    place = PLACE_OF(loader, pool, min_idle);
+    if (pool->min_idle > pool->size) {
+        if (!place.origin.line && !place.origin.variable)
+            place = PLACE_OF(loader, pool, size);
+        config_complain(&place, "min_idle is %u and size is %u; min_idle may be at most size",
+                        pool->min_idle, pool->size);
+    }
+    place = PLACE_OF(loader, pool, max_idle);
+    if (pool->max_idle > 0 && pool->max_idle < pool->min_idle)
+        config_complain(
+            &place, "max_idle is %u and min_idle is %u; max_idle must be 0 or at least min_idle",
+            pool->max_idle, pool->min_idle);
+    check_lease_limits(loader, pool);
+    place = PLACE_OF(loader, pool, reserve_size);
+    if (pool->reserve_size > 0 && pool->size + pool->reserve_size > CONFIG_SIZE_MOST)
+        config_complain(&place,
+                        "reserve_size is %u and size is %u; together they may be at most %u",
+                        pool->reserve_size, pool->size, CONFIG_SIZE_MOST);
+    place = PLACE_OF(loader, pool, dial_backoff_max_ms);
+    if (pool->dial_backoff_max_ms < pool->dial_backoff_min_ms)
+        config_complain(&place,
+                        "is less than dial_backoff_min, which is %ums; it must be at least that",
+                        pool->dial_backoff_min_ms);
+    check_client_name(loader, pool);
+    place = PLACE_OF(loader, pool, username);
+    if (pool->username && !pool->password_file)
+        config_complain(&place, "needs password_file");
+    if (pool->password_file)
+        read_password(loader, pool);
+}
+
+/* Two pools whose variables have the same names could not be told apart. */
+static void check_names(struct loader *loader, uint32_t index)
+{
+    const struct pool_config *pools = loader->config->pools;
+    char name[CATALOG_NAME_SIZE], other[CATALOG_NAME_SIZE];
+
+    environment_name(pools[index].name, name);
+    for (uint32_t i = 0; i < index; i++) {
+        environment_name(pools[i].name, other);
+        if (strcmp(name, other) == 0)
+            config_complain_line(
+                loader, pools[index].line,
+                "[pool %s]: has the same environment variables as [pool %s], LENDIS_POOL_%s_...",
+                pools[index].name, pools[i].name, name);
+    }
+}
+
+void config_check(struct loader *loader)
+{
+    struct config *config = loader->config;
+
+    for (uint32_t i = 0; i < config->pool_count; i++) {
+        config_check_pool(loader, &config->pools[i]);
+        check_names(loader, i);
+    }
+    if (config->pool_count == 0 && loader->errors == 0)
+        config_complain_line(
+            loader, loader->line ? loader->line : 1,
+            "there is no pool; write a [pool NAME] section with redis = redis://HOST:PORT/DB");
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What must hold for the whole: keys against each other, names of pools, members of services,
+ * password files. Every problem is reported at the key that it is best mended at.
+ */
+#ifndef LENDIS_BROKER_CONFIG_CHECKS_H
+#define LENDIS_BROKER_CONFIG_CHECKS_H
+
+#include "broker/config/loader.h"
+
+/* One pool, with its password's file. */
+void config_check_pool(struct loader *loader, struct pool_config *pool);
+
+/* All pools. */
+void config_check(struct loader *loader);
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* Printing a configuration, and the table of keys: see config.h. */
+#include "broker/config/config.h"
+#include "broker/config/keys.h"
+#include "broker/config/values.h"
+
+static const char *const type_names[] = {
+    [KEY_PATH] = "path",
+    [KEY_SOCKET] = "path",
+    [KEY_TEXT] = "text",
+    [KEY_CHOICE] = "choice",
+    [KEY_SWITCH] = "yes-or-no",
+    [KEY_COUNT] = "count",
+    [KEY_DURATION] = "duration",
+    [KEY_REDIS] = "redis-url",
+    [KEY_IDS] = "id-list",
+    [KEY_NAMES] = "name-list",
+    [KEY_USERS] = "user-list",
+    [KEY_GROUPS] = "group-list",
+    [KEY_LISTEN] = "listen-address",
+};
+
+static void print_ids(const struct id_list *list, FILE *out)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        fprintf(out, "%s%u", i ? " " : "", list->ranges[i].first);
+        if (list->ranges[i].last != list->ranges[i].first)
+            fprintf(out, "-%u", list->ranges[i].last);
+    }
+}
+
+static bool is_set(const struct key *key, const void *field)
+{
+    switch (key->type) {
+    case KEY_PATH:
+    case KEY_SOCKET:
+    case KEY_LISTEN:
+    case KEY_TEXT:
+    case KEY_NAMES:
+        return *(char *const *)field != NULL;
+    case KEY_REDIS:
+        return ((const struct redis_address *)field)->text != NULL;
+    case KEY_IDS:
+        return ((const struct id_list *)field)->count != 0;
+    case KEY_USERS:
+    case KEY_GROUPS:
+        return ((const struct id_names *)field)->text != NULL;
+    default:
+        return true;
+    }
+}
+
+static void print_value(const struct key *key, const void *field, FILE *out)
+{
+    char text[32];
+
+    switch (key->type) {
+    case KEY_PATH:
+    case KEY_SOCKET:
+    case KEY_LISTEN:
+    case KEY_TEXT:
+    case KEY_NAMES:
+        fputs(*(char *const *)field, out);
+        break;
+    case KEY_CHOICE:
+        fputs(key->choices[*(const uint32_t *)field - key->min], out);
+        break;
+    case KEY_SWITCH:
+        fputs(*(const bool *)field ? "yes" : "no", out);
+        break;
+    case KEY_COUNT:
+        fprintf(out, "%u", *(const uint32_t *)field);
+        break;
+    case KEY_DURATION:
+        config_format_duration(*(const uint32_t *)field, text, sizeof text);
+        fputs(text, out);
+        break;
+    case KEY_REDIS:
+        fputs(((const struct redis_address *)field)->text, out);
+        break;
+    case KEY_IDS:
+        print_ids(field, out);
+        break;
+    case KEY_USERS:
+    case KEY_GROUPS:
+        fputs(((const struct id_names *)field)->text, out);
+        break;
+    }
+}
+
+static void print_keys(const struct section *section, const void *target, FILE *out)
+{
+    for (size_t i = 0; i < section->count; i++) {
+        const struct key *key = &section->keys[i];
+        const void *field = (const char *)target + key->offset;
+
+        if (!is_set(key, field)) {
+            fprintf(out, "# %s =\n", key->name);
+            continue;
+        }
+        fprintf(out, "%s = ", key->name);
+        print_value(key, field, out);
+        fputc('\n', out);
+    }
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+    fprintf(out, "[broker]\n");
+    print_keys(&config_sections[SECTION_BROKER], &config->broker, out);
+    for (uint32_t i = 0; i < config->pool_count; i++) {
+        fprintf(out, "\n[pool %s]\n", config->pools[i].name);
+        print_keys(&config_sections[SECTION_POOL], &config->pools[i], out);
+    }
+}
+
+void config_list_keys(FILE *out)
+{
+    for (size_t i = 0; i < SECTION_COUNT; i++)
+        for (size_t j = 0; j < config_sections[i].count; j++) {
+            const struct key *key = &config_sections[i].keys[j];
+
+            fprintf(out, "%s\t%s\t%s\t%s\t%s\n", config_sections[i].name, key->name,
+                    type_names[key->type], key->fallback ? key->fallback : "", key->help);
+        }
+}
