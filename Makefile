@@ -64,7 +64,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 # ---- sources ----
 
-SHARED_SOURCES := $(addprefix libclient/shared/,catalog.c command.c descriptor.c mailbox.c password_file.c poll_wakeup.c \
+SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c mailbox.c password_file.c poll_wakeup.c \
 	queue.c redis_url.c segment.c server_error.c waiter.c wire.c)
 CLIENT_SOURCES := $(addprefix libclient/,async.c attachment.c combiner.c dial.c doorbell.c error.c exec.c fallback.c \
 	hiredis.c hygiene.c lease.c lending_policy.c loss.c notice.c pool.c reach.c resp.c service.c session.c submit.c uid_limit.c)

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include "libclient/client.h"
 #include "libclient/fallback.h"
 #include "libclient/lease.h"
 #include "lendis/wire.h"
+#include "libclient/shared/broker_socket.h"
 #include "libclient/shared/descriptor.h"
 
 #ifndef SO_COOKIE
@@ -73,25 +73,15 @@ static int renumber(int *socket)
     return 0;
 }
 
-/* Results: 0 and *fd; -EAGAIN, the broker's backlog is full; -errno of connect(2). */
+/* Results: 0 and *fd; as of broker_socket_connect(). */
 static int connect_broker(const char *path, int *fd)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     int made;
 
-    if (strlen(path) >= sizeof address.sun_path)
-        return -ENAMETOOLONG;
-    strcpy(address.sun_path, path);
-    made = descriptor_socket(AF_UNIX, SOCK_SEQPACKET);
-    if (made < 0)
-        return -errno;
     LENDIS_STEP("connect");
-    if (connect(made, (struct sockaddr *)&address, sizeof address) < 0) {
-        int result = -errno;
-
-        close(made);
-        return result;
-    }
+    made = broker_socket_connect(path);
+    if (made < 0)
+        return made;
     *fd = made;
     return 0;
 }

@@ -5,13 +5,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
-#include "broker/tools/table.h"
 #include "broker/base/text.h"
+#include "libclient/shared/broker_socket.h"
 
 /* The broker keeps the limit; one that does not answer at all is given up this much later. */
 #define GRACE_MS 5000
@@ -89,27 +87,6 @@ static int misuse(const struct control_command *command, const char *what)
 {
     fprintf(stderr, "lendisctl: %s: %s\nTry 'lendisctl --help'.\n", command->name, what);
     return EX_USAGE;
-}
-
-/* Results: 0 and *fd; the exit status, and it was said why. */
-static int connect_to(const char *path, int *fd)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    if (strlen(path) >= sizeof address.sun_path)
-        return fail(path, ENAMETOOLONG);
-    strcpy(address.sun_path, path);
-    *fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (*fd < 0)
-        return fail("socket", errno);
-    /* EAGAIN: its backlog is full, so it does not accept. */
-    if (connect(*fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        int error = errno;
-
-        close(*fd);
-        return fail(path, error);
-    }
-    return 0;
 }
 
 /* Results: 0; the exit status, and it was said why. */
@@ -206,10 +183,11 @@ int control_run(const struct control_command *command, int count, char **words,
     int fd, result;
 
     result = make_request(command, count, words, options, &request);
-    if (result == 0)
-        result = connect_to(options->socket_path, &fd);
     if (result != 0)
         return result;
+    fd = broker_socket_connect(options->socket_path);
+    if (fd < 0)
+        return fail(options->socket_path, -fd);
     result = wire_send(fd, &request, -1);
     result = result == 0 ? follow(fd, options->timeout_ms) : fail("cannot ask the broker", -result);
     close(fd);

@@ -225,7 +225,7 @@ void lendisd_restart(struct lendisd *broker); /* kill and launch */
 void lendisd_pause(struct lendisd *broker);
 void lendisd_continue(struct lendisd *broker);
 
-/* A raw connection to a broker's socket, for clients that do not follow the rules. Results: the
+/* A raw connection to a broker's socket, for clients that do not follow the rules; its descriptor blocks. Results: the
  * descriptor; -errno. */
 int lendisd_connect(const char *socket_path);
 

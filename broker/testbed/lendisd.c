@@ -3,19 +3,21 @@
 #include "broker/testbed/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "libclient/shared/broker_socket.h"
 
 /* A build with sanitizers under valgrind on a busy machine takes seconds. */
-#define START_LIMIT_MS 20000
-#define STOP_LIMIT_MS  10000
-#define ARGUMENTS_MAX  16
+#define START_LIMIT_MS   20000
+#define STOP_LIMIT_MS    10000
+#define CONNECT_LIMIT_MS 10000
+#define ARGUMENTS_MAX    16
 /* The broker does not wait until a line is written. */
 #define LOG_LIMIT_MS 300
 
@@ -46,16 +48,13 @@ static void write_config(struct lendisd *broker, const char *format, va_list arg
 
 int lendisd_connect(const char *socket_path)
 {
-    struct sockaddr_un address = unix_address(socket_path);
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int fd;
 
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        int error = errno;
-
-        close(fd);
-        return -error;
-    }
-    return fd < 0 ? -errno : fd;
+    /* Its backlog may be full for a moment. */
+    (void)eventually((fd = broker_socket_connect(socket_path)) != -EAGAIN, CONNECT_LIMIT_MS);
+    if (fd >= 0)
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return fd;
 }
 
 static bool accepts(const char *socket_path)

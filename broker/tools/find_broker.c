@@ -20,9 +20,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include "lendis/wire.h"
+#include "libclient/shared/broker_socket.h"
 
 /* A broker that is asked and does not answer is given up. */
 #define ASK_MS 2000
@@ -244,34 +244,13 @@ static int look_at(struct search *search)
     return result;
 }
 
-/* A connection to the socket. Results: the descriptor; -errno. */
-static int connect_to(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd;
-
-    if (strlen(path) >= sizeof address.sun_path)
-        return -ENAMETOOLONG;
-    strcpy(address.sun_path, path);
-    /* Non-blocking: with a full backlog connect(2) would wait for a stopped broker; so it says
-     * EAGAIN. */
-    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        int error = errno;
-
-        close(fd);
-        return -error;
-    }
-    return fd < 0 ? -errno : fd;
-}
-
 /* The pid of who listens at `path`. Results: the pid; 0, not visible from here; -errno. */
 static pid_t listener_of(const char *path)
 {
     struct ucred credentials = {.pid = 0};
     socklen_t size = sizeof credentials;
     pid_t result;
-    int fd = connect_to(path);
+    int fd = broker_socket_connect(path);
 
     if (fd < 0)
         return fd;
@@ -329,7 +308,7 @@ static void note_process(struct broker *broker)
 static int ask(struct search *search)
 {
     struct wire_control asked = {.verb = WIRE_SHOW, .connection = WIRE_ANY, .pid = WIRE_ANY};
-    int socket = connect_to(search->socket_path), fd;
+    int socket = broker_socket_connect(search->socket_path), fd;
     bool found = false;
 
     if (socket < 0)

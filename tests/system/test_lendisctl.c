@@ -24,6 +24,7 @@
 #include "lendis/queue.h"
 #include "lendis/mailbox.h"
 #include "broker/testbed/internal.h"
+#include "libclient/shared/broker_socket.h"
 #include "tests/support/support.h"
 
 #define INSTANCE  UINT64_C(0x5eed)
@@ -148,18 +149,9 @@ static void scribble(struct segment *segment, unsigned seed)
         bytes[i] = (unsigned char)(random() >> 8);
 }
 
-static struct sockaddr_un address_of(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-    assert_true(strlen(path) < sizeof address.sun_path);
-    memcpy(address.sun_path, path, strlen(path));
-    return address;
-}
-
 static void listen_at(const char *path, int *listener)
 {
-    struct sockaddr_un address = address_of(path);
+    struct sockaddr_un address = unix_address(path);
 
     unlink(path);
     *listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -578,19 +570,17 @@ static void service_managers_socket_leads_to_the_broker(void **state)
 static void full_backlog_does_not_block(void **state)
 {
     struct fixture *fixture = *state;
-    struct sockaddr_un address;
     int clients[8];
 
     start(fixture, (struct setting){0});
-    address = address_of(fixture->socket_path);
-    for (size_t i = 0; i < 8; i++) {
-        clients[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        connect(clients[i], (struct sockaddr *)&address, sizeof address);
-    }
+    for (size_t i = 0; i < 8; i++)
+        clients[i] = broker_socket_connect(fixture->socket_path);
+    assert_int_equal(clients[7], -EAGAIN);
     ctl(fixture, EXIT_GOOD, "show", "pools", NULL, NULL);
     has(fixture, "redis://app.example:6379/0");
     for (size_t i = 0; i < 8; i++)
-        close(clients[i]);
+        if (clients[i] >= 0)
+            close(clients[i]);
 }
 
 static void other_layout_is_told(void **state)
