@@ -97,7 +97,7 @@ BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/testbed/,lendisd.c program.c redis.c scratch.c)
 SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c \
-	json.c observer.c openmetrics.c)
+	judge.c observer.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := bench command config dial_turns handshake log mailbox password_file plot proc_text process queue resp segment \
@@ -141,7 +141,7 @@ MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd)
 BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev libmicrohttpd-dev
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
-CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format
+CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 

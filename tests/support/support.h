@@ -12,9 +12,6 @@
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
 
-/* The text is one JSON value, without exponents in its numbers. */
-bool json_is_valid(const char *text);
-
 /* ---- forked workers ---- */
 
 struct crew_control {

@@ -13,6 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "tests/support/judge.h"
 #include "tests/support/support.h"
 
 #define OUTPUT_SIZE    400000

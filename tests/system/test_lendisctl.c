@@ -25,6 +25,7 @@
 #include "lendis/mailbox.h"
 #include "broker/testbed/internal.h"
 #include "libclient/shared/broker_socket.h"
+#include "tests/support/judge.h"
 #include "tests/support/support.h"
 
 #define INSTANCE  UINT64_C(0x5eed)

@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include "broker/report/proc.h"
 #include "tests/support/fixture.h"
+#include "tests/support/judge.h"
 
 #define MIB (1024.0 * 1024)
 /* Pages of a page table, and those that a child happens to touch more than another one. */

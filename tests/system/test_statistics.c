@@ -27,8 +27,8 @@
 #include <netinet/in.h>
 #include "lendis_hiredis.h"
 #include "broker/testbed/internal.h"
-#include "tests/support/openmetrics.h"
 #include "tests/support/fixture.h"
+#include "tests/support/judge.h"
 
 #define OUTPUT   (1 << 20)
 #define LIMIT_MS 20000
@@ -420,6 +420,49 @@ static void lendisctl_tells_the_same(void **state)
     ctl("metrics", NULL, NULL);
     assert_true(openmetrics_value(text, "lendis_connections{pool=\"p\",state=\"idle\"}") == 2);
     lendisd_continue(&site.broker);
+}
+
+/* What is no OpenMetrics, and what OpenMetrics leaves open and we do not. */
+static void the_judge_finds_faults(void **state)
+{
+#define HISTOGRAM_OF(lines) "# TYPE a histogram\n# HELP a x\n" lines "a_count 3\na_sum 1\n# EOF\n"
+    static const char good[] =
+        HISTOGRAM_OF("a_bucket{le=\"1.0\"} 1\na_bucket{le=\"2.0\"} 3\na_bucket{le=\"+Inf\"} 3\n");
+    static const char *const faults[] = {
+        "# TYPE a gauge\n# HELP a x\na 1\n",
+        "# TYPE a gauge\n# HELP a x\na 1\n# EOF\na 2\n",
+        "# TYPE a gauge\n# HELP a x\na 1\na 1\n# EOF\n",
+        "# TYPE a gauge\na 1\n# EOF\n",
+        "# HELP a x\na 1\n# EOF\n",
+        "# TYPE a gauge\n# TYPE a gauge\n# HELP a x\na 1\n# EOF\n",
+        "# TYPE a gauge\n# HELP a x\n# HELP a x\na 1\n# EOF\n",
+        "# TYPE a gauge\n# HELP a x\n# UNIT a seconds\na 1\n# EOF\n",
+        "# TYPE a gauge\n# HELP a x\na_total 1\n# EOF\n",
+        "# TYPE a gauge\n# HELP a x\na{b=\"1} 1\n# EOF\n",
+        "# TYPE a gauge\n# HELP a x\na one\n# EOF\n",
+        "# TYPE a gauge\n# HELP a x\na  1\n# EOF\n",
+        "# TYPE a gauge\n# HELP a x\na 1\n# TYPE b gauge\n# HELP b x\nb 1\na{c=\"1\"} 1\n# EOF\n",
+        "# TYPE a counter\n# HELP a x\na 1\n# EOF\n",
+        "# TYPE a counter\n# HELP a x\na_total -1\n# EOF\n",
+        "# TYPE a_total counter\n# HELP a_total x\na_total_total 1\n# EOF\n",
+        HISTOGRAM_OF("a_bucket{le=\"1.0\"} 3\n"),
+        HISTOGRAM_OF("a_bucket{le=\"1.0\"} 1\na_bucket{le=\"+Inf\"} 2\n"),
+        HISTOGRAM_OF("a_bucket{le=\"1\"} 1\na_bucket{le=\"+Inf\"} 3\n"),
+        HISTOGRAM_OF("a_bucket{le=\"2.0\"} 1\na_bucket{le=\"1.0\"} 2\na_bucket{le=\"+Inf\"} 3\n"),
+        HISTOGRAM_OF("a_bucket{le=\"1.0\"} 3\na_bucket{le=\"2.0\"} 2\na_bucket{le=\"+Inf\"} 3\n"),
+    };
+#undef HISTOGRAM_OF
+    static const char *const no_json[] = {"", "{", "[1e5]", "[NaN]", "[1,]", "{} {}", "[01]"};
+
+    (void)state;
+    assert_null(openmetrics_problem(good));
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        if (!openmetrics_problem(faults[i]))
+            fail_msg("no fault is found in:\n%s", faults[i]);
+    assert_true(json_is_valid("{\"a\": [1, -0.5, null, true, \"\\u0041\"]}"));
+    for (size_t i = 0; i < sizeof no_json / sizeof *no_json; i++)
+        if (json_is_valid(no_json[i]))
+            fail_msg("taken for JSON: %s", no_json[i]);
 }
 
 /* promtool(1) of Prometheus, where there is one. */
@@ -861,6 +904,7 @@ int main(void)
         TEST(a_killed_worker_is_a_death),
         TEST(failed_dials_have_reasons),
         TEST(commands_and_batches_add_up),
+        TEST(the_judge_finds_faults),
         TEST(lendisctl_tells_the_same),
         TEST(promtool_finds_no_fault),
         TEST(the_listener_speaks_http),
