@@ -70,9 +70,9 @@ CLIENT_SOURCES := $(addprefix libclient/,async.c attachment.c combiner.c dial.c 
 	hiredis.c hygiene.c lease.c lending_policy.c loss.c notice.c pool.c reach.c resp.c service.c session.c submit.c uid_limit.c)
 
 # lendisd, from the lowest folder up.
-TERMINAL_SOURCES := $(addprefix broker/base/,standard_io.c text.c)
+TERMINAL_SOURCES := $(addprefix broker/base/,clock.c standard_io.c text.c)
 BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c log_writer.c process.c resolver.c \
-	secret.c service_manager.c)
+	secret.c service_manager.c timer.c)
 CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c keys.c loader.c \
 	print.c values.c)
 REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c handshake.c redirection.c \
@@ -101,7 +101,7 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/su
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
 UNIT_TESTS := bench command config dial_turns handshake log mailbox password_file plot proc_text process queue resp segment \
-	server_error session session_info statistics survey takeover text wire word
+	server_error session session_info statistics survey takeover text timer wire word
 SYSTEM_TESTS := allocations async bench broker cancellation casualties commands dial_turns failing_malloc fallback handover \
 	handshake hostile hygiene leases lendisctl lending limits log no_memory operation reach redis_failures replies report \
 	reset secret_memory secrets server_errors service stall statistics stdio surplus upkeep

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
+#include "broker/base/clock.h"
 #include "broker/base/log_writer.h"
 #include "broker/base/text.h"
 
@@ -107,12 +107,4 @@ void log_limited(struct log_limit *limit, enum log_level level, const char *form
 void log_flush(void)
 {
     log_writer_flush(FLUSH_MS);
-}
-
-uint64_t clock_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }

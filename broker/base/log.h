@@ -61,7 +61,4 @@ bool log_admit(struct log_limit *limit, enum log_level level, uint32_t *kept_bac
 /* Waits until all lines are written, for a second at most: before the process ends. */
 void log_flush(void);
 
-/* CLOCK_MONOTONIC in milliseconds. */
-uint64_t clock_ms(void);
-
 #endif

@@ -13,6 +13,7 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/base/timer.h"
 #include "broker/base/log.h"
 
 #define PATIENCE_MS 1000
@@ -90,8 +91,7 @@ static int on_period(sd_event_source *source, uint64_t usec, void *unused)
     (void)unused;
     if (has_room(0))
         sd_notify(0, "WATCHDOG=1");
-    sd_event_source_set_time_relative(source, period_us);
-    return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return timer_set(source, period_us);
 }
 
 int manager_watch(sd_event *event)

@@ -26,6 +26,8 @@
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "broker/daemon/control.h"
 #include "broker/metrics/exporter.h"
 #include "broker/base/listen.h"
@@ -282,7 +284,6 @@ static void find_former(struct broker *broker)
 static int make_catalog(struct broker *broker)
 {
     struct catalog_header *header;
-    struct timespec now;
     uint64_t instance;
     int result;
 
@@ -292,11 +293,10 @@ static int make_catalog(struct broker *broker)
                          &broker->catalog);
     if (result != 0)
         return result;
-    clock_gettime(CLOCK_REALTIME, &now);
     header = broker->catalog.header;
     broker->catalog_ms = clock_ms();
     store_put(&broker->store, broker->catalog_fd, STORED_CATALOG, (uintmax_t)broker->catalog_ms);
-    header->started_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    header->started_ms = clock_realtime_ms();
     snprintf(header->socket_path, sizeof header->socket_path, "%s", broker->socket_path);
     announce_death(&broker->catalog);
     return publish_config(broker);
@@ -340,8 +340,7 @@ static int on_drain(sd_event_source *source, uint64_t usec, void *context)
             broker->extend_ms = clock_ms() + DRAIN_EXTENSION_US / 2000;
             manager_tell("EXTEND_TIMEOUT_USEC=%u", DRAIN_EXTENSION_US);
         }
-        sd_event_source_set_time_relative(source, DRAIN_STEP_US);
-        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+        timer_set(source, DRAIN_STEP_US);
         return 0;
     }
     if (out > 0)
@@ -384,9 +383,7 @@ static void look_again(struct broker *broker)
 
     if (broker->config->broker.exit_after_idle_ms == 0)
         return;
-    sd_event_source_set_time_relative(broker->idle_timer,
-                                      look_us < IDLE_LOOK_US ? look_us : IDLE_LOOK_US);
-    sd_event_source_set_enabled(broker->idle_timer, SD_EVENT_ONESHOT);
+    timer_set(broker->idle_timer, look_us < IDLE_LOOK_US ? look_us : IDLE_LOOK_US);
 }
 
 static int on_idle(sd_event_source *source, uint64_t usec, void *context)
@@ -456,10 +453,8 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
     struct broker *broker = context;
 
     (void)usec;
-    if (!broker->draining && reload_sweep(&broker->reload)) {
-        sd_event_source_set_time_relative(source, SWEEP_STEP_US);
-        sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
-    }
+    if (!broker->draining && reload_sweep(&broker->reload))
+        timer_set(source, SWEEP_STEP_US);
     return 0;
 }
 
@@ -473,8 +468,7 @@ static void on_published(void *context)
                  strerror(ENOMEM));
     dialler_give_turns(&broker->dialler);
     look_again(broker);
-    sd_event_source_set_time_relative(broker->sweep_timer, SWEEP_STEP_US);
-    sd_event_source_set_enabled(broker->sweep_timer, SD_EVENT_ONESHOT);
+    timer_set(broker->sweep_timer, SWEEP_STEP_US);
     tell_status(broker);
 }
 
@@ -610,10 +604,7 @@ static int start(struct broker *broker)
                          broker->config->broker.dial_rate);
     if (result < 0)
         return result;
-    result = sd_event_add_time(broker->event, &broker->sweep_timer, CLOCK_MONOTONIC, 0, 1000,
-                               on_sweep, broker);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(broker->sweep_timer, SD_EVENT_OFF);
+    result = timer_new(broker->event, &broker->sweep_timer, on_sweep, broker);
     if (result >= 0)
         result = sd_event_add_time_relative(broker->event, &broker->idle_timer, CLOCK_MONOTONIC, 0,
                                             100000, on_idle, broker);

@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "broker/pool/pause.h"
 #include "broker/base/service_manager.h"
 #include "broker/pool/reconfigure.h"
@@ -184,8 +185,7 @@ static void set_tick(struct control *control)
 {
     if (!control->first)
         return;
-    sd_event_source_set_time_relative(control->tick, TICK_US);
-    sd_event_source_set_enabled(control->tick, SD_EVENT_ONESHOT);
+    timer_set(control->tick, TICK_US);
 }
 
 static int on_tick(sd_event_source *source, uint64_t usec, void *context)
@@ -249,11 +249,7 @@ static void tell_notice(void *context, const char *text)
 /* What sd_notify(3) wants to hear before and after. */
 static void notify_reloading(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    manager_tell("RELOADING=1\nMONOTONIC_USEC=%jd",
-                 (intmax_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+    manager_tell("RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t)clock_us());
 }
 
 int control_reload(struct control *control, control_tell *tell, void *context, uint32_t *count)
@@ -541,14 +537,9 @@ void control_take(void *context, int socket, const struct ucred *peer, const voi
 int control_init(struct control *control, sd_event *event, struct broker_pool *pools,
                  uint32_t pool_count)
 {
-    int result;
-
     *control = (struct control){
         .event = event, .pools = pools, .pool_count = pool_count, .catalog_fd = -1};
-    result = sd_event_add_time(event, &control->tick, CLOCK_MONOTONIC, 0, 1000, on_tick, control);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(control->tick, SD_EVENT_OFF);
-    return result < 0 ? result : 0;
+    return timer_new(event, &control->tick, on_tick, control);
 }
 
 void control_stop(struct control *control)

@@ -24,6 +24,7 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-event.h>
 #include <unistd.h>
+#include "broker/base/timer.h"
 #include "broker/base/log.h"
 #include "broker/base/service_manager.h"
 
@@ -192,8 +193,6 @@ static void run_broker(const struct supervisor *supervisor)
 static int start_broker(struct supervisor *supervisor)
 {
     pid_t broker = fork();
-    int result;
-
     if (broker < 0)
         return -errno;
     if (broker == 0)
@@ -201,10 +200,7 @@ static int start_broker(struct supervisor *supervisor)
     supervisor->broker = broker;
     supervisor->started_us = now_us(supervisor);
     supervisor->replacing = false;
-    result = sd_event_source_set_time_relative(supervisor->watchdog, WATCHDOG_US);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(supervisor->watchdog, SD_EVENT_ONESHOT);
-    return result;
+    return timer_set(supervisor->watchdog, WATCHDOG_US);
 }
 
 static int on_restart(sd_event_source *source, uint64_t usec, void *context)
@@ -232,8 +228,7 @@ static int again(struct supervisor *supervisor)
         supervisor->delay_us = RESTART_LEAST_US;
     log_line(LOG_LEVEL_WARNING, "the broker ended; it is started again in %ju ms",
              (uintmax_t)supervisor->delay_us / 1000);
-    if (sd_event_source_set_time_relative(supervisor->restart, supervisor->delay_us) < 0 ||
-        sd_event_source_set_enabled(supervisor->restart, SD_EVENT_ONESHOT) < 0)
+    if (timer_set(supervisor->restart, supervisor->delay_us) != 0)
         return sd_event_exit(supervisor->event, EXIT_FAILURE);
     supervisor->delay_us *= 2;
     if (supervisor->delay_us > RESTART_MOST_US)
@@ -246,7 +241,7 @@ static int on_death(struct supervisor *supervisor, int status)
 {
     bool exited = WIFEXITED(status);
 
-    sd_event_source_set_enabled(supervisor->watchdog, SD_EVENT_OFF);
+    timer_stop(supervisor->watchdog);
     supervisor->broker = 0;
     supervisor->status = exited ? WEXITSTATUS(status) : EXIT_FAILURE;
     if (supervisor->stopping)
@@ -471,15 +466,6 @@ static int watch_signals(struct supervisor *supervisor)
 
 /* ---- the whole ---- */
 
-static int make_timer(struct supervisor *supervisor, sd_event_source **timer,
-                      sd_event_time_handler_t handler)
-{
-    int result =
-        sd_event_add_time(supervisor->event, timer, CLOCK_MONOTONIC, 0, 1000, handler, supervisor);
-
-    return result < 0 ? result : sd_event_source_set_enabled(*timer, SD_EVENT_OFF);
-}
-
 static int begin(struct supervisor *supervisor)
 {
     int result = sd_event_new(&supervisor->event);
@@ -494,9 +480,9 @@ static int begin(struct supervisor *supervisor)
         result = sd_event_add_io(supervisor->event, NULL, supervisor->notify, EPOLLIN, on_notify,
                                  supervisor);
     if (result >= 0)
-        result = make_timer(supervisor, &supervisor->restart, on_restart);
+        result = timer_new(supervisor->event, &supervisor->restart, on_restart, supervisor);
     if (result >= 0)
-        result = make_timer(supervisor, &supervisor->watchdog, on_watchdog);
+        result = timer_new(supervisor->event, &supervisor->watchdog, on_watchdog, supervisor);
     if (result < 0)
         return result;
     keep_passed(supervisor);

@@ -15,6 +15,8 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "broker/base/listen.h"
 #include "broker/base/log.h"
 #include "broker/metrics/metrics.h"
@@ -235,11 +237,10 @@ static void run(struct exporter *exporter)
     if (mhd->get_timeout(exporter->daemon, &wanted_ms) == MHD_YES && wanted_ms < next_ms)
         next_ms = wanted_ms;
     if (next_ms == UINT64_MAX) {
-        sd_event_source_set_enabled(exporter->timer, SD_EVENT_OFF);
+        timer_stop(exporter->timer);
         return;
     }
-    sd_event_source_set_time_relative(exporter->timer, next_ms * 1000 + 1000);
-    sd_event_source_set_enabled(exporter->timer, SD_EVENT_ONESHOT);
+    timer_set(exporter->timer, next_ms * 1000 + 1000);
 }
 
 static int on_ready(sd_event_source *source, int fd, uint32_t events, void *context)
@@ -263,8 +264,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *context)
 
 static void pause_accepting(struct exporter *exporter, uint64_t usec)
 {
-    if (sd_event_source_set_time_relative(exporter->resume, usec) < 0 ||
-        sd_event_source_set_enabled(exporter->resume, SD_EVENT_ONESHOT) < 0)
+    if (timer_set(exporter->resume, usec) != 0)
         return; /* rather busy than deaf */
     sd_event_source_set_enabled(exporter->comers, SD_EVENT_OFF);
 }
@@ -395,10 +395,7 @@ static int watch_daemon(struct exporter *exporter, sd_event *event)
     if (result >= 0)
         result = sd_event_source_set_ratelimit(exporter->ready, RUN_INTERVAL_US, RUN_BURST);
     if (result >= 0)
-        result =
-            sd_event_add_time(event, &exporter->timer, CLOCK_MONOTONIC, 0, 1000, on_time, exporter);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(exporter->timer, SD_EVENT_OFF);
+        result = timer_new(event, &exporter->timer, on_time, exporter);
     return result < 0 ? result : 0;
 }
 
@@ -410,10 +407,7 @@ static int watch_listener(struct exporter *exporter, sd_event *event)
     if (result >= 0)
         result = sd_event_source_set_ratelimit(exporter->comers, RUN_INTERVAL_US, RUN_BURST);
     if (result >= 0)
-        result = sd_event_add_time(event, &exporter->resume, CLOCK_MONOTONIC, 0, 1000, on_resume,
-                                   exporter);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(exporter->resume, SD_EVENT_OFF);
+        result = timer_new(event, &exporter->resume, on_resume, exporter);
     return result < 0 ? result : 0;
 }
 

@@ -4,7 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
-#include <time.h>
+#include "broker/base/clock.h"
 #include "lendis/queue.h"
 
 int statistics_worker_pool(const struct catalog *catalog, uint32_t worker)
@@ -35,18 +35,10 @@ int64_t statistics_holder(const struct segment *segment, uint64_t word)
     }
 }
 
-/* CLOCK_MONOTONIC_COARSE, as the holders' own time stamps. */
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 uint64_t statistics_lease_age(const struct segment *segment, uint32_t index, uint64_t word)
 {
-    uint64_t leased_ms = shm_load_relaxed(&segment->connections[index].leased_ms), now = now_ms();
+    uint64_t leased_ms = shm_load_relaxed(&segment->connections[index].leased_ms);
+    uint64_t now = clock_coarse_ms();
 
     if (word_state(word) != WORD_LEASED || leased_ms == 0 || leased_ms > now)
         return 0;

@@ -3,6 +3,8 @@
 #include "broker/pool/cleaning.h"
 
 #include <string.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "broker/pool/pool.h"
 #include "broker/pool/refusal.h"
 
@@ -151,14 +153,7 @@ static uint64_t limit_ms(const struct broker_pool *pool, const struct broker_con
  * shortest one. */
 static void arm(struct broker_pool *pool, uint64_t ms)
 {
-    uint64_t at = (clock_ms() + ms) * 1000, set;
-    int armed;
-
-    if (sd_event_source_get_enabled(pool->hygiene.timer, &armed) >= 0 && armed != SD_EVENT_OFF &&
-        sd_event_source_get_time(pool->hygiene.timer, &set) >= 0 && set <= at)
-        return;
-    sd_event_source_set_time(pool->hygiene.timer, at);
-    sd_event_source_set_enabled(pool->hygiene.timer, SD_EVENT_ONESHOT);
+    timer_ensure_at(pool->hygiene.timer, (clock_ms() + ms) * 1000);
 }
 
 static struct reset_profile profile_of(const struct broker_pool *pool)
@@ -259,10 +254,7 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *context)
 
 int hygiene_start(struct broker_pool *pool)
 {
-    int result = sd_event_add_time(pool->owner.event, &pool->hygiene.timer, CLOCK_MONOTONIC, 0,
-                                   1000, on_limit, pool);
-
-    return result < 0 ? result : sd_event_source_set_enabled(pool->hygiene.timer, SD_EVENT_OFF);
+    return timer_new(pool->owner.event, &pool->hygiene.timer, on_limit, pool);
 }
 
 void hygiene_stop(struct broker_pool *pool)

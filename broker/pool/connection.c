@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
 #include "broker/base/log.h"
 #include "broker/redis/session_reset.h"
 

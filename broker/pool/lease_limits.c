@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "broker/pool/leak_report.h"
 #include "broker/pool/pool.h"
 
@@ -211,14 +213,7 @@ static uint64_t interval_ms(const struct pool_config *config)
 
 static void arm(struct broker_pool *pool, uint64_t now_ms, uint64_t next_ms)
 {
-    sd_event_source *timer = pool->watch.timer;
-    uint64_t wait_ms = next_ms > now_ms ? next_ms - now_ms : 1;
-
-    if (sd_event_source_set_time_relative(timer, wait_ms * 1000) < 0 ||
-        sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT) < 0)
-        /* unprovoked: only for want of memory */
-        log_line(LOG_LEVEL_ERR, "pool %s: cannot set the timer of lease_timeout",
-                 pool->config->name);
+    timer_set(pool->watch.timer, (next_ms > now_ms ? next_ms - now_ms : 1) * 1000);
 }
 
 /* Looks at all leases. Returns when to look again. */
@@ -279,10 +274,8 @@ static int on_look(sd_event_source *source, uint64_t usec, void *context)
 void lease_watch_wake(struct broker_pool *pool)
 {
     uint64_t now_ms = clock_ms();
-    int armed;
 
-    if (!has_something(pool) || sd_event_source_get_enabled(pool->watch.timer, &armed) < 0 ||
-        armed != SD_EVENT_OFF)
+    if (!has_something(pool) || timer_is_on(pool->watch.timer))
         return;
     pool->watch.looked_ms = now_ms;
     arm(pool, now_ms, now_ms + interval_ms(pool->config));
@@ -290,15 +283,8 @@ void lease_watch_wake(struct broker_pool *pool)
 
 int lease_watch_start(struct broker_pool *pool)
 {
-    int result;
-
     pool->watch.share = pool->config->per_uid_leases;
-    /* Accuracy: left to itself, sd-event may wait for 250 ms more. */
-    result = sd_event_add_time(pool->owner.event, &pool->watch.timer, CLOCK_MONOTONIC, 0, 1000,
-                               on_look, pool);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(pool->watch.timer, SD_EVENT_OFF);
-    return result < 0 ? result : 0;
+    return timer_new(pool->owner.event, &pool->watch.timer, on_look, pool);
 }
 
 void lease_watch_stop(struct broker_pool *pool)

@@ -3,6 +3,8 @@
 #include "broker/pool/maintenance.h"
 
 #include <sys/random.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "broker/pool/sizing.h"
 
 /* A connection beyond max_idle goes after this time without a lease: one that comes back while the next
@@ -311,9 +313,9 @@ static void set_timer(struct broker_pool *pool, uint64_t next_ms)
     uint64_t now_ms = clock_ms();
 
     if (next_ms == NEVER)
-        sd_event_source_set_enabled(pool->upkeep, SD_EVENT_OFF);
+        timer_stop(pool->upkeep);
     else
-        broker_pool_arm(pool->upkeep, next_ms > now_ms ? (next_ms - now_ms) * 1000 : 0);
+        timer_set(pool->upkeep, next_ms > now_ms ? (next_ms - now_ms) * 1000 : 0);
 }
 
 void upkeep_look(struct broker_pool *pool)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Errors of a server about itself: see notice.h. */
 #include "broker/pool/notice.h"
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 
 #include "broker/pool/pool.h"
 #include "broker/pool/maintenance.h"
@@ -51,7 +53,7 @@ static void set_unwell(struct broker_pool *pool, uint32_t unwell)
     log_limited(&pool->notice.limit, LOG_LEVEL_NOTICE, "pool %s: the replica %s",
                 pool->config->name, unwell ? "is unwell, services leave it" : "is well again");
     if (unwell)
-        broker_pool_arm(pool->notice.timer, UNWELL_MS * 1000);
+        timer_set(pool->notice.timer, UNWELL_MS * 1000);
 }
 
 static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
@@ -69,7 +71,7 @@ static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
         if (pool->connections[i].state == CONNECTION_OPEN && !pool->connections[i].reset &&
             hygiene_check(pool, &pool->connections[i]))
             break;
-    broker_pool_arm(pool->notice.timer, UNWELL_MS * 1000);
+    timer_set(pool->notice.timer, UNWELL_MS * 1000);
     return 0;
 }
 
@@ -105,10 +107,7 @@ void notice_inspect(struct broker_pool *pool, struct broker_connection *connecti
 
 int notice_start(struct broker_pool *pool)
 {
-    int result = sd_event_add_time(pool->owner.event, &pool->notice.timer, CLOCK_MONOTONIC, 0, 1000,
-                                   on_unwell, pool);
-
-    return result < 0 ? result : sd_event_source_set_enabled(pool->notice.timer, SD_EVENT_OFF);
+    return timer_new(pool->owner.event, &pool->notice.timer, on_unwell, pool);
 }
 
 void notice_stop(struct broker_pool *pool)

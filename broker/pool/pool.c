@@ -11,6 +11,8 @@
 #include <sys/random.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "broker/pool/restore.h"
 #include "broker/pool/casualty.h"
 #include "broker/pool/sizing.h"
@@ -96,17 +98,6 @@ static void update_backend(struct broker_pool *pool)
         pool->site->changed(pool->site->context);
 }
 
-void broker_pool_arm(sd_event_source *timer, uint64_t usec)
-{
-    int result = sd_event_source_set_time_relative(timer, usec);
-
-    if (result >= 0)
-        result = sd_event_source_set_enabled(timer, SD_EVENT_ONESHOT);
-    if (result < 0)
-        /* unprovoked: only for want of memory */
-        log_line(LOG_LEVEL_ERR, "cannot set a timer: %s", strerror(-result));
-}
-
 /* No dial for a random time of up to dial_backoff_min, doubled with each of `rounds` ("full jitter"), up to dial_backoff_max. */
 static void hold(struct broker_pool *pool, uint32_t rounds)
 {
@@ -119,9 +110,9 @@ static void hold(struct broker_pool *pool, uint32_t rounds)
     if (most < BACKOFF_FLOOR_MS)
         most = BACKOFF_FLOOR_MS;
     pool->holding = true;
-    broker_pool_arm(
-        pool->retry,
-        (BACKOFF_FLOOR_MS + UINT64_C(1) * upkeep_random((uint32_t)most - BACKOFF_FLOOR_MS)) * 1000);
+    timer_set(pool->retry,
+              (BACKOFF_FLOOR_MS + UINT64_C(1) * upkeep_random((uint32_t)most - BACKOFF_FLOOR_MS)) *
+                  1000);
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *context)
@@ -552,17 +543,13 @@ static bool slot_lives(const struct broker_pool *pool, uint32_t slot)
 static void note_handed(struct broker_pool *pool, struct broker_connection *connection,
                         uint64_t word)
 {
-    int armed;
-
     if (word_state(word) != WORD_HANDED && word_state(word) != WORD_CARRIED)
         return;
     if (connection->handed != word) {
         connection->handed = word;
         connection->handed_ms = clock_ms();
     }
-    /* A timer that runs is left alone: in a storm of deaths it would else never come to an end. */
-    if (sd_event_source_get_enabled(pool->sweep, &armed) < 0 || armed == SD_EVENT_OFF)
-        broker_pool_arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
+    timer_ensure(pool->sweep, SWEEP_ORPHANED_MS * 1000);
 }
 
 /* Whether its living owner is still to come for a carried connection, and may be slow or stopped like any combiner. */
@@ -616,7 +603,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
         }
     }
     if (again)
-        broker_pool_arm(pool->sweep, SWEEP_ORPHANED_MS * 1000);
+        timer_set(pool->sweep, SWEEP_ORPHANED_MS * 1000);
     broker_pool_serve(pool);
     return 0;
 }
@@ -624,7 +611,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
 static void pause_repairs(struct broker_pool *pool)
 {
     pool->paused = true;
-    broker_pool_arm(pool->repair, SPOILED_PAUSE_US);
+    timer_set(pool->repair, SPOILED_PAUSE_US);
     log_limited(&pool->spoil_limit, LOG_LEVEL_WARNING,
                 "pool %s: its shared memory is being overwritten by one of its workers; repairs "
                 "are slowed down",
@@ -1190,18 +1177,6 @@ void broker_pool_set_places(struct broker_pool *pool, uint32_t places)
     shm_store32(&pool->owner.catalog->places, places);
 }
 
-static int make_timer(struct broker_pool *pool, sd_event_source **timer,
-                      sd_event_time_handler_t handler)
-{
-    int result;
-
-    /* Accuracy: left to itself, sd-event may wait for 250 ms more. */
-    result = sd_event_add_time(pool->owner.event, timer, CLOCK_MONOTONIC, 0, 1000, handler, pool);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(*timer, SD_EVENT_OFF);
-    return result;
-}
-
 static int make_sources(struct broker_pool *pool)
 {
     int result;
@@ -1218,13 +1193,13 @@ static int make_sources(struct broker_pool *pool)
     if (result >= 0)
         result = sd_event_source_set_ratelimit(pool->bell, BELL_INTERVAL_US, BELL_BURST);
     if (result >= 0)
-        result = make_timer(pool, &pool->retry, on_retry);
+        result = timer_new(pool->owner.event, &pool->retry, on_retry, pool);
     if (result >= 0)
-        result = make_timer(pool, &pool->sweep, on_sweep);
+        result = timer_new(pool->owner.event, &pool->sweep, on_sweep, pool);
     if (result >= 0)
-        result = make_timer(pool, &pool->repair, on_repair);
+        result = timer_new(pool->owner.event, &pool->repair, on_repair, pool);
     if (result >= 0)
-        result = make_timer(pool, &pool->upkeep, on_upkeep);
+        result = timer_new(pool->owner.event, &pool->upkeep, on_upkeep, pool);
     if (result >= 0)
         result = hygiene_start(pool);
     if (result >= 0)

@@ -204,9 +204,6 @@ void broker_pool_drain(struct broker_pool *pool);
 /* Closes what nobody has. Returns how many connections are still out. */
 uint32_t broker_pool_close_returned(struct broker_pool *pool, enum close_reason reason);
 
-/* Sets one of the pool's timers to `usec` from now. */
-void broker_pool_arm(sd_event_source *timer, uint64_t usec);
-
 /* A connection was closed by somebody else: opens another one if there is need. */
 void broker_pool_refill(struct broker_pool *pool);
 

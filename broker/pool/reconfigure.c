@@ -3,6 +3,7 @@
 #include "broker/pool/reconfigure.h"
 
 #include <string.h>
+#include "broker/base/timer.h"
 #include "broker/pool/sizing.h"
 #include "broker/pool/pause.h"
 #include "broker/pool/lease_limits.h"
@@ -66,7 +67,7 @@ static void change_session(struct broker_pool *pool)
     pool->failures = 0;
     pool->churn = 0;
     pool->holding = false;
-    sd_event_source_set_enabled(pool->retry, SD_EVENT_OFF);
+    timer_stop(pool->retry);
     broker_pool_renew(pool);
     hygiene_renew(pool);
     reconfigure_reconnect(pool);
@@ -138,7 +139,7 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
         upkeep_renew(pool);
     upkeep_look(pool);
     /* Its limits may be shorter now than what the timer was set for. */
-    sd_event_source_set_enabled(pool->watch.timer, SD_EVENT_OFF);
+    timer_stop(pool->watch.timer);
     lease_watch_wake(pool);
     broker_pool_look_over(pool);
 }

@@ -12,6 +12,8 @@
 #include "broker/pool/stalled.h"
 
 #include <string.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "broker/base/log.h"
 #include "lendis/mailbox.h"
 
@@ -57,16 +59,7 @@ static void find_taken(const struct broker_pool *pool, struct taken *taken)
 /* Looks again in time, unless a look is due before that. */
 static void look_in(struct broker_pool *pool, uint64_t ms)
 {
-    int armed, result;
-
-    if (sd_event_source_get_enabled(pool->stall, &armed) >= 0 && armed != SD_EVENT_OFF)
-        return;
-    result = sd_event_source_set_time_relative(pool->stall, UINT64_C(1000) * ms);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(pool->stall, SD_EVENT_ONESHOT);
-    if (result < 0)
-        /* unprovoked: only for want of memory */
-        log_line(LOG_LEVEL_ERR, "cannot set a timer: %s", strerror(-result));
+    timer_ensure(pool->stall, UINT64_C(1000) * ms);
 }
 
 static uint32_t tick_ms(const struct broker_pool *pool)
@@ -294,10 +287,7 @@ static int on_stall(sd_event_source *source, uint64_t usec, void *context)
 
 int stall_start(struct broker_pool *pool)
 {
-    int result = sd_event_add_time(pool->owner.event, &pool->stall, CLOCK_MONOTONIC, 0, 1000,
-                                   on_stall, pool);
-
-    return result < 0 ? result : sd_event_source_set_enabled(pool->stall, SD_EVENT_OFF);
+    return timer_new(pool->owner.event, &pool->stall, on_stall, pool);
 }
 
 void stall_stop(struct broker_pool *pool)

@@ -3,17 +3,10 @@
 #include "broker/redis/dial_turns.h"
 
 #include <stddef.h>
-#include <time.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 
 #define NODES (sizeof((struct dialler *)0)->nodes / sizeof(struct dial_node))
-
-static uint64_t now_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static int on_pace(sd_event_source *source, uint64_t usec, void *data)
 {
@@ -29,7 +22,7 @@ static void watch_ends(struct dialler *dialler);
 static int on_ends(sd_event_source *source, uint64_t usec, void *data)
 {
     struct dialler *dialler = data;
-    uint64_t now = now_us();
+    uint64_t now = clock_us();
 
     (void)source;
     (void)usec;
@@ -55,18 +48,9 @@ static void watch_ends(struct dialler *dialler)
         if (!slot->slow && slot->since_us < oldest)
             oldest = slot->since_us;
     if (oldest != UINT64_MAX)
-        sd_event_source_set_time(dialler->ends, oldest + DIAL_TURN_MS * 1000);
-    sd_event_source_set_enabled(dialler->ends,
-                                oldest != UINT64_MAX ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
-}
-
-static int make_timer(struct dialler *dialler, sd_event_source **timer,
-                      sd_event_time_handler_t handler)
-{
-    int result =
-        sd_event_add_time(dialler->event, timer, CLOCK_MONOTONIC, 0, 1000, handler, dialler);
-
-    return result < 0 ? result : sd_event_source_set_enabled(*timer, SD_EVENT_OFF);
+        timer_set_at(dialler->ends, oldest + DIAL_TURN_MS * 1000);
+    else
+        timer_stop(dialler->ends);
 }
 
 int dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit, uint32_t rate)
@@ -75,10 +59,10 @@ int dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit, uint3
 
     *dialler = (struct dialler){.event = event, .limit = limit, .rate = rate};
     dialler->last = &dialler->first;
-    result = make_timer(dialler, &dialler->pace, on_pace);
-    if (result >= 0)
-        result = make_timer(dialler, &dialler->ends, on_ends);
-    return result < 0 ? result : 0;
+    result = timer_new(event, &dialler->pace, on_pace, dialler);
+    if (result == 0)
+        result = timer_new(event, &dialler->ends, on_ends, dialler);
+    return result;
 }
 
 void dialler_free(struct dialler *dialler)
@@ -96,7 +80,7 @@ void dialler_free(struct dialler *dialler)
  */
 static bool keeps_pace(struct dialler *dialler)
 {
-    uint64_t share_us, ahead_us, now = now_us();
+    uint64_t share_us, ahead_us, now = clock_us();
 
     if (dialler->rate == 0)
         return true;
@@ -104,15 +88,13 @@ static bool keeps_pace(struct dialler *dialler)
     ahead_us = share_us * ((dialler->limit < dialler->rate ? dialler->limit : dialler->rate) - 1);
     if (dialler->due_us <= now + ahead_us)
         return true;
-    if (sd_event_source_set_time(dialler->pace, dialler->due_us - ahead_us) < 0 ||
-        sd_event_source_set_enabled(dialler->pace, SD_EVENT_ONESHOT) < 0)
-        return true; /* faster than told is better than never */
-    return false;
+    /* Faster than told is better than never. */
+    return timer_set_at(dialler->pace, dialler->due_us - ahead_us) != 0;
 }
 
 static void count_dial(struct dialler *dialler)
 {
-    uint64_t now = now_us();
+    uint64_t now = clock_us();
 
     if (dialler->rate == 0)
         return;
@@ -258,12 +240,10 @@ void dialler_withdraw(struct dialler *dialler, struct dial_turn *turn)
 
 void dial_slot_begin(struct dialler *dialler, struct dial_slot *slot, uint64_t node)
 {
-    int armed;
-
     *slot = (struct dial_slot){.next = dialler->dials,
                                .link = &dialler->dials,
                                .node = make_node(dialler, node),
-                               .since_us = now_us()};
+                               .since_us = clock_us()};
     if (slot->next)
         slot->next->link = &slot->next;
     dialler->dials = slot;
@@ -272,7 +252,7 @@ void dial_slot_begin(struct dialler *dialler, struct dial_slot *slot, uint64_t n
         slot->node->active++;
     count_dial(dialler);
     /* It comes at the end of a turn, or too early: one call for all dials within DIAL_TURN_MS. */
-    if (sd_event_source_get_enabled(dialler->ends, &armed) < 0 || armed == SD_EVENT_OFF)
+    if (!timer_is_on(dialler->ends))
         watch_ends(dialler);
 }
 

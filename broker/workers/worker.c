@@ -23,8 +23,9 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
+#include "broker/base/timer.h"
 #include "lendis.h"
 #include "lendis/wire.h"
 
@@ -435,14 +436,6 @@ static int watch_process(struct worker *worker)
     return result < 0 ? result : 0;
 }
 
-static uint64_t realtime_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* It has its index; from here on it is attached. */
 static void enter(struct worker *worker, struct broker_pool *pool)
 {
@@ -479,7 +472,7 @@ static void enter_new(struct worker *worker, struct broker_pool *pool)
     entry->pid = worker->peer.pid > 0 ? (uint32_t)worker->peer.pid : 0;
     entry->uid = worker->peer.uid;
     entry->gid = worker->peer.gid;
-    entry->since_ms = realtime_ms();
+    entry->since_ms = clock_realtime_ms();
     entry->started = process_started(worker->peer.pid);
     shm_store32(&entry->tenant, worker->tenant);
     shm_store32(&entry->pool, 1 + pool->index); /* last: it makes the entry valid */
@@ -976,8 +969,7 @@ static int admit(struct workers *workers, int fd)
 
 static void pause_listening(struct workers *workers, uint64_t usec)
 {
-    if (sd_event_source_set_time_relative(workers->resume, usec) < 0 ||
-        sd_event_source_set_enabled(workers->resume, SD_EVENT_ONESHOT) < 0)
+    if (timer_set(workers->resume, usec) != 0)
         return; /* rather busy than deaf */
     sd_event_source_set_enabled(workers->listener, SD_EVENT_OFF);
 }
@@ -986,7 +978,7 @@ static void listen_again(struct workers *workers)
 {
     if (!workers->listener || workers->stopping)
         return;
-    sd_event_source_set_enabled(workers->resume, SD_EVENT_OFF);
+    timer_stop(workers->resume);
     sd_event_source_set_enabled(workers->listener, SD_EVENT_ON);
 }
 
@@ -1102,12 +1094,8 @@ static int on_connection(sd_event_source *source, int listener, uint32_t events,
 
 int workers_listen(struct workers *workers, int listener)
 {
-    int result;
+    int result = timer_new(workers->event, &workers->resume, on_resume, workers);
 
-    result = sd_event_add_time(workers->event, &workers->resume, CLOCK_MONOTONIC, 0, 1000,
-                               on_resume, workers);
-    if (result >= 0)
-        result = sd_event_source_set_enabled(workers->resume, SD_EVENT_OFF);
     if (result >= 0)
         result = sd_event_add_io(workers->event, &workers->listener, listener, EPOLLIN,
                                  on_connection, workers);
@@ -1134,7 +1122,7 @@ void workers_stop(struct workers *workers)
 {
     workers->stopping = true;
     sd_event_source_set_enabled(workers->listener, SD_EVENT_OFF);
-    sd_event_source_set_enabled(workers->resume, SD_EVENT_OFF);
+    timer_stop(workers->resume);
 }
 
 /* ---- all of them ---- */
@@ -1155,7 +1143,7 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
         .spare = open_spare(),
     };
     if (getrandom(&workers->tenant, sizeof workers->tenant, 0) < 0)
-        workers->tenant = (uint32_t)realtime_ms();
+        workers->tenant = (uint32_t)clock_realtime_ms();
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < UINT32_MAX)
         workers->descriptors = (uint32_t)limit.rlim_cur;
     workers->attached = calloc(catalog->worker_max, sizeof *workers->attached);

@@ -19,6 +19,7 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
 #include "broker/base/log.h"
 #include "broker/base/log_writer.h"
 
