@@ -150,11 +150,8 @@ static uint32_t business(struct lendis_pool *replica, bool unwell)
     entry = &attachment->catalog.pools[attachment->pool_index];
     size = entry->size > 0 ? entry->size : 1;
     out = queue_length(segment);
-    for (uint32_t i = 0; i < segment->connection_max; i++) {
-        enum word_state state = word_state(shm_load_relaxed(&segment->connections[i].word));
-
-        out += state == WORD_LEASED || state == WORD_HANDED || state == WORD_CARRIED;
-    }
+    for (uint32_t i = 0; i < segment->connection_max; i++)
+        out += word_is_out(shm_load_relaxed(&segment->connections[i].word));
     if (segment_is_closed(segment) || shm_load32(&entry->backend) == BACKEND_DOWN ||
         (!unwell && shm_load32(&entry->unwell)))
         out = UINT32_MAX;

@@ -13,24 +13,6 @@ static uint32_t limit_of(const struct attachment *attachment)
     return shm_load32(&attachment->catalog.pools[attachment->pool_index].per_uid_leases);
 }
 
-/* The worker that holds a connection, or has it handed to it, by its word; UINT32_MAX: none. */
-static uint32_t holder_of(const struct segment *segment, uint64_t word)
-{
-    uint32_t owner = word_owner(word);
-
-    switch (word_state(word)) {
-    case WORD_LEASED:
-        return owner;
-    case WORD_HANDED:
-    case WORD_CARRIED:
-        if (owner >= segment->worker_max && owner < segment->slot_max)
-            return shm_load32(&segment->slots[owner].owner) - 1;
-        return owner;
-    default:
-        return UINT32_MAX;
-    }
-}
-
 static uint32_t held_by_user(const struct attachment *attachment)
 {
     const struct segment *segment = &attachment->segment;
@@ -38,9 +20,10 @@ static uint32_t held_by_user(const struct attachment *attachment)
     uint32_t uid = workers[attachment->worker].uid, count = 0;
 
     for (uint32_t i = 0; i < segment_places(segment); i++) {
-        uint32_t holder = holder_of(segment, shm_load(&segment->connections[i].word));
+        uint64_t word = shm_load(&segment->connections[i].word);
+        uint32_t holder = word_is_out(word) ? word_holder(segment, word) : WORD_NOBODY;
 
-        count += holder < segment->worker_max && workers[holder].uid == uid;
+        count += holder != WORD_NOBODY && workers[holder].uid == uid;
     }
     return count;
 }

@@ -344,7 +344,7 @@ static void add_connection(struct table *table, const struct show *show, uint32_
 {
     const struct connection *connection = &segment->connections[index];
     uint64_t word = shm_load(&connection->word);
-    int64_t holder = statistics_holder(segment, word);
+    uint32_t holder = word_holder(segment, word);
     uint64_t age_ms = statistics_lease_age(segment, index, word);
 
     table_row(table);
@@ -355,8 +355,7 @@ static void add_connection(struct table *table, const struct show *show, uint32_
     table_number(table, CONNECTIONS_USES, shm_load_relaxed(&connection->uses));
     if (word_state(word) == WORD_LEASED)
         table_duration(table, CONNECTIONS_AGE, age_ms);
-    if (holder < 0 || holder > (int64_t)LENDIS_MAX_WORKERS ||
-        statistics_worker_pool(&show->broker->catalog, (uint32_t)holder) != (int)pool_index)
+    if (statistics_worker_pool(&show->broker->catalog, holder) != (int)pool_index)
         return;
     table_number(table, CONNECTIONS_WORKER, (uint64_t)holder);
     if (show->broker->catalog.workers[holder].pid)

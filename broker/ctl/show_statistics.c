@@ -327,8 +327,7 @@ static void collect_leases(const struct show *show, uint32_t index, const struct
         uint64_t word = shm_load(&segment->connections[i].word);
         struct row *row;
 
-        if (word_state(word) != WORD_LEASED && word_state(word) != WORD_HANDED &&
-            word_state(word) != WORD_CARRIED)
+        if (!word_is_out(word))
             continue;
         row = rows_add(rows);
         if (!row)
@@ -337,7 +336,7 @@ static void collect_leases(const struct show *show, uint32_t index, const struct
         row->index = i;
         row->word = word;
         row->age_ms = statistics_lease_age(segment, i, word);
-        row->worker = known_worker(show, index, statistics_holder(segment, word));
+        row->worker = known_worker(show, index, word_holder(segment, word));
     }
 }
 

@@ -321,7 +321,7 @@ static void collect_lease(struct top *top, uint32_t pool, uint32_t index, uint64
 {
     const struct segment *segment = &top->broker->segments[pool];
     const struct catalog *catalog = &top->broker->catalog;
-    int64_t holder = statistics_holder(segment, word);
+    uint32_t holder = word_holder(segment, word);
     struct row *row = add_row(top);
 
     if (!row)
@@ -331,8 +331,7 @@ static void collect_lease(struct top *top, uint32_t pool, uint32_t index, uint64
     set_text(&row->cells[2], word_state_name(word), 16);
     set_age(&row->cells[3], statistics_lease_age(segment, index, word));
     set_number(&row->cells[4], shm_load_relaxed(&segment->connections[index].uses));
-    if (holder < 0 || holder >= (int64_t)catalog->worker_max ||
-        statistics_worker_pool(catalog, (uint32_t)holder) != (int)pool)
+    if (statistics_worker_pool(catalog, holder) != (int)pool)
         return;
     set_number(&row->cells[5], catalog->workers[holder].pid);
     set_command(top, &row->cells[6], catalog->workers[holder].pid);
@@ -346,8 +345,7 @@ static void collect_leases(struct top *top)
         for (uint32_t i = 0; segment->base && i < segment->connection_max; i++) {
             uint64_t word = shm_load(&segment->connections[i].word);
 
-            if (word_state(word) == WORD_LEASED || word_state(word) == WORD_HANDED ||
-                word_state(word) == WORD_CARRIED)
+            if (word_is_out(word))
                 collect_lease(top, pool, i, word);
         }
     }

@@ -17,24 +17,6 @@ int statistics_worker_pool(const struct catalog *catalog, uint32_t worker)
     return pool >= 1 && pool <= CATALOG_MAX_POOLS ? (int)(pool - 1) : -1;
 }
 
-int64_t statistics_holder(const struct segment *segment, uint64_t word)
-{
-    uint32_t owner = word_owner(word);
-
-    switch (word_state(word)) {
-    case WORD_LEASED:
-    case WORD_RETURNED:
-    case WORD_UNCLEAN:
-        return owner;
-    case WORD_HANDED:
-    case WORD_CARRIED:
-        return owner < segment->slot_max ? (int64_t)shm_load32(&segment->slots[owner].owner) - 1
-                                         : -1;
-    default:
-        return -1;
-    }
-}
-
 uint64_t statistics_lease_age(const struct segment *segment, uint32_t index, uint64_t word)
 {
     uint64_t leased_ms = shm_load_relaxed(&segment->connections[index].leased_ms);

@@ -48,9 +48,6 @@ void statistics_read(const struct statistics_source *source, struct pool_statist
 /* The worker's pool; -1: there is no such worker. */
 int statistics_worker_pool(const struct catalog *catalog, uint32_t worker);
 
-/* The worker that a word names, itself or by its wait slot; -1: none. */
-int64_t statistics_holder(const struct segment *segment, uint64_t word);
-
 /* Milliseconds that connection `index` has been leased; 0: it is not, or it cannot be told. */
 uint64_t statistics_lease_age(const struct segment *segment, uint32_t index, uint64_t word);
 

@@ -197,8 +197,7 @@ static bool is_lendable(const struct broker_connection *connection, uint64_t gen
     uint64_t word = shm_load(connection_word(connection));
 
     return word_generation(word) == generation &&
-           (word_state(word) == WORD_IDLE || word_state(word) == WORD_LEASED ||
-            word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED ||
+           (word_state(word) == WORD_IDLE || word_is_out(word) ||
             word_state(word) == WORD_UNCLEAN || word_state(word) == WORD_RETURNED);
 }
 

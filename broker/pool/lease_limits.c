@@ -24,21 +24,9 @@
 /* The attached worker that `word` belongs to. False: it is held by nobody that we know. */
 static bool holder_of(const struct broker_pool *pool, uint64_t word, uint32_t *worker)
 {
-    const struct segment *segment = &pool->owner.segment;
-    uint32_t owner = word_owner(word);
-
-    if (word_state(word) != WORD_LEASED && owner >= segment->worker_max)
-        owner =
-            owner < segment->slot_max ? shm_load32(&segment->slots[owner].owner) - 1 : UINT32_MAX;
-    *worker = owner;
-    return owner < pool->site->worker_max &&
-           shm_load32(&pool->site->catalog->workers[owner].pool) == 1 + pool->index;
-}
-
-static bool is_held(uint64_t word)
-{
-    return word_state(word) == WORD_LEASED || word_state(word) == WORD_HANDED ||
-           word_state(word) == WORD_CARRIED;
+    *worker = word_holder(&pool->owner.segment, word);
+    return *worker < pool->site->worker_max &&
+           shm_load32(&pool->site->catalog->workers[*worker].pool) == 1 + pool->index;
 }
 
 /* When a lease began that was not there at the last look. */
@@ -58,7 +46,7 @@ static bool look_at(const struct broker_pool *pool, struct broker_connection *co
     struct lease_seen *seen = &connection->seen;
     uint64_t word = shm_load(&shared->word), uses = shm_load_relaxed(&shared->uses);
 
-    if (connection->state != CONNECTION_OPEN || !is_held(word)) {
+    if (connection->state != CONNECTION_OPEN || !word_is_out(word)) {
         seen->word = 0;
         return false;
     }

@@ -52,32 +52,15 @@ uint32_t gate_step(struct broker_pool *pool)
     return broker_pool_close_returned(pool, CLOSE_paused);
 }
 
-/* The worker that has a connection by `word`, or GATE_ANY: nobody. Out of the segment, so it can be
- * any number. */
-static uint32_t holder(const struct segment *segment, uint64_t word)
-{
-    uint32_t owner = word_owner(word);
-
-    switch (word_state(word)) {
-    case WORD_LEASED:
-        return owner;
-    case WORD_HANDED:
-    case WORD_CARRIED:
-        return owner < segment->slot_max ? shm_load32(&segment->slots[owner].owner) - 1 : GATE_ANY;
-    default:
-        return GATE_ANY;
-    }
-}
-
 static bool kill_one(struct broker_pool *pool, struct broker_connection *connection,
                      uint32_t worker)
 {
     /* It can be on its way from one to another: a few looks, not one for each. */
     for (int looks = 0; looks < 4; looks++) {
         uint64_t word = shm_load(connection_word(connection));
-        uint32_t has = holder(&pool->owner.segment, word);
 
-        if (has == GATE_ANY || (worker != GATE_ANY && has != worker))
+        if (!word_is_out(word) ||
+            (worker != GATE_ANY && word_holder(&pool->owner.segment, word) != worker))
             return false;
         if (broker_pool_revoke(pool, connection, word, REVOKE_killed))
             return true;

@@ -381,8 +381,7 @@ static uint64_t take_lost(struct broker_connection *connection)
     for (int looks = 0; looks < 4; looks++) {
         uint64_t word = shm_load(connection_word(connection));
 
-        if (word_state(word) != WORD_LEASED && word_state(word) != WORD_HANDED &&
-            word_state(word) != WORD_CARRIED)
+        if (!word_is_out(word))
             return 0;
         if (word_reclaim(connection_word(connection), word))
             return word;
@@ -518,32 +517,17 @@ static bool is_expelled(const struct broker_pool *pool, uint32_t worker)
     return has_bit(pool, pool->expelled, worker);
 }
 
-/* Whether worker `worker` has wait slot `slot`. Both may come out of the segment. */
-static bool owns_slot(const struct broker_pool *pool, uint32_t slot, uint32_t worker)
-{
-    const struct segment *segment = &pool->owner.segment;
-
-    if (slot < segment->worker_max)
-        return slot == worker;
-    return slot < segment->slot_max && shm_load32(&segment->slots[slot].owner) == 1 + worker;
-}
-
 /* Whether an attached worker has it. */
 static bool slot_lives(const struct broker_pool *pool, uint32_t slot)
 {
-    const struct segment *segment = &pool->owner.segment;
-
-    if (slot < segment->worker_max)
-        return is_attached(pool, slot);
-    return slot < segment->slot_max &&
-           is_attached(pool, shm_load32(&segment->slots[slot].owner) - 1);
+    return is_attached(pool, slot_worker(&pool->owner.segment, slot));
 }
 
 /* Notes a hand-over, to see later whether it still stands as it does now. */
 static void note_handed(struct broker_pool *pool, struct broker_connection *connection,
                         uint64_t word)
 {
-    if (word_state(word) != WORD_HANDED && word_state(word) != WORD_CARRIED)
+    if (!word_is_passed(word))
         return;
     if (connection->handed != word) {
         connection->handed = word;
@@ -674,11 +658,9 @@ static void look_at(struct broker_pool *pool, struct broker_connection *connecti
         broker_pool_revoke(pool, connection, word, REVOKE_died); /* it had not seen it yet */
     else if (word_state(word) == WORD_LEASED && !is_attached(pool, word_owner(word)))
         on_spoiled(connection);
-    else if ((word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED) &&
-             word_owner(word) >= pool->owner.segment.slot_max)
+    else if (word_is_passed(word) && word_owner(word) >= pool->owner.segment.slot_max)
         on_spoiled(connection);
-    else if ((word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED) &&
-             !slot_lives(pool, word_owner(word)))
+    else if (word_is_passed(word) && !slot_lives(pool, word_owner(word)))
         note_handed(pool, connection, word);
     else if (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED)
         stall_look(pool, connection, word);
@@ -829,7 +811,7 @@ static bool departed_has(uint32_t slot, void *context)
 {
     const struct departure *departure = context;
 
-    return owns_slot(departure->pool, slot, departure->worker);
+    return slot_worker(&departure->pool->owner.segment, slot) == departure->worker;
 }
 
 /* What became of a connection at the departure of a worker. */
@@ -853,22 +835,10 @@ static enum taken take_back(struct broker_pool *pool, struct broker_connection *
     for (int looks = 0; looks < 4; looks++) {
         uint64_t word = shm_load(connection_word(connection));
 
-        switch (word_state(word)) {
-        case WORD_UNCLEAN:
-            if (word_owner(word) == worker)
-                hygiene_take(pool, connection, word);
+        if (word_holder(&pool->owner.segment, word) != worker)
             return TAKEN_NOT;
-        case WORD_RETURNED:
-        case WORD_LEASED:
-            if (word_owner(word) != worker)
-                return TAKEN_NOT;
-            break;
-        case WORD_HANDED:
-        case WORD_CARRIED:
-            if (!owns_slot(pool, word_owner(word), worker))
-                return TAKEN_NOT;
-            break;
-        default:
+        if (word_state(word) == WORD_UNCLEAN) {
+            hygiene_take(pool, connection, word);
             return TAKEN_NOT;
         }
         /* What it gave back before it went is no lease any more. */
@@ -891,7 +861,7 @@ static void free_slots(struct broker_pool *pool, uint32_t worker)
     shm_store32(&segment->slots[worker].wake, WAKE_NONE);
     shm_store32(&segment->slots[worker].polls, 0);
     for (uint32_t slot = segment->worker_max; slot < segment->slot_max; slot++)
-        if (owns_slot(pool, slot, worker)) {
+        if (slot_worker(segment, slot) == worker) {
             mail_owner_died(segment, slot);
             stall_owner_died(pool, slot);
             shm_store32(&segment->slots[slot].wake, WAKE_NONE);

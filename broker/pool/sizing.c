@@ -42,7 +42,7 @@ void demand_count(const struct broker_pool *pool, struct census *census)
     *census = (struct census){0};
     for (uint32_t i = 0; i < pool->places; i++) {
         const struct broker_connection *connection = &pool->connections[i];
-        enum word_state state;
+        uint64_t word;
 
         if (connection->state == CONNECTION_DIALLING) {
             census->successors += connection->successor;
@@ -50,10 +50,10 @@ void demand_count(const struct broker_pool *pool, struct census *census)
         }
         if (connection->state != CONNECTION_OPEN)
             continue;
-        state = word_state(shm_load(connection_word(connection)));
+        word = shm_load(connection_word(connection));
         census->open++;
-        census->idle += state == WORD_IDLE;
-        census->out += state == WORD_LEASED || state == WORD_HANDED || state == WORD_CARRIED;
+        census->idle += word_state(word) == WORD_IDLE;
+        census->out += word_is_out(word);
         census->checking += connection->checking;
         census->worn += connection->wear == WEAR_WORN;
         census->retiring += connection->wear == WEAR_RETIRING;

@@ -134,18 +134,6 @@ void stall_owner_died(struct broker_pool *pool, uint32_t slot)
 
 /* ---- what its process is doing ---- */
 
-/* The worker that has a connection by `word`, or that it is carried to; UINT32_MAX: none. */
-static uint32_t combiner_of(const struct broker_pool *pool, uint64_t word)
-{
-    const struct segment *segment = &pool->owner.segment;
-    uint32_t owner = word_owner(word);
-
-    if (word_state(word) == WORD_CARRIED && owner >= segment->worker_max)
-        owner =
-            owner < segment->slot_max ? shm_load32(&segment->slots[owner].owner) - 1 : UINT32_MAX;
-    return owner < segment->worker_max ? owner : UINT32_MAX;
-}
-
 struct verdict {
     uint64_t limit_ms; /* it is taken for stopped when it has not gone on for so long */
     const char *text;
@@ -184,7 +172,7 @@ static void take(struct broker_pool *pool, struct broker_connection *connection,
 static void inspect(struct broker_pool *pool, struct broker_connection *connection, uint64_t age_ms)
 {
     struct stall_watch *watch = &connection->stall;
-    uint32_t worker = combiner_of(pool, watch->word);
+    uint32_t worker = word_holder(&pool->owner.segment, watch->word);
     pid_t pid =
         worker < pool->site->worker_max ? (pid_t)pool->site->catalog->workers[worker].pid : 0;
     struct process_view view;

@@ -133,7 +133,8 @@ struct wait_slot {
     shm_u32 since_ms; /* when its owner began to wait: low bits of CLOCK_MONOTONIC; for tools */
     shm_u32
         descriptors; /* of connections that its owner has: bit index % 32; others it must fetch */
-    shm_u32 tenant;  /* of slots below worker_max: whose the place is, see wire_welcome; 0: nobody's */
+    shm_u32
+        tenant; /* of slots below worker_max: whose the place is, see wire_welcome; 0: nobody's */
     char small[192]; /* a small command, then its reply: see mail_room() in mailbox.h */
 };
 _Static_assert(sizeof(struct wait_slot) == 256, "layout");
@@ -208,6 +209,39 @@ static inline uint32_t segment_places(const struct segment *segment)
     uint32_t places = segment->places ? shm_load32(segment->places) : segment->connection_max;
 
     return places < segment->connection_max ? places : segment->connection_max;
+}
+
+#define WORD_NOBODY UINT32_MAX
+
+/* The worker that wait slot `slot` belongs to, or WORD_NOBODY. Any number may come out of a segment. */
+static inline uint32_t slot_worker(const struct segment *segment, uint32_t slot)
+{
+    uint32_t worker = slot;
+
+    if (slot >= segment->slot_max)
+        return WORD_NOBODY;
+    if (slot >= segment->worker_max)
+        worker = shm_load32(&segment->slots[slot].owner) - 1;
+    return worker < segment->worker_max ? worker : WORD_NOBODY;
+}
+
+/*
+ * The worker that has a connection by `word`, or that it is on its way to, or that gave it back and
+ * it is not seen to yet; WORD_NOBODY: there is none, or none that can be.
+ */
+static inline uint32_t word_holder(const struct segment *segment, uint64_t word)
+{
+    switch (word_state(word)) {
+    case WORD_LEASED:
+    case WORD_RETURNED:
+    case WORD_UNCLEAN:
+        return word_owner(word) < segment->worker_max ? word_owner(word) : WORD_NOBODY;
+    case WORD_HANDED:
+    case WORD_CARRIED:
+        return slot_worker(segment, word_owner(word));
+    default:
+        return WORD_NOBODY;
+    }
 }
 
 /*

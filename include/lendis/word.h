@@ -72,6 +72,18 @@ static inline uint64_t word_generation(uint64_t word)
     return word >> 24;
 }
 
+/* It is on its way to a waiter: its owner is a wait slot. */
+static inline bool word_is_passed(uint64_t word)
+{
+    return word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED;
+}
+
+/* Somebody has it, or is about to. Who: word_holder(). */
+static inline bool word_is_out(uint64_t word)
+{
+    return word_state(word) == WORD_LEASED || word_is_passed(word);
+}
+
 static inline const char *word_state_name(uint64_t word)
 {
     static const char *const names[WORD_STATES] = {"empty",   "opening",  "idle",      "leased",

@@ -544,6 +544,37 @@ static void entry_is_read_whole_while_it_changes(void **state)
     close(fd);
 }
 
+/* Whatever a worker wrote: who has it is one that can be, or nobody. */
+static void holder_of_a_word_is_bounded(void **state)
+{
+    struct segment segment;
+    uint32_t further;
+    int fd;
+
+    (void)state;
+    assert_int_equal(segment_new(0, INSTANCE, 4, 8, &fd, &segment), 0);
+    further = segment.worker_max + 1;
+    shm_store32(&segment.slots[further].owner, 1 + 3);
+    shm_store32(&segment.slots[further + 1].owner, 1 + segment.worker_max);
+    shm_store32(&segment.slots[5].owner, 1 + 2); /* overwritten: it is worker 5's for good */
+
+    assert_int_equal(word_holder(&segment, word_make(WORD_LEASED, 7, 1)), 7);
+    assert_int_equal(word_holder(&segment, word_make(WORD_RETURNED, 7, 1)), 7);
+    assert_int_equal(word_holder(&segment, word_make(WORD_UNCLEAN, 7, 1)), 7);
+    assert_int_equal(word_holder(&segment, word_make(WORD_HANDED, 5, 1)), 5);
+    assert_int_equal(word_holder(&segment, word_make(WORD_CARRIED, further, 1)), 3);
+
+    assert_int_equal(word_holder(&segment, word_make(WORD_IDLE, 7, 1)), WORD_NOBODY);
+    assert_int_equal(word_holder(&segment, word_make(WORD_LEASED, 8, 1)), WORD_NOBODY);
+    assert_int_equal(word_holder(&segment, word_make(WORD_HANDED, further + 1, 1)), WORD_NOBODY);
+    assert_int_equal(word_holder(&segment, word_make(WORD_HANDED, further + 2, 1)), WORD_NOBODY);
+    assert_int_equal(word_holder(&segment, word_make(WORD_HANDED, segment.slot_max, 1)),
+                     WORD_NOBODY);
+    assert_int_equal(word_holder(&segment, UINT64_MAX), WORD_NOBODY);
+    segment_unmap(&segment);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -558,6 +589,7 @@ int main(void)
         cmocka_unit_test(not_a_file_is_an_error),
         cmocka_unit_test(scribbled_header_is_refused),
         cmocka_unit_test(later_scribbling_moves_no_bound),
+        cmocka_unit_test(holder_of_a_word_is_bounded),
         cmocka_unit_test(sizes_are_within_the_budget),
         cmocka_unit_test(untouched_pages_take_no_memory),
         cmocka_unit_test(catalog_is_read_by_others),

@@ -49,6 +49,19 @@ static void fields_do_not_spill(void **state)
     assert_int_equal(word_state(word), WORD_IDLE);
 }
 
+static void what_is_out_has_a_holder_or_is_passed(void **state)
+{
+    uint32_t out = 0, passed = 0;
+
+    (void)state;
+    for (uint32_t s = 0; s < 16; s++) {
+        out |= (uint32_t)word_is_out(word_make((enum word_state)s, 1, 1)) << s;
+        passed |= (uint32_t)word_is_passed(word_make((enum word_state)s, 1, 1)) << s;
+    }
+    assert_int_equal(passed, 1u << WORD_HANDED | 1u << WORD_CARRIED);
+    assert_int_equal(out, passed | 1u << WORD_LEASED);
+}
+
 static void generation_outlasts_a_change_of_state(void **state)
 {
     uint64_t word = word_with(word_make(WORD_LEASED, 9, WORD_GENERATION_MAX), WORD_IDLE, 0);
@@ -231,6 +244,7 @@ int main(void)
         cmocka_unit_test(fields_come_back),
         cmocka_unit_test(zero_is_empty),
         cmocka_unit_test(fields_do_not_spill),
+        cmocka_unit_test(what_is_out_has_a_holder_or_is_passed),
         cmocka_unit_test(generation_outlasts_a_change_of_state),
         cmocka_unit_test(states_have_names),
         cmocka_unit_test(only_idle_can_be_leased),
