@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Something happens to a worker at every step that it takes: it is killed, stopped, it forks, it
- * becomes another program. For each scenario (subject.c) and each action (steps.h) the scenario
+ * becomes another program, it loses its place with the broker and lives on. For each scenario (subject.c) and each action (steps.h) the scenario
  * runs again and again, with the action at step 1, 2, 3, ... until it ends before the step comes.
  * So every step is covered, by construction. The idea is SQLite's, which fails the n-th allocation.
  *
@@ -183,7 +183,8 @@ static bool peer_did(struct peer *peer, unsigned count, int limit_ms, int64_t *w
     if (!watch_until(peer_answered(peer), limit_ms) || !peer_answer(peer, &answer, 0))
         return problem("the %s still waits after %d ms", peer->name, limit_ms);
     /* A write that a crashed process may have sent. */
-    if (peer->order == PEER_WRITE && answer.result == LENDIS_E_UNCERTAIN && run.crashed)
+    if (peer->order == PEER_WRITE && answer.result == LENDIS_E_UNCERTAIN &&
+        (run.crashed || run.action == STEP_EXPEL))
         answer.result = 0;
     if (answer.result != 0 || answer.count != count)
         return problem("%u of %u: %s", answer.count, count, answer.text);
@@ -426,8 +427,11 @@ static bool trigger(void)
         return false;
     if (run.scenario->trigger != WHEN_ASLEEP)
         return true;
-    /* The first is for the waiter if that came first. */
-    return let_go(run.scenario->waiter == WAITER_FIRST && !run.scenario->one ? 2 : 1);
+    /* The first is for the waiter if that came first; who is expelled may have to queue up anew, behind it. */
+    return let_go((run.scenario->waiter == WAITER_FIRST && !run.scenario->one) ||
+                          (run.scenario->waiter == WAITER_BEHIND && run.action == STEP_EXPEL)
+                      ? 2
+                      : 1);
 }
 
 /* Runs the phase until it is over or the action has happened. */

@@ -7,8 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/socket.h>
 #include "lendis/shm.h"
 #include "lendis_hiredis.h"
+#include "libclient/client.h"
 
 /* The linker's: where the program is in memory. */
 extern const char __executable_start[];
@@ -24,6 +26,7 @@ const char *step_action_name(enum step_action action)
         [STEP_STOP_KILL] = "stop_kill", [STEP_FORK_EXIT] = "fork_exit",
         [STEP_FORK_USE] = "fork_use",   [STEP_FORK_DETACH] = "fork_detach",
         [STEP_FORK_KILL] = "fork_kill", [STEP_EXEC] = "exec",
+        [STEP_EXPEL] = "expel",
     };
 
     return names[action];
@@ -104,6 +107,20 @@ static void fork_here(void)
     atomic_store(&plan.report->child, pid);
 }
 
+/* Loses its place: whatever ended the socket, the broker sees only that. Waits until it has. */
+static void be_expelled(void)
+{
+    struct attachment *attachment = atomic_load(&(*plan.pool)->local->current);
+    const shm_u32 *tenant;
+
+    if (!attachment || !atomic_load(&attachment->filled) || attachment->socket < 0)
+        return; /* it has none yet, or none any more */
+    tenant = &attachment->segment.slots[attachment->worker].tenant;
+    shutdown(attachment->socket, SHUT_RDWR);
+    for (int i = 0; i < 10000 && atomic_load(tenant) == attachment->tenant; i++)
+        usleep(100);
+}
+
 void lendis_step(const char *where)
 {
     int saved = errno;
@@ -129,6 +146,9 @@ void lendis_step(const char *where)
     case STEP_FORK_KILL:
         fork_here();
         raise(SIGKILL);
+        break;
+    case STEP_EXPEL:
+        be_expelled();
         break;
     case STEP_EXEC:
         /* Reads its input, which ends when the test wants it to. */

@@ -24,6 +24,7 @@ enum step_action {
     STEP_FORK_DETACH, /* the child detaches */
     STEP_FORK_KILL,   /* the child idles, with all descriptors, and its parent is SIGKILLed */
     STEP_EXEC,        /* execve(2) of a program that goes on for a while */
+    STEP_EXPEL,       /* its socket to the broker ends, and the broker expels it; it lives on */
     STEP_ACTIONS
 };
 

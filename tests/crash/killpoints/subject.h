@@ -17,11 +17,12 @@ enum subject_stage { SUBJECT_PREPARES, SUBJECT_READY, SUBJECT_RUNS, SUBJECT_DONE
 struct subject_report {
     struct step_report steps;
     atomic_uint stage;
-    atomic_uint worker; /* 1 + its worker index; 0: not known */
-    atomic_bool go;     /* set by the watching process: run the phase */
-    atomic_bool finish; /* likewise: end */
-    atomic_bool child;  /* a child that was forked beforehand runs */
-    char text[256];     /* what failed, for people */
+    atomic_uint worker;  /* 1 + its worker index; 0: not known */
+    atomic_bool go;      /* set by the watching process: run the phase */
+    atomic_bool finish;  /* likewise: end */
+    atomic_bool child;   /* a child that was forked beforehand runs */
+    atomic_bool excused; /* something failed as it may for one that was expelled */
+    char text[256];      /* what failed, for people */
 };
 
 struct subject {
