@@ -103,7 +103,7 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/su
 UNIT_TESTS := bench command config dial_turns handshake log mailbox password_file plot proc_text process queue resp segment \
 	server_error session session_info statistics survey takeover text timer wire word
 SYSTEM_TESTS := allocations async bench broker cancellation casualties commands dial_turns failing_malloc fallback handover \
-	handshake hostile hygiene leases lendisctl lending limits log no_memory operation reach redis_failures replies report \
+	handshake hostile hygiene leases lendisctl lending limits log no_memory operation places reach redis_failures replies report \
 	reset secret_memory secrets server_errors service stall statistics stdio surplus upkeep
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))

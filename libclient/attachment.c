@@ -122,6 +122,31 @@ static int ask(int socket, const void *request, enum wire_type type, void *answe
     return take_answer(socket, type, answer, size, fd, timeout_ms);
 }
 
+static void forget_bells(struct attachment *attachment)
+{
+    atomic_store_explicit(&attachment->has_bells, false, memory_order_relaxed);
+    for (uint32_t group = 0; group < BELLS; group++)
+        attachment->bells[group] = -1;
+}
+
+/*
+ * The program has closed descriptors that are not its own, as "daemonize" steps do: our socket's number is another's by now,
+ * or nobody's. What cannot be told from the program's own is forgotten, not closed.
+ */
+static bool is_robbed(struct attachment *attachment)
+{
+    if (attachment->cookie == 0 || is_socket(attachment->socket, attachment->cookie))
+        return false;
+    attachment->socket = -1;
+    attachment->doorbell = -1;
+    forget_bells(attachment);
+    for (uint32_t i = 0; attachment->cached && i < attachment->segment.connection_max; i++)
+        if (is_cached(&attachment->cached[i]) &&
+            !is_socket(attachment->cached[i].fd, attachment->cached[i].cookie))
+            forget_cached(&attachment->cached[i], false);
+    return true;
+}
+
 /* Takes and drops the answer that the broker still owes. Results: 0, it owes none; as take_answer(). */
 static int take_late_answer(struct attachment *attachment)
 {
@@ -146,9 +171,12 @@ static int fetch(struct attachment *attachment, enum wire_what what, uint32_t in
 {
     struct wire_fetch request = {.what = what, .index = index, .generation = generation};
     struct wire_descriptor answer;
-    int result = take_late_answer(attachment);
+    int result;
 
     *fd = -1;
+    if (is_robbed(attachment))
+        return LENDIS_E_DOWN;
+    result = take_late_answer(attachment);
     if (result != 0)
         return result;
     wire_header(&request.header, WIRE_FETCH, sizeof request);
@@ -379,13 +407,6 @@ static void take_over(struct attachment *attachment, int socket, const struct wi
     disown_extra(attachment);
 }
 
-static void forget_bells(struct attachment *attachment)
-{
-    atomic_store_explicit(&attachment->has_bells, false, memory_order_relaxed);
-    for (uint32_t group = 0; group < BELLS; group++)
-        attachment->bells[group] = -1;
-}
-
 /* An empty struct of the pool's list, or a new one. */
 static struct attachment *find_empty(struct lendis_pool *pool)
 {
@@ -507,7 +528,7 @@ static void share_descriptors(const struct attachment *former, struct attachment
         const struct cached_descriptor *from = &former->cached[i];
         struct cached_descriptor *to = &fresh->cached[i];
 
-        if (from->fd < 0)
+        if (!is_cached(from) || !is_socket(from->fd, from->cookie))
             continue;
         to->fd = descriptor_copy(from->fd, 0);
         if (to->fd < 0)

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "libclient/client.h"
 #include "libclient/exec.h"
 #include "lendis_hiredis.h"
 
@@ -65,9 +66,10 @@ tell(struct load *load, atomic_ullong *counter, const char *format, ...)
 {
     va_list arguments;
 
-    atomic_fetch_add(counter, 1);
-    if (atomic_exchange(&load->report->told, true))
-        return;
+    /* A wrong reply is told of before anything else. */
+    if (atomic_fetch_add(counter, 1) > 0 || counter != &load->report->wrong)
+        if (atomic_exchange(&load->report->told, true))
+            return;
     va_start(arguments, format);
     vsnprintf(load->report->text, sizeof load->report->text, format, arguments);
     va_end(arguments);
@@ -807,19 +809,38 @@ static void have_child(struct load *load)
 
 /* ---- */
 
+/*
+ * Its socket to the broker ends, as by a closefrom(3) of the program's: the broker takes it for gone. Not beside other
+ * threads, whose leases would be revoked.
+ */
+static void lose_place(struct load *load)
+{
+    struct attachment *attachment = atomic_load(&load->pool->local->current);
+    const shm_u32 *tenant;
+
+    if (!load->alone || !attachment || attachment->socket < 0)
+        return;
+    atomic_fetch_add(&load->report->expelled, 1);
+    shutdown(attachment->socket, SHUT_RDWR);
+    /* A lease that it got before the broker knows would be revoked. */
+    tenant = &attachment->segment.slots[attachment->worker].tenant;
+    for (int i = 0; i < 20000 && atomic_load(tenant) == attachment->tenant; i++)
+        sleep_us(100);
+}
+
 /* Of 1000 steps, the last ones are for forked children. */
 static const struct {
     unsigned weight;
     void (*step)(struct load *load);
 } steps[] = {
-    {250, get_shared},       {195, set_own},
+    {249, get_shared},       {195, set_own},
     {200, get_own},          {90, count},
     {60, pipeline_of_reads}, {50, pipeline_of_writes},
     {20, get_shared_raw},    {60, transaction},
     {50, lease_shortly},     {8, transaction_in_one_call},
     {4, block_in_one_call},  {3, visit},
     {3, on_context},         {5, leave_unclean},
-    {2, have_child},
+    {1, lose_place},         {2, have_child},
 };
 
 void load_step(struct load *load)

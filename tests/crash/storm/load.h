@@ -41,6 +41,7 @@
     COUNT(retries,   "calls with small commands that were begun anew") \
     COUNT(replaced,  "connections given back as unclean or broken") \
     COUNT(children,  "children that were forked") \
+    COUNT(expelled,  "places that living workers lost") \
     COUNT(wrong,     "replies that were not the command's") \
     COUNT(failed,    "calls that should have succeeded")
 /* clang-format on */
@@ -68,6 +69,7 @@ struct load {
     struct lendis_pool *pool;
     struct load_report *report;
     pid_t nursery; /* a process group for forked children; 0: no children */
+    bool alone;    /* no other thread uses the pool: it may lose its place */
     uint64_t random;
     char owner[32];
     struct load_key keys[LOAD_OWN_KEYS];

@@ -164,6 +164,7 @@ static int run_worker(struct crew *crew, unsigned number)
         threads[i].crew = crew;
         load_init(&threads[i].load, storm.pool, report,
                   count == 1 || THREADS_FORK ? storm.nursery : 0, seed + i, owner);
+        threads[i].load.alone = count == 1;
         if (i > 0 && pthread_create(&threads[i].id, NULL, work, &threads[i]) != 0)
             return 2;
     }
@@ -402,6 +403,7 @@ static void tell_kinds(const struct load_report *sum)
     occurred(sum->late + sum->uncertain, "writes were uncertain");
     occurred(sum->retries, "calls were begun anew");
     occurred(sum->children, "children");
+    occurred(sum->expelled, "lost places");
 }
 
 static void tell_sums(void)

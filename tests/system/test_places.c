@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker's place is its own as long as its process lives (broker/workers/worker.h): what happens to those who lose their
+ * socket to the broker, who were refused by the next one, and to the answers that came too late.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "lendis_hiredis.h"
+#include "lendis/queue.h"
+#include "tests/support/fixture.h"
+
+/* Longer than anything takes. */
+#define LIMIT_MS 10000
+
+/* What a worker does next; shared memory. */
+enum order {
+    ORDER_NONE,
+    ORDER_ATTACH,
+    ORDER_HANG_UP,
+    ORDER_TALK,
+    ORDER_HOLD,
+    ORDER_RELEASE,
+    ORDER_DETACH,
+    ORDER_END
+};
+
+struct worker {
+    atomic_int order;
+    atomic_int done;   /* orders that were carried out */
+    atomic_int result; /* of the last one */
+    atomic_uint good, wrong;
+    char sample[160];
+};
+
+static struct site site;
+
+static struct worker *worker(unsigned number)
+{
+    return crew_result(&site.crew, number);
+}
+
+/* Ends the sockets to the broker, as a program does that closes all descriptors which it does not know. */
+static void hang_up(void)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr_un peer;
+        socklen_t size = sizeof peer;
+        int type;
+        socklen_t type_size = sizeof type;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) == 0 && type == SOCK_SEQPACKET &&
+            getpeername(fd, (struct sockaddr *)&peer, &size) == 0 &&
+            strcmp(peer.sun_path, site.broker.socket_path) == 0)
+            close(fd);
+    }
+}
+
+/* In the middle of a call. */
+static void on_signal(int number)
+{
+    (void)number;
+    hang_up();
+}
+
+/* For a while: each reply has to be its own command's. */
+static int talk_for_a_while(struct lendis_pool *pool, struct worker *self, unsigned number)
+{
+    int64_t until_ms = now_ms() + 700;
+
+    for (unsigned turn = 0; now_ms() < until_ms; turn++) {
+        char token[48];
+        redisReply *reply;
+
+        snprintf(token, sizeof token, "worker %u turn %u", number, turn);
+        reply = lendis_command(pool, "ECHO %s", token);
+        if (!reply)
+            return lendis_pool_error(pool, NULL);
+        if (reply->type == REDIS_REPLY_STRING && strcmp(reply->str, token) == 0)
+            atomic_fetch_add(&self->good, 1);
+        else if (atomic_fetch_add(&self->wrong, 1) == 0)
+            snprintf(self->sample, sizeof self->sample, "asked for %s, got %.60s", token,
+                     reply->str ? reply->str : "no text");
+        freeReplyObject(reply);
+    }
+    return 0;
+}
+
+static int work(struct crew *of, unsigned number)
+{
+    struct worker *self = crew_result(of, number);
+    struct lendis_lease *lease = NULL;
+    struct lendis_pool *pool = NULL;
+    int order, result;
+
+    signal(SIGUSR1, on_signal);
+    do {
+        while ((order = atomic_exchange(&self->order, ORDER_NONE)) == ORDER_NONE)
+            sleep_us(100);
+        result = 0;
+        if (order == ORDER_ATTACH)
+            result = lendis_attach(site.broker.socket_path, "p", NULL, &pool);
+        else if (order == ORDER_HANG_UP)
+            hang_up();
+        else if (order == ORDER_TALK)
+            result = talk_for_a_while(pool, self, number);
+        else if (order == ORDER_HOLD)
+            result = lendis_acquire(pool, LIMIT_MS, &lease);
+        else if (order == ORDER_RELEASE)
+            result = lendis_release(lease);
+        else if (order == ORDER_DETACH)
+            lendis_detach(pool);
+        atomic_store(&self->result, result);
+        atomic_fetch_add(&self->done, 1);
+    } while (order != ORDER_END);
+    return 0;
+}
+
+static void begin_order(unsigned number, enum order order)
+{
+    atomic_store(&worker(number)->order, order);
+}
+
+static int end_order(unsigned number, int done)
+{
+    assert_true(eventually(atomic_load(&worker(number)->done) > done, LIMIT_MS));
+    return atomic_load(&worker(number)->result);
+}
+
+/* Has it done, and returns what came of it. */
+static int order(unsigned number, enum order what)
+{
+    int done = atomic_load(&worker(number)->done);
+
+    begin_order(number, what);
+    return end_order(number, done);
+}
+
+static void start_site(unsigned count, unsigned max_workers, const char *keys)
+{
+    redis_start(&site.redis);
+    lendisd_start(&site.broker, "max_workers = %u\n[pool p]\nredis = %s\n%s", max_workers,
+                  site.redis.unix_url, keys);
+    segment_observe(&site.observer, site.broker.socket_path, "p");
+    crew_start(&site.crew, count, sizeof(struct worker), work, NULL);
+}
+
+static int end(void **state)
+{
+    (void)state;
+    site_end(&site);
+    return 0;
+}
+
+static unsigned places_taken(void)
+{
+    return workers_attached(&site.observer);
+}
+
+/* Those whose process lives and who are not its workers any more. */
+static unsigned resting(void)
+{
+    unsigned count = 0;
+
+    for (uint32_t i = 0; i < site.observer.catalog.worker_max; i++) {
+        const struct catalog_worker *entry = &site.observer.catalog.workers[i];
+
+        count += shm_load32(&entry->pool) != 0 && shm_load32(&entry->tenant) == 0;
+    }
+    return count;
+}
+
+/* ---- a socket that ends ---- */
+
+/* One that lost its place works beside one who would have got it: nobody gets another's reply. */
+static void nobody_gets_the_place_of_the_living(void **state)
+{
+    int done[5];
+
+    (void)state;
+    start_site(5, 7, "size = 1\n");
+    assert_int_equal(order(0, ORDER_ATTACH), 0);
+    assert_int_equal(order(0, ORDER_TALK), 0);
+    assert_int_equal(order(0, ORDER_HANG_UP), 0);
+    assert_true(eventually(resting() == 1, LIMIT_MS));
+    for (unsigned i = 1; i < 5; i++)
+        assert_int_equal(order(i, ORDER_ATTACH), 0);
+    assert_int_equal(places_taken(), 6);
+    for (unsigned i = 0; i < 5; i++) {
+        done[i] = atomic_load(&worker(i)->done);
+        begin_order(i, ORDER_TALK);
+    }
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(end_order(i, done[i]), 0);
+        if (atomic_load(&worker(i)->wrong) > 0)
+            fail_msg("worker %u: %s", i, worker(i)->sample);
+        assert_true(atomic_load(&worker(i)->good) > 0);
+    }
+    /* It has its own place again. */
+    assert_int_equal(resting(), 0);
+    assert_int_equal(places_taken(), 6);
+}
+
+/* A full table is said to be so, and why; the place is free when its process is dead. */
+static void a_place_rests_until_its_process_ends(void **state)
+{
+    (void)state;
+    start_site(3, 3, "size = 2\n");
+    assert_int_equal(order(0, ORDER_ATTACH), 0);
+    assert_int_equal(order(1, ORDER_ATTACH), 0);
+    assert_int_equal(order(0, ORDER_HANG_UP), 0);
+    assert_true(eventually(resting() == 1, LIMIT_MS));
+    assert_int_equal(order(2, ORDER_ATTACH), LENDIS_E_BUSY);
+    assert_true(lendisd_logged(&site.broker, "1 of them hung up"));
+    crew_signal(&site.crew, 0, SIGKILL);
+    assert_true(eventually(places_taken() == 2, LIMIT_MS));
+    assert_int_equal(order(2, ORDER_ATTACH), 0);
+    assert_int_equal(order(2, ORDER_TALK), 0);
+}
+
+/* Who says goodbye needs no place any more, though its process lives. */
+static void a_goodbye_frees_the_place(void **state)
+{
+    (void)state;
+    start_site(2, 2, "size = 2\n");
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(order(i % 2, ORDER_ATTACH), 0);
+        assert_int_equal(order(i % 2, ORDER_DETACH), 0);
+        assert_true(eventually(places_taken() == 1, LIMIT_MS));
+        assert_int_equal(resting(), 0);
+    }
+}
+
+/* What it holds is taken from it at once, and it finds that out. */
+static void the_expelled_lose_their_leases(void **state)
+{
+    (void)state;
+    start_site(2, 4, "size = 1\n");
+    assert_int_equal(order(0, ORDER_ATTACH), 0);
+    assert_int_equal(order(1, ORDER_ATTACH), 0);
+    assert_int_equal(order(0, ORDER_HOLD), 0);
+    assert_int_equal(order(0, ORDER_HANG_UP), 0);
+    assert_int_equal(order(1, ORDER_HOLD), 0);
+    assert_int_equal(order(0, ORDER_RELEASE), LENDIS_E_REVOKED);
+    assert_int_equal(order(1, ORDER_RELEASE), 0);
+    assert_int_equal(order(0, ORDER_TALK), 0);
+    assert_int_equal(atomic_load(&worker(0)->wrong), 0);
+}
+
+/* One that waits when it is expelled does not wait in vain: it queues up again, as a worker again. */
+static void the_expelled_go_on_waiting(void **state)
+{
+    int done;
+
+    (void)state;
+    start_site(2, 4, "size = 1\n");
+    assert_int_equal(order(0, ORDER_ATTACH), 0);
+    assert_int_equal(order(1, ORDER_ATTACH), 0);
+    assert_int_equal(order(0, ORDER_HOLD), 0);
+    done = atomic_load(&worker(1)->done);
+    begin_order(1, ORDER_HOLD);
+    assert_true(eventually(queue_maybe_waiting(&site.observer.segment), LIMIT_MS));
+    crew_signal(&site.crew, 1, SIGUSR1);
+    assert_int_equal(order(0, ORDER_RELEASE), 0);
+    assert_int_equal(end_order(1, done), 0);
+    assert_int_equal(order(1, ORDER_RELEASE), 0);
+}
+
+/* ---- answers that come late ---- */
+
+/* The broker stands still while a descriptor is fetched: the call goes without, the answer is dropped when it comes, and the
+ * next one is not taken for it. */
+static void a_late_answer_is_dropped(void **state)
+{
+    struct lendis_options hasty = {.size = sizeof hasty, .attach_timeout_ms = 100};
+    struct lendis_lease *first, *second;
+    struct lendis_pool *pool;
+    redisReply *reply;
+    int64_t id;
+
+    (void)state;
+    start_site(1, 4, "size = 2\nmin_idle = 2\n");
+    assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
+    assert_int_equal(lendis_attach(site.broker.socket_path, "p", &hasty, &pool), 0);
+    assert_int_equal(kill(site.broker.pid, SIGSTOP), 0);
+    assert_int_not_equal(lendis_acquire(pool, 300, &first), 0);
+    assert_int_equal(kill(site.broker.pid, SIGCONT), 0);
+    assert_int_equal(lendis_acquire(pool, LIMIT_MS, &first), 0);
+    assert_int_equal(lendis_acquire(pool, LIMIT_MS, &second), 0);
+    assert_int_not_equal(lendis_lease_fd(first), lendis_lease_fd(second));
+    reply = lendis_lease_command(first, "CLIENT ID");
+    assert_non_null(reply);
+    id = reply->integer;
+    freeReplyObject(reply);
+    reply = lendis_lease_command(second, "CLIENT ID");
+    assert_non_null(reply);
+    assert_true(reply->integer != id);
+    freeReplyObject(reply);
+    lendis_release(first);
+    lendis_release(second);
+    /* It is still the same worker: nobody hung up. */
+    assert_int_equal(resting(), 0);
+    assert_int_equal(places_taken(), 2);
+    lendis_detach(pool);
+}
+
+/* ---- who is refused ---- */
+
+/* The next broker does not want it: it does not go on with the connections of the one before. */
+static void who_is_refused_lends_nothing(void **state)
+{
+    struct lendis_pool *pool;
+    redisReply *reply = NULL;
+
+    (void)state;
+    start_site(1, 4, "size = 2\n");
+    pool = pool_attach(&site.broker, "p");
+    reply = lendis_command(pool, "PING");
+    assert_non_null(reply);
+    freeReplyObject(reply);
+    lendisd_kill(&site.broker);
+    lendisd_configure(&site.broker, "[pool p]\nredis = %s\nsize = 2\nallow_users = nobody\n",
+                      site.redis.unix_url);
+    lendisd_launch(&site.broker, true);
+    assert_true(eventually(
+        !(reply = lendis_command(pool, "PING")) || (freeReplyObject(reply), false), LIMIT_MS));
+    assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_DENIED);
+    lendis_detach(pool);
+}
+
+int main(int argc, char **argv)
+{
+#define TEST(test) cmocka_unit_test_teardown(test, end)
+    const struct CMUnitTest tests[] = {
+        TEST(nobody_gets_the_place_of_the_living), TEST(a_place_rests_until_its_process_ends),
+        TEST(a_goodbye_frees_the_place),           TEST(the_expelled_lose_their_leases),
+        TEST(the_expelled_go_on_waiting),          TEST(a_late_answer_is_dropped),
+        TEST(who_is_refused_lends_nothing),
+    };
+
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]); /* a pattern of test names */
+    return cmocka_run_group_tests_name("places", tests, NULL, NULL);
+}
