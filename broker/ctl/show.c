@@ -389,6 +389,7 @@ enum {
     WORKERS_UID,
     WORKERS_GID,
     WORKERS_SINCE,
+    WORKERS_STATE,
     WORKERS_COMMAND,
     WORKERS_HELD,
     WORKERS_COUNTERS, /* one for each, by its number */
@@ -402,6 +403,7 @@ static const struct column workers_columns[WORKERS_COLUMNS] = {
     [WORKERS_UID] = {"uid", "uid", COLUMN_NUMBER},
     [WORKERS_GID] = {"gid", "gid", COLUMN_NUMBER},
     [WORKERS_SINCE] = {"since_ms", "since", COLUMN_NUMBER},
+    [WORKERS_STATE] = {"state", "state", COLUMN_TEXT},
     [WORKERS_COMMAND] = {"command", "command", COLUMN_TEXT},
     [WORKERS_HELD] = {"held", "held", COLUMN_NUMBER},
 #define WORKERS_COLUMN(name, unit, text)                                                           \
@@ -446,6 +448,7 @@ static void add_worker(struct table *table, const struct show *show, uint32_t in
     table_number(table, WORKERS_UID, worker.uid);
     table_number(table, WORKERS_GID, worker.gid);
     table_date(table, WORKERS_SINCE, worker.since_ms);
+    table_text(table, WORKERS_STATE, worker.tenant ? "attached" : "resting", 8);
     show_command(show, table, WORKERS_COMMAND, worker.pid);
     if (!segment->base || index >= segment->worker_max)
         return;
