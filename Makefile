@@ -87,7 +87,7 @@ BROKER_SOURCES := $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) $(POOL_SOUR
 
 # The tools.
 TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) $(TERMINAL_SOURCES)
-CTL_SOURCES := $(addprefix broker/ctl/,control.c main.c screen.c show.c show_services.c show_statistics.c top.c) \
+CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c show_services.c show_statistics.c top.c) \
 	$(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c main.c options.c picture.c \
 	proc.c proc_text.c progress.c redis_memory.c show.c targets.c watch.c worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
@@ -137,6 +137,9 @@ PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
+# The example of a configuration.
+EXAMPLE := $(B)/lendis.conf
+
 # Debian packages, brought by deploy/deps.sh where they are missing. NO_DEPS=1: never.
 BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev libmicrohttpd-dev
 MAN_DEPS := scdoc
@@ -146,7 +149,7 @@ LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
 .PHONY: all
-all: $(PROGRAMS) $(LIBRARIES) ## build everything that is installed (default)
+all: $(PROGRAMS) $(LIBRARIES) $(EXAMPLE) ## build everything that is installed (default)
 
 # ---- rules ----
 
@@ -257,10 +260,15 @@ endif
 $(call objects,$(CTL_SOURCES) $(REPORT_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
 $(call objects,$(filter-out $(BENCH_SOURCES),$(wildcard tests/*/*.c tests/crash/*/*.c))): | deps-check
 
-$(B)/man/%: deploy/man/%.scd | deps-man
+# What the programs say of themselves is filled in: see deploy/generate.sh.
+$(B)/man/%: deploy/man/%.scd deploy/generate.sh $(B)/lendisd $(B)/lendisctl | deps-man
 	@mkdir -p $(@D)
 	$(call say,MAN,$@)
-	$(Q)scdoc <$< >$@
+	$(Q)deploy/generate.sh $(B) $< >$@.scd && scdoc <$@.scd >$@
+
+$(EXAMPLE): deploy/lendis.conf.in deploy/generate.sh $(B)/lendisd
+	$(call say,GEN,$@)
+	$(Q)deploy/generate.sh $(B) $< >$@
 
 # ---- packages ----
 
@@ -526,7 +534,7 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
 	for tool in $(TOOLS); do $(INSTALL) -D -m 644 deploy/completion/$$tool.bash $(DESTDIR)$(BASHCOMPDIR)/$$tool && \
 		$(INSTALL) -D -m 644 deploy/completion/_$$tool $(DESTDIR)$(ZSHCOMPDIR)/_$$tool || exit; done
-	$(INSTALL) -m 644 LICENSE deploy/lendis.conf deploy/examples/worker.c deploy/examples/async.c \
+	$(INSTALL) -m 644 LICENSE $(EXAMPLE) deploy/examples/worker.c deploy/examples/async.c \
 		deploy/grafana/lendis.json deploy/prometheus/lendis.rules.yml $(DESTDIR)$(DOCDIR)/
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(UNITDIR)/system $(UNITDIR)/user $(SYSUSERSDIR) $(DOCDIR)/systemd)
 	for unit in $(UNITS); do deploy/systemd/unit.sh $$unit $(SBINDIR) >$(DESTDIR)$(UNITDIR)/$$unit || exit; done

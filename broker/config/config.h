@@ -157,7 +157,7 @@ void config_free(struct config *config);
 /* Writes the configuration in effect as a file that config_load() takes; no secrets. */
 void config_print(const struct config *config, FILE *out);
 
-/* Writes what keys there are, tab-separated: section, key, type, default, help. */
+/* Writes what keys there are, tab-separated: section, key, type, default, range, help, more. */
 void config_list_keys(FILE *out);
 
 bool id_list_contains(const struct id_list *list, uint32_t id);

@@ -24,174 +24,252 @@ static const char *const fallback_names[] = {"error", "direct", NULL};
 
 #define HOURS(n) (UINT64_C(3600000) * (n))
 
+#define BROKER(field) offsetof(struct broker_config, field)
+
 static const struct key broker_keys[] = {
-    {"socket", KEY_SOCKET, offsetof(struct broker_config, socket), LENDIS_DEFAULT_SOCKET, 0, 0,
-     "Socket that workers attach at; it is made with mode 0660. Its directory must exist.", NULL},
-    {"log_level", KEY_CHOICE, offsetof(struct broker_config, log_level), "notice", LOG_LEVEL_ERR, 0,
-     "Least urgent messages that are logged: err, warning, notice, info or debug.", level_names},
-    {"max_workers", KEY_COUNT, offsetof(struct broker_config, max_workers), "1024", 1,
-     LENDIS_MAX_WORKERS, "Processes that can be attached at the same time, over all pools.", NULL},
-    {"dial_concurrency", KEY_COUNT, offsetof(struct broker_config, dial_concurrency), "8", 1, 256,
-     "Connections that are being opened at the same time at most, over all pools.", NULL},
-    {"dial_rate", KEY_COUNT, offsetof(struct broker_config, dial_rate), "0", 0, 100000,
-     "Connections that are being opened per second at most, over all pools; 0 means no limit.",
+    {"socket", KEY_SOCKET, BROKER(socket), LENDIS_DEFAULT_SOCKET, 0, 0, NULL,
+     "The socket that workers attach to: an absolute path. It is made with mode 0660; its "
+     "directory must exist.",
      NULL},
-    {"metrics", KEY_LISTEN, offsetof(struct broker_config, metrics), NULL, 0, 0,
-     "Where metrics are told by HTTP, at /metrics: unix:///PATH, or HOST:PORT on loopback. Without "
-     "it: nowhere.",
-     NULL},
-    {"drain_timeout", KEY_DURATION, offsetof(struct broker_config, drain_timeout_ms), "10s", 0,
-     HOURS(1), "How long a broker that was told to stop waits for leases to come back.", NULL},
-    {"exit_after_idle", KEY_DURATION, offsetof(struct broker_config, exit_after_idle_ms), "0s", 0,
-     HOURS(24),
-     "A broker without workers for this long exits; the next worker starts it again, by socket "
-     "activation. 0s: it stays.",
-     NULL},
+    {"log_level", KEY_CHOICE, BROKER(log_level), "notice", LOG_LEVEL_ERR, 0, level_names,
+     "The least urgent messages that are logged.", NULL},
+    {"max_workers", KEY_COUNT, BROKER(max_workers), "1024", 1, LENDIS_MAX_WORKERS, NULL,
+     "Processes that can be attached at the same time, over all pools.",
+     "A process that attaches beyond that gets the answer that the broker is busy. Each takes less "
+     "than 1 KiB of shared memory, and two descriptors in the broker."},
+    {"dial_concurrency", KEY_COUNT, BROKER(dial_concurrency), "8", 1, 256, NULL,
+     "Connections that are being opened at the same time at most, over all pools.",
+     "So a restart of Redis is not followed by a flood. Servers take turns; where there are "
+     "several, each gets half of these at most, and a single one while it does not let connections "
+     "in. One that has not answered after 250 ms is waited for beside this limit, and gets no "
+     "other turn until then: it does not keep other pools from theirs."},
+    {"dial_rate", KEY_COUNT, BROKER(dial_rate), "0", 0, 100000, NULL,
+     "Connections that are being opened per second at most, over all pools; *0* means no limit.",
+     "_dial_concurrency_ of them may come at once. Without a limit _dial_concurrency_ alone sets "
+     "the pace, which for a server that answers at once is some thousand a second."},
+    {"metrics", KEY_LISTEN, BROKER(metrics), NULL, 0, 0, NULL,
+     "Where metrics are published by HTTP, at /metrics. Without it: nowhere.",
+     "See METRICS in *lendisctl*(1). The socket of a path is made with mode 0660. At most 8 "
+     "clients are served at the same time, each for 10 seconds. Needs libmicrohttpd, which is "
+     "loaded only for this: with GnuTLS, which comes with it, the broker takes 2 MiB more."},
+    {"drain_timeout", KEY_DURATION, BROKER(drain_timeout_ms), "10s", 0, HOURS(1), NULL,
+     "How long a broker that is to stop waits for leases to come back.", NULL},
+    {"exit_after_idle", KEY_DURATION, BROKER(exit_after_idle_ms), "0s", 0, HOURS(24), NULL,
+     "A broker to which no worker was attached for this long exits; *0s* means that it stays.",
+     "Its status is 0. The next worker starts it again where a socket unit listens (*lendisd*(8)); "
+     "without one, leave it at *0s*."},
 };
 
+#define POOL(field) offsetof(struct pool_config, field)
+
 static const struct key pool_keys[] = {
-    {"role", KEY_CHOICE, offsetof(struct pool_config, role), "primary", ROLE_PRIMARY, 0,
-     "What the Redis of this pool is: primary, takes writes; replica, of a primary; local, for "
-     "this host alone. A service's "
-     "members must have the role that they are named for.",
-     config_role_names},
-    {"primary", KEY_TEXT, offsetof(struct pool_config, primary), NULL, 1, CATALOG_NAME_SIZE - 1,
-     "Makes this a service, which has no redis of its own: the pool that writes and leases go to.",
+    {"redis", KEY_REDIS, POOL(redis), NULL, 0, 0, NULL,
+     "Where Redis is: redis://HOST:PORT/DB, an IPv6 address in brackets, or unix:///PATH?db=N. "
+     "Required, but for a service.",
+     "A host name is looked up anew when connections are opened, at most every 30 seconds, and at "
+     "once when one could not be. For services see _primary_."},
+    {"username", KEY_TEXT, POOL(username), NULL, 1, USERNAME_MAX, NULL,
+     "The Redis user (ACL) to log in as; needs _password_file_. Without it: the user \"default\".",
      NULL},
-    {"replicas", KEY_TEXT, offsetof(struct pool_config, replicas), NULL, 1,
-     SERVICE_REPLICAS_SIZE - 1,
-     "Of a service: the pools that commands go to that only read, the least busy one that is up; "
-     "without one, to the primary.",
+    {"password_file", KEY_PATH, POOL(password_file), NULL, 0, 0, NULL,
+     "The file that holds the password. A name without a leading slash is a systemd credential.",
+     "Up to 4096 bytes of plain text. A newline at its end (LF, CR LF or CR) and a byte order mark "
+     "at its start are not part of it. For credentials see _LoadCredential=_ in *systemd.exec*(5). "
+     "Without this key, the broker does not log in."},
+    {"role", KEY_CHOICE, POOL(role), "primary", ROLE_PRIMARY, 0, config_role_names,
+     "What the Redis of this pool is: a *primary*, which takes writes; a *replica* of one; "
+     "*local*, for this host alone.",
+     "A service can only have members that have the role that it names them for."},
+    {"primary", KEY_TEXT, POOL(primary), NULL, 1, CATALOG_NAME_SIZE - 1, NULL,
+     "Makes this section a service: a primary and its replicas under one name. This is the pool "
+     "that writes and leases go to.",
+     "Programs attach to a service as to a pool. It has no _redis_ and no connections of its own. "
+     "Writes, exclusive leases and whatever the library does not know for sure to read only go to "
+     "this pool. The members are pools like all others, with their own sizes, limits and rights, "
+     "and can be used by their own names as well; a process that uses a service counts as a worker "
+     "of each member that it comes to use, and of the service."},
+    {"replicas", KEY_TEXT, POOL(replicas), NULL, 1, SERVICE_REPLICAS_SIZE - 1, NULL,
+     "Of a service: up to 15 pools that commands go to which only read. Each goes to the least "
+     "busy one that is up; without one, to the primary.",
+     "What counts as busy are the connections in use and the waiters of all processes of the host; "
+     "pools that are paused or drained are left out like those that are down. A read that was "
+     "under way when its replica died is sent to another. SCAN and its kind go to the primary, for "
+     "a cursor is good at one node alone. What a replica answers can be older than what was "
+     "written last."},
+    {"enabled", KEY_SWITCH, POOL(enabled), "yes", 0, 0, NULL,
+     "The switch for a gradual roll-out. A pool that is switched off has no connections and lends "
+     "none; see _fallback_.",
+     "With *no* a pool starts as after *lendisctl drain*; programs that attach to it find that out "
+     "with their first command. *lendisctl resume* makes it lend, *lendisctl drain* ends that "
+     "again. As with every key, a variable does it without touching the file: "
+     "_LENDIS_POOL_MAIN_ENABLED=0_."},
+    {"fallback", KEY_CHOICE, POOL(fallback), "error", FALLBACK_ERROR, 0, fallback_names,
+     "What processes get from a pool with _enabled_ = *no*. *error*: their calls fail with "
+     "LENDIS_E_DISABLED. *direct*: each has connections of its own, up to _size_ in each process, "
+     "which the broker opens for it.",
+     "They are opened when they are needed and kept until the pool lends. A pool that is merely "
+     "drained, with _enabled_ = *yes*, has no fallback. See DIRECT CONNECTIONS."},
+    {"fallback_connections", KEY_COUNT, POOL(fallback_connections), "1024", 1, LENDIS_MAX_WORKERS,
+     NULL,
+     "With _fallback_ = *direct*: connections of their own that all processes together have at the "
+     "same time.",
      NULL},
-    {"enabled", KEY_SWITCH, offsetof(struct pool_config, enabled), "yes", 0, 0,
-     "The switch for a gradual roll-out. A pool that is switched off has no connections; what its "
-     "workers get is said by "
-     "fallback.",
+    {"size", KEY_COUNT, POOL(size), "16", 1, CONFIG_SIZE_MOST, NULL,
+     "Connections at most; they are opened as they are needed.",
+     "One that is replaced is closed only when its successor is open, so for a moment, or for as "
+     "long as its holder keeps it, there is one more: at most one for each eight, and one."},
+    {"min_idle", KEY_COUNT, POOL(min_idle), "1", 0, CONFIG_SIZE_MOST, NULL,
+     "Connections that are kept open for the next caller; at most _size_.", NULL},
+    {"max_idle", KEY_COUNT, POOL(max_idle), "0", 0, CONFIG_SIZE_MOST, NULL,
+     "Idle connections beyond this many are closed when nobody used them for a second; *0* means "
+     "no limit.",
+     "At least _min_idle_. Without a limit _max_idle_time_ alone decides."},
+    {"reserve_size", KEY_COUNT, POOL(reserve_size), "0", 0, CONFIG_SIZE_MOST, NULL,
+     "Connections beyond _size_ for the exceptional case: one is opened whenever somebody has "
+     "waited for _reserve_after_.",
+     "It is closed when nobody used it for a second. Together with _size_ at most 1000."},
+    {"reserve_after", KEY_DURATION, POOL(reserve_after_ms), "500ms", 1, HOURS(1), NULL,
+     "How long somebody must have waited before a connection of _reserve_size_ is opened.", NULL},
+    {"max_idle_time", KEY_DURATION, POOL(max_idle_time_ms), "10min", 0, HOURS(720), NULL,
+     "A connection that nobody used for this long is closed, as long as more than _min_idle_ are "
+     "idle; *0* means never.",
+     "The default is what other pools have; it is well below the _timeout_ that Redis servers are "
+     "commonly given, so that the server does not come first."},
+    {"max_lifetime", KEY_DURATION, POOL(max_lifetime_ms), "1h", 0, HOURS(720), NULL,
+     "A connection is replaced when it is this old, in use or not; *0* means never.",
+     "So a changed address, a load balancer or new access rules of the server take effect in the "
+     "end. The successor is opened first. A connection that is leased by then is retired when its "
+     "holder gives it back; while Redis cannot be dialled, none is."},
+    {"lifetime_jitter", KEY_COUNT, POOL(lifetime_jitter), "10", 0, 100, NULL,
+     "Percent of _max_lifetime_: each connection lives shorter than that by a random part of so "
+     "much.",
+     "So those that were opened together are not replaced together."},
+    {"max_uses", KEY_COUNT, POOL(max_uses), "0", 0, 1000000000, NULL,
+     "A connection is replaced, likewise, when it was lent this often; *0* means never.",
+     "What somebody sends for others on a connection that it holds counts once."},
+    {"connect_timeout", KEY_DURATION, POOL(connect_timeout_ms), "5s", 1, 600000, NULL,
+     "The limit for connecting and logging in.", NULL},
+    {"wait_timeout", KEY_DURATION, POOL(wait_timeout_ms), "5s", 1, HOURS(24), NULL,
+     "How long a worker waits for a connection unless the call says otherwise.", NULL},
+    {"check_interval", KEY_DURATION, POOL(check_interval_ms), "30s", 0, HOURS(24), NULL,
+     "A connection that nobody used for this long is checked by a PING; *0* means never.",
+     "Up to a quarter of the time is taken off at random. The PING has a token that must come back "
+     "within _check_timeout_. The connection cannot be lent meanwhile, so never more than one and "
+     "a quarter of the idle ones are checked at the same time. One that fails is replaced. This "
+     "finds a server that stands still and a firewall that has forgotten the connection; its end "
+     "is seen at once anyway."},
+    {"check_timeout", KEY_DURATION, POOL(check_timeout_ms), "1s", 1, 60000, NULL,
+     "How long the answer to a check may take; see _check_interval_.", NULL},
+    {"fail_fast_after", KEY_COUNT, POOL(fail_fast_after), "8", 0, 1000000, NULL,
+     "When so many dials in a row have failed and no connection is left, nobody waits for one "
+     "until a dial succeeds; *0* means that all wait as long as they may.",
+     "Those who wait and those who come get *LENDIS_E_DOWN* at once. One probe at a time goes on, "
+     "see _dial_backoff_min_. With the default and a server that refuses, this is after some three "
+     "seconds: a restart is waited for, an outage is not."},
+    {"wait_queue", KEY_COUNT, POOL(wait_queue), "0", 0, LENDIS_MAX_SLOTS, NULL,
+     "How many may wait at the same time, for a connection or for the turn of their command; *0* "
+     "means no limit but that of _max_workers_.",
+     "Further callers get the answer that the pool is busy, at once. Commands that go out with "
+     "those of others wait for a moment only, so under load many may be in the queue without any "
+     "harm."},
+    {"order", KEY_CHOICE, POOL(order), "last_used", ORDER_LAST_USED, 0, order_names,
+     "Which idle connection is lent first: *last_used*, the one that the worker used last; "
+     "*round_robin*, the next after the one that anybody was lent last.",
+     "With *last_used* its buffers are warm; now and then it is the first idle one, so that the "
+     "others come to rest and can be closed. With *round_robin* all get the same share, as for "
+     "servers behind a load balancer, and none is idle for long while there is anything to do."},
+    {"check_on_lease", KEY_SWITCH, POOL(check_on_lease), "yes", 0, 0, NULL,
+     "Whether a connection that was not used for some milliseconds is inspected before it is used.",
+     "Its end, and bytes that nobody asked for, are seen without a round trip, in less than a "
+     "microsecond. Without it what dies between two scans of the broker is found by the command."},
+    {"dial_backoff_min", KEY_DURATION, POOL(dial_backoff_min_ms), "50ms", 10, HOURS(1), NULL,
+     "The longest pause after the first dial that failed. The pause is random; its limit doubles "
+     "with each that fails, up to _dial_backoff_max_.",
      NULL},
-    {"fallback", KEY_CHOICE, offsetof(struct pool_config, fallback), "error", FALLBACK_ERROR, 0,
-     "What workers get from a pool that is switched off: error, LENDIS_E_DISABLED; direct, "
-     "connections of their own, which the "
-     "broker opens for them, up to size in each process, within per_uid_leases, per_uid_workers "
-     "and "
-     "fallback_connections.",
-     fallback_names},
-    {"fallback_connections", KEY_COUNT, offsetof(struct pool_config, fallback_connections), "1024",
-     1, LENDIS_MAX_WORKERS,
-     "Connections of their own that all processes together have at the same time, with fallback = "
-     "direct.",
+    {"dial_backoff_max", KEY_DURATION, POOL(dial_backoff_max_ms), "10s", 10, HOURS(1), NULL,
+     "The longest pause between dials while they fail; at least _dial_backoff_min_.", NULL},
+    {"tcp_keepalive", KEY_DURATION, POOL(tcp_keepalive_ms), "1min", 0, HOURS(9), NULL,
+     "TCP probes a peer that was silent for this long; *0* means never.",
+     "It does so four times, a quarter of this time apart, and then takes the peer for dead. In "
+     "whole seconds, rounded up. Unix sockets have no need of it."},
+    {"client_name", KEY_TEXT, POOL(client_name), NULL, 1, CLIENT_NAME_MAX, NULL,
+     "What CLIENT LIST calls the pool's connections; lendis-NAME if it is not set. The characters "
+     "from ! to ~ are allowed.",
      NULL},
-    {"redis", KEY_REDIS, offsetof(struct pool_config, redis), NULL, 0, 0,
-     "Where Redis is: redis://HOST:PORT/DB (IPv6 addresses in brackets) or unix:///PATH?db=N. "
-     "Required.",
-     NULL},
-    {"username", KEY_TEXT, offsetof(struct pool_config, username), NULL, 1, USERNAME_MAX,
-     "Redis user (ACL) to log in as; needs password_file.", NULL},
-    {"password_file", KEY_PATH, offsetof(struct pool_config, password_file), NULL, 0, 0,
-     "File that holds the password. A name without a leading slash is a systemd credential.", NULL},
-    {"size", KEY_COUNT, offsetof(struct pool_config, size), "16", 1, CONFIG_SIZE_MOST,
-     "Connections at most. While one is replaced, there is one more.", NULL},
-    {"min_idle", KEY_COUNT, offsetof(struct pool_config, min_idle), "1", 0, CONFIG_SIZE_MOST,
-     "Connections that are kept open for the next comer; at most size.", NULL},
-    {"max_idle", KEY_COUNT, offsetof(struct pool_config, max_idle), "0", 0, CONFIG_SIZE_MOST,
-     "Idle connections beyond this many are closed after a second; at least min_idle. 0 means no "
-     "limit.",
-     NULL},
-    {"reserve_size", KEY_COUNT, offsetof(struct pool_config, reserve_size), "0", 0,
-     CONFIG_SIZE_MOST,
-     "Connections beyond size that are opened when somebody has waited for reserve_after, and "
-     "closed "
-     "when they are idle.",
-     NULL},
-    {"reserve_after", KEY_DURATION, offsetof(struct pool_config, reserve_after_ms), "500ms", 1,
-     HOURS(1), "How long somebody must have waited before one of reserve_size is opened.", NULL},
-    {"max_idle_time", KEY_DURATION, offsetof(struct pool_config, max_idle_time_ms), "10min", 0,
-     HOURS(720),
-     "A connection that nobody used for this long is closed, down to min_idle; 0 means never.",
-     NULL},
-    {"max_lifetime", KEY_DURATION, offsetof(struct pool_config, max_lifetime_ms), "1h", 0,
-     HOURS(720), "A connection is replaced when it is this old; 0 means never.", NULL},
-    {"lifetime_jitter", KEY_COUNT, offsetof(struct pool_config, lifetime_jitter), "10", 0, 100,
-     "Percent of max_lifetime, up to which each connection lives shorter, at random.", NULL},
-    {"max_uses", KEY_COUNT, offsetof(struct pool_config, max_uses), "0", 0, 1000000000,
-     "A connection is replaced when it was lent this often; 0 means never.", NULL},
-    {"connect_timeout", KEY_DURATION, offsetof(struct pool_config, connect_timeout_ms), "5s", 1,
-     600000, "Limit for connecting and logging in to Redis.", NULL},
-    {"wait_timeout", KEY_DURATION, offsetof(struct pool_config, wait_timeout_ms), "5s", 1,
-     HOURS(24), "How long a worker waits for a connection unless it says otherwise.", NULL},
-    {"command_timeout", KEY_DURATION, offsetof(struct pool_config, command_timeout_ms), "10s", 0,
-     HOURS(24), "Limit for one command and its reply; 0 means none.", NULL},
-    {"check_interval", KEY_DURATION, offsetof(struct pool_config, check_interval_ms), "30s", 0,
-     HOURS(24),
-     "A connection that nobody used for this long is asked whether it lives; 0 means never.", NULL},
-    {"check_timeout", KEY_DURATION, offsetof(struct pool_config, check_timeout_ms), "1s", 1, 60000,
-     "Limit for that; a connection that fails is replaced.", NULL},
-    {"fail_fast_after", KEY_COUNT, offsetof(struct pool_config, fail_fast_after), "8", 0, 1000000,
-     "After so many failed dials in a row, with no connection left, nobody waits until one "
-     "succeeds; 0 means that all wait as long as they may.",
-     NULL},
-    {"wait_queue", KEY_COUNT, offsetof(struct pool_config, wait_queue), "0", 0, LENDIS_MAX_SLOTS,
-     "How many may wait for a connection or for their command's turn at the same time; who comes "
-     "then is told that the pool is busy. 0 means no limit.",
-     NULL},
-    {"order", KEY_CHOICE, offsetof(struct pool_config, order), "last_used", ORDER_LAST_USED, 0,
-     "Which idle connection is lent first: last_used or round_robin.", order_names},
-    {"check_on_lease", KEY_SWITCH, offsetof(struct pool_config, check_on_lease), "yes", 0, 0,
-     "Whether a connection that was idle is looked at before it is lent, which takes no round "
-     "trip.",
-     NULL},
-    {"dial_backoff_min", KEY_DURATION, offsetof(struct pool_config, dial_backoff_min_ms), "50ms",
-     10, HOURS(1), "Longest pause after the first dial that failed; it doubles with each.", NULL},
-    {"dial_backoff_max", KEY_DURATION, offsetof(struct pool_config, dial_backoff_max_ms), "10s", 10,
-     HOURS(1), "Longest pause between dials while they fail.", NULL},
-    {"tcp_keepalive", KEY_DURATION, offsetof(struct pool_config, tcp_keepalive_ms), "1min", 0,
-     HOURS(9),
-     "TCP asks after a peer that was silent for this long; in whole seconds. 0 means never.", NULL},
-    {"client_name", KEY_TEXT, offsetof(struct pool_config, client_name), NULL, 1, CLIENT_NAME_MAX,
-     "What CLIENT LIST calls the pool's connections; lendis-POOL if it is not set.", NULL},
-    {"stall_timeout", KEY_DURATION, offsetof(struct pool_config, stall_timeout_ms), "1s",
-     MAIL_STALL_LEAST_MS, 60000,
+    {"command_timeout", KEY_DURATION, POOL(command_timeout_ms), "10s", 0, HOURS(24), NULL,
+     "The limit for one command and its reply, the wait for a connection included; *0* means none.",
+     "It does not apply to a command that blocks in the server, which has a limit of its own, nor "
+     "to a call that names its own."},
+    {"stall_timeout", KEY_DURATION, POOL(stall_timeout_ms), "1s", MAIL_STALL_LEAST_MS, 60000, NULL,
      "A worker that holds a connection for others and is stopped loses it after this time; one "
      "that is only slow keeps it.",
+     "It may be stopped by a signal, a debugger or the freezer of its cgroup. What was handed to "
+     "it and not sent goes on with another worker. One that only waits for a processor keeps the "
+     "connection, however busy the host and however small its cgroup's quota: the broker reads the "
+     "process' state and CPU time in _/proc_. One that sleeps outside of the library, in a signal "
+     "handler for example, gets twice as long; one that waits for a disk, and one that the broker "
+     "cannot see (*hidepid=*, another PID namespace, several threads there), four times. Time is "
+     "counted by the broker's clock, from when somebody has waited for a tenth of a second."},
+    {"reset", KEY_CHOICE, POOL(reset), "tracked", RESET_TRACKED, 0, reset_names,
+     "What is done with a connection that is given back: *tracked*, it is reset if its session was "
+     "changed or may have been; *always*, after every exclusive lease; *never*, which is "
+     "dangerous, the next one finds it as it was left. See RESETS.",
      NULL},
-    {"reset", KEY_CHOICE, offsetof(struct pool_config, reset), "tracked", RESET_TRACKED, 0,
-     "What is done with a connection that is given back: tracked, it is reset if its session was "
-     "changed or may have been; always, after every exclusive lease; never, the next one finds "
-     "database, name, transaction and watches as the last one left them.",
-     reset_names},
-    {"lease_timeout", KEY_DURATION, offsetof(struct pool_config, lease_timeout_ms), "0", 0,
-     HOURS(24),
-     "A lease that is held for longer is revoked: its connection is closed and replaced. At least "
-     "100ms; 0 means never.",
-     NULL},
-    {"leak_warn_after", KEY_DURATION, offsetof(struct pool_config, leak_warn_after_ms), "0", 0,
-     HOURS(24),
-     "A lease that is held for longer is logged once, with its holder's pid and command line. At "
-     "least 100ms and less than lease_timeout; 0 means never.",
-     NULL},
-    {"per_uid_leases", KEY_COUNT, offsetof(struct pool_config, per_uid_leases), "0", 0,
-     LENDIS_MAX_CONNECTIONS,
-     "Connections that the processes of one user may hold at the same time; 0 means no limit.",
-     NULL},
-    {"per_uid_workers", KEY_COUNT, offsetof(struct pool_config, per_uid_workers), "0", 0,
-     LENDIS_MAX_WORKERS,
-     "Processes of one user that may be attached to the pool at the same time; 0 means no limit.",
-     NULL},
-    {"allow_uids", KEY_IDS, offsetof(struct pool_config, allow_uids), NULL, 0, 0,
-     "User ids that may use the pool, as in 33 1000-1999. With none of allow_uids, allow_users, "
-     "allow_gids and allow_groups, whoever can open the socket may; else one of them is enough.",
-     NULL},
-    {"allow_users", KEY_USERS, offsetof(struct pool_config, allow_users), NULL, 0, 0,
-     "Users that may use the pool, by name; they are looked up when the configuration is read.",
-     NULL},
-    {"allow_gids", KEY_IDS, offsetof(struct pool_config, allow_gids), NULL, 0, 0,
-     "Group ids that may use the pool; supplementary groups count.", NULL},
-    {"allow_groups", KEY_GROUPS, offsetof(struct pool_config, allow_groups), NULL, 0, 0,
-     "Groups that may use the pool, by name; supplementary groups count.", NULL},
-    {"exclusive_commands", KEY_NAMES, offsetof(struct pool_config, exclusive_commands), NULL, 0,
-     CONFIG_NAMES_MAX,
-     "Commands, of modules say, that get a connection for themselves, as in GRAPH.QUERY FT.SEARCH. "
-     "What Redis knows to block gets one anyway.",
-     NULL},
+    {"lease_timeout", KEY_DURATION, POOL(lease_timeout_ms), "0", 0, HOURS(24), NULL,
+     "A lease that is held for longer is revoked; *0* means never. At least 100ms.",
+     "Its connection is shut down and replaced, its holder's next read or write fails, and "
+     "*lendis_release*(3) returns *LENDIS_E_REVOKED*. What was under way on it may have been "
+     "executed. Whatever the holder does counts as holding: a command that blocks in the server, a "
+     "subscription, a process that was stopped, a connection that was passed to a process and not "
+     "picked up. So let it be longer than the longest BLPOP and than _command_timeout_; pools for "
+     "subscribers do without. Processes that send each other's commands pass a connection on "
+     "before long, and each of them has a lease of its own. The limit is kept to the millisecond "
+     "for processes that use the library as it is, and to a tenth of it for others."},
+    {"leak_warn_after", KEY_DURATION, POOL(leak_warn_after_ms), "0", 0, HOURS(24), NULL,
+     "A lease that is held for longer is logged, once; *0* means never. At least 100ms, and less "
+     "than _lease_timeout_ unless that is *0*.",
+     "Logged are the connection, for how long, the process, its user and its command line (its "
+     "first 200 characters; what is not printable ASCII shows as \"?\"). At most 5 of these in 10 "
+     "seconds are logged, with the number of those that were not. What _lease_timeout_ says of "
+     "holding holds here, too."},
+    {"per_uid_leases", KEY_COUNT, POOL(per_uid_leases), "0", 0, LENDIS_MAX_CONNECTIONS, NULL,
+     "Connections of the pool that the processes of one user may hold at the same time; *0* means "
+     "no limit.",
+     "A call that would be one more waits, up to its limit, as it does when all are in use "
+     "(*LENDIS_E_TIMEOUT*, or *LENDIS_E_BUSY* if it is not to wait), but outside of the queue: it "
+     "tries again every millisecond or so. A command that may share a connection is still handed "
+     "over while all connections are in use, and another user's process may send it. The library "
+     "keeps to this exactly. A process that goes around it and takes more has the newest ones "
+     "revoked within a second (not those that it had before the limit was changed); but it can, as "
+     "all workers of a pool write the same shared memory, pretend to be another. If that is a "
+     "concern, give each user a pool of its own."},
+    {"per_uid_workers", KEY_COUNT, POOL(per_uid_workers), "0", 0, LENDIS_MAX_WORKERS, NULL,
+     "Processes of one user that may be attached to the pool at the same time; *0* means no limit.",
+     "Handles of *lendis_attach*(3) are counted, to be exact. One more gets the answer that the "
+     "broker is busy (*LENDIS_E_BUSY*), and the log says why."},
+    {"allow_uids", KEY_IDS, POOL(allow_uids), NULL, 0, 0, NULL,
+     "Ids of users whose processes may use the pool. With none of _allow_uids_, _allow_users_, "
+     "_allow_gids_ and _allow_groups_, whoever can open the socket may; else being in one of them "
+     "is enough.",
+     "Root is no exception."},
+    {"allow_users", KEY_USERS, POOL(allow_users), NULL, 0, 0, NULL,
+     "The same by name, besides those of _allow_uids_.", NULL},
+    {"allow_gids", KEY_IDS, POOL(allow_gids), NULL, 0, 0, NULL,
+     "Ids of groups whose members may use the pool; supplementary groups count.", NULL},
+    {"allow_groups", KEY_GROUPS, POOL(allow_groups), NULL, 0, 0, NULL,
+     "The same by name, besides those of _allow_gids_.", NULL},
+    {"exclusive_commands", KEY_NAMES, POOL(exclusive_commands), NULL, 0, CONFIG_NAMES_MAX, NULL,
+     "Commands that get a connection for themselves for the time of the call, of modules for "
+     "example. What the server says may block gets one anyway.",
+     "They send nobody else's command with them. Commands that change the session and those that "
+     "may wait in the server are such without being named: lendis has a table of Redis' own "
+     "commands (up to 8.12, and of Valkey up to 9.1), and what *COMMAND* says on the connected "
+     "server, modules included, wins over it. Of the commands that are not in the table, those "
+     "that have subcommands, or that the server files under connections, transactions or messages "
+     "(ACL categories, flags), are taken to change the session: the connection is reset behind "
+     "them, or replaced where the pool logs in with a password. So this is for commands that take "
+     "long, or of which the server does not know that they wait. Unlike a command that the server "
+     "calls blocking, they keep their _command_timeout_."},
 };
 
 #define BROKER_KEYS (sizeof broker_keys / sizeof *broker_keys)

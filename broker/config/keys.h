@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What can be configured: one table of keys, which drives parsing, the environment, the defaults,
- * --print-config and --list-keys. It knows each key's field, type, limits, default and text, and
- * nothing of where values come from.
+ * --print-config and --list-keys, and by that lendis.conf(5) and the example configuration
+ * (deploy/generate.sh). It knows each key's field, type, limits, default and text, and nothing of
+ * where values come from.
  */
 #ifndef LENDIS_BROKER_CONFIG_KEYS_H
 #define LENDIS_BROKER_CONFIG_KEYS_H
@@ -30,11 +31,14 @@ enum key_type {
 struct key {
     const char *name;
     enum key_type type;
-    size_t offset;        /* of the field in its struct */
-    const char *fallback; /* the default, as it would be written; NULL: none */
-    uint64_t min, max;    /* of counts, and of durations in milliseconds */
-    const char *help;
+    size_t offset;              /* of the field in its struct */
+    const char *fallback;       /* the default, as it would be written; NULL: none */
+    uint64_t min, max;          /* of counts, and of durations in milliseconds */
     const char *const *choices; /* of KEY_CHOICE; the first one's value is min; NULL ends them */
+    /* What it is for, as the manual has it, in scdoc's marks: _key_, *value*. The help stands in the
+     * example configuration, too. */
+    const char *help;
+    const char *more; /* NULL: the help says it all */
 };
 
 struct section {

@@ -114,13 +114,46 @@ void config_print(const struct config *config, FILE *out)
     }
 }
 
+/* What is allowed, in words; nothing where the type says it all. */
+static void print_range(const struct key *key, FILE *out)
+{
+    char least[32], most[32];
+
+    switch (key->type) {
+    case KEY_CHOICE:
+        for (size_t i = 0; key->choices[i]; i++)
+            fprintf(out, "%s%s",
+                    i == 0                        ? ""
+                    : key->choices[i + 1] != NULL ? ", "
+                                                  : " or ",
+                    key->choices[i]);
+        break;
+    case KEY_COUNT:
+        fprintf(out, "%ju to %ju", (uintmax_t)key->min, (uintmax_t)key->max);
+        break;
+    case KEY_DURATION:
+        config_format_duration(key->min, least, sizeof least);
+        config_format_duration(key->max, most, sizeof most);
+        fprintf(out, "%s to %s", least, most);
+        break;
+    case KEY_TEXT:
+    case KEY_NAMES:
+        fprintf(out, "up to %ju characters", (uintmax_t)key->max);
+        break;
+    default:
+        break;
+    }
+}
+
 void config_list_keys(FILE *out)
 {
     for (size_t i = 0; i < SECTION_COUNT; i++)
         for (size_t j = 0; j < config_sections[i].count; j++) {
             const struct key *key = &config_sections[i].keys[j];
 
-            fprintf(out, "%s\t%s\t%s\t%s\t%s\n", config_sections[i].name, key->name,
-                    type_names[key->type], key->fallback ? key->fallback : "", key->help);
+            fprintf(out, "%s\t%s\t%s\t%s\t", config_sections[i].name, key->name,
+                    type_names[key->type], key->fallback ? key->fallback : "");
+            print_range(key, out);
+            fprintf(out, "\t%s\t%s\n", key->help, key->more ? key->more : "");
         }
 }

@@ -13,6 +13,7 @@
 #include <sysexits.h>
 #include "broker/ctl/control.h"
 #include "broker/tools/find_broker.h"
+#include "broker/ctl/lists.h"
 #include "broker/ctl/show.h"
 #include "broker/tools/table.h"
 #include "broker/ctl/top.h"
@@ -54,6 +55,7 @@ static const char help_options[] =
     "      --all          show connections: places without one as well\n"
     "      --format NAME  metrics: openmetrics (default), or prometheus, the format before it\n"
     "      --list-metrics   print all metrics: name, type, labels, what it means\n"
+    "      --list-counters  print all counters: kind, name, unit, what it means\n"
     "      --list-commands  print all commands, for the completions of shells\n"
     "  -h, --help         print this\n"
     "  -V, --version      print the version\n"
@@ -166,7 +168,8 @@ enum {
     OPTION_WORKER,
     OPTION_LIST,
     OPTION_FORMAT,
-    OPTION_METRICS
+    OPTION_METRICS,
+    OPTION_COUNTERS
 };
 
 /* Results: 0; EX_USAGE. */
@@ -210,6 +213,9 @@ static int take_option(int option, struct arguments *arguments)
     case OPTION_METRICS:
         metrics_list(stdout);
         return -1;
+    case OPTION_COUNTERS:
+        list_counters(stdout);
+        return -1;
     case 'j':
         arguments->json = true;
         return 0;
@@ -242,6 +248,7 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
         {"list-commands", no_argument, NULL, OPTION_LIST},
         {"format", required_argument, NULL, OPTION_FORMAT},
         {"list-metrics", no_argument, NULL, OPTION_METRICS},
+        {"list-counters", no_argument, NULL, OPTION_COUNTERS},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {0},

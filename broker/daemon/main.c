@@ -32,7 +32,7 @@ static const char help[] =
     "      --supervise     stay above the broker, start it again and keep what it lends meanwhile\n"
     "      --check-config  check the configuration and exit: 0, or 78 after saying what is wrong\n"
     "      --print-config  print the configuration in effect, without secrets, and exit\n"
-    "      --list-keys     print all keys of the configuration: section, key, type, default, help\n"
+    "      --list-keys     print all keys of the configuration: section, key, type, default, range, text\n"
     "  -V, --version       print the version and exit\n"
     "  -h, --help          print this and exit\n"
     "\n"

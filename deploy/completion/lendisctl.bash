@@ -34,7 +34,7 @@ _lendisctl()
     esac
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "--timeout --connection --worker --socket --pid --json --all \
-            --format --list-metrics --list-commands --help --version" -- "$word")
+            --format --list-metrics --list-counters --list-commands --help --version" -- "$word")
         return
     fi
     for ((i = 1; i < COMP_CWORD; i++)); do

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # The manual and the programs must agree: every key that lendisd --list-keys knows is in lendis.conf(5) and in the
-# example configuration, with the same default, and no other; every function of the public headers is in
+# example configuration, with the same default, and no other (both are made from that list: deploy/generate.sh); every function of the public headers is in
 # liblendis(3); every command, option and JSON field of lendisctl is in lendisctl(1); every option of lendisd in lendisd(8).
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
@@ -10,7 +10,7 @@ set -eu
 
 cd "$(dirname "$0")/../.."
 build=${LENDIS_BUILD:-build}
-man=deploy/man
+man=$build/man # with what the programs say of themselves filled in
 work=$(mktemp -d "${TMPDIR:-/tmp}/lendis-manual.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 problems=0
@@ -40,7 +40,7 @@ compare()
 # ---- the configuration ----
 
 # section.key<TAB>default ("-": none) from each of the three.
-for file in deploy/lendis.conf "$build/lendisd" "$build/lendisctl"; do
+for file in "$build/lendis.conf" "$build/lendisd" "$build/lendisctl" "$man/lendis.conf.5.scd"; do
     [ -e "$file" ] || { echo "manual.sh: there is no $file" >&2; exit 1; }
 done
 "$build/lendisd" --list-keys | awk -F'\t' '{ sub(/ .*/, "", $1); print $1 "." $2 "\t" ($4 == "" ? "-" : $4) }' |
@@ -66,8 +66,26 @@ done <"$work/defaults"
 # In the example a key is set or commented out: "key = value" or "#key = value".
 awk '/^#? *\[broker\]/ { section = "broker" } /^#? *\[pool / { section = "pool" }
     section && match($0, /^#? ?[a-z_]+ *=/) { key = substr($0, 1, RLENGTH); gsub(/[# =]/, "", key); print section "." key }' \
-    deploy/lendis.conf >"$work/names.example"
-compare key "$work/names.listed" "lendisd --list-keys" "$work/names.example" "deploy/lendis.conf"
+    "$build/lendis.conf" >"$work/names.example"
+compare key "$work/names.listed" "lendisd --list-keys" "$work/names.example" "the example"
+
+# The example is a configuration, and what is commented out in it is the default: with that taken in, nothing changes.
+defaults()
+{
+    "$build/lendisd" --config "$1" --print-config 2>&1
+}
+awk '/^\[pool main\]/ { on = 1 } /^# Programs with/ { on = 0 } /^\[broker\]/ { on = 1 }
+    on && /^#[a-z_]+ = ./ { sub(/^#/, "") } { print }' "$build/lendis.conf" >"$work/uncommented.conf"
+defaults "$build/lendis.conf" >"$work/a.conf" || complain "the example is refused: $(head -1 "$work/a.conf")"
+defaults "$work/uncommented.conf" >"$work/b.conf" || complain "its defaults are refused: $(head -1 "$work/b.conf")"
+cmp -s "$work/a.conf" "$work/b.conf" || complain "what is commented out in the example is not the default"
+cmp -s "$build/lendis.conf" "$work/uncommented.conf" && complain "nothing is commented out in the example"
+
+# A page whose marker cannot be filled is not built.
+for marker in "@KEYS nowhere@" "@NOTHING@"; do
+    echo "$marker" >"$work/page"
+    deploy/generate.sh "$build" "$work/page" >/dev/null 2>&1 && complain "generate.sh takes $marker for filled"
+done
 
 # ---- the library ----
 

@@ -1060,7 +1060,7 @@ static void keys_are_listed(void **state)
 
         for (const char *at = line; *at; at++)
             tabs += *at == '\t';
-        assert_int_equal(tabs, 4);
+        assert_int_equal(tabs, 6);
         lines++;
     }
     assert_true(lines >= 17);
