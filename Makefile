@@ -71,14 +71,15 @@ CLIENT_SOURCES := $(addprefix libclient/,async.c attachment.c combiner.c dial.c 
 
 # lendisd, from the lowest folder up.
 TERMINAL_SOURCES := $(addprefix broker/base/,clock.c standard_io.c text.c)
-BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c log_writer.c process.c resolver.c \
+BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c log_writer.c process.c random.c resolver.c \
 	secret.c service_manager.c timer.c)
 CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c keys.c loader.c \
 	print.c values.c)
 REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c handshake.c redirection.c \
 	replies.c reply_walk.c request.c rights.c session_info.c session_reset.c)
-POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c direct.c leak_report.c lease_limits.c \
-	maintenance.c notice.c outage.c pause.c poll_bells.c pool.c private.c reconfigure.c refusal.c restore.c sizing.c stalled.c)
+POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c deferred.c dialling.c direct.c \
+	events.c health.c leak_report.c lease_limits.c maintenance.c members.c notice.c passing.c pause.c poll_bells.c pool.c \
+	private.c reconfigure.c redirected.c restore.c revocation.c scan.c server.c sizing.c stalled.c target.c worker_set.c)
 WORKERS_SOURCES := $(addprefix broker/workers/,worker.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c control.c reload.c supervise.c)

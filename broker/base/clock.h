@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The broker's clocks, see clock_gettime(2). What lasts is measured by CLOCK_MONOTONIC, as the timers of the event
- * loop are (timer.h); the time of day is only shown.
+ * The broker's clocks, see clock_gettime(2). What lasts is measured by CLOCK_MONOTONIC, as the
+ * timers of the event loop are (timer.h); the time of day is only shown.
  */
 #ifndef LENDIS_BROKER_CLOCK_H
 #define LENDIS_BROKER_CLOCK_H

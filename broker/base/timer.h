@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One-shot timers of an event loop, by CLOCK_MONOTONIC (sd_event_add_time(3)), accurate to a millisecond: left to
- * itself, sd-event may be 250 ms late. Whoever made one frees it by sd_event_source_disable_unref().
+ * One-shot timers of an event loop, by CLOCK_MONOTONIC (sd_event_add_time(3)), accurate to a
+ * millisecond: left to itself, sd-event may be 250 ms late. Whoever made one frees it by
+ * sd_event_source_disable_unref().
  *
- * Setting a timer fails for want of memory alone. That is logged here; who can do without the timer looks at the result.
+ * Setting a timer fails for want of memory alone. That is logged here; who can do without the timer
+ * looks at the result.
  */
 #ifndef LENDIS_BROKER_TIMER_H
 #define LENDIS_BROKER_TIMER_H

@@ -55,7 +55,7 @@ struct broker {
     char socket_path[sizeof((struct sockaddr_un *)0)->sun_path];
 
     struct store store;
-    struct catalog former; /* of the broker before */
+    struct catalog former; /* of the previous broker */
     int former_fd;
     uint64_t former_ms; /* when it was made */
     uint64_t catalog_ms;
@@ -94,7 +94,7 @@ static void learn_path(struct broker *broker)
                  (int)sizeof address.sun_path - 1, address.sun_path);
 }
 
-/* Takes the socket that the broker before made, or one of the socket unit. Results: 1, listener is
+/* Takes the socket that the previous broker made, or one of the socket unit. Results: 1, listener is
  * set; 0, there is none; -errno. */
 static int take_passed_socket(struct broker *broker)
 {
@@ -254,7 +254,7 @@ static void forget_former(struct broker *broker)
 }
 
 /*
- * What the broker before left behind of itself. There can be more than one catalog, if a broker died
+ * What the previous broker left behind of itself. There can be more than one catalog, if a broker died
  * before it had adopted everything: the oldest is complete. One that cannot be read is as good as
  * none.
  */
@@ -277,7 +277,7 @@ static void find_former(struct broker *broker)
     }
     if (broker->former_fd >= 0 && catalog_map(broker->former_fd, &broker->former) != 0)
         log_line(LOG_LEVEL_NOTICE,
-                 "the broker before was of another version: what it lent stays with its holders "
+                 "the previous broker was of another version: what it lent stays with its holders "
                  "until they give it back");
 }
 
@@ -314,7 +314,7 @@ static void tell_status(void *context)
             continue;
         enum backend_state state = broker_pool_backend(&broker->pools[i]);
 
-        pools += broker->pools[i].gate != GATE_SERVICE;
+        pools += pause_state(&broker->pools[i]) != GATE_SERVICE;
         up += state == BACKEND_UP;
         down += state == BACKEND_DOWN;
     }
@@ -334,7 +334,7 @@ static int on_drain(sd_event_source *source, uint64_t usec, void *context)
     (void)usec;
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
         if (broker->pools[i].config)
-            out += broker_pool_close_returned(&broker->pools[i], CLOSE_drained);
+            out += pause_close_returned(&broker->pools[i], CLOSE_drained);
     if (out > 0 && clock_ms() < broker->drain_until_ms) {
         if (clock_ms() >= broker->extend_ms) {
             broker->extend_ms = clock_ms() + DRAIN_EXTENSION_US / 2000;
@@ -363,7 +363,7 @@ static int drain(struct broker *broker)
         if (!broker->pools[i].config)
             continue;
         /* Newcomers wait for another broker, or for the end of their patience, but not in our way. */
-        gate_set(&broker->pools[i], GATE_PAUSED);
+        pause_set(&broker->pools[i], GATE_PAUSED);
         broker_pool_drain(&broker->pools[i]);
     }
     result = sd_event_add_time_relative(broker->event, &broker->drain_timer, CLOCK_MONOTONIC, 0,
@@ -521,7 +521,7 @@ static void raise_descriptor_limit(const struct config *config)
     struct rlimit limit;
 
     for (uint32_t i = 0; i < config->pool_count; i++)
-        needed += demand_places(&config->pools[i]) + 2;
+        needed += sizing_places(&config->pools[i]) + 2;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
     limit.rlim_cur = limit.rlim_max;
@@ -543,7 +543,7 @@ static int start_pools(struct broker *broker)
         .resolver = &broker->resolver,
         .catalog = &broker->catalog,
         .store = &broker->store,
-        .former = &broker->former,
+        .previous = &broker->former,
         .worker_max = config->broker.max_workers,
         .changed = tell_status,
         .context = broker,

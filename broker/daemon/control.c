@@ -111,8 +111,8 @@ static uint32_t missing(const struct request *request, struct broker_pool *pool,
         return 0;
     if (request->verb == WIRE_RECONNECT)
         return reconfigure_pending(pool);
-    *undone = pool->gate != gate_of(request->verb);
-    return *undone ? 0 : gate_step(pool);
+    *undone = pause_state(pool) != gate_of(request->verb);
+    return *undone ? 0 : pause_step(pool);
 }
 
 /* The first pool of the request for which it is not so yet, or never will be; NULL: it is so for all. */
@@ -214,7 +214,7 @@ static void begin_closing(struct request *request)
             /* unprovoked: by a user who may control the broker */
             log_line(LOG_LEVEL_NOTICE, "pool %s: is being %s, says user %u",
                      control->pools[i].config->name, verb_done(request->verb), request->uid);
-            gate_set(&control->pools[i], gate_of(request->verb));
+            pause_set(&control->pools[i], gate_of(request->verb));
         }
     if (!conclude(request))
         set_tick(control);
@@ -320,11 +320,11 @@ static void resume(struct request *request)
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < control->pool_count; i++)
-        if ((request->pools >> i & 1) && control->pools[i].gate != GATE_OPEN) {
+        if ((request->pools >> i & 1) && pause_state(&control->pools[i]) != GATE_OPEN) {
             /* unprovoked: by a user who may control the broker */
             log_line(LOG_LEVEL_NOTICE, "pool %s: lends again, says user %u",
                      control->pools[i].config->name, request->uid);
-            gate_set(&control->pools[i], GATE_OPEN);
+            pause_set(&control->pools[i], GATE_OPEN);
             count++;
         }
     request_free(request);
@@ -339,13 +339,13 @@ static uint32_t kill_in_pool(struct broker_pool *pool, uint32_t index, uint32_t 
 
     if (pid == WIRE_ANY) {
         *known = true;
-        return gate_kill(pool, index == WIRE_ANY ? GATE_ANY : index, GATE_ANY);
+        return pause_kill(pool, index == WIRE_ANY ? PAUSE_ANY : index, PAUSE_ANY);
     }
     for (uint32_t i = 0; i < catalog->worker_max; i++)
         if (shm_load32(&catalog->workers[i].pool) == 1 + pool->index &&
             catalog->workers[i].pid == pid) {
             *known = true;
-            count += gate_kill(pool, index == WIRE_ANY ? GATE_ANY : index, i);
+            count += pause_kill(pool, index == WIRE_ANY ? PAUSE_ANY : index, i);
         }
     return count;
 }

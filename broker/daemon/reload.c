@@ -105,7 +105,7 @@ static void leave(struct broker_pool *pool)
     *configured = (struct pool_config){0};
     pool->config = &pool->own;
     pool->leaving = true;
-    gate_set(pool, GATE_DRAINED);
+    pause_set(pool, GATE_DRAINED);
 }
 
 static void come_back(struct broker_pool *pool, const struct pool_config *config)
@@ -114,7 +114,7 @@ static void come_back(struct broker_pool *pool, const struct pool_config *config
     if (!pool->leaving)
         return;
     pool->leaving = false;
-    gate_set(pool, config->enabled ? GATE_OPEN : GATE_DRAINED);
+    pause_set(pool, config->enabled ? GATE_OPEN : GATE_DRAINED);
     pool_config_free(&pool->own);
 }
 
@@ -123,7 +123,6 @@ static void free_pool(struct broker_pool *pool)
     struct catalog_pool *entry = pool->owner.catalog;
 
     log_line(LOG_LEVEL_INFO, "pool %s: has gone", pool->config->name);
-    pool->gate = GATE_OPEN;
     broker_pool_stop(pool);
     /* The next pool in this entry begins at zero. */
     catalog_write_begin(entry);
@@ -145,7 +144,7 @@ bool reload_sweep(struct reload *reload)
 
         if (!pool->config || !pool->leaving)
             continue;
-        if (pool->attached_count + pool->resting_count == 0 && !pool->directs && gate_step(pool) == 0)
+        if (broker_pool_is_deserted(pool) && pause_step(pool) == 0)
             free_pool(pool);
         else
             again = true;

@@ -3,7 +3,7 @@
 #include "broker/pool/casualty.h"
 
 #include <string.h>
-#include "broker/pool/pool.h"
+#include "broker/pool/internal.h"
 
 /* Any bytes can be in the segment; names of commands are of these. */
 static void copy_name(char name[LOST_COMMAND_SIZE], const char *shared)
@@ -39,8 +39,7 @@ void casualty_inspect(struct broker_pool *pool, struct broker_connection *connec
     connection->lost_seen = lost;
     copy_name(name, shared->lost_command);
     shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_casualties], 1);
-    if (pool->churn > 0)
-        pool->churn--;
+    health_forgive(pool);
     /* With several commands on it nobody knows yet whose fault it was. */
     if (shm_load32(&shared->lost_by) != 0)
         log_loss(pool, shm_load32(&shared->lost_by) - 1, name);

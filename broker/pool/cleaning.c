@@ -5,8 +5,7 @@
 #include <string.h>
 #include "broker/base/clock.h"
 #include "broker/base/timer.h"
-#include "broker/pool/pool.h"
-#include "broker/pool/refusal.h"
+#include "broker/pool/internal.h"
 
 /*
  * The limit of a reset. Long enough for a server that is held up by somebody's slow command; then
@@ -22,37 +21,23 @@
 
 static bool is_refused(const struct broker_pool *pool)
 {
-    return pool->hygiene.refused_ms != 0 && clock_ms() - pool->hygiene.refused_ms < REFUSED_MS;
+    return pool->cleaning.refused_ms != 0 && clock_ms() - pool->cleaning.refused_ms < REFUSED_MS;
 }
 
 static void note_refusal(struct broker_pool *pool)
 {
-    pool->hygiene.refused_ms = clock_ms();
-    log_limited(&pool->hygiene.refused_limit, LOG_LEVEL_NOTICE,
+    pool->cleaning.refused_ms = clock_ms();
+    log_limited(&pool->cleaning.refused_limit, LOG_LEVEL_NOTICE,
                 "pool %s: %s; unclean connections are replaced unless it is known how to undo what "
                 "was left",
                 pool->config->name, reset_text(RESET_REFUSED));
-    rights_refuse(&pool->rights, RIGHT_BIT(reset));
-    pool->rights.reported |= RIGHT_BIT(reset);
-    refusal_report(pool);
+    server_refuses(pool, RIGHT_BIT(reset));
 }
 
-void hygiene_renew(struct broker_pool *pool)
+void cleaning_renew(struct broker_pool *pool)
 {
-    pool->hygiene.refused_ms = 0;
-    pool->hygiene.no_fieldsets = false;
-}
-
-/* ---- sockets that lead elsewhere ---- */
-
-/* True: a holder has redirected it, and it is closed. */
-static bool close_redirected(struct broker_pool *pool, struct broker_connection *connection)
-{
-    if (!connection_is_redirected(connection))
-        return false;
-    broker_pool_report_redirection(pool, connection);
-    connection_close(connection, CLOSE_redirected);
-    return true;
+    pool->cleaning.refused_ms = 0;
+    pool->cleaning.no_fieldsets = false;
 }
 
 /* ---- the course of a reset ---- */
@@ -60,10 +45,10 @@ static bool close_redirected(struct broker_pool *pool, struct broker_connection 
 static void fail(struct broker_pool *pool, struct broker_connection *connection,
                  enum reset_result result)
 {
-    if (close_redirected(pool, connection))
+    if (redirected_close(pool, connection))
         return;
     if (connection->checking) {
-        log_limited(&pool->hygiene.failed_limit, LOG_LEVEL_INFO,
+        log_limited(&pool->cleaning.failed_limit, LOG_LEVEL_INFO,
                     "pool %s: idle connection %u is replaced: %s", pool->config->name,
                     connection->index, reset_text(result));
         connection_close(connection, CLOSE_check);
@@ -72,7 +57,7 @@ static void fail(struct broker_pool *pool, struct broker_connection *connection,
     if (result == RESET_REFUSED)
         note_refusal(pool);
     else
-        log_limited(&pool->hygiene.failed_limit, LOG_LEVEL_DEBUG,
+        log_limited(&pool->cleaning.failed_limit, LOG_LEVEL_DEBUG,
                     "pool %s: connection %u is replaced, not reset: %s", pool->config->name,
                     connection->index, reset_text(result));
     connection_close(connection, CLOSE_reset);
@@ -83,46 +68,43 @@ static void succeed(struct broker_pool *pool, struct broker_connection *connecti
     bool was_check = connection->checking;
 
     /* Whoever answered was not whom it was dialled to. */
-    if (close_redirected(pool, connection))
+    if (redirected_close(pool, connection))
         return;
     if (reset_lacks_fieldsets(connection->reset))
-        pool->hygiene.no_fieldsets = true;
+        pool->cleaning.no_fieldsets = true;
     connection_reset_over(connection);
     shm_add_relaxed(
         &pool->owner.catalog->counters[was_check ? BROKER_COUNTER_checks : BROKER_COUNTER_resets],
         1);
     if (!queue_pass_on(&pool->owner.segment, connection->index,
                        word_make(WORD_CHECKING, 0, connection->generation)))
-        pool->owner.spoiled(connection);
+        corruption_found(connection);
 }
 
-bool hygiene_go_on(struct broker_pool *pool, struct broker_connection *connection)
+enum cleaning_result cleaning_go_on(struct broker_pool *pool, struct broker_connection *connection)
 {
     enum reset_result result = reset_go_on(connection->reset);
+    bool was_check = connection->checking;
 
     switch (result) {
     case RESET_WAITING:
-        return true;
+        return CLEANING_GOES_ON;
     case RESET_LOST:
-        return false;
+        return CLEANING_LOST;
     case RESET_CLEAN:
-        if (connection->checking)
-            notice_checked(pool, true);
         succeed(pool, connection);
-        return true;
+        return was_check ? CLEANING_WELL : CLEANING_GOES_ON;
     case RESET_ALIVE:
         /* It was clean before, and is asked no more than whether it lives. */
-        if (connection->checking) {
-            notice_checked(pool, false);
-            succeed(pool, connection);
-        } else {
-            fail(pool, connection, result);
-        }
-        return true;
+        if (!was_check)
+            break;
+        succeed(pool, connection);
+        return CLEANING_UNWELL;
     default:
-        fail(pool, connection, result);
-        return true;
+        break;
     }
+    fail(pool, connection, result);
+    return CLEANING_GOES_ON;
 }
 
 /* RESET where there is one and no login has to follow, else as little as makes it clean; *kind says
@@ -133,8 +115,8 @@ static bool choose(const struct broker_pool *pool, const struct broker_connectio
     *kind = RESET_WHOLE;
     if (pool->config->reset == RESET_NEVER)
         *kind = RESET_PROVE;
-    else if (is_refused(pool) || (pool->rights.refused & RIGHT_BIT(ping)) != 0 ||
-             pool->rights.costly != 0)
+    else if (is_refused(pool) || (pool->server.rights.refused & RIGHT_BIT(ping)) != 0 ||
+             pool->server.rights.costly != 0)
         *kind = RESET_UNDO;
     else if (pool->config->password && !connection_may_carry_secret(connection))
         *kind = RESET_NAMED;
@@ -149,26 +131,28 @@ static uint64_t limit_ms(const struct broker_pool *pool, const struct broker_con
     return connection->checking ? pool->config->check_timeout_ms : RESET_LIMIT_MS;
 }
 
-/* The timer stays armed when a reset is over before it: one call for all within the limit. It comes at the end of the
- * shortest one. */
-static void arm(struct broker_pool *pool, uint64_t ms)
+/*
+ * The timer stays armed when a reset is over before it: one call for all within the limit. It comes
+ * at the end of the shortest one.
+ */
+static void set_limit(struct broker_pool *pool, uint64_t ms)
 {
-    timer_ensure_at(pool->hygiene.timer, (clock_ms() + ms) * 1000);
+    timer_ensure_at(pool->cleaning.timer, (clock_ms() + ms) * 1000);
 }
 
 static struct reset_profile profile_of(const struct broker_pool *pool)
 {
     const struct pool_config *config = pool->config;
     /* Where the user may not give a name, connections have none. */
-    bool nameless = rights_missing(&pool->rights) & RIGHT_BIT(name);
+    bool nameless = rights_missing(&pool->server.rights) & RIGHT_BIT(name);
 
     return (struct reset_profile){
         .db = config->redis.db,
         .username = config->username,
         .client_name = nameless ? "" : pool->client_name,
         .keepalive_ms = config->tcp_keepalive_ms,
-        .fieldsets = !pool->hygiene.no_fieldsets,
-        .proof = pool->rights.refused & RIGHT_BIT(ping) ? RESET_BY_ERROR : RESET_BY_PING,
+        .fieldsets = !pool->cleaning.no_fieldsets,
+        .proof = pool->server.rights.refused & RIGHT_BIT(ping) ? RESET_BY_ERROR : RESET_BY_PING,
     };
 }
 
@@ -178,13 +162,13 @@ static void begun(struct broker_pool *pool, struct broker_connection *connection
 {
     if (result == RESET_WAITING && connection_reset_begun(connection)) {
         connection->reset_ms = clock_ms();
-        arm(pool, limit_ms(pool, connection));
+        set_limit(pool, limit_ms(pool, connection));
         return;
     }
     fail(pool, connection, result == RESET_WAITING ? RESET_FAILED : result);
 }
 
-bool hygiene_check(struct broker_pool *pool, struct broker_connection *connection)
+bool cleaning_check(struct broker_pool *pool, struct broker_connection *connection)
 {
     struct reset_profile profile = profile_of(pool);
     uint64_t taken;
@@ -192,16 +176,16 @@ bool hygiene_check(struct broker_pool *pool, struct broker_connection *connectio
     if (!word_check(connection_word(connection), &taken))
         return false;
     connection->checking = true;
-    if (close_redirected(pool, connection))
+    if (redirected_close(pool, connection))
         return true;
-    if (pool->rights.costly != 0)
+    if (pool->server.rights.costly != 0)
         profile.proof = RESET_BY_PONG;
     begun(pool, connection,
           reset_begin(connection->fd, RESET_PROVE, &profile, 0, &connection->reset));
     return true;
 }
 
-void hygiene_take(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
+void cleaning_take(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
 {
     const struct reset_profile profile = profile_of(pool);
     struct connection *shared = &pool->owner.segment.connections[connection->index];
@@ -210,12 +194,12 @@ void hygiene_take(struct broker_pool *pool, struct broker_connection *connection
     uint32_t left;
 
     if (!word_take_unclean(connection_word(connection), word, &taken)) {
-        pool->owner.spoiled(connection);
+        corruption_found(connection);
         return;
     }
     /* Whatever a worker wrote there: bits that mean nothing are taken for the most. */
     left = (uint32_t)shm_load_relaxed(&shared->left);
-    if (close_redirected(pool, connection))
+    if (redirected_close(pool, connection))
         return;
     if (!choose(pool, connection, left, &kind)) {
         connection_close(connection, CLOSE_returned);
@@ -246,18 +230,18 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *context)
         }
     }
     if (next != UINT64_MAX)
-        arm(pool, next);
+        set_limit(pool, next);
     if (closed)
-        broker_pool_refill(pool);
+        deferred_want(pool, DEFERRED_SERVE);
     return 0;
 }
 
-int hygiene_start(struct broker_pool *pool)
+int cleaning_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->hygiene.timer, on_limit, pool);
+    return timer_new(pool->owner.event, &pool->cleaning.timer, on_limit, pool);
 }
 
-void hygiene_stop(struct broker_pool *pool)
+void cleaning_stop(struct broker_pool *pool)
 {
-    pool->hygiene.timer = sd_event_source_disable_unref(pool->hygiene.timer);
+    pool->cleaning.timer = sd_event_source_disable_unref(pool->cleaning.timer);
 }

@@ -57,7 +57,7 @@ static void drop(struct broker_connection *connection)
     connection->handed = 0;
     connection->stall.word = 0;
     connection->successor = false;
-    connection->wear = WEAR_NONE;
+    connection->replacement = REPLACEMENT_NONE;
     set_state(connection, CONNECTION_CLOSED);
     connection_restore(connection);
 }
@@ -89,8 +89,8 @@ bool connection_revoke(struct broker_connection *connection, uint64_t word,
 
 /*
  * The only watch there is on a connection that can be lent: the peer's closing, never data (but for
- * the time of a reset, when it cannot be lent). All copies of the descriptor share one open file description, so EPOLLIN would wake us for every
- * reply of every worker.
+ * the time of a reset, when it cannot be lent). All copies of the descriptor share one open file
+ * description, so EPOLLIN would wake us for every reply of every worker.
  */
 static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *context)
 {
@@ -137,7 +137,7 @@ static void make_ready(struct broker_connection *connection)
               (uintmax_t)connection->generation, (uintmax_t)connection->opened_ms);
     if (!shm_cas(connection_word(connection), opening, checking) ||
         !queue_pass_on(&owner->segment, connection->index, checking))
-        owner->spoiled(connection);
+        owner->corrupted(connection);
     owner->opened(connection);
 }
 
@@ -190,7 +190,7 @@ static bool is_dead(int fd)
     return getpeername(fd, (struct sockaddr *)&peer, &size) < 0 || poll(&poll_fd, 1, 0) != 0;
 }
 
-/* Whether the broker before can have left the word so with the connection in good order. What it
+/* Whether the previous broker can have left the word so with the connection in good order. What it
  * was about to do with it itself is not known. */
 static bool is_lendable(const struct broker_connection *connection, uint64_t generation)
 {
@@ -233,37 +233,38 @@ void connection_renew(struct broker_connection *connection)
     connection_restore(connection);
 }
 
-enum connection_look connection_look(const struct broker_connection *connection, uint64_t *word)
+enum connection_found connection_inspect(const struct broker_connection *connection, uint64_t *word)
 {
     uint64_t seen = shm_load(connection_word(connection));
 
     *word = seen;
     switch (connection->state) {
     case CONNECTION_CLOSED:
-        return seen == word_make(WORD_EMPTY, 0, connection->generation) ? LOOK_FINE : LOOK_SPOILED;
+        return seen == word_make(WORD_EMPTY, 0, connection->generation) ? FOUND_FINE
+                                                                        : FOUND_CORRUPTED;
     case CONNECTION_DIALLING:
-        return seen == word_make(WORD_OPENING, 0, connection->generation) ? LOOK_FINE
-                                                                          : LOOK_SPOILED;
+        return seen == word_make(WORD_OPENING, 0, connection->generation) ? FOUND_FINE
+                                                                          : FOUND_CORRUPTED;
     default:
         break;
     }
     if (word_generation(seen) != connection->generation)
-        return LOOK_SPOILED;
+        return FOUND_CORRUPTED;
     if (connection->reset)
-        return word_state(seen) == WORD_CHECKING ? LOOK_FINE : LOOK_SPOILED;
+        return word_state(seen) == WORD_CHECKING ? FOUND_FINE : FOUND_CORRUPTED;
     switch (word_state(seen)) {
     case WORD_IDLE:
     case WORD_LEASED:
     case WORD_HANDED:
     case WORD_CARRIED:
-        return LOOK_FINE;
+        return FOUND_FINE;
     case WORD_RETURNED:
-        return LOOK_RETURNED;
+        return FOUND_RETURNED;
     case WORD_UNCLEAN:
-        return LOOK_UNCLEAN;
+        return FOUND_UNCLEAN;
     default:
         /* Otherwise CHECKING and RECLAIMED are ours and never outlast the call that makes them. */
-        return LOOK_SPOILED;
+        return FOUND_CORRUPTED;
     }
 }
 

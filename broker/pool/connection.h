@@ -18,8 +18,11 @@
 #include "lendis/catalog.h"
 #include "lendis/queue.h"
 
-/* A combiner that is being watched, of each connection, stalled.c's: what was found when it was last seen to go on. */
-struct stall_watch {
+/*
+ * A combiner that is being watched, of each connection, stalled.c's: what was found when it was
+ * last seen to go on.
+ */
+struct stalled_watch {
     uint64_t word; /* 0: it is not watched */
     uint64_t beat;
     uint64_t batch;
@@ -31,7 +34,7 @@ struct stall_watch {
 enum connection_state { CONNECTION_CLOSED, CONNECTION_DIALLING, CONNECTION_OPEN };
 
 /* How a connection stands with regard to its replacement: see maintenance.h. */
-enum connection_wear { WEAR_NONE, WEAR_WORN, WEAR_RETIRING };
+enum connection_replacement { REPLACEMENT_NONE, REPLACEMENT_DUE, REPLACEMENT_RETIRING };
 
 struct broker_connection;
 struct reset;
@@ -50,9 +53,9 @@ struct connection_owner {
     void (*dialled)(struct broker_connection *connection); /* about to become idle */
     void (*opened)(struct broker_connection *connection);
     void (*failed)(struct broker_connection *connection, const char *error); /* it is closed */
-    void (*lost)(struct broker_connection *connection);     /* still to be closed */
-    void (*readable)(struct broker_connection *connection); /* during a reset */
-    void (*spoiled)(struct broker_connection *connection);  /* its word was scribbled */
+    void (*lost)(struct broker_connection *connection);      /* still to be closed */
+    void (*readable)(struct broker_connection *connection);  /* during a reset */
+    void (*corrupted)(struct broker_connection *connection); /* its word was corrupted */
 };
 
 struct broker_connection {
@@ -68,7 +71,7 @@ struct broker_connection {
     uint64_t handed; /* its word when it was first seen in HANDED after a death; 0: nothing seen */
     uint64_t handed_ms; /* when that was */
     struct lease_seen seen;
-    struct stall_watch stall;
+    struct stalled_watch stall;
     struct socket_ends ends; /* as they were when it was dialled */
     struct socket_holders holders;
     uint64_t lost_seen;  /* of connection.lost in the segment, the last one that was seen */
@@ -76,20 +79,20 @@ struct broker_connection {
     uint64_t reset_ms;   /* when it began */
     int fd;              /* -1 unless it is open */
     uint16_t index;
-    uint8_t state;       /* enum connection_state */
-    uint8_t address;     /* of the pool's addresses, the one that is being dialled */
-    bool probe;          /* dialled while the pool was failing */
-    bool checking;       /* `reset` is a check */
-    bool successor;      /* dialled in place of a worn one */
-    uint8_t wear;        /* enum connection_wear */
-    uint8_t wear_reason; /* enum close_reason: why it is worn */
+    uint8_t state;              /* enum connection_state */
+    uint8_t address;            /* of the pool's addresses, the one that is being dialled */
+    bool probe;                 /* dialled while the pool was failing */
+    bool checking;              /* `reset` is a check */
+    bool successor;             /* dialled in place of a worn one */
+    uint8_t replacement;        /* enum connection_replacement */
+    uint8_t replacement_reason; /* enum close_reason: why it is worn */
 };
 
-enum connection_look {
-    LOOK_FINE,     /* the word is one that the state allows */
-    LOOK_SPOILED,  /* it is not */
-    LOOK_RETURNED, /* given back for replacement */
-    LOOK_UNCLEAN,  /* given back for a reset */
+enum connection_found {
+    FOUND_FINE,      /* the word is one that the state allows */
+    FOUND_CORRUPTED, /* it is not */
+    FOUND_RETURNED,  /* given back for replacement */
+    FOUND_UNCLEAN,   /* given back for a reset */
 };
 
 void connection_init(struct broker_connection *connection, struct connection_owner *owner,
@@ -101,10 +104,11 @@ static inline shm_u64 *connection_word(const struct broker_connection *connectio
 }
 
 /*
- * The rule for everything that is secret, whatever carries the connection (a socket, a relay, TLS): only while it is
- * being dialled, when nobody else has its descriptor or can put bytes into it. Once it has been lent, and be it back
- * and idle, its holder may have kept a copy: of the descriptor, with which he can connect(2) it to a server of his
- * own at any moment. Who would have to log in again closes it and dials another one.
+ * The rule for everything that is secret, whatever carries the connection (a socket, a relay, TLS):
+ * only while it is being dialled, when nobody else has its descriptor or can put bytes into it.
+ * Once it has been lent, and be it back and idle, its holder may have kept a copy: of the
+ * descriptor, with which he can connect(2) it to a server of his own at any moment. Who would have
+ * to log in again closes it and dials another one.
  */
 static inline bool connection_may_carry_secret(const struct broker_connection *connection)
 {
@@ -119,15 +123,17 @@ int connection_dial(struct broker_connection *connection, const struct dial_targ
                     char error[DIAL_ERROR_SIZE]);
 
 /*
- * Takes over `fd`, which the broker before opened in `generation` at opened_ms (clock_ms()); the
+ * Takes over `fd`, which the previous broker opened in `generation` at opened_ms (clock_ms()); the
  * connection must be closed.
  * True: it is open, lent or idle as its word says. False: it does not fit, and fd was closed.
  */
 bool connection_adopt(struct broker_connection *connection, int fd, uint64_t generation,
                       uint64_t opened_ms);
 
-/* In a segment of the broker before, for a connection whose descriptor did not come along: gives it
- * a generation of its own, which takes it from whoever has it. */
+/*
+ * In a segment of the previous broker, for a connection whose descriptor did not come along: gives
+ * it a generation of its own, which takes it from whoever has it.
+ */
 void connection_renew(struct broker_connection *connection);
 
 /* Revokes and closes, whatever state it is in. One that was open is counted by `reason`. */
@@ -135,8 +141,8 @@ void connection_close(struct broker_connection *connection, enum close_reason re
 
 /*
  * Takes the connection from whoever has it by `word`, which was read before, and closes it; the
- * lease is counted by `reason`. False: the word has changed meanwhile, and nothing was done. Waiters
- * with commands on it are not told: see broker_pool_revoke().
+ * lease is counted by `reason`. False: the word has changed meanwhile, and nothing was done.
+ * Waiters with commands on it are not told: see broker_pool_revoke().
  */
 bool connection_revoke(struct broker_connection *connection, uint64_t word,
                        enum revoke_reason reason);
@@ -146,7 +152,8 @@ bool connection_is_redirected(const struct broker_connection *connection);
 
 /* Compares the word, which goes to *word, with the record. Owners are compared with nothing here.
  */
-enum connection_look connection_look(const struct broker_connection *connection, uint64_t *word);
+enum connection_found connection_inspect(const struct broker_connection *connection,
+                                         uint64_t *word);
 
 /* From now on the owner is told when there is something to read; and no longer. */
 bool connection_reset_begun(struct broker_connection *connection);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "broker/pool/internal.h"
+#include "broker/redis/dial_error.h"
 #include "lendis.h"
 
 struct direct {
@@ -41,6 +43,13 @@ static void conclude(struct direct *direct, int fd)
         close(fd);
 }
 
+/* It is counted, and the next address tried next. */
+static void count_failure(struct broker_pool *pool, const char *error)
+{
+    health_count_failure(pool, dial_reason(error), error);
+    target_pass(pool, pool->target.current);
+}
+
 static void on_dialled(void *context, int fd, const char *error)
 {
     struct direct *direct = context;
@@ -51,7 +60,7 @@ static void on_dialled(void *context, int fd, const char *error)
         return;
     }
     if (fd < 0)
-        broker_pool_dial_failed(direct->pool, error);
+        count_failure(direct->pool, error);
     conclude(direct, fd);
 }
 
@@ -62,20 +71,20 @@ static void dial(struct dial_turn *turn)
     struct dial_target target;
     char error[DIAL_ERROR_SIZE];
 
-    if (!broker_pool_target(pool, &target)) {
-        if (!pool->lookup)
+    if (!target_get(pool, &target)) {
+        if (!pool->target.lookup)
             conclude(direct, -1);
         return; /* direct_resolved() goes on */
     }
     if (dial_start(pool->owner.dialler, &target, on_dialled, direct, &direct->dial, error) != 0) {
-        broker_pool_dial_failed(pool, error);
+        count_failure(pool, error);
         conclude(direct, -1);
     }
 }
 
 int direct_offered(const struct broker_pool *pool)
 {
-    if (pool->gate != GATE_DRAINED)
+    if (pool->pause.state != GATE_DRAINED)
         return -ESTALE;
     if (pool->config->enabled || pool->config->fallback != FALLBACK_DIRECT)
         return LENDIS_E_DISABLED;
@@ -93,16 +102,16 @@ int direct_start(struct broker_pool *pool, direct_done *done, void *context, str
     if (!made)
         return -ENOMEM;
     *made = (struct direct){
-        .next = pool->directs,
-        .link = &pool->directs,
+        .next = pool->directs.first,
+        .link = &pool->directs.first,
         .pool = pool,
-        .turn = {.run = dial, .node = pool->turn.node},
+        .turn = {.run = dial, .node = pool->target.node},
         .done = done,
         .context = context,
     };
     if (made->next)
         made->next->link = &made->next;
-    pool->directs = made;
+    pool->directs.first = made;
     *direct = made; /* before it can be done */
     dialler_ask(pool->owner.dialler, &made->turn);
     return 0;
@@ -120,7 +129,7 @@ void direct_abandon(struct direct *direct)
 /* One that waits for an address. */
 static struct direct *find_resting(const struct broker_pool *pool)
 {
-    struct direct *each = pool->directs;
+    struct direct *each = pool->directs.first;
 
     while (each && (each->dial || each->turn.queued))
         each = each->next;
@@ -133,7 +142,7 @@ void direct_resolved(struct broker_pool *pool, bool found)
     struct direct *each;
 
     /* Any of them can go while another is served. */
-    while ((!found || pool->resolved) && (each = find_resting(pool))) {
+    while ((!found || pool->target.resolved) && (each = find_resting(pool))) {
         if (found)
             dialler_ask(pool->owner.dialler, &each->turn);
         else
@@ -141,13 +150,13 @@ void direct_resolved(struct broker_pool *pool, bool found)
     }
     /* The addresses are used up: another lookup. */
     if (find_resting(pool))
-        broker_pool_target(pool, &target);
+        target_get(pool, &target);
 }
 
 void direct_stop(struct broker_pool *pool)
 {
-    while (pool->directs) {
-        dial_cancel(pool->directs->dial);
-        conclude(pool->directs, -1);
+    while (pool->directs.first) {
+        dial_cancel(pool->directs.first->dial);
+        conclude(pool->directs.first, -1);
     }
 }

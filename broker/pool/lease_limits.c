@@ -7,7 +7,7 @@
 #include "broker/base/clock.h"
 #include "broker/base/timer.h"
 #include "broker/pool/leak_report.h"
-#include "broker/pool/pool.h"
+#include "broker/pool/internal.h"
 
 /* A look at all words of a pool takes a few microseconds; this keeps it below a thousandth. */
 #define INTERVAL_LEAST_MS 10u
@@ -30,7 +30,7 @@ static bool holder_of(const struct broker_pool *pool, uint64_t word, uint32_t *w
 }
 
 /* When a lease began that was not there at the last look. */
-static uint64_t begin_of(const struct lease_watch *watch, const struct connection *shared,
+static uint64_t begin_of(const struct lease_limits *watch, const struct connection *shared,
                          uint64_t now_ms)
 {
     uint64_t said_ms = shm_load_relaxed(&shared->leased_ms);
@@ -39,7 +39,7 @@ static uint64_t begin_of(const struct lease_watch *watch, const struct connectio
 }
 
 /* Brings connection->seen up to date. False: nobody holds it. */
-static bool look_at(const struct broker_pool *pool, struct broker_connection *connection,
+static bool inspect(const struct broker_pool *pool, struct broker_connection *connection,
                     uint64_t now_ms)
 {
     const struct connection *shared = &pool->owner.segment.connections[connection->index];
@@ -54,7 +54,7 @@ static bool look_at(const struct broker_pool *pool, struct broker_connection *co
         *seen = (struct lease_seen){
             .word = word,
             .uses = uses,
-            .since_ms = begin_of(&pool->watch, shared, now_ms),
+            .since_ms = begin_of(&pool->lease_limits, shared, now_ms),
         };
     return true;
 }
@@ -68,12 +68,12 @@ static void revoke_late(struct broker_pool *pool, struct broker_connection *conn
     const struct catalog_worker *holder;
     uint32_t worker;
 
-    if (!broker_pool_revoke(pool, connection, word, REVOKE_lease_timeout))
+    if (!revocation_take(pool, connection, word, REVOKE_lease_timeout))
         return; /* it came back just now */
     if (!holder_of(pool, word, &worker))
         return;
     holder = &pool->site->catalog->workers[worker];
-    log_limited(&pool->watch.revoke_limit, LOG_LEVEL_WARNING,
+    log_limited(&pool->lease_limits.revoke_limit, LOG_LEVEL_WARNING,
                 "pool %s: connection %u is taken from process %u of user %u, which has held it for "
                 "%ju ms; lease_timeout is %u ms",
                 pool->config->name, connection->index, holder->pid, holder->uid, (uintmax_t)age_ms,
@@ -91,7 +91,7 @@ static void note_leak(struct broker_pool *pool, struct broker_connection *connec
     if (!holder_of(pool, connection->seen.word, &worker))
         return;
     connection->seen.warned = true;
-    if (!log_admit(&pool->watch.leak_limit, LOG_LEVEL_WARNING, &leak.kept_back))
+    if (!log_admit(&pool->lease_limits.leak_limit, LOG_LEVEL_WARNING, &leak.kept_back))
         return;
     leak.pid = pool->site->catalog->workers[worker].pid;
     leak.uid = pool->site->catalog->workers[worker].uid;
@@ -159,9 +159,9 @@ static bool enforce_shares(struct broker_pool *pool, uint64_t now_ms)
     uint32_t count, held = 0, most = pool->config->per_uid_leases;
     bool taken = false;
 
-    if (most != pool->watch.share)
-        pool->watch.share_ms = now_ms;
-    pool->watch.share = most;
+    if (most != pool->lease_limits.share)
+        pool->lease_limits.share_ms = now_ms;
+    pool->lease_limits.share = most;
     if (most == 0)
         return false;
     count = collect_shares(pool, now_ms, shares);
@@ -169,11 +169,11 @@ static bool enforce_shares(struct broker_pool *pool, uint64_t now_ms)
         struct broker_connection *connection = &pool->connections[shares[i].index];
 
         held = i > 0 && shares[i].uid == shares[i - 1].uid ? held + 1 : 1;
-        if (held <= most || shares[i].since_ms <= pool->watch.share_ms ||
-            !broker_pool_revoke(pool, connection, connection->seen.word, REVOKE_user_limit))
+        if (held <= most || shares[i].since_ms <= pool->lease_limits.share_ms ||
+            !revocation_take(pool, connection, connection->seen.word, REVOKE_user_limit))
             continue;
         taken = true;
-        log_limited(&pool->watch.revoke_limit, LOG_LEVEL_WARNING,
+        log_limited(&pool->lease_limits.revoke_limit, LOG_LEVEL_WARNING,
                     "pool %s: connection %u is taken from a process of user %u, which holds more "
                     "than per_uid_leases = %u",
                     pool->config->name, connection->index, shares[i].uid, most);
@@ -181,7 +181,7 @@ static bool enforce_shares(struct broker_pool *pool, uint64_t now_ms)
     return taken;
 }
 
-/* ---- looking ---- */
+/* ---- inspecting ---- */
 
 /* How long until the next look, if nothing is due before; 0: there is nothing to look for. */
 static uint64_t interval_ms(const struct pool_config *config)
@@ -201,11 +201,11 @@ static uint64_t interval_ms(const struct pool_config *config)
 
 static void arm(struct broker_pool *pool, uint64_t now_ms, uint64_t next_ms)
 {
-    timer_set(pool->watch.timer, (next_ms > now_ms ? next_ms - now_ms : 1) * 1000);
+    timer_set(pool->lease_limits.timer, (next_ms > now_ms ? next_ms - now_ms : 1) * 1000);
 }
 
 /* Looks at all leases. Returns when to look again. */
-static uint64_t look_over(struct broker_pool *pool, uint64_t now_ms)
+static uint64_t inspect_all(struct broker_pool *pool, uint64_t now_ms)
 {
     const struct pool_config *config = pool->config;
     uint64_t next_ms = now_ms + interval_ms(config), at_ms;
@@ -216,7 +216,7 @@ static uint64_t look_over(struct broker_pool *pool, uint64_t now_ms)
         struct broker_connection *connection = &pool->connections[i];
         struct lease_seen *seen = &connection->seen;
 
-        if (!look_at(pool, connection, now_ms))
+        if (!inspect(pool, connection, now_ms))
             continue;
         at_ms = due(seen->since_ms, config->lease_timeout_ms, UINT64_MAX);
         if (at_ms <= now_ms) {
@@ -231,21 +231,22 @@ static uint64_t look_over(struct broker_pool *pool, uint64_t now_ms)
         else if (at_ms < next_ms)
             next_ms = at_ms;
     }
-    pool->watch.looked_ms = now_ms;
+    pool->lease_limits.looked_ms = now_ms;
     taken = enforce_shares(pool, now_ms) || taken;
     leak_report(leaks);
+    revocation_report(pool);
     if (taken)
-        broker_pool_serve(pool);
+        deferred_want(pool, DEFERRED_SERVE);
     return next_ms;
 }
 
 static bool has_something(const struct broker_pool *pool)
 {
-    return interval_ms(pool->config) > 0 && !pool->draining && pool->attached_count > 0 &&
+    return interval_ms(pool->config) > 0 && !pool->draining && pool->members.attached.count > 0 &&
            pool->owner.open > 0;
 }
 
-static int on_look(sd_event_source *source, uint64_t usec, void *context)
+static int on_time(sd_event_source *source, uint64_t usec, void *context)
 {
     struct broker_pool *pool = context;
     uint64_t now_ms = clock_ms(), next_ms;
@@ -254,28 +255,35 @@ static int on_look(sd_event_source *source, uint64_t usec, void *context)
     (void)usec;
     if (!has_something(pool))
         return 0; /* woken again when there is */
-    next_ms = look_over(pool, now_ms);
+    next_ms = inspect_all(pool, now_ms);
     arm(pool, now_ms, next_ms);
     return 0;
 }
 
-void lease_watch_wake(struct broker_pool *pool)
+void lease_limits_wake(struct broker_pool *pool)
 {
     uint64_t now_ms = clock_ms();
 
-    if (!has_something(pool) || timer_is_on(pool->watch.timer))
+    if (!has_something(pool) || timer_is_on(pool->lease_limits.timer))
         return;
-    pool->watch.looked_ms = now_ms;
+    pool->lease_limits.looked_ms = now_ms;
     arm(pool, now_ms, now_ms + interval_ms(pool->config));
 }
 
-int lease_watch_start(struct broker_pool *pool)
+void lease_limits_renew(struct broker_pool *pool)
 {
-    pool->watch.share = pool->config->per_uid_leases;
-    return timer_new(pool->owner.event, &pool->watch.timer, on_look, pool);
+    /* They may be shorter now than what the timer was set for. */
+    timer_stop(pool->lease_limits.timer);
+    lease_limits_wake(pool);
 }
 
-void lease_watch_stop(struct broker_pool *pool)
+int lease_limits_start(struct broker_pool *pool)
 {
-    pool->watch.timer = sd_event_source_disable_unref(pool->watch.timer);
+    pool->lease_limits.share = pool->config->per_uid_leases;
+    return timer_new(pool->owner.event, &pool->lease_limits.timer, on_time, pool);
+}
+
+void lease_limits_stop(struct broker_pool *pool)
+{
+    pool->lease_limits.timer = sd_event_source_disable_unref(pool->lease_limits.timer);
 }

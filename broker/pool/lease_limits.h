@@ -5,16 +5,17 @@
  * nothing else to them.
  *
  * A lease begins by a compare-and-swap that the broker does not see. So it looks at the words at
- * intervals, a tenth of the smallest limit, while there are workers and connections; when a lease is
- * known, at the moment that it is due. The same word with the same number of uses is the same lease:
- * a worker that gives a connection back and leases it again, and combiners that pass one on among
- * each other, count the uses up. When a lease began is believed to the holder (connection.leased_ms)
- * as far as it lies between two looks; so a limit is kept exactly, and whoever writes nonsense there
- * gains a tenth of it. A holder that falsifies the number of uses gains what it could have by giving
- * the connection back and leasing it again: the workers of a pool trust each other.
+ * intervals, a tenth of the smallest limit, while there are workers and connections; when a lease
+ * is known, at the moment that it is due. The same word with the same number of uses is the same
+ * lease: a worker that gives a connection back and leases it again, and combiners that pass one on
+ * among each other, count the uses up. When a lease began is believed to the holder
+ * (connection.leased_ms) as far as it lies between two looks; so a limit is kept exactly, and
+ * whoever writes nonsense there gains a tenth of it. A holder that falsifies the number of uses
+ * gains what it could have by giving the connection back and leasing it again: the workers of a
+ * pool trust each other.
  */
-#ifndef LENDIS_BROKER_LEASE_WATCH_H
-#define LENDIS_BROKER_LEASE_WATCH_H
+#ifndef LENDIS_BROKER_LEASE_LIMITS_H
+#define LENDIS_BROKER_LEASE_LIMITS_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -31,7 +32,7 @@ struct lease_seen {
     bool warned;
 };
 
-struct lease_watch {
+struct lease_limits {
     sd_event_source *timer;
     uint64_t looked_ms; /* the last look */
     uint32_t share;     /* per_uid_leases at that time */
@@ -41,11 +42,16 @@ struct lease_watch {
 };
 
 /* Results: 0; -errno. */
-int lease_watch_start(struct broker_pool *pool);
-void lease_watch_stop(struct broker_pool *pool);
+int lease_limits_start(struct broker_pool *pool);
+void lease_limits_stop(struct broker_pool *pool);
 
-/* A connection was opened, a worker came, or the limits changed: looks from now on, if there is
- * anything to look for. */
-void lease_watch_wake(struct broker_pool *pool);
+/*
+ * A connection was opened, or a worker came: inspects leases from now on, if there is anything to
+ * look for.
+ */
+void lease_limits_wake(struct broker_pool *pool);
+
+/* The limits are other ones now. */
+void lease_limits_renew(struct broker_pool *pool);
 
 #endif

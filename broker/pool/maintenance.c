@@ -2,13 +2,15 @@
 /* Replacing and closing connections: see maintenance.h. */
 #include "broker/pool/maintenance.h"
 
-#include <sys/random.h>
 #include "broker/base/clock.h"
+#include "broker/base/random.h"
 #include "broker/base/timer.h"
-#include "broker/pool/sizing.h"
+#include "broker/pool/internal.h"
 
-/* A connection beyond max_idle goes after this time without a lease: one that comes back while the next
- * comer is on its way would be opened anew at once. */
+/*
+ * A connection beyond max_idle goes after this time without a lease: one that comes back while the
+ * next caller is on its way would be opened anew at once.
+ */
 #define REST_MS 1000u
 /* What holders say of when they began is right to a tick of CLOCK_MONOTONIC_COARSE. */
 #define TICK_MS 10u
@@ -19,16 +21,6 @@
 #define CHECK_LATER_MS 50u
 #define NEVER          UINT64_MAX
 
-uint32_t upkeep_random(uint32_t most)
-{
-    uint32_t random = 0;
-
-    /* Before the kernel's generator is ready (early boot) anything will do. */
-    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != (ssize_t)sizeof random)
-        random = (uint32_t)clock_ms() * 2654435761u;
-    return most == UINT32_MAX ? random : random % (most + 1);
-}
-
 /* ---- which connections are worn ---- */
 
 static uint64_t expiry_ms(const struct broker_pool *pool, uint64_t opened_ms)
@@ -38,9 +30,9 @@ static uint64_t expiry_ms(const struct broker_pool *pool, uint64_t opened_ms)
     if (life_ms == 0)
         return NEVER;
     if (opened_ms > now_ms)
-        opened_ms = now_ms; /* by the clock of a broker before, which was another one */
+        opened_ms = now_ms; /* by the clock of a previous broker, which was another one */
     return opened_ms + life_ms -
-           upkeep_random((uint32_t)(life_ms * pool->config->lifetime_jitter / 100));
+           random_up_to((uint32_t)(life_ms * pool->config->lifetime_jitter / 100));
 }
 
 static bool is_used_up(const struct broker_pool *pool, const struct broker_connection *connection)
@@ -57,7 +49,7 @@ static bool retire(struct broker_connection *connection)
 
     if (!word_check(connection_word(connection), &word))
         return false;
-    connection_close(connection, (enum close_reason)connection->wear_reason);
+    connection_close(connection, (enum close_reason)connection->replacement_reason);
     return true;
 }
 
@@ -71,7 +63,7 @@ static struct broker_connection *find_worn(const struct broker_pool *pool)
         struct broker_connection *connection = &pool->connections[i];
         bool idle;
 
-        if (connection->state != CONNECTION_OPEN || connection->wear != WEAR_WORN)
+        if (connection->state != CONNECTION_OPEN || connection->replacement != REPLACEMENT_DUE)
             continue;
         idle = word_state(shm_load(connection_word(connection))) == WORD_IDLE;
         if (!found || (idle && !found_idle) ||
@@ -85,23 +77,23 @@ static struct broker_connection *find_worn(const struct broker_pool *pool)
 
 static void begin_retiring(struct broker_pool *pool, struct broker_connection *connection)
 {
-    connection->wear = WEAR_RETIRING;
+    connection->replacement = REPLACEMENT_RETIRING;
     shm_store(&pool->owner.segment.connections[connection->index].retire,
               1 + connection->generation);
     /* After the mark: whoever gave it back before has not seen it. */
     retire(connection);
 }
 
-void upkeep_retire(struct broker_pool *pool, struct broker_connection *connection,
-                   enum close_reason reason)
+void maintenance_retire(struct broker_pool *pool, struct broker_connection *connection,
+                        enum close_reason reason)
 {
-    if (connection->state != CONNECTION_OPEN || connection->wear == WEAR_RETIRING)
+    if (connection->state != CONNECTION_OPEN || connection->replacement == REPLACEMENT_RETIRING)
         return;
-    connection->wear_reason = (uint8_t)reason;
+    connection->replacement_reason = (uint8_t)reason;
     begin_retiring(pool, connection);
 }
 
-void upkeep_renew(struct broker_pool *pool)
+void maintenance_renew(struct broker_pool *pool)
 {
     for (uint32_t i = 0; i < pool->places; i++)
         pool->connections[i].expires_ms = expiry_ms(pool, pool->connections[i].opened_ms);
@@ -116,23 +108,25 @@ static void retire_one(struct broker_pool *pool)
     begin_retiring(pool, connection);
 }
 
-/* From now on the next check is due after check_interval, less up to a quarter: so that those that were opened together
- * are not checked together. */
+/*
+ * From now on the next check is due after check_interval, less up to a quarter: so that those that
+ * were opened together are not checked together.
+ */
 static void note_check(const struct broker_pool *pool, struct broker_connection *connection,
                        uint64_t now_ms)
 {
-    connection->checked_ms = now_ms - upkeep_random(pool->config->check_interval_ms / 4);
+    connection->checked_ms = now_ms - random_up_to(pool->config->check_interval_ms / 4);
 }
 
-void upkeep_wear(struct broker_connection *connection, enum close_reason reason)
+void maintenance_mark_due(struct broker_connection *connection, enum close_reason reason)
 {
-    if (connection->state != CONNECTION_OPEN || connection->wear == WEAR_RETIRING)
+    if (connection->state != CONNECTION_OPEN || connection->replacement == REPLACEMENT_RETIRING)
         return;
-    connection->wear = WEAR_WORN;
-    connection->wear_reason = (uint8_t)reason;
+    connection->replacement = REPLACEMENT_DUE;
+    connection->replacement_reason = (uint8_t)reason;
 }
 
-void upkeep_begin(struct broker_pool *pool, struct broker_connection *connection)
+void maintenance_begin(struct broker_pool *pool, struct broker_connection *connection)
 {
     uint64_t now_ms = clock_ms();
 
@@ -142,15 +136,15 @@ void upkeep_begin(struct broker_pool *pool, struct broker_connection *connection
     note_check(pool, connection, now_ms);
 }
 
-void upkeep_opened(struct broker_pool *pool, struct broker_connection *connection)
+void maintenance_opened(struct broker_pool *pool, struct broker_connection *connection)
 {
     bool successor = connection->successor;
 
     connection->successor = false;
-    upkeep_begin(pool, connection);
+    maintenance_begin(pool, connection);
     if (successor)
         retire_one(pool);
-    upkeep_look(pool);
+    maintenance_inspect(pool);
 }
 
 /* ---- which connections are too many ---- */
@@ -158,8 +152,9 @@ void upkeep_opened(struct broker_pool *pool, struct broker_connection *connectio
 /*
  * Since when it is idle, at the latest. The holder writes when its lease began, not when it ended;
  * that it was out when we looked is our own knowledge. So a connection whose lease took nearly
- * max_idle_time can go sooner after it than others. That there was a lease since the last look the number of
- * uses tells; what the holder's clock says counts if it can be true, for it may be another clock.
+ * max_idle_time can go sooner after it than others. That there was a lease since the last look the
+ * number of uses tells; what the holder's clock says counts if it can be true, for it may be
+ * another clock.
  */
 static uint64_t idle_since_ms(const struct broker_pool *pool, struct broker_connection *connection,
                               uint64_t now_ms)
@@ -179,25 +174,25 @@ static uint64_t idle_since_ms(const struct broker_pool *pool, struct broker_conn
 }
 
 /* How long a connection may be idle, with so many as there are; NEVER: for good. */
-static uint64_t idle_limit_ms(const struct broker_pool *pool, const struct census *census)
+static uint64_t idle_limit_ms(const struct broker_pool *pool, const struct sizing_counts *counts)
 {
     const struct pool_config *config = pool->config;
-    uint32_t staying = census->open - census->retiring;
+    uint32_t staying = counts->open - counts->retiring;
 
     if (staying <= config->min_idle)
         return NEVER;
-    if (census->regular > config->size || (config->max_idle > 0 && staying > config->max_idle))
+    if (counts->regular > config->size || (config->max_idle > 0 && staying > config->max_idle))
         return REST_MS;
     return config->max_idle_time_ms > 0 ? config->max_idle_time_ms : NEVER;
 }
 
 /* Whether one of the idle connections, which is idle for idle_ms, is one too many, and why. */
-static bool is_surplus(const struct broker_pool *pool, const struct census *census,
+static bool is_surplus(const struct broker_pool *pool, const struct sizing_counts *counts,
                        uint64_t idle_ms, enum close_reason *why)
 {
     const struct pool_config *config = pool->config;
 
-    if (census->idle <= config->min_idle || queue_length(&pool->owner.segment) > 0)
+    if (counts->idle <= config->min_idle || queue_length(&pool->owner.segment) > 0)
         return false;
     *why = CLOSE_idle;
     if (config->max_idle_time_ms > 0 && idle_ms >= config->max_idle_time_ms)
@@ -205,8 +200,8 @@ static bool is_surplus(const struct broker_pool *pool, const struct census *cens
     *why = CLOSE_surplus;
     if (idle_ms < REST_MS)
         return false;
-    return census->regular > config->size ||
-           (config->max_idle > 0 && census->idle > config->max_idle);
+    return counts->regular > config->size ||
+           (config->max_idle > 0 && counts->idle > config->max_idle);
 }
 
 /*
@@ -214,7 +209,7 @@ static bool is_surplus(const struct broker_pool *pool, const struct census *cens
  * enough that one lives. Not all at the same time, lest nobody finds one: a quarter, and one.
  */
 static uint64_t check(struct broker_pool *pool, struct broker_connection *connection,
-                      struct census *census, uint64_t since_ms, uint64_t now_ms)
+                      struct sizing_counts *counts, uint64_t since_ms, uint64_t now_ms)
 {
     uint64_t from_ms = connection->checked_ms > since_ms ? connection->checked_ms : since_ms;
     uint64_t due_ms = from_ms + pool->config->check_interval_ms;
@@ -223,119 +218,108 @@ static uint64_t check(struct broker_pool *pool, struct broker_connection *connec
         return NEVER;
     if (due_ms > now_ms)
         return due_ms;
-    if (census->checking > census->idle / 4)
+    if (counts->checking > counts->idle / 4)
         return now_ms + CHECK_LATER_MS;
-    if (queue_length(&pool->owner.segment) == 0 && hygiene_check(pool, connection)) {
-        census->checking++;
-        census->idle--;
+    if (queue_length(&pool->owner.segment) == 0 && cleaning_check(pool, connection)) {
+        counts->checking++;
+        counts->idle--;
     }
     note_check(pool, connection, now_ms);
     return connection->checked_ms + pool->config->check_interval_ms;
 }
 
-/* When `connection`, which is open, must be looked at next; *census is kept right. */
+/* When `connection`, which is open, must be looked at next; *counts is kept right. */
 static uint64_t look_at(struct broker_pool *pool, struct broker_connection *connection,
-                        struct census *census, uint64_t now_ms)
+                        struct sizing_counts *counts, uint64_t now_ms)
 {
-    uint64_t next_ms = NEVER, since_ms, limit_ms = idle_limit_ms(pool, census), word;
+    uint64_t next_ms = NEVER, since_ms, limit_ms = idle_limit_ms(pool, counts), word;
     bool idle = word_state(shm_load(connection_word(connection))) == WORD_IDLE;
     enum close_reason why;
     uint64_t check_ms;
 
-    if (connection->wear == WEAR_NONE) {
+    if (connection->replacement == REPLACEMENT_NONE) {
         if (now_ms >= connection->expires_ms)
-            upkeep_wear(connection, CLOSE_lifetime);
+            maintenance_mark_due(connection, CLOSE_lifetime);
         else if (is_used_up(pool, connection))
-            upkeep_wear(connection, CLOSE_uses);
+            maintenance_mark_due(connection, CLOSE_uses);
         else
             next_ms = connection->expires_ms;
     }
-    if (connection->wear == WEAR_RETIRING)
+    if (connection->replacement == REPLACEMENT_RETIRING)
         return retire(connection) ? NEVER : now_ms + RETIRING_MS;
     /* A check is no use. */
     if (!idle && !connection->checking)
         connection->busy_ms = now_ms;
     since_ms = idle_since_ms(pool, connection, now_ms);
-    if (idle && is_surplus(pool, census, now_ms - since_ms, &why) &&
+    if (idle && is_surplus(pool, counts, now_ms - since_ms, &why) &&
         word_check(connection_word(connection), &word)) {
         connection_close(connection, why);
-        census->open--;
-        census->idle--;
-        census->regular--;
+        counts->open--;
+        counts->idle--;
+        counts->regular--;
         /* Nobody would see it now if the server became another one. */
-        if (census->open == 0)
-            broker_pool_renew(pool);
+        if (counts->open == 0)
+            server_renew(pool);
         return NEVER;
     }
     /* One that stays although its time is over is looked at when another's is. */
     if (limit_ms != NEVER && since_ms + limit_ms > now_ms && since_ms + limit_ms < next_ms)
         next_ms = since_ms + limit_ms;
-    check_ms = check(pool, connection, census, since_ms, now_ms);
+    check_ms = check(pool, connection, counts, since_ms, now_ms);
     return check_ms < next_ms ? check_ms : next_ms;
 }
 
-/* ---- the reserve ---- */
-
-/* Whether whoever said that it waits for long does so still. */
-static bool is_overdue(const struct broker_pool *pool)
-{
-    const struct segment *segment = &pool->owner.segment;
-    uint64_t ticket = shm_exchange(&segment->queue->overdue, 0), cell;
-
-    if (ticket-- == 0)
-        return false;
-    cell = shm_load(queue_cell(segment, ticket));
-    return cell_state(cell) != CELL_FREE && cell_lap(cell) == queue_lap(segment, ticket);
-}
-
-void upkeep_reserve(struct broker_pool *pool)
-{
-    struct census census;
-
-    if (pool->config->reserve_size == 0 || !is_overdue(pool))
-        return;
-    demand_count(pool, &census);
-    if (pool->reserve < pool->config->reserve_size && census.regular >= demand_limit(pool))
-        pool->reserve++;
-}
-
-/* What nobody needs of it any more is closed, and has to be called up anew. */
-static void give_up_reserve(struct broker_pool *pool, const struct census *census)
-{
-    uint32_t used = census->regular > pool->config->size ? census->regular - pool->config->size : 0;
-
-    if (queue_length(&pool->owner.segment) == 0 && pool->reserve > used)
-        pool->reserve = used;
-}
+/* ---- all of them ---- */
 
 static void set_timer(struct broker_pool *pool, uint64_t next_ms)
 {
     uint64_t now_ms = clock_ms();
 
     if (next_ms == NEVER)
-        timer_stop(pool->upkeep);
+        timer_stop(pool->maintenance.timer);
     else
-        timer_set(pool->upkeep, next_ms > now_ms ? (next_ms - now_ms) * 1000 : 0);
+        timer_set(pool->maintenance.timer, next_ms > now_ms ? (next_ms - now_ms) * 1000 : 0);
 }
 
-void upkeep_look(struct broker_pool *pool)
+void maintenance_inspect(struct broker_pool *pool)
 {
     uint64_t now_ms = clock_ms(), next_ms = NEVER;
-    struct census census;
+    struct sizing_counts counts;
 
     if (pool->draining)
         return;
-    demand_count(pool, &census);
+    sizing_count(pool, &counts);
     /* From the last place: the first ones are those that are lent first. */
     for (uint32_t i = pool->places; i-- > 0;) {
         uint64_t due_ms;
 
         if (pool->connections[i].state != CONNECTION_OPEN)
             continue;
-        due_ms = look_at(pool, &pool->connections[i], &census, now_ms);
+        due_ms = look_at(pool, &pool->connections[i], &counts, now_ms);
         if (due_ms < next_ms)
             next_ms = due_ms;
     }
-    give_up_reserve(pool, &census);
+    sizing_give_up_reserve(pool, &counts);
     set_timer(pool, next_ms);
+}
+
+static int on_time(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct broker_pool *pool = context;
+
+    (void)source;
+    (void)usec;
+    maintenance_inspect(pool);
+    deferred_want(pool, DEFERRED_SERVE);
+    return 0;
+}
+
+int maintenance_start(struct broker_pool *pool)
+{
+    return timer_new(pool->owner.event, &pool->maintenance.timer, on_time, pool);
+}
+
+void maintenance_stop(struct broker_pool *pool)
+{
+    pool->maintenance.timer = sd_event_source_disable_unref(pool->maintenance.timer);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a pool's connections are kept: which have lived or were used for long enough and are replaced,
- * and which have been idle for so long that they go, or are asked whether they live (cleaning.h).
+ * How a pool's connections are kept: which have lived or were used for long enough and are
+ * replaced, and which have been idle for so long that they go, or are asked whether they live
+ * (cleaning.h).
  *
  * Replacement without a dip: a connection that is due is only marked WORN and goes on being lent. A
  * successor is dialled beside it; when that one is open, one worn connection retires: at once if it
@@ -12,40 +13,47 @@
  * could be, it is off. Times and uses that workers write decide nothing but when a connection is
  * replaced or closed while it is idle (I5).
  */
-#ifndef LENDIS_BROKER_UPKEEP_H
-#define LENDIS_BROKER_UPKEEP_H
+#ifndef LENDIS_BROKER_MAINTENANCE_H
+#define LENDIS_BROKER_MAINTENANCE_H
 
 #include <stdint.h>
+#include <systemd/sd-event.h>
 #include "lendis/reasons.h"
 
 struct broker_pool;
 struct broker_connection;
 
-/* The connection is to be replaced, for this reason; the next look at the pool and its refill see to it. One that is not open, or is
- * on its way out, is left as it is. */
-void upkeep_wear(struct broker_connection *connection, enum close_reason reason);
+struct maintenance {
+    sd_event_source *timer; /* the next moment at which there is something to do */
+};
+
+/* Results: 0, maintenance_stop() must follow; -errno. */
+int maintenance_start(struct broker_pool *pool);
+void maintenance_stop(struct broker_pool *pool);
+
+/*
+ * The connection is to be replaced, for this reason; the next inspection of the pool and what is
+ * dialled after it see to it. One that is not open, or is on its way out, is left as it is.
+ */
+void maintenance_mark_due(struct broker_connection *connection, enum close_reason reason);
 
 /* The connection goes as soon as nobody has it, without a successor. */
-void upkeep_retire(struct broker_pool *pool, struct broker_connection *connection,
-                   enum close_reason reason);
+void maintenance_retire(struct broker_pool *pool, struct broker_connection *connection,
+                        enum close_reason reason);
 
 /* Lifetimes are other ones now. */
-void upkeep_renew(struct broker_pool *pool);
+void maintenance_renew(struct broker_pool *pool);
 
-/* A connection of the broker before is this one's: its lifetime goes on. */
-void upkeep_begin(struct broker_pool *pool, struct broker_connection *connection);
+/* A connection of the previous broker is this one's: its lifetime goes on. */
+void maintenance_begin(struct broker_pool *pool, struct broker_connection *connection);
 
 /* A connection was opened: its lifetime begins, and what it succeeds retires. */
-void upkeep_opened(struct broker_pool *pool, struct broker_connection *connection);
+void maintenance_opened(struct broker_pool *pool, struct broker_connection *connection);
 
-/* Sees to what is due, and sets the timer for what comes next; also to be called when the configuration has changed. The caller
- * refills the pool. */
-void upkeep_look(struct broker_pool *pool);
-
-/* The bell rang: if somebody has waited for reserve_after, one connection more may be opened. */
-void upkeep_reserve(struct broker_pool *pool);
-
-/* At random, from 0 up to `most`. */
-uint32_t upkeep_random(uint32_t most);
+/*
+ * Sees to what is due, and sets the timer for what comes next; also to be called when the
+ * configuration has changed. The caller refills the pool.
+ */
+void maintenance_inspect(struct broker_pool *pool);
 
 #endif

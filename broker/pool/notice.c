@@ -4,12 +4,13 @@
 #include "broker/base/clock.h"
 #include "broker/base/timer.h"
 
-#include "broker/pool/pool.h"
-#include "broker/pool/maintenance.h"
+#include "broker/pool/internal.h"
 #include "libclient/shared/server_error.h"
 
-/* Between two replacements of all connections: the first, the longest, and after such a silence the first
- * one again. */
+/*
+ * Between two replacements of all connections: the first, the longest, and after such a silence the
+ * first one again.
+ */
 #define PAUSE_FIRST_MS 500u
 #define PAUSE_MOST_MS  30000u
 #define PAUSE_OVER_MS  60000u
@@ -36,9 +37,9 @@ static void replace_all(struct broker_pool *pool, enum server_error error)
                 "replaced",
                 pool->config->name, server_error_text(error), server_error_name(error),
                 pool->config->redis.text);
-    pool->resolved = false;
+    target_forget(pool);
     for (uint32_t i = 0; i < pool->places; i++)
-        upkeep_wear(&pool->connections[i], CLOSE_outdated);
+        maintenance_mark_due(&pool->connections[i], CLOSE_outdated);
 }
 
 /* ---- a replica that is unwell ---- */
@@ -69,7 +70,7 @@ static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
         set_unwell(pool, 0);
     for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_OPEN && !pool->connections[i].reset &&
-            hygiene_check(pool, &pool->connections[i]))
+            cleaning_check(pool, &pool->connections[i]))
             break;
     timer_set(pool->notice.timer, UNWELL_MS * 1000);
     return 0;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a pool does about errors by which its server says something of itself (server_error.h), as workers
- * report them (struct connection.said) and checks bring them.
+ * What a pool does about errors by which its server says something of itself (server_error.h), as
+ * workers report them (struct connection.said) and checks bring them.
  *
- * READONLY to a pool that writes, NOAUTH: the connections are not what they were. The name is looked up
- * again, and all of them are replaced; at once, then ever more rarely, for what is there may be no better.
- * MASTERDOWN, LOADING and the like from a replica: it is unwell, and services leave it (struct
- * catalog_pool.unwell), until a check of one of its connections says that it is well.
+ * READONLY to a pool that writes, NOAUTH: the connections are not what they were. The name is
+ * looked up again, and all of them are replaced; at once, then ever more rarely, for what is there
+ * may be no better. MASTERDOWN, LOADING and the like from a replica: it is unwell, and services
+ * leave it (struct catalog_pool.unwell), until a check of one of its connections says that it is
+ * well.
  */
 #ifndef LENDIS_BROKER_NOTICE_H
 #define LENDIS_BROKER_NOTICE_H

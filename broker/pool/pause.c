@@ -2,7 +2,9 @@
 /* Pausing, draining and revoking: see pause.h. */
 #include "broker/pool/pause.h"
 
-static void tell_workers(struct broker_pool *pool, enum pool_gate gate)
+#include "broker/pool/internal.h"
+
+static void report_to_workers(struct broker_pool *pool, enum pool_gate gate)
 {
     shm_u64 *gates = &pool->site->catalog->header->gates;
     uint64_t bit = UINT64_C(1) << pool->index;
@@ -20,36 +22,54 @@ static void tell_workers(struct broker_pool *pool, enum pool_gate gate)
 
 static void stop_dialling(struct broker_pool *pool)
 {
-    dialler_withdraw(pool->owner.dialler, &pool->turn);
-    for (uint32_t i = 0; i < pool->places; i++)
-        if (pool->connections[i].state == CONNECTION_DIALLING)
-            connection_close(&pool->connections[i], CLOSE_paused);
+    dialling_withdraw(pool);
+    dialling_end(pool, CLOSE_paused);
     /* Other pools' turns may have waited for these. */
     dialler_give_turns(pool->owner.dialler);
 }
 
-void gate_set(struct broker_pool *pool, enum pool_gate gate)
+enum pool_gate pause_state(const struct broker_pool *pool)
 {
-    enum pool_gate before = pool->gate;
+    return pool->pause.state;
+}
+
+void pause_set(struct broker_pool *pool, enum pool_gate gate)
+{
+    enum pool_gate before = pool->pause.state;
 
     if (before == GATE_SERVICE)
         return;
-    pool->gate = gate;
-    tell_workers(pool, gate);
+    pool->pause.state = gate;
+    report_to_workers(pool, gate);
     if (gate == GATE_OPEN) {
         /* The server may have been stopped meanwhile, and started with other modules. */
         if (before != GATE_OPEN && pool->owner.open == 0)
-            broker_pool_renew(pool);
-        broker_pool_look_over(pool);
+            server_renew(pool);
+        deferred_want(pool, DEFERRED_INSPECT);
         return;
     }
     stop_dialling(pool);
-    gate_step(pool);
+    pause_step(pool);
 }
 
-uint32_t gate_step(struct broker_pool *pool)
+uint32_t pause_close_returned(struct broker_pool *pool, enum close_reason reason)
 {
-    return broker_pool_close_returned(pool, CLOSE_paused);
+    for (uint32_t i = 0; i < pool->places; i++) {
+        struct broker_connection *connection = &pool->connections[i];
+        uint64_t word;
+
+        if (connection->state != CONNECTION_OPEN)
+            continue;
+        if (connection_inspect(connection, &word) != FOUND_FINE || connection->reset ||
+            word_check(connection_word(connection), &word))
+            connection_close(connection, reason);
+    }
+    return pool->owner.open;
+}
+
+uint32_t pause_step(struct broker_pool *pool)
+{
+    return pause_close_returned(pool, CLOSE_paused);
 }
 
 static bool kill_one(struct broker_pool *pool, struct broker_connection *connection,
@@ -60,21 +80,22 @@ static bool kill_one(struct broker_pool *pool, struct broker_connection *connect
         uint64_t word = shm_load(connection_word(connection));
 
         if (!word_is_out(word) ||
-            (worker != GATE_ANY && word_holder(&pool->owner.segment, word) != worker))
+            (worker != PAUSE_ANY && word_holder(&pool->owner.segment, word) != worker))
             return false;
-        if (broker_pool_revoke(pool, connection, word, REVOKE_killed))
+        if (revocation_take(pool, connection, word, REVOKE_killed))
             return true;
     }
     return false;
 }
 
-uint32_t gate_kill(struct broker_pool *pool, uint32_t index, uint32_t worker)
+uint32_t pause_kill(struct broker_pool *pool, uint32_t index, uint32_t worker)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < pool->places; i++)
-        if ((index == GATE_ANY || index == i) && pool->connections[i].state == CONNECTION_OPEN)
+        if ((index == PAUSE_ANY || index == i) && pool->connections[i].state == CONNECTION_OPEN)
             count += kill_one(pool, &pool->connections[i], worker);
-    broker_pool_look_over(pool);
+    revocation_report(pool);
+    deferred_want(pool, DEFERRED_INSPECT);
     return count;
 }

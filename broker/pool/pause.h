@@ -5,24 +5,38 @@
  * have not noticed yet is waited for, never relied on: a pool is paused when no connection of it is
  * open any more (I5).
  */
-#ifndef LENDIS_BROKER_GATE_H
-#define LENDIS_BROKER_GATE_H
+#ifndef LENDIS_BROKER_PAUSE_H
+#define LENDIS_BROKER_PAUSE_H
 
-#include "broker/pool/pool.h"
+#include "lendis/catalog.h"
+#include "lendis/reasons.h"
 
-#define GATE_ANY UINT32_MAX
+struct broker_pool;
 
-/* Pauses, drains or opens the pool. Closing it takes effect as connections come back: gate_step(). */
-void gate_set(struct broker_pool *pool, enum pool_gate gate);
+#define PAUSE_ANY UINT32_MAX
+
+struct pause {
+    enum pool_gate state;
+};
+
+enum pool_gate pause_state(const struct broker_pool *pool);
+
+/*
+ * Pauses, drains or opens the pool. Closing it takes effect as connections come back: pause_step().
+ */
+void pause_set(struct broker_pool *pool, enum pool_gate gate);
 
 /* Closes what has come back to a pool that is paused or drained. Returns how many connections are
  * still out. */
-uint32_t gate_step(struct broker_pool *pool);
+uint32_t pause_step(struct broker_pool *pool);
+
+/* Closes what nobody has. Returns how many connections are still out. */
+uint32_t pause_close_returned(struct broker_pool *pool, enum close_reason reason);
 
 /*
- * Takes leases away: of connection `index` alone unless that is GATE_ANY, and of worker `worker`
- * alone unless that is GATE_ANY. Returns how many there were.
+ * Takes leases away: of connection `index` alone unless that is PAUSE_ANY, and of worker `worker`
+ * alone unless that is PAUSE_ANY. Returns how many there were.
  */
-uint32_t gate_kill(struct broker_pool *pool, uint32_t index, uint32_t worker);
+uint32_t pause_kill(struct broker_pool *pool, uint32_t index, uint32_t worker);
 
 #endif

@@ -8,12 +8,14 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
-#include "broker/pool/pool.h"
+#include "broker/pool/internal.h"
 #include "lendis.h"
 #include "lendis/wire.h"
 
-/* How long the place of a process rests that hung up without a word and lives: it has the connection perhaps, though that
- * is shut down, and would ask for the next at once. */
+/*
+ * How long the place of a process rests that hung up without a word and lives: it has the
+ * connection perhaps, though that is shut down, and would ask for the next at once.
+ */
 #define REST_US UINT64_C(10000000)
 
 struct private

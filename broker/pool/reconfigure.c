@@ -3,11 +3,7 @@
 #include "broker/pool/reconfigure.h"
 
 #include <string.h>
-#include "broker/base/timer.h"
-#include "broker/pool/sizing.h"
-#include "broker/pool/pause.h"
-#include "broker/pool/lease_limits.h"
-#include "broker/pool/maintenance.h"
+#include "broker/pool/internal.h"
 
 static bool same_text(const char *a, const char *b)
 {
@@ -31,22 +27,20 @@ uint32_t reconfigure_reconnect(struct broker_pool *pool)
     uint32_t count = 0;
 
     /* The name may mean another address by now. */
-    broker_pool_set_address(pool);
+    target_set(pool);
     for (uint32_t i = 0; i < pool->places; i++) {
         struct broker_connection *connection = &pool->connections[i];
 
         if (connection->state != CONNECTION_OPEN)
             continue;
-        upkeep_wear(connection, CLOSE_reconnected);
+        maintenance_mark_due(connection, CLOSE_reconnected);
         count++;
     }
     /* What is being dialled is not known to be what is wanted now. */
-    for (uint32_t i = 0; i < pool->places; i++)
-        if (pool->connections[i].state == CONNECTION_DIALLING)
-            connection_close(&pool->connections[i], CLOSE_reconnected);
+    dialling_end(pool, CLOSE_reconnected);
     dialler_give_turns(pool->owner.dialler);
-    upkeep_look(pool);
-    broker_pool_refill(pool);
+    maintenance_inspect(pool);
+    deferred_want(pool, DEFERRED_SERVE);
     return count;
 }
 
@@ -56,20 +50,17 @@ uint32_t reconfigure_pending(const struct broker_pool *pool)
 
     for (uint32_t i = 0; i < pool->places; i++)
         count += pool->connections[i].state == CONNECTION_OPEN &&
-                 pool->connections[i].wear != WEAR_NONE &&
-                 pool->connections[i].wear_reason == CLOSE_reconnected;
+                 pool->connections[i].replacement != REPLACEMENT_NONE &&
+                 pool->connections[i].replacement_reason == CLOSE_reconnected;
     return count;
 }
 
 /* Another server: what is known of the old one means nothing. */
 static void change_session(struct broker_pool *pool)
 {
-    pool->failures = 0;
-    pool->churn = 0;
-    pool->holding = false;
-    timer_stop(pool->retry);
-    broker_pool_renew(pool);
-    hygiene_renew(pool);
+    health_reset(pool);
+    server_renew(pool);
+    cleaning_renew(pool);
     reconfigure_reconnect(pool);
 }
 
@@ -78,42 +69,33 @@ static void change_session(struct broker_pool *pool)
 /* Those beyond the last place, and, from the end, those that are too many. */
 static void retire_excess(struct broker_pool *pool)
 {
-    uint32_t target = demand_places(pool->config);
-    struct census census;
+    uint32_t target = sizing_places(pool->config);
+    struct sizing_counts counts;
 
-    demand_count(pool, &census);
+    sizing_count(pool, &counts);
     for (uint32_t i = pool->places; i-- > 0;) {
         struct broker_connection *connection = &pool->connections[i];
-        bool regular = connection->state == CONNECTION_DIALLING ? !connection->successor
-                                                                : connection->wear != WEAR_RETIRING;
+        bool regular = connection->state == CONNECTION_DIALLING
+                           ? !connection->successor
+                           : connection->replacement != REPLACEMENT_RETIRING;
 
         if (connection->state == CONNECTION_CLOSED ||
-            (i < target && (!regular || census.regular <= demand_limit(pool))))
+            (i < target && (!regular || counts.regular <= sizing_limit(pool))))
             continue;
-        census.regular -= regular;
+        counts.regular -= regular;
         if (connection->state == CONNECTION_DIALLING)
             connection_close(connection, CLOSE_surplus);
         else
-            upkeep_retire(pool, connection, CLOSE_surplus);
+            maintenance_retire(pool, connection, CLOSE_surplus);
     }
     dialler_give_turns(pool->owner.dialler);
-}
-
-void reconfigure_settle(struct broker_pool *pool)
-{
-    uint32_t target = demand_places(pool->config), places = pool->places;
-
-    while (places > target && pool->connections[places - 1].state == CONNECTION_CLOSED)
-        places--;
-    if (places != pool->places)
-        broker_pool_set_places(pool, places);
 }
 
 /* ---- all of it ---- */
 
 bool reconfigure_fits(const struct broker_pool *pool, const struct pool_config *config)
 {
-    return demand_places(config) <= pool->room;
+    return sizing_places(config) <= pool->room;
 }
 
 void reconfigure(struct broker_pool *pool, const struct pool_config *config)
@@ -123,23 +105,20 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
 
     pool->config = config;
     /* Before a connection is made there: workers look no further than they are told. */
-    if (demand_places(config) > pool->places)
-        broker_pool_set_places(pool, demand_places(config));
+    if (sizing_places(config) > pool->places)
+        sizing_set_places(pool, sizing_places(config));
     broker_pool_publish(pool);
     if (other_server)
         change_session(pool);
-    if (pool->reserve > config->reserve_size)
-        pool->reserve = config->reserve_size;
-    if (demand_places(config) < pool->places || config->size < before->size)
+    sizing_cut_reserve(pool);
+    if (sizing_places(config) < pool->places || config->size < before->size)
         retire_excess(pool);
     if (config->enabled != before->enabled)
-        gate_set(pool, config->enabled ? GATE_OPEN : GATE_DRAINED);
+        pause_set(pool, config->enabled ? GATE_OPEN : GATE_DRAINED);
     if (config->max_lifetime_ms != before->max_lifetime_ms ||
         config->lifetime_jitter != before->lifetime_jitter)
-        upkeep_renew(pool);
-    upkeep_look(pool);
-    /* Its limits may be shorter now than what the timer was set for. */
-    timer_stop(pool->watch.timer);
-    lease_watch_wake(pool);
-    broker_pool_look_over(pool);
+        maintenance_renew(pool);
+    maintenance_inspect(pool);
+    lease_limits_renew(pool);
+    deferred_want(pool, DEFERRED_INSPECT);
 }

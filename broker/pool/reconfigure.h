@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Another configuration for a pool that runs. No lease is taken from anybody: connections that are
- * too many, or of another address, go when they come back; what is told to workers counts from their
- * next call on.
+ * too many, or of another address, go when they come back; what is told to workers counts from
+ * their next call on.
  */
 #ifndef LENDIS_BROKER_RECONFIGURE_H
 #define LENDIS_BROKER_RECONFIGURE_H
 
-#include "broker/pool/pool.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct broker_pool;
+struct pool_config;
 
 /* How a pool with `config` would fit this one's tables. Results: true; false, it has grown too far:
  * only a restart makes room. */
@@ -22,8 +26,5 @@ uint32_t reconfigure_reconnect(struct broker_pool *pool);
 
 /* How many of those are still there. */
 uint32_t reconfigure_pending(const struct broker_pool *pool);
-
-/* Gives up places at the end that a smaller pool does not need, as they become free. */
-void reconfigure_settle(struct broker_pool *pool);
 
 #endif

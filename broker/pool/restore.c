@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Taking over a pool: see restore.h. What is in a segment was written by workers: it is compared with
- * what the former catalog says, which only a broker can have written (I5). */
+/*
+ * Taking over a pool: see restore.h. What is in a segment was written by workers: it is compared
+ * with what the previous catalog says, which only a broker can have written (I5).
+ */
 #include "broker/pool/restore.h"
 
 #include <errno.h>
@@ -8,22 +10,25 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "broker/pool/sizing.h"
+#include "broker/pool/internal.h"
 
-/* The former entry of this pool, if the pool is still the same; NULL: it is not, or there was none. */
-static const struct catalog_pool *former_entry(const struct broker_pool *pool)
+/*
+ * The previous entry of this pool, if the pool is still the same; NULL: it is not, or there was
+ * none.
+ */
+static const struct catalog_pool *previous_entry(const struct broker_pool *pool)
 {
-    const struct catalog *former = pool->site->former;
+    const struct catalog *previous = pool->site->previous;
     const struct pool_config *config = pool->config;
     const struct catalog_pool *entry;
     int index;
 
-    if (!former->header || former->worker_max != pool->site->worker_max)
+    if (!previous->header || previous->worker_max != pool->site->worker_max)
         return NULL;
-    index = catalog_find_pool(former, config->name);
+    index = catalog_find_pool(previous, config->name);
     if (index < 0)
         return NULL;
-    entry = &former->pools[index];
+    entry = &previous->pools[index];
     return entry->db == config->redis.db && strcmp(entry->address, config->redis.text) == 0 &&
                    strcmp(entry->username, config->username ? config->username : "") == 0
                ? entry
@@ -39,7 +44,7 @@ static int take(const struct broker_pool *pool, const char *format)
     return store_take(pool->site->store, name);
 }
 
-static bool adopt_segment(struct broker_pool *pool, const struct catalog_pool *former)
+static bool adopt_segment(struct broker_pool *pool, const struct catalog_pool *previous)
 {
     struct segment *segment = &pool->owner.segment;
     int fd = take(pool, STORED_SEGMENT);
@@ -48,7 +53,7 @@ static bool adopt_segment(struct broker_pool *pool, const struct catalog_pool *f
         return false;
     if (segment_map(fd, true, segment) == 0 && segment->connection_max == pool->room &&
         segment->worker_max == pool->site->worker_max &&
-        segment->instance == former->segment_instance) {
+        segment->instance == previous->segment_instance) {
         pool->segment_fd = fd;
         ((struct segment_header *)segment->base)->pool = pool->index;
         return true;
@@ -108,23 +113,24 @@ static void adopt_connections(struct broker_pool *pool)
         if (pool->connections[i].state == CONNECTION_CLOSED && pool->connections[i].generation == 0)
             connection_renew(&pool->connections[i]);
     /* unprovoked: once, when the broker starts */
-    log_line(LOG_LEVEL_NOTICE, "pool %s: %u connections of the broker before taken over, %u closed",
+    log_line(LOG_LEVEL_NOTICE,
+             "pool %s: %u connections of the previous broker taken over, %u closed",
              pool->config->name, adopted, refused);
 }
 
-bool adopt_pool(struct broker_pool *pool)
+bool restore_pool(struct broker_pool *pool)
 {
-    const struct catalog_pool *former = former_entry(pool);
+    const struct catalog_pool *previous = previous_entry(pool);
 
-    if (!former || !adopt_segment(pool, former))
+    if (!previous || !adopt_segment(pool, previous))
         return false;
     pool->doorbell = take(pool, STORED_DOORBELL);
-    pool->former_gate = (enum pool_gate)former->gate;
-    catalog_carry_on(pool->owner.catalog, former);
-    pool->places = demand_places(pool->config);
-    /* What a smaller pool does not need goes when it is free: reconfigure_settle(). */
-    if (former->places > pool->places && former->places <= pool->room)
-        pool->places = former->places;
+    pool->previous_gate = (enum pool_gate)previous->gate;
+    catalog_carry_on(pool->owner.catalog, previous);
+    pool->places = sizing_places(pool->config);
+    /* What a smaller pool does not need goes when it is free: sizing_settle(). */
+    if (previous->places > pool->places && previous->places <= pool->room)
+        pool->places = previous->places;
     shm_store32(&pool->owner.catalog->places, pool->places);
     adopt_connections(pool);
     return true;

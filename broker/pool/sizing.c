@@ -2,109 +2,179 @@
 /* How many connections a pool is to have: see sizing.h. */
 #include "broker/pool/sizing.h"
 
+#include "broker/pool/internal.h"
+
 /* Replacements at the same time: one in eight, so that a pool that was opened in a burst is through
  * before long, and Redis sees few connections more than it was told. */
 #define SPARE_SHARE 8u
 #define SPARE_MOST  LENDIS_SPARE_PLACES
 
-/* Tables are made for twice what there is, and for this at least: 128 bytes in the segment and some in
- * each worker, of which those that are never used take no memory. */
+/*
+ * Tables are made for twice what there is, and for this at least: 128 bytes in the segment and some
+ * in each worker, of which those that are never used take no memory.
+ */
 #define ROOM_LEAST 64u
 
-uint32_t demand_spares(const struct pool_config *config)
+uint32_t sizing_spares(const struct pool_config *config)
 {
     uint32_t spares = 1 + config->size / SPARE_SHARE;
 
     return spares < SPARE_MOST ? spares : SPARE_MOST;
 }
 
-uint32_t demand_places(const struct pool_config *config)
+uint32_t sizing_places(const struct pool_config *config)
 {
-    return config->size + config->reserve_size + demand_spares(config);
+    return config->size + config->reserve_size + sizing_spares(config);
 }
 
-uint32_t demand_limit(const struct broker_pool *pool)
+uint32_t sizing_limit(const struct broker_pool *pool)
 {
-    return pool->config->size + pool->reserve;
+    return pool->config->size + pool->sizing.reserve;
 }
 
-uint32_t demand_room(const struct pool_config *config)
+uint32_t sizing_room(const struct pool_config *config)
 {
-    uint32_t room = 2 * demand_places(config);
+    uint32_t room = 2 * sizing_places(config);
 
     if (room < ROOM_LEAST)
         room = ROOM_LEAST;
     return room < LENDIS_MAX_CONNECTIONS ? room : LENDIS_MAX_CONNECTIONS;
 }
 
-void demand_count(const struct broker_pool *pool, struct census *census)
+void sizing_count(const struct broker_pool *pool, struct sizing_counts *counts)
 {
-    *census = (struct census){0};
+    *counts = (struct sizing_counts){0};
     for (uint32_t i = 0; i < pool->places; i++) {
         const struct broker_connection *connection = &pool->connections[i];
         uint64_t word;
 
         if (connection->state == CONNECTION_DIALLING) {
-            census->successors += connection->successor;
-            census->regular += !connection->successor;
+            counts->successors += connection->successor;
+            counts->regular += !connection->successor;
         }
         if (connection->state != CONNECTION_OPEN)
             continue;
         word = shm_load(connection_word(connection));
-        census->open++;
-        census->idle += word_state(word) == WORD_IDLE;
-        census->out += word_is_out(word);
-        census->checking += connection->checking;
-        census->worn += connection->wear == WEAR_WORN;
-        census->retiring += connection->wear == WEAR_RETIRING;
-        census->regular += connection->wear != WEAR_RETIRING;
+        counts->open++;
+        counts->idle += word_state(word) == WORD_IDLE;
+        counts->out += word_is_out(word);
+        counts->checking += connection->checking;
+        counts->worn += connection->replacement == REPLACEMENT_DUE;
+        counts->retiring += connection->replacement == REPLACEMENT_RETIRING;
+        counts->regular += connection->replacement != REPLACEMENT_RETIRING;
     }
 }
 
 /* How many regular connections there ought to be. What the words say is only believed up to the
  * limit. */
-static uint32_t wanted(const struct broker_pool *pool, const struct census *census)
+static uint32_t wanted(const struct broker_pool *pool, const struct sizing_counts *counts)
 {
-    uint32_t spare = queue_length(&pool->owner.segment), limit = demand_limit(pool);
+    uint32_t spare = queue_length(&pool->owner.segment), limit = sizing_limit(pool);
 
     if (spare < pool->config->min_idle)
         spare = pool->config->min_idle;
     /* Whoever rang may not be in the queue yet. */
-    if (spare == 0 && pool->asked)
+    if (spare == 0 && pool->sizing.requested)
         spare = 1;
-    return census->out >= limit || spare > limit - census->out ? limit : census->out + spare;
+    return counts->out >= limit || spare > limit - counts->out ? limit : counts->out + spare;
 }
 
-enum demand demand_now(const struct broker_pool *pool)
+enum demand sizing_demand(const struct broker_pool *pool)
 {
-    struct census census;
+    struct sizing_counts counts;
 
-    if (pool->draining || pool->holding || pool->paused || pool->gate != GATE_OPEN)
+    if (pool->draining || pool->health.holding || pool->corruption.paused ||
+        pool->pause.state != GATE_OPEN)
         return DEMAND_NONE;
     /* One at a time until it is known which commands may share a connection. */
-    if (pool->survey.due && pool->owner.dialling > 0)
+    if (pool->server.commands.due && pool->owner.dialling > 0)
         return DEMAND_NONE;
-    if (pool->failures > 0) {
+    if (pool->health.failures > 0) {
         /* One at a time, and always one: how else would anybody learn that Redis is back. */
         if (pool->owner.dialling > 0)
             return DEMAND_NONE;
         if (pool->owner.open == 0)
             return DEMAND_MORE;
     }
-    demand_count(pool, &census);
-    if (census.regular < wanted(pool, &census))
+    sizing_count(pool, &counts);
+    if (counts.regular < wanted(pool, &counts))
         return DEMAND_MORE;
-    if (census.worn > census.successors &&
-        census.retiring + census.successors < demand_spares(pool->config))
+    if (counts.worn > counts.successors &&
+        counts.retiring + counts.successors < sizing_spares(pool->config))
         return DEMAND_SUCCESSOR;
     return DEMAND_NONE;
 }
 
-struct broker_connection *demand_place(const struct broker_pool *pool)
+struct broker_connection *sizing_place(const struct broker_pool *pool)
 {
     /* The places of a pool that was made smaller are given up from the end. */
-    for (uint32_t i = 0; i < pool->places && i < demand_places(pool->config); i++)
+    for (uint32_t i = 0; i < pool->places && i < sizing_places(pool->config); i++)
         if (pool->connections[i].state == CONNECTION_CLOSED)
             return &pool->connections[i];
     return NULL;
+}
+
+void sizing_note_request(struct broker_pool *pool, bool requested)
+{
+    pool->sizing.requested = requested;
+}
+
+/* ---- the reserve ---- */
+
+/* Whether whoever said that it waits for long does so still. */
+static bool is_overdue(const struct broker_pool *pool)
+{
+    const struct segment *segment = &pool->owner.segment;
+    uint64_t ticket = shm_exchange(&segment->queue->overdue, 0), cell;
+
+    if (ticket-- == 0)
+        return false;
+    cell = shm_load(queue_cell(segment, ticket));
+    return cell_state(cell) != CELL_FREE && cell_lap(cell) == queue_lap(segment, ticket);
+}
+
+void sizing_call_reserve(struct broker_pool *pool)
+{
+    struct sizing_counts counts;
+
+    if (pool->config->reserve_size == 0 || !is_overdue(pool))
+        return;
+    sizing_count(pool, &counts);
+    if (pool->sizing.reserve < pool->config->reserve_size && counts.regular >= sizing_limit(pool))
+        pool->sizing.reserve++;
+}
+
+void sizing_give_up_reserve(struct broker_pool *pool, const struct sizing_counts *counts)
+{
+    uint32_t used = counts->regular > pool->config->size ? counts->regular - pool->config->size : 0;
+
+    if (queue_length(&pool->owner.segment) == 0 && pool->sizing.reserve > used)
+        pool->sizing.reserve = used;
+}
+
+void sizing_cut_reserve(struct broker_pool *pool)
+{
+    if (pool->sizing.reserve > pool->config->reserve_size)
+        pool->sizing.reserve = pool->config->reserve_size;
+}
+
+/* ---- places ---- */
+
+void sizing_set_places(struct broker_pool *pool, uint32_t places)
+{
+    /* Workers can have written there all the time. */
+    for (uint32_t i = pool->places; i < places; i++)
+        connection_restore(&pool->connections[i]);
+    pool->places = places;
+    shm_store32(&pool->owner.catalog->places, places);
+}
+
+void sizing_settle(struct broker_pool *pool)
+{
+    uint32_t target = sizing_places(pool->config), places = pool->places;
+
+    while (places > target && pool->connections[places - 1].state == CONNECTION_CLOSED)
+        places--;
+    if (places != pool->places)
+        sizing_set_places(pool, places);
 }

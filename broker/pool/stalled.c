@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Combiners that stopped: see stalled.h. A connection's `stalled` says in which generation its combiner
- * is to be looked at: set by owners of commands who find that it does not move, or who leave their
- * command to it (their deadline passed), and by the broker for owners who died. From then on it is watched, by a timer,
- * until it goes on and there are no commands without an owner: of those nobody else would say anything.
- * The mark stays while it is watched, so that 200 owners do not ring 200 times.
+ * Combiners that stopped: see stalled.h. A connection's `stalled` says in which generation its
+ * combiner is to be looked at: set by owners of commands who find that it does not move, or who
+ * leave their command to it (their deadline passed), and by the broker for owners who died. From
+ * then on it is watched, by a timer, until it goes on and there are no commands without an owner:
+ * of those nobody else would say anything. The mark stays while it is watched, so that 200 owners
+ * do not ring 200 times.
  *
  * A lease whose holder serves nobody does not show that it runs and must not be taken for stopped:
  * what counts is a command that was taken with this very lease and not let go of.
@@ -14,7 +15,7 @@
 #include <string.h>
 #include "broker/base/clock.h"
 #include "broker/base/timer.h"
-#include "broker/base/log.h"
+#include "broker/pool/internal.h"
 #include "lendis/mailbox.h"
 
 #define TICK_MOST_MS  1000u
@@ -57,9 +58,9 @@ static void find_taken(const struct broker_pool *pool, struct taken *taken)
 }
 
 /* Looks again in time, unless a look is due before that. */
-static void look_in(struct broker_pool *pool, uint64_t ms)
+static void inspect_in(struct broker_pool *pool, uint64_t ms)
 {
-    timer_ensure(pool->stall, UINT64_C(1000) * ms);
+    timer_ensure(pool->stalled.timer, UINT64_C(1000) * ms);
 }
 
 static uint32_t tick_ms(const struct broker_pool *pool)
@@ -75,12 +76,12 @@ static shm_u64 *mark_of(const struct broker_pool *pool, const struct broker_conn
 }
 
 /* What shows that the combiner goes on, now. */
-static struct stall_watch observe(const struct broker_pool *pool,
-                                  const struct broker_connection *connection)
+static struct stalled_watch observe(const struct broker_pool *pool,
+                                    const struct broker_connection *connection)
 {
     const struct connection *shared = &pool->owner.segment.connections[connection->index];
 
-    return (struct stall_watch){
+    return (struct stalled_watch){
         .word = shm_load(&shared->word),
         .beat = shm_load_relaxed(&shared->beat),
         .batch = shm_load(&shared->batch),
@@ -88,7 +89,7 @@ static struct stall_watch observe(const struct broker_pool *pool,
     };
 }
 
-static bool same(const struct stall_watch *one, const struct stall_watch *other)
+static bool same(const struct stalled_watch *one, const struct stalled_watch *other)
 {
     return one->word == other->word && one->beat == other->beat && one->batch == other->batch;
 }
@@ -100,9 +101,9 @@ static bool is_out(const struct broker_connection *connection, uint64_t word)
            (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED);
 }
 
-void stall_watch(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
+void stalled_watch(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
 {
-    struct stall_watch now;
+    struct stalled_watch now;
 
     if (!is_out(connection, word))
         return;
@@ -110,16 +111,16 @@ void stall_watch(struct broker_pool *pool, struct broker_connection *connection,
     now = observe(pool, connection);
     if (connection->stall.word == 0 || !same(&now, &connection->stall))
         connection->stall = now;
-    look_in(pool, tick_ms(pool));
+    inspect_in(pool, tick_ms(pool));
 }
 
-void stall_look(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
+void stalled_inspect(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
 {
     if (shm_load(mark_of(pool, connection)) == 1 + word_generation(word))
-        stall_watch(pool, connection, word);
+        stalled_watch(pool, connection, word);
 }
 
-void stall_owner_died(struct broker_pool *pool, uint32_t slot)
+void stalled_owner_died(struct broker_pool *pool, uint32_t slot)
 {
     const struct segment *segment = &pool->owner.segment;
     uint64_t mail = shm_load(&segment->slots[slot].mail), word;
@@ -129,7 +130,7 @@ void stall_owner_died(struct broker_pool *pool, uint32_t slot)
         return;
     word = shm_load(&segment->connections[index].word);
     if (mail_fits(mail, word))
-        stall_watch(pool, &pool->connections[index], word);
+        stalled_watch(pool, &pool->connections[index], word);
 }
 
 /* ---- what its process is doing ---- */
@@ -160,8 +161,8 @@ static struct verdict judge(const struct broker_pool *pool, enum process_state s
 static void take(struct broker_pool *pool, struct broker_connection *connection, pid_t pid,
                  uint64_t age_ms, const char *why)
 {
-    if (broker_pool_revoke(pool, connection, connection->stall.word, REVOKE_stalled))
-        log_limited(&pool->stall_limit, LOG_LEVEL_INFO,
+    if (revocation_take(pool, connection, connection->stall.word, REVOKE_stalled))
+        log_limited(&pool->stalled.limit, LOG_LEVEL_INFO,
                     "pool %s: connection %u, with commands of others, is taken from process %d, "
                     "which has not gone on for %ju ms and %s",
                     pool->config->name, connection->index, (int)pid, (uintmax_t)age_ms, why);
@@ -169,9 +170,10 @@ static void take(struct broker_pool *pool, struct broker_connection *connection,
 }
 
 /* It has not gone on for age_ms: is it slow, or stopped? */
-static void inspect(struct broker_pool *pool, struct broker_connection *connection, uint64_t age_ms)
+static void inspect_process(struct broker_pool *pool, struct broker_connection *connection,
+                            uint64_t age_ms)
 {
-    struct stall_watch *watch = &connection->stall;
+    struct stalled_watch *watch = &connection->stall;
     uint32_t worker = word_holder(&pool->owner.segment, watch->word);
     pid_t pid =
         worker < pool->site->worker_max ? (pid_t)pool->site->catalog->workers[worker].pid : 0;
@@ -179,7 +181,10 @@ static void inspect(struct broker_pool *pool, struct broker_connection *connecti
     struct verdict verdict;
 
     pool->site->inspect(pool->site->workers, worker, beat_thread(watch->beat), &view);
-    /* Twice at least: if it was the broker that did not run for long, both have to have had a chance since. */
+    /*
+     * Twice at least: if it was the broker that did not run for long, both have to have had a
+     * chance since.
+     */
     if (!watch->inspected || view.ran_ns != watch->ran_ns) {
         if (watch->inspected)
             watch->since_ms = clock_ms();
@@ -196,13 +201,13 @@ static void inspect(struct broker_pool *pool, struct broker_connection *connecti
         take(pool, connection, pid, age_ms, verdict.text);
 }
 
-/* ---- looking ---- */
+/* ---- inspecting ---- */
 
 /* Returns when `connection` is to be looked at next, in ms; 0: it is no longer watched. */
-static uint64_t look_at(struct broker_pool *pool, struct broker_connection *connection,
-                        const struct taken *taken, uint32_t *inspections)
+static uint64_t inspect_one(struct broker_pool *pool, struct broker_connection *connection,
+                            const struct taken *taken, uint32_t *inspections)
 {
-    struct stall_watch *watch = &connection->stall, now = observe(pool, connection);
+    struct stalled_watch *watch = &connection->stall, now = observe(pool, connection);
     bool abandoned = has_bit(taken->abandoned, connection->index);
     uint64_t age_ms = now.since_ms - watch->since_ms, limit_ms = pool->config->stall_timeout_ms;
 
@@ -220,7 +225,7 @@ static uint64_t look_at(struct broker_pool *pool, struct broker_connection *conn
         if (*inspections == 0)
             return TICK_LEAST_MS;
         --*inspections;
-        inspect(pool, connection, age_ms);
+        inspect_process(pool, connection, age_ms);
     }
     if (watch->word == 0)
         return 0;
@@ -229,9 +234,9 @@ static uint64_t look_at(struct broker_pool *pool, struct broker_connection *conn
 }
 
 /* Looks at all that are watched. Returns when to look again, in ms; 0: not at all. */
-static uint64_t look_over(struct broker_pool *pool)
+static uint64_t inspect_all(struct broker_pool *pool)
 {
-    uint32_t inspections = STALL_INSPECT_MOST, first = pool->stall_next;
+    uint32_t inspections = STALL_INSPECT_MOST, first = pool->stalled.next;
     uint64_t next_ms = 0;
     struct taken taken;
 
@@ -247,15 +252,15 @@ static uint64_t look_over(struct broker_pool *pool)
         if (connection->stall.word == 0)
             continue;
         if (inspections > 0)
-            pool->stall_next = connection->index + 1;
-        ms = look_at(pool, connection, &taken, &inspections);
+            pool->stalled.next = connection->index + 1;
+        ms = inspect_one(pool, connection, &taken, &inspections);
         if (ms > 0 && (next_ms == 0 || ms < next_ms))
             next_ms = ms;
     }
     return next_ms;
 }
 
-static int on_stall(sd_event_source *source, uint64_t usec, void *context)
+static int on_time(sd_event_source *source, uint64_t usec, void *context)
 {
     struct broker_pool *pool = context;
     uint64_t next_ms = tick_ms(pool);
@@ -264,21 +269,23 @@ static int on_stall(sd_event_source *source, uint64_t usec, void *context)
     (void)usec;
     if (pool->draining)
         return 0;
-    if (!pool->paused)
-        next_ms = look_over(pool);
+    if (!pool->corruption.paused)
+        next_ms = inspect_all(pool);
     if (next_ms > 0)
-        look_in(pool, next_ms);
-    if (pool->has_revoked)
-        broker_pool_serve(pool);
+        inspect_in(pool, next_ms);
+    if (!pool->revocation.pending)
+        return 0;
+    revocation_report(pool);
+    deferred_want(pool, DEFERRED_SERVE);
     return 0;
 }
 
-int stall_start(struct broker_pool *pool)
+int stalled_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->stall, on_stall, pool);
+    return timer_new(pool->owner.event, &pool->stalled.timer, on_time, pool);
 }
 
-void stall_stop(struct broker_pool *pool)
+void stalled_stop(struct broker_pool *pool)
 {
-    pool->stall = sd_event_source_disable_unref(pool->stall);
+    pool->stalled.timer = sd_event_source_disable_unref(pool->stalled.timer);
 }

@@ -42,7 +42,7 @@
 #define HELLO_GRACE_MS 1000u
 /* The same if one user has most of them, so that a crowd that says nothing delays no other user. */
 #define CROWD_GRACE_MS 20u
-/* A worker of the broker before whose death cannot be seen has to come back within this time. */
+/* A worker of the previous broker whose death cannot be seen has to come back within this time. */
 #define ABSENCE_US UINT64_C(30000000)
 /*
  * An expelled worker whose death cannot be seen (no pidfd: another PID namespace before Linux 6.5) keeps
@@ -478,7 +478,7 @@ static void enter_new(struct worker *worker, struct broker_pool *pool)
     shm_store32(&entry->pool, 1 + pool->index); /* last: it makes the entry valid */
 }
 
-/* ---- those who are absent: of the broker before, or expelled ---- */
+/* ---- those who are absent: of the previous broker, or expelled ---- */
 
 /* The place of an absent worker who says that it is `worker`; NULL: it is not. */
 static struct worker *find_absent(const struct worker *worker, const struct broker_pool *pool,
@@ -610,7 +610,7 @@ void workers_adopt(struct workers *workers, const struct catalog *former)
             worker_depart(absent);
     }
     /* unprovoked: once, when the broker starts */
-    log_line(LOG_LEVEL_NOTICE, "%u workers of the broker before; %u of them have died", count,
+    log_line(LOG_LEVEL_NOTICE, "%u workers of the previous broker; %u of them have died", count,
              count - (workers->catalog->worker_max - workers->free_count));
 }
 

@@ -6,7 +6,7 @@
  * waits for a worker: what cannot be sent at once ends the connection, and so does anything that is
  * not a proper message.
  *
- * Workers of the broker before are known by its catalog: each keeps its index, and what it holds,
+ * Workers of the previous broker are known by its catalog: each keeps its index, and what it holds,
  * until it attaches again or dies. Death is seen through the pidfd or the socket, whichever comes first; then
  * the pool takes back what the worker had. Upholds I5, I6 and I8 (at most max_workers, and
  * WORKERS_UNATTACHED sockets besides).
@@ -21,7 +21,7 @@
 
 #include <sys/socket.h>
 #include <sys/types.h>
-#include "broker/pool/pool.h"
+#include "broker/pool/internal.h"
 
 #define WORKERS_UNATTACHED 256u
 
@@ -68,7 +68,7 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
                  struct broker_pool *pools, uint32_t pool_count);
 
 /*
- * Takes over the workers of the broker before, as `former` tells, of the pools that were adopted;
+ * Takes over the workers of the previous broker, as `former` tells, of the pools that were adopted;
  * reclaims what those had who died meanwhile. Before workers_listen().
  */
 void workers_adopt(struct workers *workers, const struct catalog *former);

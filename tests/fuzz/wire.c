@@ -187,7 +187,7 @@ static void host_start(struct host *host)
                                     .dialler = &host->dialler,
                                     .resolver = &host->resolver,
                                     .catalog = &host->catalog,
-                                    .former = &host->former,
+                                    .previous = &host->former,
                                     .store = &host->store,
                                     .worker_max = WORKER_MAX,
                                     .changed = nothing_changes};
@@ -573,7 +573,7 @@ static void resume(struct host *host)
     REQUIRE(host->control.count == 0);
     REQUIRE(shm_load_relaxed(&host->catalog.header->gates) == 0);
     for (uint32_t i = 0; i < 2; i++)
-        REQUIRE(host->pools[i].gate == GATE_OPEN);
+        REQUIRE(pause_state(&host->pools[i]) == GATE_OPEN);
 }
 
 static void expect_in_order(struct host *host)
@@ -589,8 +589,9 @@ static void expect_in_order(struct host *host)
 
     REQUIRE(host->workers.unattached == 0);
     REQUIRE(host->workers.free_count == WORKER_MAX - resting);
-    REQUIRE(host->pools[0].attached_count + host->pools[1].attached_count == 0);
-    REQUIRE(host->pools[0].resting_count + host->pools[1].resting_count == resting);
+    REQUIRE(host->pools[0].members.attached.count + host->pools[1].members.attached.count == 0);
+    REQUIRE(host->pools[0].members.expelled.count + host->pools[1].members.expelled.count ==
+            resting);
     for (uint32_t i = 0; i < WORKER_MAX; i++)
         taken += shm_load32(&host->catalog.workers[i].pool) != 0;
     REQUIRE(taken == resting);

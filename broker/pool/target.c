@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* Whom to dial: see target.h. */
+#include "broker/pool/target.h"
+
+#include <string.h>
+#include "broker/base/clock.h"
+#include "broker/pool/internal.h"
+
+/* A name is looked up again after this time; getaddrinfo(3) does not tell how long an answer is
+ * good for. */
+#define RESOLVED_MS 30000u
+
+static void on_resolved(void *context, const struct addresses *addresses, const char *error)
+{
+    struct broker_pool *pool = context;
+
+    pool->target.lookup = NULL;
+    if (addresses) {
+        pool->target.addresses = *addresses;
+        pool->target.current = 0;
+        pool->target.resolved = true;
+        pool->target.resolved_ms = clock_ms();
+    } else {
+        health_dial_failed(pool, pool->health.failures > 0, DIAL_lookup, error);
+    }
+    pool->target.settled(pool, addresses != NULL);
+}
+
+bool target_is_there(struct broker_pool *pool)
+{
+    int result;
+
+    if (pool->target.numeric)
+        return true;
+    if (pool->target.resolved && clock_ms() - pool->target.resolved_ms < RESOLVED_MS)
+        return true;
+    if (pool->target.lookup)
+        return false;
+    result = resolver_lookup(pool->site->resolver, pool->config->redis.host, on_resolved, pool,
+                             &pool->target.lookup);
+    if (result != 0)
+        health_dial_failed(pool, pool->health.failures > 0, DIAL_local, strerror(-result));
+    return false;
+}
+
+void target_pass(struct broker_pool *pool, uint32_t address)
+{
+    if (pool->target.numeric || !pool->target.resolved || address != pool->target.current)
+        return;
+    pool->target.current++;
+    if (pool->target.current >= pool->target.addresses.count)
+        pool->target.resolved = false;
+}
+
+void target_forget(struct broker_pool *pool)
+{
+    pool->target.resolved = false;
+}
+
+void target_cancel(struct broker_pool *pool)
+{
+    resolver_cancel(pool->target.lookup);
+    pool->target.lookup = NULL;
+}
+
+bool target_get(struct broker_pool *pool, struct dial_target *target)
+{
+    const struct pool_config *config = pool->config;
+
+    if (!target_is_there(pool))
+        return false;
+    *target = (struct dial_target){
+        .host = pool->target.numeric ? config->redis.host
+                                     : pool->target.addresses.text[pool->target.current],
+        .path = config->redis.path,
+        .port = config->redis.port,
+        .db = config->redis.db,
+        .username = config->username,
+        .password = config->password,
+        .password_size = config->password_size,
+        .client_name = pool->client_name,
+        .timeout_ms = config->connect_timeout_ms,
+        .keepalive_ms = config->tcp_keepalive_ms,
+        .node = pool->target.node,
+        .rights = &pool->server.rights,
+    };
+    return true;
+}
+
+void target_set(struct broker_pool *pool)
+{
+    const struct pool_config *config = pool->config;
+    bool pending = pool->target.lookup != NULL;
+
+    target_cancel(pool);
+    pool->target.resolved = false;
+    pool->target.current = 0;
+    if (pending)
+        pool->target.settled(pool, false); /* who waited for the old one may ask again */
+    pool->target.numeric = !config->redis.host || resolver_is_numeric(config->redis.host);
+    pool->target.node = dial_node_key(config->redis.host, config->redis.port, config->redis.path);
+    if (config->redis.host || config->redis.path)
+        dialler_expect(pool->site->dialler, pool->target.node);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Whom a pool dials: the configured address, or, of a name, those that it was looked up as, one
+ * after the other.
+ */
+#ifndef LENDIS_BROKER_TARGET_H
+#define LENDIS_BROKER_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "broker/base/resolver.h"
+#include "broker/redis/dialler.h"
+
+struct broker_pool;
+
+struct target {
+    bool numeric;  /* the host needs no lookup, or there is none */
+    bool resolved; /* `addresses` can be used */
+    uint32_t current;
+    uint64_t resolved_ms;
+    uint64_t node; /* dial_node_key() */
+    struct lookup *lookup;
+    struct addresses addresses;
+    /* The addresses were looked up, or cannot be. */
+    void (*settled)(struct broker_pool *pool, bool found);
+};
+
+/* Looks the configured address up anew, for connections that are dialled from now on. */
+void target_set(struct broker_pool *pool);
+
+/* True: there is an address to dial. False: one is being looked up, or that failed. */
+bool target_is_there(struct broker_pool *pool);
+
+/*
+ * Whom to dial, without a survey. False: there is no address yet; target.lookup says whether there
+ * will be.
+ */
+bool target_get(struct broker_pool *pool, struct dial_target *target);
+
+/* Address `address` is no good: on to the next one, or to another lookup. */
+void target_pass(struct broker_pool *pool, uint32_t address);
+
+/* Perhaps the name means another host by now. */
+void target_forget(struct broker_pool *pool);
+
+/* No more lookups. */
+void target_cancel(struct broker_pool *pool);
+
+#endif
