@@ -80,7 +80,7 @@ REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turn
 POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c deferred.c dialling.c direct.c \
 	events.c health.c leak_report.c lease_limits.c maintenance.c members.c notice.c passing.c pause.c poll_bells.c pool.c \
 	private.c reconfigure.c redirected.c restore.c revocation.c scan.c server.c sizing.c stalled.c target.c worker_set.c)
-WORKERS_SOURCES := $(addprefix broker/workers/,worker.c)
+WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c control.c reload.c supervise.c)
 BROKER_SOURCES := $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) $(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) \

@@ -7,14 +7,15 @@
  * not a proper message.
  *
  * Workers of the previous broker are known by its catalog: each keeps its index, and what it holds,
- * until it attaches again or dies. Death is seen through the pidfd or the socket, whichever comes first; then
- * the pool takes back what the worker had. Upholds I5, I6 and I8 (at most max_workers, and
- * WORKERS_UNATTACHED sockets besides).
+ * until it attaches again or dies. Death is seen through the pidfd or the socket, whichever comes
+ * first; then the pool takes back what the worker had. Upholds I5, I6 and I8 (at most max_workers,
+ * and WORKERS_UNATTACHED sockets besides).
  *
- * A socket can end and its process live on: it closed all descriptors, or it had to go. Then the worker is
- * expelled (broker/pool/pool.h): it loses its leases at once, but its place, by which others know its commands,
- * is given to nobody else before the process is dead (I4). It may come back to it. Where a death cannot be
- * seen, the place rests for a time. Only a GOODBYE frees it at once.
+ * A socket can end and its process live on: it closed all descriptors, or it had to go. Then the
+ * worker is expelled (broker/pool/pool.h): it loses its leases at once, but its place, by which
+ * others know its commands, is given to nobody else before the process is dead (I4). It may come
+ * back to it. Where a death cannot be seen, the place rests for a time. Only a GOODBYE frees it at
+ * once.
  */
 #ifndef LENDIS_BROKER_WORKER_H
 #define LENDIS_BROKER_WORKER_H
@@ -54,7 +55,7 @@ struct workers {
 
     sd_event_source *listener;
     sd_event_source *resume; /* listens again after a pause */
-    int spare; /* a descriptor to give up when there are no others: see accept_worker() */
+    int spare;               /* a descriptor to give up when there are no others: see accept.c */
     struct log_limit denied_limit;
     struct log_limit refused_limit;
     struct log_limit share_limit;
@@ -68,10 +69,10 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
                  struct broker_pool *pools, uint32_t pool_count);
 
 /*
- * Takes over the workers of the previous broker, as `former` tells, of the pools that were adopted;
- * reclaims what those had who died meanwhile. Before workers_listen().
+ * Takes over the workers of the previous broker, as `previous` tells, of the pools that were
+ * adopted; reclaims what those had who died meanwhile. Before workers_listen().
  */
-void workers_adopt(struct workers *workers, const struct catalog *former);
+void workers_adopt(struct workers *workers, const struct catalog *previous);
 
 /* How many there are, absent ones included. */
 uint32_t workers_count(const struct workers *workers);
