@@ -66,8 +66,11 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c mailbox.c password_file.c poll_wakeup.c \
 	queue.c redis_url.c segment.c server_error.c waiter.c wire.c)
-CLIENT_SOURCES := $(addprefix libclient/,async.c attachment.c combiner.c dial.c doorbell.c error.c exec.c fallback.c \
-	hiredis.c hygiene.c lease.c lending_policy.c loss.c notice.c pool.c reach.c resp.c service.c session.c submit.c uid_limit.c)
+CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attach.c attachment.c attempt.c batch.c broker_link.c call.c clock.c \
+	combiner.c dial.c doorbell.c error.c exec.c fallback.c handle.c hiredis.c inherit.c \
+	lease.c lending.c lending_policy.c loss.c membership.c notice.c private_connection.c \
+	reach.c resp.c service.c session.c socket_cookie.c socket_io.c submit.c takeover.c \
+	uid_limit.c wait_slot.c)
 
 # lendisd, from the lowest folder up.
 TERMINAL_SOURCES := $(addprefix broker/base/,clock.c standard_io.c text.c)
@@ -346,9 +349,9 @@ MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -D
 	$(WERROR) $(CFLAGS) -fno-sanitize=all
 MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-protector
 MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
-MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,exec.o doorbell.o hygiene.o lease.o lending_policy.o combiner.o \
-	submit.o session.o resp.o $(addprefix shared/,mailbox.o queue.o waiter.o command.o server_error.o)))
-MODEL_HANDOVER += $(addprefix $(MODEL)/handover/libclient/,loss.o notice.o)
+MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,attempt.o batch.o call.o \
+	combiner.o doorbell.o exec.o lease.o lending.o lending_policy.o loss.o notice.o resp.o session.o socket_io.o submit.o \
+	takeover.o wait_slot.o $(addprefix shared/,command.o mailbox.o queue.o server_error.o waiter.o)))
 MODEL_WORLD := $(addprefix common/,coroutine.o stage.o explorer.o program.o) world.o check.o trace.o
 MODEL_QUEUE_WORLD := $(addprefix $(MODEL)/queue/,$(MODEL_WORLD))
 MODEL_HANDOVER_WORLD := $(addprefix $(MODEL)/handover/,$(MODEL_WORLD) redis.o absent.o)
@@ -391,9 +394,11 @@ $(MODEL)/handover/broken_$(1): libclient/$(2).c tests/model/handover/model.c tes
 	$$(call say,CC,$$@)
 	$$(Q)$$(CC) $$(call MODEL_FLAGS,handover) $$(call MODEL_STEPPED,handover) -DMODEL_BREAK=$(1) $$(LDFLAGS) -o $$@ $$(filter %.c %.o,$$^)
 endef
-$(foreach mistake,1 2 3 4 5 6 7 8,$(eval $(call MODEL_MISTAKE,$(mistake),combiner)))
+$(foreach mistake,1 2 3 4 5 8,$(eval $(call MODEL_MISTAKE,$(mistake),batch)))
+$(foreach mistake,6 7,$(eval $(call MODEL_MISTAKE,$(mistake),takeover)))
 $(foreach mistake,9 10 11 12 21 22,$(eval $(call MODEL_MISTAKE,$(mistake),submit)))
-$(foreach mistake,13 14,$(eval $(call MODEL_MISTAKE,$(mistake),lease)))
+$(eval $(call MODEL_MISTAKE,13,wait_slot))
+$(eval $(call MODEL_MISTAKE,14,lease))
 $(foreach mistake,15 16 17 18,$(eval $(call MODEL_MISTAKE,$(mistake),shared/mailbox)))
 $(eval $(call MODEL_MISTAKE,19,shared/waiter))
 $(eval $(call MODEL_MISTAKE,20,doorbell))

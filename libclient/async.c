@@ -2,31 +2,39 @@
 /*
  * Acquiring in steps that do not wait, for event loops: lendis_acquire_begin() and what follows it.
  *
- * A wait stands in the pool's queue as a sleeping thread would, with a place of its own. What its owner polls is an epoll
- * descriptor over the bell of its slot's group (lendis/bell.h), edge-triggered, and a timer of its own. The bell says that
- * something may have been handed over. The timer stands for what waiter_sleep() has as its limits: the waiter's patience,
- * after which it looks for itself (so a bell that nobody rang, or that could not be had, costs some milliseconds and
- * nothing else, with or without a broker: I7, I9), and the end of the wait.
+ * A wait stands in the pool's queue as a sleeping thread would, with a place of its own. What its
+ * owner polls is an epoll descriptor over the poll wake-up of its slot's group
+ * (lendis/poll_wakeup.h), edge-triggered, and a timer of its own. The wake-up says that something
+ * may have been handed over. The timer stands for what waiter_sleep() has as its limits: the
+ * waiter's patience, after which it looks for itself (so one that nobody sent, or that could not be
+ * had, costs some milliseconds and nothing else, with or without a broker: I7, I9), and the end of
+ * the wait.
  *
- * A wait belongs to one thread at a time; only the list of them is shared. Nothing here is on the way of a lease that
- * does not wait.
+ * A wait belongs to one thread at a time; only the list of them is shared. Nothing here is on the
+ * way of a lease that does not wait.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include "lendis/waiter.h"
+#include "libclient/async.h"
+#include "libclient/attachment.h"
 #include "libclient/cancel.h"
+#include "libclient/clock.h"
 #include "libclient/fallback.h"
 #include "libclient/lease.h"
-#include "lendis/waiter.h"
+#include "libclient/lending.h"
 #include "libclient/lending_policy.h"
-#include "libclient/reach.h"
+#include "libclient/membership.h"
+#include "libclient/result.h"
 #include "libclient/service.h"
 #include "libclient/uid_limit.h"
+#include "libclient/wait_slot.h"
 #include "libclient/shared/descriptor.h"
 
-/* Until another attempt, as in lease_again(). */
+/* Until another attempt, as in lending_again(). */
 #define PAUSE_NS INT64_C(1000000)
 
 struct lendis_wait {
@@ -40,10 +48,10 @@ struct lendis_wait {
     int64_t deadline_ns; /* 0: does not wait; DEADLINE_OF_POOL: not looked up yet */
     int epoll;           /* -1 until somebody has to poll */
     int timer;
-    uint32_t watched; /* bell groups that `epoll` watches, a bit each */
+    uint32_t watched; /* groups whose wake-up `epoll` watches, a bit each */
 };
 
-enum { EVENT_BELL, EVENT_TIMER };
+enum { EVENT_WAKEUP, EVENT_TIMER };
 
 /* A forked child finds the mark zeroed. */
 static int64_t process_mark(struct local *local)
@@ -146,27 +154,27 @@ static bool clear_events(const struct lendis_wait *wait)
     return timer;
 }
 
-/* Has the bell of the wait's slot watched. Without a bell the timer must do. */
-static int watch_bell(struct lendis_wait *wait, struct attachment *attachment, uint32_t slot)
+/* Has the poll wake-up of the wait's slot watched. Without one the timer must do. */
+static int watch_wakeup(struct lendis_wait *wait, struct attachment *attachment, uint32_t slot)
 {
     uint32_t group = bell_group(slot);
-    int result = attachment_fetch_bells(attachment);
+    int result = attachment_fetch_wakeups(attachment);
 
     if (result == LENDIS_E_DOWN || (wait->watched >> group & 1))
         return 0;
     if (result == 0)
-        result = watch(wait->epoll, attachment->bells[group], EPOLLIN | EPOLLET, EVENT_BELL);
+        result = watch(wait->epoll, attachment->wakeups[group], EPOLLIN | EPOLLET, EVENT_WAKEUP);
     if (result == 0)
         wait->watched |= 1u << group;
     return result;
 }
 
-/* The bells of an attachment that is left are no longer of interest. */
-static void unwatch_bells(struct lendis_wait *wait)
+/* The wakeups of an attachment that is left are no longer of interest. */
+static void unwatch_wakeups(struct lendis_wait *wait)
 {
     for (uint32_t group = 0; group < BELLS; group++)
         if (wait->watched >> group & 1)
-            epoll_ctl(wait->epoll, EPOLL_CTL_DEL, wait->attachment->bells[group], NULL);
+            epoll_ctl(wait->epoll, EPOLL_CTL_DEL, wait->attachment->wakeups[group], NULL);
     wait->watched = 0;
 }
 
@@ -185,14 +193,15 @@ static struct attachment *leave_slot(struct lendis_wait *wait, int result)
     struct attachment *attachment = wait->attachment;
 
     waiter_end_polling(&wait->waiter);
-    slot_release(attachment, wait->waiter.slot);
-    lease_count_wait(attachment, HISTOGRAM_wait, wait->start_ns, result);
-    unwatch_bells(wait);
+    wait_slot_release(attachment, wait->waiter.slot);
+    wait_slot_count(attachment, HISTOGRAM_wait, wait->start_ns, result);
+    unwatch_wakeups(wait);
     wait->attachment = NULL;
     return attachment;
 }
 
-/* Ends the place in the queue. Results: `result`; or 0, a connection had been handed over before: wait->lease has it. */
+/* Ends the place in the queue. Results: `result`; or 0, a connection had been handed over before:
+ * wait->lease has it. */
 static int take_leave(struct lendis_wait *wait, int result, uint32_t index, uint64_t word)
 {
     bool handed = result == 0 || waiter_leave(&wait->waiter, &index, &word) == 1;
@@ -201,11 +210,12 @@ static int take_leave(struct lendis_wait *wait, int result, uint32_t index, uint
     if (handed)
         result = lease_make(attachment, index, word, true, &wait->lease);
     if (result != 0)
-        pool_leave(attachment);
+        membership_leave(attachment);
     return result;
 }
 
-/* One look at the queue, and more as long as something happens. Results: as finish; LEASE_TRY_AGAIN. */
+/* One look at the queue, and more as long as something happens. Results: as finish;
+ * RESULT_TRY_AGAIN. */
 static int look(struct lendis_wait *wait, bool thorough)
 {
     struct attachment *attachment = wait->attachment;
@@ -222,15 +232,16 @@ static int look(struct lendis_wait *wait, bool thorough)
         if (thorough)
             policy_go_on_waiting(attachment, &wait->waiter);
         if (clock_now_ns() >= wait->deadline_ns || policy_fails_fast(attachment) ||
-            (thorough && lease_is_disabled(attachment)))
-            return take_leave(wait, lease_why_none(attachment, LENDIS_E_TIMEOUT), index, word);
-        if (thorough && pool_must_restart(attachment))
-            return take_leave(wait, LEASE_TRY_AGAIN, index, word);
+            (thorough && lending_is_disabled(attachment)))
+            return take_leave(wait, lending_why_none(attachment, LENDIS_E_TIMEOUT), index, word);
+        if (thorough && membership_must_restart(attachment))
+            return take_leave(wait, RESULT_TRY_AGAIN, index, word);
     } while (!waiter_poll(&wait->waiter));
     return LENDIS_E_AGAIN;
 }
 
-/* Queues up. Results: LENDIS_E_AGAIN, and the use of the attachment is the wait's; as look(), and it is the caller's. */
+/* Queues up. Results: LENDIS_E_AGAIN, and the use of the attachment is the wait's; as look(), and
+ * it is the caller's. */
 static int queue_up(struct lendis_wait *wait, struct attachment *attachment)
 {
     uint32_t slot;
@@ -239,19 +250,19 @@ static int queue_up(struct lendis_wait *wait, struct attachment *attachment)
     result = open_descriptors(wait);
     if (result != 0)
         return result;
-    if (!slot_claim(attachment, &slot))
+    if (!wait_slot_claim(attachment, &slot))
         return LENDIS_E_BUSY;
-    slot_since(attachment, slot, wait->start_ns);
-    result = watch_bell(wait, attachment, slot);
+    wait_slot_since(attachment, slot, wait->start_ns);
+    result = watch_wakeup(wait, attachment, slot);
     if (result == 0)
         result = waiter_join_polling(&wait->waiter, &attachment->segment, attachment->worker, slot);
     if (result != 0) {
-        slot_release(attachment, slot);
+        wait_slot_release(attachment, slot);
         return result;
     }
     wait->attachment = attachment;
-    lease_ask_for_more(attachment); /* now that the broker can see that somebody waits */
-    clear_events(wait);             /* what the bell rang for before */
+    lending_ask_for_more(attachment); /* now that the broker can see that somebody waits */
+    clear_events(wait);               /* wake-ups from before */
     set_patience(wait);
     return LENDIS_E_AGAIN;
 }
@@ -270,8 +281,8 @@ static int go_direct(struct lendis_wait *wait, int why, const struct attachment 
     result = fallback_acquire(wait->pool, why, attachment, 0, &wait->lease);
     /* There are as many as may be, and it has time. */
     if (result == LENDIS_E_BUSY && wait->deadline_ns != 0)
-        return clock_now_ns() < wait->deadline_ns ? LEASE_TRY_AGAIN : LENDIS_E_TIMEOUT;
-    if (result != LEASE_TRY_AGAIN)
+        return clock_now_ns() < wait->deadline_ns ? RESULT_TRY_AGAIN : LENDIS_E_TIMEOUT;
+    if (result != RESULT_TRY_AGAIN)
         wait->deadline_ns = 0; /* as for lendis_acquire(), this is the end */
     return result;
 }
@@ -292,34 +303,34 @@ static int move_to(struct lendis_wait *wait, struct lendis_pool *member)
     return 0;
 }
 
-/* One attempt from the start. Results: as finish; LEASE_TRY_AGAIN. */
+/* One attempt from the start. Results: as finish; RESULT_TRY_AGAIN. */
 static int attempt(struct lendis_wait *wait)
 {
     struct attachment *attachment;
-    int result = pool_enter(wait->pool, &attachment);
+    int result = membership_enter(wait->pool, &attachment);
 
     if (result != 0)
         return go_direct(wait, result, NULL);
-    result = lease_try(attachment, &wait->lease);
+    result = lending_try(attachment, &wait->lease);
     if (result == 0)
         return 0; /* the lease keeps the attachment in use */
-    if (result == LEASE_SERVICE) {
+    if (result == RESULT_SERVICE) {
         result = move_to(wait, service_lease_pool(wait->pool, attachment));
-        pool_leave(attachment);
+        membership_leave(attachment);
         return result != 0 ? result : attempt(wait);
     }
     if (wait->deadline_ns == DEADLINE_OF_POOL)
         wait->deadline_ns = clock_deadline_ns(attachment_settings(attachment)->wait_timeout_ms);
     if (result == LENDIS_E_BUSY && (wait->deadline_ns == 0 || policy_fails_fast(attachment))) {
-        lease_ask_for_more(attachment);
-        result = lease_why_none(attachment, LENDIS_E_BUSY);
+        lending_ask_for_more(attachment);
+        result = lending_why_none(attachment, LENDIS_E_BUSY);
     } else if (result == LENDIS_E_BUSY) {
-        result = share_is_taken(attachment) ? LEASE_OVER_SHARE : queue_up(wait, attachment);
+        result = uid_limit_is_reached(attachment) ? RESULT_OVER_LIMIT : queue_up(wait, attachment);
     }
     if (result == LENDIS_E_DISABLED)
         result = go_direct(wait, result, attachment);
     if (!wait->attachment)
-        pool_leave(attachment);
+        membership_leave(attachment);
     else if (policy_queue_is_full(attachment, wait->waiter.ticket))
         return take_leave(wait, LENDIS_E_BUSY, 0, 0);
     return result == LENDIS_E_AGAIN ? look(wait, false) : result;
@@ -330,10 +341,10 @@ static int decide(struct lendis_wait *wait, int result)
 {
     int64_t now_ns = clock_now_ns();
 
-    if (result != LEASE_TRY_AGAIN && result != LEASE_OVER_SHARE && result != LENDIS_E_DOWN)
-        return lease_final(result, wait->deadline_ns);
+    if (result != RESULT_TRY_AGAIN && result != RESULT_OVER_LIMIT && result != LENDIS_E_DOWN)
+        return lending_final(result, wait->deadline_ns);
     if (wait->deadline_ns == 0 || now_ns >= wait->deadline_ns || open_descriptors(wait) != 0)
-        return lease_final(result, wait->deadline_ns);
+        return lending_final(result, wait->deadline_ns);
     set_timer(wait, now_ns + PAUSE_NS);
     return LENDIS_E_AGAIN;
 }
@@ -432,7 +443,7 @@ static void give_up(struct lendis_wait *wait)
         if (waiter_leave(&wait->waiter, &index, &word))
             queue_pass_on(&attachment->segment, index, word);
         leave_slot(wait, 0);
-        pool_leave(attachment);
+        membership_leave(attachment);
     } else if (wait->lease) {
         lendis_release(wait->lease);
     }
@@ -454,7 +465,7 @@ LENDIS_PUBLIC void lendis_acquire_cancel(struct lendis_wait *wait)
     wait_free(wait);
 }
 
-void waits_cancel(struct lendis_pool *pool)
+void async_cancel_all(struct lendis_pool *pool)
 {
     while (pool->local->waits)
         lendis_acquire_cancel(pool->local->waits);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cancellation is off inside every call (pthread_cancel(3)): a thread that ended in the middle of one would take a connection, a
- * place in the queue or a lock with it until the process ends. It acts when the call returns, with what the call gives already
- * given: *lease and *reply are set before. Each entry point begins with
+ * Cancellation is off inside every call (pthread_cancel(3)): a thread that ended in the middle of
+ * one would take a connection, a place in the queue or a lock with it until the process ends. It
+ * acts when the call returns, with what the call gives already given: *lease and *reply are set
+ * before. Each entry point begins with
  *
  *     int before CANCEL_RESTORED = cancel_off();
  *
- * A process with a single thread has nobody who could cancel it but itself, which ends the process: there it costs a load. Else
- * it is some 12 ns for each call; a lease of 60 ns is two calls.
+ * A process with a single thread has nobody who could cancel it but itself, which ends the process:
+ * there it costs a load. Else it is some 12 ns for each call; a lease of 60 ns is two calls.
  */
 #ifndef LENDIS_CANCEL_H
 #define LENDIS_CANCEL_H
@@ -34,16 +35,18 @@ static inline bool cancel_is_possible(void)
 enum { CANCEL_ENABLED = 1, CANCEL_ASYNCHRONOUS = 2 };
 
 /*
- * glibc sends a signal to a thread whose cancellation is asynchronous. Its handler looks at the type alone, which is asynchronous
- * inside recv(2) and its kind as well: one that was sent before and comes late would act in there although cancellation is off. A
- * first such call, while nothing is held, lets it act, or waits for it.
+ * glibc sends a signal to a thread whose cancellation is asynchronous. Its handler looks at the
+ * type alone, which is asynchronous inside recv(2) and its kind as well: one that was sent before
+ * and comes late would act in there although cancellation is off. A first such call, while nothing
+ * is held, lets it act, or waits for it.
  */
 static inline void cancel_await_late(void)
 {
     poll(NULL, 0, 0);
 }
 
-/* Out of line: where a variable's address is taken, the compiler protects the stack, which a lease would pay for. */
+/* Out of line: where a variable's address is taken, the compiler protects the stack, which a lease
+ * would pay for. */
 static __attribute__((noinline, unused)) int cancel_disable(void)
 {
     int state, type;

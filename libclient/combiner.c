@@ -17,98 +17,19 @@
 #include "libclient/combiner.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
+#include "libclient/attachment.h"
+#include "libclient/clock.h"
 #include "libclient/lease.h"
-#include "lendis/mailbox.h"
 #include "libclient/notice.h"
-#include "libclient/resp.h"
+#include "libclient/socket_io.h"
+#include "libclient/takeover.h"
 
-#ifdef LENDIS_MODEL /* tests/model: in small, for every byte is part of the states that are explored */
-#define BATCH_MAX   3
-#define BUFFER_SIZE 16
-#define SMALL_SIZE  12
-#else
-/* Commands of one batch; more do not make it faster (make bench, 500 workers). */
-#define BATCH_MAX   128
-#define BUFFER_SIZE (16 * 1024)
-/* For the reply to a command that is sent alone. Pages of the stack are each worker's own: most workers never need
- * those of a large buffer. */
-#define SMALL_SIZE  2048
-#endif
 /* Batches that a combiner serves before it passes the connection on; its own caller waits
  * meanwhile. */
 #define ROUNDS_MAX 16
 /* How long a combiner that only serves others waits for Redis before one of them shall. */
 #define SERVICE_PATIENCE_NS INT64_C(5000000)
-/* The same where none of them can: what was sent in part cannot be handed on, and who has no descriptor
- * of the connection needs a broker that answers. */
-#define LAST_PATIENCE_NS INT64_C(1000000000)
-/* Bytes of a batch's requests: what a Unix socket takes in one write by default
- * (net.core.wmem_default / 2). */
-#define BATCH_BYTES (96 * 1024)
-
-enum route {
-    ROUTE_MAILBOX,
-    ROUTE_OWN,
-    ROUTE_DISCARD,
-    ROUTE_ANSWERED, /* its reply is in its mailbox, its owner does not know yet */
-};
-
-struct item {
-    enum route route;
-    uint32_t slot;
-    uint32_t replies;
-    uint64_t mail; /* the word that it was taken with */
-};
-
-/* What a take-over leaves in the target's reply chunk: at the end of it, the bytes at its start. */
-struct carry {
-    struct resp_scan scan;
-    uint32_t count;
-    uint32_t replies; /* of the first item, still to come */
-    uint32_t scanned; /* bytes that belong to the first item and were scanned */
-    uint32_t bytes;   /* scanned and unscanned */
-    struct item items[BATCH_MAX];
-};
-_Static_assert(sizeof(struct carry) + 3 * BUFFER_SIZE <= CHUNK_SIZE,
-               "a take-over must fit a chunk");
-
-/* A reply that has come so far is kept in a chunk up to this; a further read still fits then. */
-#define ASSEMBLY_MAX (CHUNK_SIZE - sizeof(struct carry) - BUFFER_SIZE)
-
-struct combiner {
-    struct lendis_lease *lease;
-    struct attachment *attachment;
-    const struct segment *segment;
-    struct connection *connection;
-    const struct call *call;
-    int result; /* the call's, once its item is answered */
-    bool answered;
-    uint64_t batch;
-    uint32_t count; /* items of the batch */
-    uint32_t next;  /* the first that is not answered */
-    uint32_t replies;
-    struct resp_scan scan;
-    int chunk;      /* of the reply under way, or -1 */
-    int end_error;  /* how the connection ended: errno, 0 in good order; -1: it has not */
-    enum loss loss; /* what that is to the first command that is not answered */
-    size_t assembled;
-    size_t start; /* in buffer: of the reply under way */
-    size_t at;    /* scanned up to here */
-    size_t end;   /* received up to here */
-    int64_t
-        progress_ns; /* when something was sent or received last; kept once the call is answered */
-    int64_t patience_ns; /* until when Redis is waited for, then */
-    struct wake_set told;
-    struct item *items;
-    uint32_t items_max;
-    char *buffer;
-    size_t buffer_size;
-};
 
 /* What a combiner needs room for: the caller's command alone, or whole batches. */
 struct small_room {
@@ -142,217 +63,6 @@ static bool is_small(const struct combiner *combiner)
     return combiner->items_max == 1;
 }
 
-/* ---- taking ---- */
-
-/* Where the request of a taken command is; NULL if the slot makes no sense. */
-static const char *request_of(const struct segment *segment, uint32_t slot, uint32_t *size)
-{
-    const struct wait_slot *shared = &segment->slots[slot];
-    uint32_t chunk = shm_load32(&shared->request_chunk);
-
-    *size = shm_load32(&shared->request_size);
-    if (chunk == 0)
-        return mail_room(segment, slot, *size);
-    return chunk <= CHUNKS && *size <= CHUNK_SIZE ? segment->chunks[chunk - 1].bytes : NULL;
-}
-
-/* Takes one queued command. Results: 1, *item; 0, the queue's head is none; -EAGAIN, look again. */
-static int take_one(struct combiner *combiner, struct item *item)
-{
-    const struct segment *segment = combiner->segment;
-    struct wait_slot *shared;
-    uint64_t ticket, mail, taken;
-    uint32_t slot;
-
-    if (queue_head(segment, &ticket, &slot) != CELL_COMMAND)
-        return 0;
-    shared = &segment->slots[slot];
-    mail = shm_load(&shared->mail);
-    if (!queue_leave(segment, slot, ticket) || mail_state(mail) != MAIL_QUEUED)
-        return -EAGAIN;
-    taken = mail_taken(mail, combiner->lease->index, word_generation(combiner->lease->word),
-                       combiner->batch);
-    shm_store32(&shared->taker, 1 + combiner->attachment->worker);
-    if (!shm_cas(&shared->mail, mail, taken))
-        return -EAGAIN; /* its owner gave up */
-    *item = (struct item){.route = ROUTE_MAILBOX,
-                          .slot = slot,
-                          .mail = taken,
-                          .replies = shm_load32(&shared->replies)};
-    return 1;
-}
-
-/* Fills the batch from the queue. */
-static void take_queued(struct combiner *combiner, size_t bytes)
-{
-    if (attachment_is_expelled(combiner->attachment))
-        return;
-    /* A hostile or dying crowd could keep us here; twice the ring is more than can honestly be
-     * queued. */
-    for (uint32_t looks = 0; looks < 2 * combiner->segment->cell_count; looks++) {
-        struct item *item = &combiner->items[combiner->count];
-        int result;
-
-        if (combiner->count == combiner->items_max || bytes > BATCH_BYTES)
-            return;
-        result = take_one(combiner, item);
-        if (result == 0)
-            return;
-        if (result == 1) {
-            uint32_t size;
-
-            bytes += request_of(combiner->segment, item->slot, &size) ? size : 0;
-            combiner->count++;
-        }
-    }
-}
-
-/* ---- ending commands without a reply ---- */
-
-static void settle(struct combiner *combiner, struct item *item, enum mail_state state)
-{
-    shm_u64 *mail = &combiner->segment->slots[item->slot].mail;
-
-    if (shm_cas(mail, item->mail, mail_with(item->mail, state)))
-        wake_tell(combiner->segment, &combiner->told, item->slot, WAKE_MAIL);
-    else
-        mail_acknowledge(combiner->segment, item->slot, item->mail);
-}
-
-/* What a command that ends with `state` is told besides, as far as it knows how its connection ended. */
-static enum mail_state settle_lost(const struct combiner *combiner, const struct item *item,
-                                   enum mail_state state)
-{
-    struct wait_slot *shared = &combiner->segment->slots[item->slot];
-
-    if (state != MAIL_FAILED)
-        return state;
-    if (combiner->loss == LOSS_ANSWERING && item == &combiner->items[combiner->next])
-        shm_store32(&shared->reply_size, REPLY_LOST);
-    return combiner->loss == LOSS_BEFORE && shm_load32(&shared->read_only) == 1 ? MAIL_RETRY
-                                                                                : MAIL_FAILED;
-}
-
-/* The connection is lost, or shall not be used any more: everything unanswered ends with `state`.
- */
-static void settle_rest(struct combiner *combiner, enum mail_state state)
-{
-    if (combiner->chunk >= 0)
-        chunk_free(combiner->segment, (uint32_t)combiner->chunk,
-                   combiner->items[combiner->next].slot);
-    combiner->chunk = -1;
-    for (uint32_t i = combiner->next; i < combiner->count; i++)
-        if (combiner->items[i].route == ROUTE_MAILBOX)
-            settle(combiner, &combiner->items[i],
-                   settle_lost(combiner, &combiner->items[i], state));
-    combiner->next = combiner->count;
-    wake_flush(combiner->segment, &combiner->told);
-    combiner->lease->broken = true;
-}
-
-/* ---- sending ---- */
-
-/*
- * Leaves out what was abandoned. Comes after connection.batch was raised: an owner that abandons
- * later reads the raised number and knows that its command may be sent.
- */
-static void drop_abandoned(struct combiner *combiner)
-{
-    uint32_t kept = 0;
-
-    for (uint32_t i = 0; i < combiner->count; i++) {
-        struct item *item = &combiner->items[i];
-
-        if (item->route == ROUTE_MAILBOX &&
-            shm_load(&combiner->segment->slots[item->slot].mail) != item->mail) {
-            mail_acknowledge(combiner->segment, item->slot, item->mail);
-            continue;
-        }
-        if (kept != i)
-            combiner->items[kept] = *item;
-        kept++;
-    }
-    combiner->count = kept;
-}
-
-/* Sends `parts`. Results: 0; LENDIS_E_TIMEOUT; -errno; -ENOTCONN, the connection was dead before a byte went out. */
-static int send_parts(int fd, struct iovec *parts, int count, int64_t deadline_ns, shm_u64 *beat)
-{
-    bool any = false;
-
-    while (count > 0) {
-        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)count};
-        ssize_t wrote;
-
-        LENDIS_STEP("send batch");
-        /* One is the rule where nobody waits: send(2) is cheaper then. */
-        wrote = count == 1 ? send(fd, parts->iov_base, parts->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
-                           : sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (wrote < 0 && errno == EAGAIN) {
-            int result = exec_wait_to_send(fd, deadline_ns, beat);
-
-            if (result != 0)
-                return result;
-            continue;
-        }
-        if (wrote < 0 && errno != EINTR)
-            return any ? -errno : -ENOTCONN;
-        any = any || wrote > 0;
-        for (; count > 0 && wrote >= (ssize_t)parts->iov_len; parts++, count--)
-            wrote -= (ssize_t)parts->iov_len;
-        if (count > 0 && wrote > 0) {
-            parts->iov_base = (char *)parts->iov_base + wrote;
-            parts->iov_len -= (size_t)wrote;
-        }
-    }
-    return 0;
-}
-
-static int64_t batch_deadline(const struct combiner *combiner)
-{
-    if (!combiner->answered)
-        return combiner->call->deadline_ns;
-    return clock_now_ns() + LAST_PATIENCE_NS;
-}
-
-/* Sends the requests of all items. Results as send_parts(). */
-static int send_items(const struct combiner *combiner, struct iovec *parts)
-{
-    for (uint32_t i = 0; i < combiner->count; i++) {
-        const struct item *item = &combiner->items[i];
-        const char *request = combiner->call->request;
-        uint32_t size = 0;
-
-        if (item->route == ROUTE_MAILBOX)
-            request = request_of(combiner->segment, item->slot, &size);
-        parts[i] = (struct iovec){.iov_base = (char *)request,
-                                  .iov_len = item->route == ROUTE_OWN ? combiner->call->size
-                                             : request                ? size
-                                                                      : 0};
-    }
-    return send_parts(combiner->lease->fd, parts, (int)combiner->count, batch_deadline(combiner),
-                      &combiner->connection->beat);
-}
-
-static __attribute__((noinline)) int send_many(const struct combiner *combiner)
-{
-    struct iovec parts[BATCH_MAX];
-
-    return send_items(combiner, parts);
-}
-
-/* Sends the batch. Results as send_parts(); -ECANCELED, the connection was revoked or is dead:
- * nothing was sent. */
-static int send_batch(struct combiner *combiner)
-{
-    struct iovec part;
-
-    if (!shm_cas(&combiner->connection->batch, combiner->batch - 1, combiner->batch))
-        return -ECANCELED;
-    drop_abandoned(combiner);
-    return combiner->count <= 1 ? send_items(combiner, &part) : send_many(combiner);
-}
-
 /* ---- delivering ---- */
 
 static void begin_reply(struct combiner *combiner)
@@ -378,7 +88,8 @@ static void deliver(struct combiner *combiner, struct item *item)
         if (combiner->chunk < 0) {
             /* No room now. A read is done again by its owner, alone. */
             shm_store32(&shared->reply_size, REPLY_TOO_LARGE);
-            settle(combiner, item, shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
+            batch_settle(combiner, item,
+                         shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
             item->route = ROUTE_DISCARD;
             return;
         }
@@ -409,126 +120,6 @@ static void finish_item(struct combiner *combiner)
     begin_reply(combiner);
 }
 
-/* ---- take-over ---- */
-
-/*
- * The owner of `item` gave up: its reply will be read and dropped. What it had of it so far is not ours any more, the
- * slot may use its chunks for its next command.
- */
-static void discard(struct combiner *combiner, struct item *item)
-{
-    item->route = ROUTE_DISCARD;
-    if (item != &combiner->items[combiner->next])
-        return;
-    combiner->chunk = -1;
-    combiner->assembled = 0;
-    combiner->start = combiner->at;
-}
-
-/* The item's owner says that it has a descriptor of this connection, or one that shares its bit. */
-static bool has_descriptor(const struct combiner *combiner, const struct item *item)
-{
-    return shm_load32(&combiner->segment->slots[item->slot].descriptors) >>
-               (combiner->lease->index % 32) &
-           1;
-}
-
-/* Part of the next reply is here: its owner alone can go on with it. */
-static bool reply_has_begun(const struct combiner *combiner)
-{
-    return combiner->at > combiner->start || combiner->assembled > 0;
-}
-
-/*
- * The first item from `combiner->next` on whose owner will read on; NULL: none. Marks it. Unless it
- * is `urgent`, only owners that need no broker to get the connection's descriptor.
- */
-static struct item *find_successor(struct combiner *combiner, bool urgent, int *chunk)
-{
-    for (uint32_t i = combiner->next; i < combiner->count; i++) {
-        struct item *item = &combiner->items[i];
-        struct wait_slot *shared = &combiner->segment->slots[item->slot];
-
-        if (item->route != ROUTE_MAILBOX)
-            continue;
-        if (!urgent && !has_descriptor(combiner, item)) {
-            if (reply_has_begun(combiner))
-                return NULL;
-            continue;
-        }
-        *chunk = i == combiner->next && combiner->chunk >= 0
-                     ? combiner->chunk
-                     : chunk_claim(combiner->segment, item->slot);
-        if (*chunk < 0)
-            return NULL;
-        shm_store32(&shared->reply_chunk, (uint32_t)(1 + *chunk));
-        if (shm_load(&shared->mail) == item->mail)
-            return item;
-        mail_acknowledge(combiner->segment, item->slot, item->mail);
-        discard(combiner, item);
-    }
-    return NULL;
-}
-
-/*
- * Leaves the rest of the batch to the owner of the next reply, with the connection. False: nobody
- * could be found; all is as before. True: the lease is gone.
- */
-static bool hand_on(struct combiner *combiner, bool urgent)
-{
-    const struct segment *segment = combiner->segment;
-    struct item *successor;
-    struct carry *carry;
-    uint32_t slot;
-    char *bytes;
-    int chunk;
-
-    if (combiner->items[combiner->next].route == ROUTE_OWN)
-        combiner->items[combiner->next].route = ROUTE_DISCARD;
-    successor = find_successor(combiner, urgent, &chunk);
-    if (!successor)
-        return false;
-    if (combiner->items[combiner->next].route == ROUTE_DISCARD)
-        combiner->start = combiner->at;
-    slot = successor->slot;
-    bytes = segment->chunks[chunk].bytes;
-    carry = (struct carry *)(bytes + CHUNK_SIZE - sizeof *carry);
-    memcpy(bytes + combiner->assembled, combiner->buffer + combiner->start,
-           combiner->end - combiner->start);
-    *carry = (struct carry){
-        .scan = combiner->scan,
-        .count = combiner->count - combiner->next,
-        .replies = combiner->replies,
-        .scanned = (uint32_t)(combiner->assembled + combiner->at - combiner->start),
-        .bytes = (uint32_t)(combiner->assembled + combiner->end - combiner->start),
-    };
-    memcpy(carry->items, &combiner->items[combiner->next], carry->count * sizeof(struct item));
-    if (!shm_cas(&segment->slots[slot].mail, successor->mail,
-                 mail_with(successor->mail, MAIL_TAKEOVER))) {
-        mail_acknowledge(segment, slot, successor->mail);
-        discard(combiner, successor);
-        return hand_on(combiner, urgent);
-    }
-    if (!lease_carry(combiner->lease, slot)) {
-        /* Revoked: the successor sees that for itself, and what else was taken is still ours to end. */
-        wake_tell(segment, &combiner->told, slot, WAKE_MAIL);
-        discard(combiner, successor);
-        return false;
-    }
-    /* The successor may have given up before it could see the connection: then it stays ours. */
-    if (shm_load(&segment->slots[slot].mail) != mail_with(successor->mail, MAIL_TAKEOVER) &&
-        lease_carry_back(combiner->lease, slot)) {
-        discard(combiner, successor);
-        return hand_on(combiner, urgent);
-    }
-    wake_tell(segment, &combiner->told, slot, WAKE_MAIL);
-    wake_flush(combiner->segment, &combiner->told);
-    attachment_count(combiner->attachment, COUNTER_takeovers, 1);
-    lease_forget(combiner->lease);
-    combiner->lease = NULL;
-    return true;
-}
-
 /* ---- receiving ---- */
 
 /* A reply that does not fit the buffer goes to a chunk. Results: 0; -EFBIG, too large for that. */
@@ -548,7 +139,8 @@ static int spill(struct combiner *combiner)
     return 0;
 }
 
-/* Puts the replies that were received where they belong. Results: 0; -EPROTO; -errno of the sink. */
+/* Puts the replies that were received where they belong. Results: 0; -EPROTO; -errno of the
+ * sink. */
 static int sort_replies(struct combiner *combiner)
 {
     while (combiner->at < combiner->end && combiner->next < combiner->count) {
@@ -581,18 +173,18 @@ static bool has_surplus(const struct combiner *combiner)
 {
     return combiner->next == combiner->count &&
            (combiner->at < combiner->end ||
-            (combiner->end == combiner->buffer_size && !exec_is_silent(combiner->lease->fd)));
+            (combiner->end == combiner->buffer_size && !socket_is_silent(combiner->lease->fd)));
 }
 
-/* Tells the owners of the items from `first` on what became of them. */
+/* Ends the items from `first` on, whose owners are woken for it. */
 static void settle_answered(struct combiner *combiner, uint32_t first, enum mail_state state)
 {
     for (; first < combiner->next; first++)
         if (combiner->items[first].route == ROUTE_ANSWERED)
-            settle(combiner, &combiner->items[first], state);
+            batch_settle(combiner, &combiner->items[first], state);
 }
 
-/* Goes through what was received, and tells nobody before all of it fits (I4). Results: 0; -EPROTO;
+/* Goes through what was received, and wakes nobody before all of it fits (I4). Results: 0; -EPROTO;
  * -EFBIG, a reply is too large to be handed over; -errno of the sink. */
 static int split(struct combiner *combiner)
 {
@@ -627,17 +219,17 @@ static void note_progress(struct combiner *combiner)
     combiner->patience_ns = combiner->progress_ns + SERVICE_PATIENCE_NS;
 }
 
-enum received {
-    RECEIVED,
-    RECEIVE_LOST,
-    RECEIVE_GIVE_UP,
-    RECEIVE_TOO_LARGE,
-    RECEIVE_NO_MEMORY,
-    RECEIVE_MORE, /* than a small room is for */
+enum batch_state {
+    BATCH_ANSWERED,
+    BATCH_LOST,
+    BATCH_GIVE_UP,
+    BATCH_TOO_LARGE,
+    BATCH_NO_MEMORY,
+    BATCH_MORE, /* than a small room is for */
 };
 
 /* Reads replies until all are delivered, or it cannot or need not go on. */
-static enum received receive_batch(struct combiner *combiner)
+static enum batch_state receive_batch(struct combiner *combiner)
 {
     while (combiner->next < combiner->count) {
         int64_t until_ns;
@@ -647,34 +239,32 @@ static enum received receive_batch(struct combiner *combiner)
         if (combiner->start == combiner->end)
             combiner->start = combiner->at = combiner->end = 0;
         until_ns = combiner->answered ? combiner->patience_ns : combiner->call->deadline_ns;
-        got = exec_receive(combiner->lease->fd, combiner->buffer + combiner->end,
-                           combiner->buffer_size - combiner->end, until_ns,
-                           &combiner->connection->beat);
+        got = socket_receive(combiner->lease->fd, combiner->buffer + combiner->end,
+                             combiner->buffer_size - combiner->end, until_ns,
+                             &combiner->connection->beat);
         if (got == 0) {
             combiner->end_error = errno;
-            return RECEIVE_LOST;
+            return BATCH_LOST;
         }
         if (got < 0) {
             combiner->patience_ns = clock_now_ns() + SERVICE_PATIENCE_NS;
-            return RECEIVE_GIVE_UP;
+            return BATCH_GIVE_UP;
         }
         combiner->end += (size_t)got;
         result = split(combiner);
-        wake_flush(combiner->segment, &combiner->told);
+        wake_flush(combiner->segment, &combiner->to_wake);
         /* Afterwards: our own reply may have been among them, and what is left is only others'. */
         if (combiner->answered && combiner->next < combiner->count)
             note_progress(combiner);
         if (result == -EFBIG)
-            return RECEIVE_TOO_LARGE;
+            return BATCH_TOO_LARGE;
         if (result != 0)
-            return result == -ENOMEM ? RECEIVE_NO_MEMORY : RECEIVE_LOST;
+            return result == -ENOMEM ? BATCH_NO_MEMORY : BATCH_LOST;
         if (is_small(combiner) && combiner->next < combiner->count)
-            return RECEIVE_MORE;
+            return BATCH_MORE;
     }
-    return RECEIVED;
+    return BATCH_ANSWERED;
 }
-
-/* ---- rounds ---- */
 
 /* The call's own command got no reply. */
 static void fail_own(struct combiner *combiner, bool sent, enum loss loss)
@@ -685,11 +275,11 @@ static void fail_own(struct combiner *combiner, bool sent, enum loss loss)
     if (loss == LOSS_ANSWERING && combiner->next < combiner->count &&
         combiner->items[combiner->next].route != ROUTE_OWN)
         loss = LOSS_MEANWHILE;
-    combiner->result = exec_failure(combiner->attachment, combiner->call, sent, loss);
+    combiner->result = call_failure(combiner->attachment, combiner->call, sent, loss);
     combiner->answered = true;
 }
 
-/* Tells the broker whose command the connection was lost to. */
+/* Reports to the broker whose command the connection was lost to. */
 static void report_loss(const struct combiner *combiner)
 {
     const struct item *item = &combiner->items[combiner->next];
@@ -703,15 +293,15 @@ static void report_loss(const struct combiner *combiner)
         return;
     }
     request =
-        item->route == ROUTE_MAILBOX ? request_of(combiner->segment, item->slot, &size) : NULL;
+        item->route == ROUTE_MAILBOX ? batch_request(combiner->segment, item->slot, &size) : NULL;
     if (request)
         loss_report(combiner->lease, shm_load32(&shared->owner) - 1, request, size, number);
 }
 
 /*
- * The connection ended, or what came makes no sense. Redis writes replies when it has executed all that it has read: with
- * several commands unanswered any of them can be the one that cost the connection. Those that only read are sent again,
- * each alone, and then it shows.
+ * The connection ended, or what came makes no sense. Redis writes replies when it has executed all
+ * that it has read: with several commands unanswered any of them can be the one that cost the
+ * connection. Those that only read are sent again, each alone, and then it shows.
  */
 static void judge_loss(struct combiner *combiner)
 {
@@ -741,8 +331,9 @@ static void drop_current(struct combiner *combiner)
 
     if (item->route == ROUTE_MAILBOX) {
         shm_store32(&shared->reply_size, REPLY_TOO_LARGE);
-        settle(combiner, item, shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
-        wake_flush(combiner->segment, &combiner->told);
+        batch_settle(combiner, item,
+                     shm_load32(&shared->read_only) == 1 ? MAIL_RETRY : MAIL_FAILED);
+        wake_flush(combiner->segment, &combiner->to_wake);
     }
     item->route = ROUTE_DISCARD;
     combiner->start = combiner->at;
@@ -758,40 +349,41 @@ static bool read_batch(struct combiner *combiner)
 
     for (;;) {
         switch (receive_batch(combiner)) {
-        case RECEIVED:
+        case BATCH_ANSWERED:
             return true;
-        case RECEIVE_MORE:
+        case BATCH_MORE:
             return read_large(combiner);
-        case RECEIVE_TOO_LARGE:
-            if (hand_on(combiner, true))
+        case BATCH_TOO_LARGE:
+            if (takeover_hand_on(combiner, true))
                 return false;
             drop_current(combiner);
             continue;
-        case RECEIVE_GIVE_UP:
+        case BATCH_GIVE_UP:
             if (!combiner->answered)
                 note_progress(combiner);
             last = clock_now_ns() - combiner->progress_ns >= LAST_PATIENCE_NS;
             fail_own(combiner, true, LOSS_NONE);
-            if (hand_on(combiner, last))
+            if (takeover_hand_on(combiner, last))
                 return false;
             if (!last)
                 continue;
             break;
-        case RECEIVE_NO_MEMORY:
-            combiner->result = exec_no_memory(combiner->attachment, &combiner->call->command);
+        case BATCH_NO_MEMORY:
+            combiner->result = call_no_memory(combiner->attachment, &combiner->call->command);
             combiner->answered = true;
             break;
-        case RECEIVE_LOST:
+        case BATCH_LOST:
             judge_loss(combiner);
             fail_own(combiner, true, combiner->loss);
             break;
         }
-        settle_rest(combiner, MAIL_FAILED);
+        batch_settle_rest(combiner, MAIL_FAILED);
         return true;
     }
 }
 
-/* The rest of a batch that was begun in a small room. Not inlined: the large one is on the stack. */
+/* The rest of a batch that was begun in a small room. Not inlined: the large one is on the
+ * stack. */
 static __attribute__((noinline)) bool read_large(struct combiner *combiner)
 {
     struct item *items = combiner->items;
@@ -828,26 +420,26 @@ static bool begin_batch(struct combiner *combiner)
     int sent;
 
     combiner->batch = shm_load(&combiner->connection->batch) + 1;
-    exec_beat(&combiner->connection->beat, clock_coarse_ns());
-    take_queued(combiner, combiner->answered ? 0 : combiner->call->size);
+    socket_beat(&combiner->connection->beat, clock_coarse_ns());
+    batch_take(combiner, combiner->answered ? 0 : combiner->call->size);
     if (combiner->count == 0)
         return false;
-    if (combiner->lease->rested && !exec_is_silent(combiner->lease->fd))
+    if (combiner->lease->rested && !socket_is_silent(combiner->lease->fd))
         sent = -ECANCELED;
     else
-        sent = send_batch(combiner);
+        sent = batch_send(combiner);
     combiner->lease->rested = false;
     begin_reply(combiner); /* also when it failed: no byte of a reply has come */
     if (sent != 0) {
         combiner->loss = judge_sending(sent);
         if (combiner->loss == LOSS_MEANWHILE && is_alone(combiner) &&
-            exec_take_last_words(combiner->lease->fd, combiner->call)) {
+            call_take_last_words(combiner->lease->fd, combiner->call)) {
             combiner->result = 0;
             combiner->answered = true;
         }
         /* Part of a batch may have been executed. */
         fail_own(combiner, sent != -ECANCELED, combiner->loss);
-        settle_rest(combiner, sent == -ECANCELED ? MAIL_RETRY : MAIL_FAILED);
+        batch_settle_rest(combiner, sent == -ECANCELED ? MAIL_RETRY : MAIL_FAILED);
         return false;
     }
     attachment_count(combiner->attachment, COUNTER_batches, 1);
@@ -915,7 +507,7 @@ static void combiner_init(struct combiner *combiner, struct lendis_lease *lease,
     combiner->end_error = -1;
     combiner->loss = LOSS_NONE;
     combiner->assembled = combiner->start = combiner->at = combiner->end = 0;
-    combiner->told.groups = 0;
+    combiner->to_wake.groups = 0;
 }
 
 /* The end of a combiner's work; `ours`: the lease is still there. */
@@ -923,11 +515,11 @@ static int finish(struct combiner *combiner, bool ours)
 {
     /* Commands that may share a connection leave its session as it is. */
     if (ours)
-        lendis_release(combiner->lease);
+        lease_release(combiner->lease);
     return combiner->result;
 }
 
-int combine(struct lendis_lease *lease, const struct call *call)
+int combiner_run(struct lendis_lease *lease, const struct call *call)
 {
     struct combiner combiner; /* most of it needs no initial value */
     struct small_room room;
@@ -941,60 +533,12 @@ int combine(struct lendis_lease *lease, const struct call *call)
                                                            : serve(&combiner, ROUNDS_MAX));
 }
 
-/* Takes the items of `carry`, which others can write: checked as it is copied. False: it makes no
- * sense. */
-static bool adopt_items(struct combiner *combiner, const struct carry *carry, uint32_t slot)
-{
-    const struct segment *segment = combiner->segment;
-    uint32_t count = carry->count;
-    bool own = false;
-
-    if (count < 1 || count > BATCH_MAX)
-        return false;
-    memcpy(combiner->items, carry->items, count * sizeof *combiner->items);
-    for (uint32_t i = 0; i < count; i++) {
-        struct item *item = &combiner->items[i];
-
-        if (item->slot >= segment->slot_max)
-            return false; /* those before it are all there is */
-        combiner->count = i + 1;
-        if (item->route != ROUTE_MAILBOX) {
-            item->route = ROUTE_DISCARD;
-        } else if (item->slot == slot) {
-            item->route = ROUTE_OWN;
-            own = true;
-        } else {
-            shm_store32(&segment->slots[item->slot].taker, 1 + combiner->attachment->worker);
-        }
-    }
-    return own;
-}
-
-/* Takes what had been received. False: it makes no sense. */
-static bool adopt_bytes(struct combiner *combiner, const struct carry *carry, const char *bytes)
-{
-    uint32_t scanned = carry->scanned, size = carry->bytes;
-
-    if (size > CHUNK_SIZE - sizeof *carry || scanned > size || size - scanned > BUFFER_SIZE)
-        return false;
-    if (combiner->items[0].route == ROUTE_OWN &&
-        combiner->call->sink->take(combiner->call->sink->context, bytes, scanned) != 0)
-        return false;
-    memcpy(combiner->buffer, bytes + scanned, size - scanned);
-    combiner->end = size - scanned;
-    combiner->scan = carry->scan;
-    combiner->replies = carry->replies;
-    return combiner->replies > 0;
-}
-
-int combine_take_over(struct lendis_lease *lease, const struct call *call, uint32_t slot)
+int combiner_continue(struct lendis_lease *lease, const struct call *call, uint32_t slot)
 {
     const struct segment *segment = &lease->attachment->segment;
     uint32_t chunk = shm_load32(&segment->slots[slot].reply_chunk) - 1;
-    const struct carry *carry;
     struct combiner combiner;
     struct large_room room;
-    const char *bytes;
 
     combiner_init(&combiner, lease, call);
     use_large(&combiner, &room);
@@ -1002,25 +546,23 @@ int combine_take_over(struct lendis_lease *lease, const struct call *call, uint3
         lease->broken = true;
         return finish(&combiner, true);
     }
-    bytes = segment->chunks[chunk].bytes;
-    carry = (const struct carry *)(bytes + CHUNK_SIZE - sizeof *carry);
-    if (!adopt_items(&combiner, carry, slot) || !adopt_bytes(&combiner, carry, bytes)) {
+    if (!takeover_adopt(&combiner, chunk, slot)) {
         fail_own(&combiner, true, LOSS_MEANWHILE);
-        settle_rest(&combiner, MAIL_FAILED);
+        batch_settle_rest(&combiner, MAIL_FAILED);
         return finish(&combiner, true);
     }
     if (combiner.end > 0) {
         int result = split(&combiner);
 
-        wake_flush(segment, &combiner.told);
-        if (result == -EFBIG && !hand_on(&combiner, true))
+        wake_flush(segment, &combiner.to_wake);
+        if (result == -EFBIG && !takeover_hand_on(&combiner, true))
             drop_current(&combiner);
         else if (result == -EFBIG)
             return finish(&combiner, false);
         else if (result != 0) {
             judge_loss(&combiner);
             fail_own(&combiner, true, combiner.loss);
-            settle_rest(&combiner, MAIL_FAILED);
+            batch_settle_rest(&combiner, MAIL_FAILED);
             return finish(&combiner, true);
         }
     }
@@ -1031,28 +573,4 @@ int combine_take_over(struct lendis_lease *lease, const struct call *call, uint3
         return finish(&combiner, true);
     combiner.count = combiner.next = 0;
     return finish(&combiner, serve(&combiner, ROUNDS_MAX - 1));
-}
-
-void combine_lose(const struct segment *segment, uint32_t slot)
-{
-    uint32_t chunk = shm_load32(&segment->slots[slot].reply_chunk) - 1, count;
-    struct wake_set told = {0};
-    const struct carry *carry;
-
-    if (chunk >= CHUNKS)
-        return;
-    carry = (const struct carry *)(segment->chunks[chunk].bytes + CHUNK_SIZE - sizeof *carry);
-    count = carry->count;
-    for (uint32_t i = 0; i < count && i < BATCH_MAX; i++) {
-        struct item item = carry->items[i]; /* others can write it */
-
-        if (item.route != ROUTE_MAILBOX || item.slot == slot || item.slot >= segment->slot_max ||
-            mail_state(item.mail) != MAIL_TAKEN)
-            continue;
-        if (shm_cas(&segment->slots[item.slot].mail, item.mail, mail_with(item.mail, MAIL_FAILED)))
-            wake_tell(segment, &told, item.slot, WAKE_MAIL);
-        else
-            mail_acknowledge(segment, item.slot, item.mail);
-    }
-    wake_flush(segment, &told);
 }

@@ -4,24 +4,18 @@
 #ifndef LENDIS_COMBINE_H
 #define LENDIS_COMBINE_H
 
-#include "libclient/exec.h"
+#include "libclient/call.h"
 
 /*
  * Sends `call` on `lease` together with what is queued, serves the queue for a few rounds more, and
- * gives the lease back: the lease is gone afterwards. Results as exec_on_lease().
+ * gives the lease back: the lease is gone afterwards. Results as call_on_lease().
  */
-int combine(struct lendis_lease *lease, const struct call *call);
+int combiner_run(struct lendis_lease *lease, const struct call *call);
 
 /*
  * Goes on where another combiner left off: `call`, this thread's command in wait slot `slot`, was
- * taken over with `lease` and what its reply chunk carries. Otherwise as combine().
+ * taken over with `lease` and what its reply chunk carries. Otherwise as combiner_run().
  */
-int combine_take_over(struct lendis_lease *lease, const struct call *call, uint32_t slot);
-
-/*
- * The same where the connection cannot be used after all (no broker to get its descriptor from): the
- * commands of others that came with it end as sent and lost.
- */
-void combine_lose(const struct segment *segment, uint32_t slot);
+int combiner_continue(struct lendis_lease *lease, const struct call *call, uint32_t slot);
 
 #endif

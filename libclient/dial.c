@@ -14,7 +14,9 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include "libclient/client.h"
+#include "libclient/clock.h"
+#include "libclient/error.h"
+#include "libclient/pool.h"
 #include "libclient/shared/descriptor.h"
 #include "libclient/shared/password_file.h"
 

@@ -2,7 +2,10 @@
 /* Ringing for others: see doorbell.h. */
 #include "libclient/doorbell.h"
 
-/* So many at the head of the queue ring again. More, for each of them may be stopped; not all, for there may be thousands. */
+#include "libclient/attachment.h"
+
+/* So many at the head of the queue ring again. More, for each of them may be stopped; not all, for
+ * there may be thousands. */
 #define RING_AGAIN 4u
 
 /* Which lease of a connection it was that came back; never 0. */
@@ -11,7 +14,8 @@ static uint64_t mark_of(const struct connection *shared, uint64_t word)
     return 1 + (word_generation(word) << 20 | (shm_load_relaxed(&shared->uses) & 0xfffff));
 }
 
-/* Whether connection `shared` was given back, to the broker. *first: nobody has rung for it, but we do now. */
+/* Whether connection `shared` was given back, to the broker. *first: nobody has rung for it, but we
+ * do now. */
 static bool is_returned(struct connection *shared, bool *first)
 {
     uint64_t word = shm_load(&shared->word), mark, seen;

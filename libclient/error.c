@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Sentences for results; and, for lendis_pool_error(), what the calling thread's last call found out beyond its result. */
+/* Sentences for results; and, for lendis_pool_error(), what the calling thread's last call found
+ * out beyond its result. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include "libclient/client.h"
+#include "libclient/error.h"
+#include "libclient/pool.h"
 
 /* Of the calling thread, as errno is. */
 _Thread_local int last_result;

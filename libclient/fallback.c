@@ -2,28 +2,30 @@
 /*
  * Connections of this process alone: see fallback.h.
  *
- * A lease of such a connection has, in place of an attachment to a broker, a stand-in that this file owns: the pool's
- * settings, and counters that are added to those of the real attachment as soon as there is one. So sending, receiving and
- * following the session are the same code for both. A connection that comes back clean is kept for the next lease, any other
- * is closed: a private connection is never reset, so nothing of it can be left to the next holder (I3).
+ * A lease of such a connection has, in place of an attachment to a broker, a stand-in that this
+ * file owns: the pool's settings, and counters that are added to those of the real attachment as
+ * soon as there is one. So sending, receiving and following the session are the same code for both.
+ * A connection that comes back clean is kept for the next lease, any other is closed: a private
+ * connection is never reset, so nothing of it can be left to the next holder (I3).
  *
- * As many as the broker allows are had from it, at most `size` in this process (private.h there); at most fallback_connections
- * are dialled by the process itself (I8).
- *
- * A forked child finds `local` zeroed and makes a stand-in of its own; the parent's connections are closed there, never used
- * (I2).
+ * As many as the broker allows are had from it, at most `size` in this process (private.h there);
+ * at most fallback_connections are dialled by the process itself (I8).
  */
 #include "libclient/fallback.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
+#include "libclient/attachment.h"
+#include "libclient/broker_link.h"
+#include "libclient/clock.h"
 #include "libclient/dial.h"
-#include "libclient/exec.h"
-#include "libclient/lease.h"
+#include "libclient/lending.h"
+#include "libclient/membership.h"
+#include "libclient/private_connection.h"
+#include "libclient/result.h"
+#include "libclient/socket_cookie.h"
 
 /* What holds where no broker has said otherwise: lendis.conf(5)'s defaults. */
 #define CONNECTIONS_DEFAULT     8u
@@ -33,27 +35,6 @@
 /* Between two looks whether there may be one more, doubled from the least to the most. */
 #define PAUSE_LEAST_NS 1000000
 #define PAUSE_MOST_NS  32000000
-
-struct private_connection {
-    struct lendis_lease lease; /* the first, so that a lease finds its connection; fd -1: closed */
-    struct private_connection *next;
-    struct private_connection *next_idle;
-    uint64_t token_cookie;
-    int token; /* the socket that it was had over: while that is open, it is ours; -1: the broker has no part in it */
-};
-
-struct fallback {
-    struct fallback *next;        /* of pool->fallbacks */
-    struct attachment attachment; /* the stand-in */
-    struct catalog_header header;
-    struct catalog_pool settings;
-    struct worker_block counted;
-    struct histogram_shard measured;
-    pthread_mutex_t lock;            /* guards what follows */
-    struct private_connection *all;  /* structs are reused, never freed before the end */
-    struct private_connection *idle; /* clean and at rest, the one used last first */
-    uint32_t open;                   /* leased, at rest or being opened */
-};
 
 /* ---- the stand-in ---- */
 
@@ -84,24 +65,6 @@ static struct fallback *fallback_new(struct lendis_pool *pool)
     return made;
 }
 
-/* Whether the socket that connection `place` was had over is still that one. */
-static bool has_token(const struct private_connection *place)
-{
-    return place->token >= 0 && is_socket(place->token, place->token_cookie);
-}
-
-/* In a forked child: the parent's connections are not ours. */
-static void close_inherited(struct fallback *fallback)
-{
-    for (struct private_connection *each = fallback->all; each; each = each->next) {
-        if (each->lease.fd >= 0 && is_socket(each->lease.fd, each->lease.cookie))
-            close(each->lease.fd);
-        if (has_token(each))
-            close(each->token); /* the parent has it, too */
-        each->lease.fd = each->token = -1;
-    }
-}
-
 static struct fallback *fallback_get(struct lendis_pool *pool)
 {
     struct local *local = pool->local;
@@ -113,7 +76,7 @@ static struct fallback *fallback_get(struct lendis_pool *pool)
     fallback = atomic_load_explicit(&local->fallback, memory_order_relaxed);
     if (!fallback) {
         for (struct fallback *each = pool->fallbacks; each; each = each->next)
-            close_inherited(each);
+            private_connection_close_inherited(each);
         fallback = fallback_new(pool);
         if (fallback) {
             fallback->next = pool->fallbacks;
@@ -164,78 +127,6 @@ static void report(struct fallback *fallback, const struct attachment *attachmen
 
 /* ---- connections ---- */
 
-/* A struct without a connection, if there may be one more, of `limit`. Results: 0; LENDIS_E_BUSY; -ENOMEM. */
-static int place_claim(struct fallback *fallback, uint32_t limit, struct private_connection **place)
-{
-    struct private_connection *found = NULL;
-    int result = LENDIS_E_BUSY;
-
-    pthread_mutex_lock(&fallback->lock);
-    if (fallback->open < limit) {
-        for (found = fallback->all; found; found = found->next)
-            if (found->lease.fd < 0 && !atomic_load(&found->lease.held))
-                break;
-        if (!found && (found = calloc(1, sizeof *found))) {
-            found->lease.attachment = &fallback->attachment;
-            found->lease.private = true;
-            found->lease.fd = found->token = -1;
-            found->next = fallback->all;
-            fallback->all = found;
-        }
-        result = found ? 0 : -ENOMEM;
-    }
-    if (result == 0) {
-        atomic_store(&found->lease.held, true);
-        fallback->open++;
-    }
-    pthread_mutex_unlock(&fallback->lock);
-    *place = found;
-    return result;
-}
-
-/* Gives the place up; a descriptor in it is closed, unless it is -1. */
-static void place_free(struct fallback *fallback, struct private_connection *place)
-{
-    int fd = place->lease.fd, token = has_token(place) ? place->token : -1;
-
-    pthread_mutex_lock(&fallback->lock);
-    place->lease.fd = place->token = -1;
-    atomic_store(&place->lease.held, false);
-    fallback->open--;
-    pthread_mutex_unlock(&fallback->lock);
-    if (fd >= 0)
-        close(fd);
-    if (token >= 0)
-        attachment_end_direct(token);
-}
-
-/* Whether the broker that it is of counts it still: nothing comes over the token but its end. */
-static bool is_counted(const struct private_connection *place)
-{
-    struct pollfd end = {.fd = place->token, .events = POLLIN};
-
-    return place->token < 0 || (has_token(place) && poll(&end, 1, 0) == 0);
-}
-
-/* The one that was used last and that is still good, or NULL. */
-static struct private_connection *take_idle(struct fallback *fallback)
-{
-    struct private_connection *found;
-
-    do {
-        pthread_mutex_lock(&fallback->lock);
-        found = fallback->idle;
-        if (found) {
-            fallback->idle = found->next_idle;
-            atomic_store(&found->lease.held, true);
-        }
-        pthread_mutex_unlock(&fallback->lock);
-        if (!found || (is_counted(found) && exec_is_silent(found->lease.fd)))
-            return found;
-        place_free(fallback, found);
-    } while (true);
-}
-
 /* Dials itself. Results: as fallback_acquire(). */
 static int dial_one(struct fallback *fallback, int64_t deadline_ns, int *fd)
 {
@@ -250,7 +141,8 @@ static int dial_one(struct fallback *fallback, int64_t deadline_ns, int *fd)
     return open > own_limit(pool) ? LENDIS_E_BUSY : dial(pool->fallback_address, deadline_ns, fd);
 }
 
-/* A new connection, for `place`, from where there is one to be had. Results: as fallback_acquire(). */
+/* A new connection, for `place`, from where there is one to be had. Results: as
+ * fallback_acquire(). */
 static int open_one(struct fallback *fallback, bool ask, int64_t deadline_ns,
                     struct private_connection *place)
 {
@@ -259,15 +151,15 @@ static int open_one(struct fallback *fallback, bool ask, int64_t deadline_ns,
     int result = LENDIS_E_DOWN;
 
     if (ask)
-        result = attachment_ask_direct(pool, left_ns > 0 ? (int)(left_ns / 1000000 + 1) : 1,
-                                       &place->lease.fd, &place->token);
+        result = link_ask_direct(pool, left_ns > 0 ? (int)(left_ns / 1000000 + 1) : 1,
+                                 &place->lease.fd, &place->token);
     if (!ask || fallback_applies(pool, result))
         return dial_one(fallback, deadline_ns, &place->lease.fd);
     if (result == 0) {
         dial_prepare(place->lease.fd);
         place->token_cookie = socket_cookie(place->token);
     }
-    return result == -ESTALE ? LEASE_TRY_AGAIN : lease_attach_result(pool, result);
+    return result == -ESTALE ? RESULT_TRY_AGAIN : membership_result(pool, result);
 }
 
 /* One attempt; `deadline_ns` as lease.h has it. */
@@ -275,7 +167,7 @@ static int lease_one(struct fallback *fallback, int why, const struct attachment
                      int64_t deadline_ns, struct private_connection **connection)
 {
     bool ask = why == LENDIS_E_DISABLED && attachment && !attachment_is_orphan(attachment);
-    struct private_connection *place = take_idle(fallback);
+    struct private_connection *place = private_connection_take_idle(fallback);
     int64_t limit_ns;
     int result;
 
@@ -283,7 +175,7 @@ static int lease_one(struct fallback *fallback, int why, const struct attachment
         *connection = place;
         return 0;
     }
-    result = place_claim(
+    result = private_connection_claim(
         fallback, ask ? fallback->settings.size : own_limit(fallback->attachment.pool), &place);
     if (result != 0)
         return result;
@@ -293,7 +185,7 @@ static int lease_one(struct fallback *fallback, int why, const struct attachment
     result = open_one(fallback, ask, limit_ns, place);
     if (result != 0) {
         place->lease.fd = place->token = -1;
-        place_free(fallback, place);
+        private_connection_free(fallback, place);
         return result;
     }
     place->lease.cookie = socket_cookie(place->lease.fd);
@@ -307,7 +199,7 @@ static void lease_begin(struct lendis_lease *lease)
     lease->exposed = false;
     lease->bare = false;
     lease->broken = false;
-    lease->rested = false; /* take_idle() has looked */
+    lease->rested = false; /* private_connection_take_idle() has looked */
     lease->session = (struct session){0};
     attachment_count(lease->attachment, COUNTER_direct, 1);
 }
@@ -338,7 +230,7 @@ int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment 
     int result;
 
     if (!is_offered(pool, why, attachment))
-        return lease_attach_result(pool, why);
+        return membership_result(pool, why);
     fallback = fallback_get(pool);
     if (!fallback)
         return -ENOMEM;
@@ -352,7 +244,8 @@ int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment 
             return result;
         if (clock_now_ns() >= deadline_ns)
             return LENDIS_E_TIMEOUT;
-        /* Threads of this process can give one back, or other processes, if it is the broker that has no more. */
+        /* Threads of this process can give one back, or other processes, if it is the broker that
+         * has no more. */
         nanosleep(&pause, NULL);
         if (pause.tv_nsec < PAUSE_MOST_NS)
             pause.tv_nsec *= 2;
@@ -364,15 +257,6 @@ int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment 
     return 0;
 }
 
-bool fallback_owns(const struct lendis_lease *lease)
-{
-    const struct fallback *fallback =
-        atomic_load_explicit(&lease->attachment->pool->local->fallback, memory_order_relaxed);
-
-    return fallback && lease->attachment == &fallback->attachment &&
-           atomic_load_explicit(&lease->held, memory_order_relaxed);
-}
-
 /* Whether the pool still lends nothing; tells it what was counted if it can be told. */
 static bool is_needed(struct fallback *fallback)
 {
@@ -382,13 +266,13 @@ static bool is_needed(struct fallback *fallback)
 
     if (!current)
         return true;
-    /* As pool_enter(), but for attaching. */
+    /* As membership_enter(), but for attaching. */
     atomic_fetch_add_explicit(&current->users, 1, memory_order_seq_cst);
     if (atomic_load_explicit(&pool->local->current, memory_order_seq_cst) == current) {
-        needed = attachment_is_orphan(current) || lease_is_disabled(current);
+        needed = attachment_is_orphan(current) || lending_is_disabled(current);
         report(fallback, current);
     }
-    pool_leave(current);
+    membership_leave(current);
     return needed;
 }
 
@@ -403,68 +287,11 @@ void fallback_release(struct lendis_lease *lease, bool broken)
         lease->context_end(lease);
     lease->context = NULL;
     /* The caller has closed it by mistake: the number may be another's by now. */
-    if (lease->exposed && !is_socket(lease->fd, lease->cookie))
+    if (lease->exposed && !socket_is(lease->fd, lease->cookie))
         lease->fd = -1;
     if (!needed || broken || lease->broken || lease->exposed || lease->session.left != 0) {
-        place_free(fallback, connection);
+        private_connection_free(fallback, connection);
         return;
     }
-    pthread_mutex_lock(&fallback->lock);
-    atomic_store(&lease->held, false);
-    connection->next_idle = fallback->idle;
-    fallback->idle = connection;
-    pthread_mutex_unlock(&fallback->lock);
-}
-
-void fallback_rest(struct lendis_pool *pool)
-{
-    struct fallback *fallback = atomic_load_explicit(&pool->local->fallback, memory_order_acquire);
-    struct private_connection *connection;
-
-    if (!fallback)
-        return;
-    do {
-        pthread_mutex_lock(&fallback->lock);
-        connection = fallback->idle;
-        if (connection)
-            fallback->idle = connection->next_idle;
-        pthread_mutex_unlock(&fallback->lock);
-        if (connection)
-            place_free(fallback, connection);
-    } while (connection);
-}
-
-/* Closes what there is, and lets the broker know that it can be had again. */
-static void close_own(struct fallback *fallback)
-{
-    for (struct private_connection *each = fallback->all; each; each = each->next) {
-        if (each->lease.context)
-            each->lease.context_end(&each->lease);
-        if (each->lease.fd >= 0 && is_socket(each->lease.fd, each->lease.cookie))
-            close(each->lease.fd);
-        if (has_token(each))
-            attachment_end_direct(each->token);
-        each->lease.fd = each->token = -1;
-    }
-}
-
-void fallback_end(struct lendis_pool *pool)
-{
-    struct fallback *own = atomic_load_explicit(&pool->local->fallback, memory_order_relaxed);
-
-    while (pool->fallbacks) {
-        struct fallback *fallback = pool->fallbacks;
-
-        pool->fallbacks = fallback->next;
-        if (fallback == own)
-            close_own(fallback);
-        close_inherited(fallback);
-        while (fallback->all) {
-            struct private_connection *next = fallback->all->next;
-
-            free(fallback->all);
-            fallback->all = next;
-        }
-        free(fallback);
-    }
+    private_connection_keep(fallback, connection);
 }

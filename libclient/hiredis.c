@@ -14,10 +14,12 @@
 #include <string.h>
 #include <unistd.h>
 #include "libclient/cancel.h"
-#include "libclient/client.h"
+#include "libclient/attachment.h"
+#include "libclient/clock.h"
+#include "libclient/error.h"
 #include "libclient/exec.h"
-#include "libclient/hygiene.h"
 #include "libclient/lease.h"
+#include "libclient/socket_cookie.h"
 #include "libclient/lending_policy.h"
 #include "libclient/shared/descriptor.h"
 
@@ -38,7 +40,8 @@ static void reader_free(struct reply_reader *reader)
         redisReaderFree((redisReader *)reader);
 }
 
-/* A buffer that had grown is not exchanged for a small one by hiredis itself: 0.14 asserts that there is memory for it. */
+/* A buffer that had grown is not exchanged for a small one by hiredis itself: 0.14 asserts that
+ * there is memory for it. */
 static redisReader *reader_new(void)
 {
     redisReader *reader = redisReaderCreate();
@@ -244,9 +247,9 @@ static redisReply *command_on_lease(struct lendis_lease *lease, const char *requ
         return NULL;
     }
     attachment_classify(lease->attachment, request, size, &call.command);
-    call.deadline_ns = exec_reply_deadline(lease->attachment, &call.command, clock_now_ns());
+    call.deadline_ns = call_reply_deadline(lease->attachment, &call.command, clock_now_ns());
     reading.reader = reader_take(pool);
-    result = reading.reader ? exec_on_lease(lease, &call) : -ENOMEM;
+    result = reading.reader ? call_on_lease(lease, &call) : -ENOMEM;
     /* It was not executed, or only read; and here is why. */
     if (result == LENDIS_E_DOWN && lease_is_revoked(lease))
         result = LENDIS_E_REVOKED;
@@ -390,8 +393,8 @@ LENDIS_PUBLIC int lendis_pool_error(const struct lendis_pool *pool, const char *
 /* ---- contexts ---- */
 
 /*
- * The context has a descriptor of its own, so that redisFree() by mistake closes that one alone; and
- * by it we know of the mistake, and do not free it again.
+ * The context has a descriptor of its own, so that redisFree() by mistake closes that one alone;
+ * and by it we know of the mistake, and do not free it again.
  */
 static bool context_end(struct lendis_lease *lease)
 {
@@ -399,7 +402,7 @@ static bool context_end(struct lendis_lease *lease)
     bool whole = false;
 
     lease->context = NULL;
-    if (!is_socket(lease->context_fd, lease->cookie))
+    if (!socket_is(lease->context_fd, lease->cookie))
         return false;
     /* At rest: all that was to be sent was sent, and what was read was taken. */
     if (context->fd == lease->context_fd)

@@ -5,11 +5,12 @@
 
 #include <stdio.h>
 #include "lendis/queue.h"
+#include "libclient/clock.h"
 
 /*
- * Every so many leases a worker takes the first idle connection instead of its own last one. If each
- * stayed with what it has, a pool that grew in a burst would keep all of it in use for good, a little
- * each, and nothing would ever be idle for max_idle_time.
+ * Every so many leases a worker takes the first idle connection instead of its own last one. If
+ * each stayed with what it has, a pool that grew in a burst would keep all of it in use for good, a
+ * little each, and nothing would ever be idle for max_idle_time.
  */
 #define SETTLE_EVERY 16u
 
@@ -54,8 +55,8 @@ static bool lease_in_turn(struct attachment *attachment, bool may_fetch, uint32_
     return true;
 }
 
-/* The one that this worker used last: its buffers are warm. Else the first whose descriptor it has, else the
- * first. */
+/* The one that this worker used last: its buffers are warm. Else the first whose descriptor it has,
+ * else the first. */
 static bool lease_last_used(struct attachment *attachment, bool may_fetch, uint32_t *index,
                             uint64_t *word)
 {
@@ -78,7 +79,7 @@ bool policy_lease_idle(struct attachment *attachment, uint32_t *index, uint64_t 
 {
     bool may_fetch = !attachment_is_orphan(attachment);
 
-    if (shm_load32_relaxed(&policy_of(attachment)->order) == ORDER_ROUND_ROBIN)
+    if (shm_load32_relaxed(&attachment_settings(attachment)->order) == ORDER_ROUND_ROBIN)
         return lease_in_turn(attachment, may_fetch, index, word);
     return lease_last_used(attachment, may_fetch, index, word);
 }
@@ -88,7 +89,7 @@ bool policy_lease_idle(struct attachment *attachment, uint32_t *index, uint64_t 
 bool policy_can_grow(const struct attachment *attachment)
 {
     const struct segment *segment = &attachment->segment;
-    uint32_t taken = 0, size = policy_of(attachment)->size;
+    uint32_t taken = 0, size = attachment_settings(attachment)->size;
 
     for (uint32_t i = 0; i < segment_places(segment) && taken < size; i++) {
         uint64_t word = shm_load(&segment->connections[i].word);
@@ -101,7 +102,7 @@ bool policy_can_grow(const struct attachment *attachment)
 bool policy_queue_is_full(const struct attachment *attachment, uint64_t ticket)
 {
     const struct segment *segment = &attachment->segment;
-    uint32_t limit = shm_load32_relaxed(&policy_of(attachment)->wait_queue), before = 0;
+    uint32_t limit = shm_load32_relaxed(&attachment_settings(attachment)->wait_queue), before = 0;
     uint64_t head;
 
     if (limit == 0)
@@ -120,7 +121,7 @@ bool policy_queue_is_full(const struct attachment *attachment, uint64_t ticket)
 
 void policy_go_on_waiting(const struct attachment *attachment, struct waiter *waiter)
 {
-    uint32_t after_ms = shm_load32_relaxed(&policy_of(attachment)->reserve_after_ms);
+    uint32_t after_ms = shm_load32_relaxed(&attachment_settings(attachment)->reserve_after_ms);
     int64_t now_ns;
 
     doorbell_ring_for_others(attachment, waiter);
@@ -139,7 +140,7 @@ void policy_go_on_waiting(const struct attachment *attachment, struct waiter *wa
 
 bool policy_fails_fast(const struct attachment *attachment)
 {
-    return shm_load32_relaxed(&policy_of(attachment)->failing) != 0 &&
+    return shm_load32_relaxed(&attachment_settings(attachment)->failing) != 0 &&
            !attachment_is_orphan(attachment);
 }
 

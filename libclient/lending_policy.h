@@ -1,33 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a pool's configuration says about lending, as far as it is the worker's to heed: in which order
- * idle connections are taken, how many may wait, whether a connection is looked at before it is
- * lent. Read from the catalog where it stands, so that a change counts at once.
+ * What a pool's configuration says about lending, as far as it is the worker's to heed: in which
+ * order idle connections are taken, how many may wait, whether a connection is looked at before it
+ * is lent. Read from the catalog where it stands, so that a change counts at once.
  */
 #ifndef LENDIS_POLICY_H
 #define LENDIS_POLICY_H
 
-#include "libclient/client.h"
+#include "libclient/attachment.h"
 #include "lendis/waiter.h"
 
-/* Not leased for this long: its end, or something that nobody asked for, may have come meanwhile. The
- * broker sees the former, but perhaps not yet. Two ticks of CLOCK_MONOTONIC_COARSE at 250 Hz. */
+/* Not leased for this long: its end, or something that nobody asked for, may have come meanwhile.
+ * The broker sees its end, but perhaps not yet. Two ticks of CLOCK_MONOTONIC_COARSE at 250 Hz. */
 #define POLICY_RESTED_MS 8
-
-static inline const struct catalog_pool *policy_of(const struct attachment *attachment)
-{
-    return &attachment->catalog.pools[attachment->pool_index];
-}
 
 /* Whether a connection that was last leased at `leased_ms` is to be looked at before it is used. */
 static inline bool policy_is_rested(const struct attachment *attachment, uint64_t leased_ms,
                                     uint64_t now_ms)
 {
     return now_ms - leased_ms > POLICY_RESTED_MS &&
-           shm_load32_relaxed(&policy_of(attachment)->check_on_lease) != 0;
+           shm_load32_relaxed(&attachment_settings(attachment)->check_on_lease) != 0;
 }
 
-/* Tells the broker of a connection that was lent for as often as one may be. Once: every lease of it
+/* Reports a connection that was lent for as often as one may be. Once: every lease of it
  * comes by here. */
 static inline void policy_count_use(const struct attachment *attachment,
                                     struct connection *connection)
@@ -35,7 +30,7 @@ static inline void policy_count_use(const struct attachment *attachment,
     uint64_t uses = shm_load_relaxed(&connection->uses) + 1;
 
     shm_store_relaxed(&connection->uses, uses);
-    if (uses == shm_load32_relaxed(&policy_of(attachment)->max_uses))
+    if (uses == shm_load32_relaxed(&attachment_settings(attachment)->max_uses))
         attachment_ring(attachment);
 }
 
@@ -45,8 +40,8 @@ static inline bool policy_marked(const struct connection *shared, uint64_t word)
     return shm_load(&shared->retire) == 1 + word_generation(word);
 }
 
-/* The broker has another connection in the place of this one, and wants it back. Without a broker it
- * serves on. */
+/* The broker has another connection in the place of this one, and wants it back. Without a broker
+ * it serves on. */
 static inline bool policy_retires(const struct lendis_lease *lease)
 {
     const struct attachment *attachment = lease->attachment;
@@ -61,16 +56,17 @@ bool policy_lease_idle(struct attachment *attachment, uint32_t *index, uint64_t 
 /* Whether as many as may wait were there before `ticket` queued up: then its owner leaves. */
 bool policy_queue_is_full(const struct attachment *attachment, uint64_t ticket);
 
-/* One that waits looks thoroughly: it rings for others, and when it has waited for long the broker is told, and again each
- * time after that. */
+/* One that waits looks thoroughly: it rings for others, and when it has waited for long this is
+ * reported to the broker, and again each time after that. */
 void policy_go_on_waiting(const struct attachment *attachment, struct waiter *waiter);
 
 /* Redis has been down for so long that nobody is to wait for it. */
 bool policy_fails_fast(const struct attachment *attachment);
 
 /*
- * Why Redis could not be had, in the broker's words, for who is told LENDIS_E_DOWN in the calling thread: noted while
- * the attachment is at hand (NULL: it was for another reason); "": nothing is known.
+ * Why Redis could not be had, in the broker's words, for who is told LENDIS_E_DOWN in the calling
+ * thread: noted while the attachment is at hand (NULL: it was for another reason); "": nothing is
+ * known.
  */
 void policy_note_outage(const struct attachment *attachment);
 const char *policy_outage(void);

@@ -7,11 +7,13 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "libclient/attachment.h"
+#include "libclient/shared/command.h"
 
 /*
  * The other side's kernel never acknowledged what was sent last: the connection was gone by then.
- * Only TCP says so (tcpi_bytes_acked since Linux 4.1, the rest since 4.19; the opening counts as one
- * byte). On a Unix socket the write itself fails.
+ * Only TCP says so (tcpi_bytes_acked since Linux 4.1, the rest since 4.19; the opening counts as
+ * one byte). On a Unix socket the write itself fails.
  */
 static bool was_deaf(int fd)
 {
@@ -44,8 +46,8 @@ enum loss loss_judge(const struct lendis_lease *lease, int error, bool any)
         return LOSS_ANSWERING;
     if (error == 0 && was_deaf(lease->fd))
         return LOSS_BEFORE;
-    /* A server that closes with something unread resets the connection (RFC 1122, 4.2.2.13; the same on
-     * Unix sockets): it may have been this command. */
+    /* A server that closes with something unread resets the connection (RFC 1122, 4.2.2.13; the
+     * same on Unix sockets): it may have been this command. */
     return error != 0 || was_taken(lease) ? LOSS_MEANWHILE : LOSS_ANSWERING;
 }
 

@@ -2,14 +2,14 @@
 /* Errors of the server about itself: see notice.h. */
 #include "libclient/notice.h"
 
-#include "libclient/lending_policy.h"
+#include "libclient/attachment.h"
 #include "libclient/shared/server_error.h"
 
-/* What a read can get from another node concerns the node of a replica; else whether it is the primary, and
- * whether we are logged in. */
+/* What a read can get from another node concerns the node of a replica; else whether it is the
+ * primary, and whether we are logged in. */
 static bool is_for_broker(const struct lendis_lease *lease, uint32_t flags)
 {
-    uint32_t role = policy_of(lease->attachment)->role;
+    uint32_t role = attachment_settings(lease->attachment)->role;
 
     if (flags & ERROR_OF_PRIMARY)
         return role == ROLE_PRIMARY;

@@ -5,7 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "libclient/client.h"
+#include "libclient/attachment.h"
+#include "libclient/error.h"
 
 /* Results: 0; -errno of stat(2). */
 static int look_at(const char *path, struct reach_file *file)

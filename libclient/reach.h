@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether a broker that cannot be reached again is away for a moment, or for this process for good: it has changed its root
- * (chroot(2)), its mount namespace or its rights since it attached.
+ * Whether a broker that cannot be reached again is away for a moment, or for this process for good:
+ * it has changed its root (chroot(2)), its mount namespace or its rights since it attached.
  *
- * A broker that restarts looks like this to connect(2): ENOENT while its socket, and the folder of it (RuntimeDirectory= of
- * systemd.exec(5)), are not there; ECONNREFUSED before it listens; EACCES between bind(2) and chmod(2). So:
+ * A broker that restarts looks like this to connect(2): ENOENT while its socket, and the folder of
+ * it (RuntimeDirectory= of systemd.exec(5)), are not there; ECONNREFUSED before it listens; EACCES
+ * between bind(2) and chmod(2). So:
  *
  *   ECONNREFUSED  is never for good: the socket is there.
- *   ENOENT        is for good if this process has another root or mount namespace than when it attached, and where the socket's
- *                 folder was is none or another folder. (A process that sees the same folder from its new root sees a restart.)
- *   EACCES        is for good if a second attempt, milliseconds later, gets it from the same file as the first.
+ *   ENOENT        is for good if this process has another root or mount namespace than when it
+ *                 attached, and where the socket's folder was is none or another folder. (A process
+ *                 that sees the same folder from its new root sees a restart.)
+ *   EACCES        is for good if a second attempt, milliseconds later, gets it from the same file
+ *                 as the first.
  *   DENIED        is: a broker answered.
  *
- * Connections that are open go on to be used. When there are none left for a call, it says why at once.
+ * Connections that are open go on to be used. When there are none left for a call, it says why at
+ * once.
  */
 #ifndef LENDIS_REACH_H
 #define LENDIS_REACH_H

@@ -2,20 +2,25 @@
 /*
  * Services: see service.h.
  *
- * How busy a replica is, and whether it is up, is in shared memory: the connections that are out and those who wait, of all
- * processes of the host. So it is asked anew for each call, and costs a look at each word.
+ * How busy a replica is, and whether it is up, is in shared memory: the connections that are out
+ * and those who wait, of all processes of the host. So it is asked anew for each call, and costs a
+ * look at each word.
  */
 #include "libclient/service.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "libclient/lease.h"
 #include "lendis/queue.h"
+#include "libclient/attachment.h"
+#include "libclient/attempt.h"
+#include "libclient/clock.h"
+#include "libclient/membership.h"
+#include "libclient/result.h"
 #include "libclient/shared/server_error.h"
 
-/* How long a read waits for a connection of a replica before it looks again which one is best: one that dies meanwhile is
- * left then. Far longer than a healthy one takes. */
+/* How long a read waits for a connection of a replica before it looks again which one is best: one
+ * that dies meanwhile is left then. Far longer than a healthy one takes. */
 #define REPLICA_WAIT_MS 250
 
 struct service {
@@ -135,8 +140,8 @@ void service_end(struct lendis_pool *pool)
 
 /* ---- which replica ---- */
 
-/* Connections out and waiters, for each 1024 connections that it may have. UINT32_MAX: it is not up,
- * or unwell, unless that is all the same. */
+/* Connections out and waiters, for each 1024 connections that it may have. UINT32_MAX: it is not
+ * up, or unwell, unless that is all the same. */
 static uint32_t business(struct lendis_pool *replica, bool unwell)
 {
     struct attachment *attachment;
@@ -144,7 +149,7 @@ static uint32_t business(struct lendis_pool *replica, bool unwell)
     const struct segment *segment;
     uint32_t out, size;
 
-    if (pool_enter(replica, &attachment) != 0)
+    if (membership_enter(replica, &attachment) != 0)
         return UINT32_MAX;
     segment = &attachment->segment;
     entry = &attachment->catalog.pools[attachment->pool_index];
@@ -157,12 +162,12 @@ static uint32_t business(struct lendis_pool *replica, bool unwell)
         out = UINT32_MAX;
     else
         out = (uint32_t)((uint64_t)out * 1024 / size);
-    pool_leave(attachment);
+    membership_leave(attachment);
     return out;
 }
 
-/* The least busy one that is up, and well unless that is all the same, and not among `tried`, a bit each; equals take turns.
- * -1: none. */
+/* The least busy one that is up, and well unless that is all the same, and not among `tried`, a bit
+ * each; equals take turns. -1: none. */
 static int choose(struct service *service, uint32_t tried, bool unwell)
 {
     uint32_t first = atomic_fetch_add_explicit(&service->turn, 1, memory_order_relaxed);
@@ -244,7 +249,7 @@ static bool says_elsewhere(const struct peek *peek)
 }
 
 /* A call to a service. */
-struct errand {
+struct service_call {
     struct service *service;
     const struct call *call;
     int timeout_ms, left_ms;
@@ -253,47 +258,62 @@ struct errand {
     bool lost;      /* one of them was lost while it answered */
 };
 
-/* Whether another node may have what this one has not. One that died while it answered may have done so because of the
- * read: once is a replica's death, twice is the read's fault. */
-static bool another_may_do(struct errand *errand, int result, const struct peek *peek)
+/* Whether another node may have what this one has not. One that died while it answered may have
+ * done so because of the read: once is a replica's death, twice is the read's fault. */
+static bool another_may_do(struct service_call *routed, int result, const struct peek *peek)
 {
-    bool lost = errand->lost;
+    bool lost = routed->lost;
 
     if (result == 0)
         return says_elsewhere(peek);
-    errand->lost = lost || result == LENDIS_E_UNCERTAIN;
+    routed->lost = lost || result == LENDIS_E_UNCERTAIN;
     return goes_on(result) || (result == LENDIS_E_UNCERTAIN && !lost);
 }
 
-/* Tries replicas, one after the other. True: *result is the call's. */
-static bool ask_replicas(struct errand *errand, bool unwell, int *result)
+/* `call`, by the handle of a member, with a sink of its own. */
+static int call_member(struct lendis_pool *member, const struct call *call, int timeout_ms,
+                       int wait_ms, const struct reply_sink *sink)
 {
-    const struct call *call = errand->call;
+    uint32_t losses = 0;
+    struct call own;
+
+    if (call_init(&own, call->request, call->size, sink) != 0)
+        return -EINVAL;
+    own.losses = &losses;
+    return service_call(member, &own, timeout_ms, wait_ms);
+}
+
+/* Tries replicas, one after the other. True: *result is the call's. */
+static bool ask_replicas(struct service_call *routed, bool unwell, int *result)
+{
+    const struct call *call = routed->call;
     int replica;
 
-    while ((replica = choose(errand->service, errand->tried, unwell)) >= 0) {
+    while ((replica = choose(routed->service, routed->tried, unwell)) >= 0) {
         struct peek peek = {.to = call->sink};
         const struct reply_sink sink = {peek_take, peek_restart, &peek, peek_whole};
 
-        *result = exec_command_within(errand->service->replicas[replica], call->request, call->size,
-                                      errand->left_ms, REPLICA_WAIT_MS, &sink);
-        if (!another_may_do(errand, *result, &peek))
+        *result = call_member(routed->service->replicas[replica], call, routed->left_ms,
+                              REPLICA_WAIT_MS, &sink);
+        if (!another_may_do(routed, *result, &peek))
             return true;
-        if (!time_left(errand->timeout_ms, errand->start_ns, &errand->left_ms))
+        if (!time_left(routed->timeout_ms, routed->start_ns, &routed->left_ms))
             return true;
         call->sink->restart(call->sink->context);
-        errand->tried |= 1u << replica;
+        routed->tried |= 1u << replica;
     }
     return false;
 }
 
-int service_exec(struct lendis_pool *pool, const struct attachment *attachment,
-                 const struct call *call, int timeout_ms)
+/* The call of a service, whose entry `attachment` has. Results as service_call(). */
+static int spread_call(struct lendis_pool *pool, const struct attachment *attachment,
+                       const struct call *call, int timeout_ms)
 {
-    /* A cursor is good at the node that gave it alone, and the next call may be another process'. */
+    /* A cursor is good at the node that gave it alone, and the next call may be another
+     * process'. */
     bool spread =
         (call->command.flags & (COMMAND_READ_ONLY | COMMAND_OF_NODE)) == COMMAND_READ_ONLY;
-    struct errand errand = {
+    struct service_call routed = {
         .service = service_get(pool, attachment),
         .call = call,
         .timeout_ms = timeout_ms,
@@ -302,18 +322,32 @@ int service_exec(struct lendis_pool *pool, const struct attachment *attachment,
     };
     int result, last;
 
-    if (!errand.service)
+    if (!routed.service)
         return -ENOMEM;
-    if (spread && ask_replicas(&errand, false, &result))
+    if (spread && ask_replicas(&routed, false, &result))
         return result;
-    result = exec_command(errand.service->primary, call->request, call->size, errand.left_ms,
-                          call->sink);
+    result = call_member(routed.service->primary, call, routed.left_ms, 0, call->sink);
     if (!spread || !goes_on(result) ||
-        !time_left(errand.timeout_ms, errand.start_ns, &errand.left_ms))
+        !time_left(routed.timeout_ms, routed.start_ns, &routed.left_ms))
         return result;
     /* Nobody is well: an unwell replica may still have an answer. */
     call->sink->restart(call->sink->context);
-    return ask_replicas(&errand, true, &last) ? last : result;
+    return ask_replicas(&routed, true, &last) ? last : result;
+}
+
+int service_call(struct lendis_pool *pool, struct call *call, int timeout_ms, int wait_ms)
+{
+    struct attachment *attachment;
+    int result = attempt_call(pool, call, timeout_ms, wait_ms);
+
+    if (result != RESULT_SERVICE)
+        return result;
+    result = membership_enter(pool, &attachment);
+    if (result != 0)
+        return membership_result(pool, result);
+    result = spread_call(pool, attachment, call, timeout_ms);
+    membership_leave(attachment);
+    return result;
 }
 
 struct lendis_pool *service_lease_pool(struct lendis_pool *pool,

@@ -35,7 +35,8 @@ static inline bool session_is_clean(const struct session *session)
     return session->left == 0;
 }
 
-/* Beyond what is known by name: subscriptions, say. What comes may be no answer to what was sent. */
+/* Beyond what is known by name: subscriptions, say. What comes may be no answer to what was
+ * sent. */
 static inline bool session_is_strange(const struct session *session)
 {
     return (session->left & LEFT_OTHER) != 0;

@@ -3,7 +3,10 @@
 #include "libclient/uid_limit.h"
 
 #include <time.h>
-#include "libclient/lease.h"
+#include "libclient/attachment.h"
+#include "libclient/clock.h"
+#include "libclient/result.h"
+#include "libclient/wait_slot.h"
 
 #define LOOK_LEAST_NS 250000
 #define LOOK_MOST_NS  2000000
@@ -28,30 +31,30 @@ static uint32_t held_by_user(const struct attachment *attachment)
     return count;
 }
 
-bool share_is_taken(const struct attachment *attachment)
+bool uid_limit_is_reached(const struct attachment *attachment)
 {
     uint32_t limit = limit_of(attachment);
 
     return limit > 0 && held_by_user(attachment) >= limit;
 }
 
-bool share_is_exceeded(const struct attachment *attachment)
+bool uid_limit_is_exceeded(const struct attachment *attachment)
 {
     uint32_t limit = limit_of(attachment);
 
     return limit > 0 && held_by_user(attachment) > limit;
 }
 
-int share_wait(struct attachment *attachment, int64_t deadline_ns)
+int uid_limit_wait(struct attachment *attachment, int64_t deadline_ns)
 {
     int64_t start_ns = clock_now_ns();
     struct timespec pause = {.tv_nsec = LOOK_MOST_NS};
-    int result = LEASE_OVER_SHARE;
+    int result = RESULT_OVER_LIMIT;
 
     if (deadline_ns == 0)
         return LENDIS_E_BUSY;
-    /* Once in any case: several that came at the same time have all stepped back. Whoever has waited
-     * for longer looks more often, so that newcomers do not get it all. */
+    /* Once in any case: several that came at the same time have all stepped back. Whoever has
+     * waited for longer looks more often, so that newcomers do not get it all. */
     do {
         if (clock_now_ns() >= deadline_ns)
             result = LENDIS_E_TIMEOUT;
@@ -59,8 +62,8 @@ int share_wait(struct attachment *attachment, int64_t deadline_ns)
             nanosleep(&pause, NULL);
         if (pause.tv_nsec > LOOK_LEAST_NS)
             pause.tv_nsec /= 2;
-    } while (result == LEASE_OVER_SHARE && share_is_taken(attachment) &&
+    } while (result == RESULT_OVER_LIMIT && uid_limit_is_reached(attachment) &&
              !attachment_is_orphan(attachment));
-    lease_count_wait(attachment, HISTOGRAM_wait, start_ns, result);
+    wait_slot_count(attachment, HISTOGRAM_wait, start_ns, result);
     return result;
 }

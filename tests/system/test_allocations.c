@@ -12,7 +12,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
-#include "libclient/client.h"
+#include "libclient/pool.h"
 #include "libclient/exec.h"
 #include "tests/support/fixture.h"
 

@@ -23,7 +23,7 @@
 #include <unistd.h>
 #include "lendis/wire.h"
 #include "lendis_hiredis.h"
-#include "libclient/client.h"
+#include "libclient/pool.h"
 #include "tests/support/fixture.h"
 
 /* Of each Debian: base-passwd. */

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "broker/testbed/internal.h"
-#include "libclient/client.h"
+#include "libclient/pool.h"
 #include "lendis/mailbox.h"
 #include "tests/support/fixture.h"
 

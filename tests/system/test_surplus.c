@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include "libclient/client.h"
+#include "libclient/pool.h"
 #include "lendis/mailbox.h"
 #include "tests/support/fixture.h"
 

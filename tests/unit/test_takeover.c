@@ -87,7 +87,7 @@ static void take_over(int fill)
     memset(segment->chunks[0].bytes, fill, CHUNK_SIZE);
     shm_store32(&segment->chunk_owners[0].slot, 1 + SLOT);
     shm_store32(&segment->slots[SLOT].reply_chunk, 1);
-    assert_int_equal(combine_take_over(&worker.lease, &call, SLOT), LENDIS_E_UNCERTAIN);
+    assert_int_equal(combiner_continue(&worker.lease, &call, SLOT), LENDIS_E_UNCERTAIN);
     /* The broker closes it, for nobody knows what is still to come. */
     assert_int_equal(word_state(shm_load(&segment->connections[CONNECTION].word)), WORD_RETURNED);
     assert_false(worker.lease.held);

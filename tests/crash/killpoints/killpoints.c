@@ -23,8 +23,8 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "libclient/client.h"
-#include "libclient/client.h"
+#include "libclient/attachment.h"
+#include "libclient/pool.h"
 #include "lendis/mailbox.h"
 #include "lendis/queue.h"
 #include "tests/crash/killpoints/peer.h"
@@ -271,7 +271,7 @@ static void make_bells(void)
     int result = lendis_attach(world.broker.socket_path, "p", NULL, &pool);
 
     if (result == 0)
-        result = attachment_fetch_bells(atomic_load(&pool->local->current));
+        result = attachment_fetch_wakeups(atomic_load(&pool->local->current));
     if (result != 0)
         give_up("bells: %s", lendis_strerror(result));
     lendis_detach(pool);

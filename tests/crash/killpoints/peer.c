@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "libclient/client.h"
+#include "libclient/pool.h"
 #include "lendis_hiredis.h"
 
 #define PEER_LEASES_MAX 64

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include "lendis/shm.h"
 #include "lendis_hiredis.h"
-#include "libclient/client.h"
+#include "libclient/pool.h"
 
 /* The linker's: where the program is in memory. */
 extern const char __executable_start[];

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "libclient/client.h"
+#include "libclient/pool.h"
 #include "lendis/queue.h"
 #include "lendis_hiredis.h"
 

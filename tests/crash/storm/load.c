@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "libclient/client.h"
+#include "libclient/pool.h"
 #include "libclient/exec.h"
 #include "lendis_hiredis.h"
 

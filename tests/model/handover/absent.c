@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What libclient has besides and the model has not: leases that a caller got hold of, limits of users, connections of a
- * process' own in place of the pool's, services. Here so that exec.c, lease.c and cleaning.c can be linked as they are.
+ * What libclient has besides and the model has not: leases that a caller got hold of, limits of
+ * users, connections of a process' own in place of the pool's, services. Here so that attempt.c,
+ * lending.c and lease.c can be linked as they are.
  */
 #include <errno.h>
+#include "libclient/attachment.h"
 #include "libclient/fallback.h"
 #include "model.h"
+#include "libclient/attempt.h"
+#include "libclient/membership.h"
+#include "libclient/private_connection.h"
 #include "libclient/service.h"
+#include "libclient/socket_cookie.h"
 #include "libclient/uid_limit.h"
 
 void attachment_forget_descriptor(struct attachment *attachment, uint32_t index,
@@ -22,26 +28,26 @@ uint64_t socket_cookie(int fd)
     return 0;
 }
 
-bool is_socket(int fd, uint64_t cookie)
+bool socket_is(int fd, uint64_t cookie)
 {
     (void)fd;
     (void)cookie;
     return true;
 }
 
-bool share_is_taken(const struct attachment *attachment)
+bool uid_limit_is_reached(const struct attachment *attachment)
 {
     (void)attachment;
     return false;
 }
 
-bool share_is_exceeded(const struct attachment *attachment)
+bool uid_limit_is_exceeded(const struct attachment *attachment)
 {
     (void)attachment;
     return false;
 }
 
-int share_wait(struct attachment *attachment, int64_t deadline_ns)
+int uid_limit_wait(struct attachment *attachment, int64_t deadline_ns)
 {
     (void)attachment;
     (void)deadline_ns;
@@ -73,7 +79,7 @@ int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment 
     return why;
 }
 
-bool fallback_owns(const struct lendis_lease *lease)
+bool private_connection_owns(const struct lendis_lease *lease)
 {
     (void)lease;
     return false;
@@ -94,28 +100,15 @@ int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct cata
     return -ENOENT;
 }
 
-int service_exec(struct lendis_pool *pool, const struct attachment *attachment,
-                 const struct call *call, int timeout_ms)
+int service_call(struct lendis_pool *pool, struct call *call, int timeout_ms, int wait_ms)
 {
-    (void)pool;
-    (void)attachment;
-    (void)call;
-    violate("model: a service", 0, 0);
-    return timeout_ms;
+    return attempt_call(pool, call, timeout_ms, wait_ms);
 }
 
-struct lendis_pool *service_lease_pool(struct lendis_pool *pool,
-                                       const struct attachment *attachment)
-{
-    (void)attachment;
-    violate("model: a service", 0, 0);
-    return pool;
-}
-
-int reach_lost(const struct lendis_pool *pool)
+int membership_result(const struct lendis_pool *pool, int result)
 {
     (void)pool;
-    return 0;
+    return result;
 }
 
 int reach_cut_off(const struct attachment *attachment)

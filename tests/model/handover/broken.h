@@ -1,27 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The shipped hand-over with one mistake in it, to see that the explorer finds it. A mistake is a step, or a call, of one
- * named function that is left out, put elsewhere or made less atomic; MODEL_BREAK says which, and the Makefile in which
- * file it is.
+ * The shipped hand-over with one mistake in it, to see that the explorer finds it. A mistake is a
+ * step, or a call, of one named function that is left out, put elsewhere or made less atomic;
+ * MODEL_BREAK says which, and the Makefile in which file it is.
  *
- *   combiner.c
+ *   batch.c
  *    1  the number of batches is raised after the write
  *    2  what was abandoned is not left out of the batch
  *    3  a command is ended without looking whether it was abandoned
  *    4  a command that was sent is said not to have been
  *    5  the owner is woken before its command is ended
+ *    8  a command is taken without looking whether its owner took it back
+ *   takeover.c
  *    6  who carries a connection does not look whether its successor has given up
  *    7  the successor is not woken
- *    8  a command is taken without looking whether its owner took it back
  *   submit.c
  *    9  the owner reads the number of batches before it abandons
  *   10  it does not see that the connection is no longer its combiner's
  *   11  it takes its command back without looking whether it was taken
- *   12  a successor gives up without saying so before it looks again whether the connection has come
+ *   12  a successor gives up without saying so before it looks again whether the connection has
+ *       come
  *   21  a mailbox is taken without looking whether another process took it
  *   22  a reply is taken without looking whether the mailbox is still this process'
- *   lease.c
+ *   wait_slot.c
  *   13  a mailbox is used again while it is abandoned to a combiner
+ *   lease.c
  *   14  who carries a connection does not see that it was revoked
  *   mailbox.c
  *   15  what was abandoned is not acknowledged
@@ -60,28 +63,28 @@ static inline void broken_early_tell(const shm_u64 *mail)
 static inline bool broken_cas(const char *function, int line, shm_u64 *at, uint64_t expected,
                               uint64_t desired)
 {
-    bool blind = (MODEL_BREAK == 3 && IN("settle")) || (MODEL_BREAK == 8 && IN("take_one")) ||
+    bool blind = (MODEL_BREAK == 3 && IN("batch_settle")) || (MODEL_BREAK == 8 && IN("take_one")) ||
                  (MODEL_BREAK == 11 && IN("close_mail") && mail_state(expected) == MAIL_QUEUED) ||
                  (MODEL_BREAK == 21 && IN("open_mail")) ||
                  (MODEL_BREAK == 22 && IN("close_mail") && mail_state(expected) == MAIL_DONE);
 
-    if (MODEL_BREAK == 5 && IN("settle"))
+    if (MODEL_BREAK == 5 && IN("batch_settle"))
         broken_early_tell(at);
     if (MODEL_BREAK == 9 && IN("abandon"))
         *model_note() = mail_was_sent(&model_segment, expected);
     model_site(function, line, at);
     if (MODEL_BREAK == 12 && IN("look"))
         return true;
-    if (MODEL_BREAK == 1 && IN("send_batch"))
+    if (MODEL_BREAK == 1 && IN("batch_send"))
         return (shm_load)(at) == expected;
     if (blind) {
         (shm_store)(at, desired);
         return true;
     }
-    if (((MODEL_BREAK == 4 && IN("settle")) || (MODEL_BREAK == 16 && IN("end_for_taker"))) &&
+    if (((MODEL_BREAK == 4 && IN("batch_settle")) || (MODEL_BREAK == 16 && IN("end_for_taker"))) &&
         mail_state(desired) == MAIL_FAILED)
         desired = mail_with(desired, MAIL_RETRY);
-    return (shm_cas)(at, expected, desired) || (MODEL_BREAK == 14 && IN("lease_carry"));
+    return (shm_cas)(at, expected, desired) || (MODEL_BREAK == 14 && IN("lease_transfer"));
 }
 
 static inline uint64_t broken_load(const char *function, int line, const shm_u64 *at)
@@ -92,7 +95,7 @@ static inline uint64_t broken_load(const char *function, int line, const shm_u64
     seen = (shm_load)(at);
     if (MODEL_BREAK == 2 && IN("drop_abandoned"))
         return mail_with(seen, MAIL_TAKEN);
-    if (MODEL_BREAK == 6 && IN("hand_on"))
+    if (MODEL_BREAK == 6 && IN("takeover_hand_on"))
         return mail_with(seen, MAIL_TAKEOVER);
     if (MODEL_BREAK == 13 && IN("mailbox_is_free") && mail_state(seen) == MAIL_ABANDONED)
         return mail_with(seen, MAIL_FREE);
@@ -130,7 +133,7 @@ static inline ssize_t broken_sendmsg(int fd, const struct msghdr *message, int f
 static inline void broken_tell(const char *function, const struct segment *segment,
                                struct wake_set *set, uint32_t slot, uint32_t hint)
 {
-    if (!IN(MODEL_BREAK == 5 ? "settle" : "hand_on"))
+    if (!IN(MODEL_BREAK == 5 ? "batch_settle" : "takeover_hand_on"))
         wake_tell(segment, set, slot, hint);
 }
 #define wake_tell(segment, set, slot, hint) broken_tell(__func__, segment, set, slot, hint)

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What has to hold of the shared memory: looks at the live state, changes nothing in it but the notes of an observer.
- * (What Redis executes and what callers get is checked in redis.c.)
+ * What has to hold of the shared memory: looks at the live state, changes nothing in it but the
+ * notes of an observer. (What Redis executes and what callers get is checked in redis.c.)
  *
  * Checked after every move:
  *   I1  a connection's word moved as word.h allows to whoever moved it;
- *   I2  no two living processes hold one generation of a connection, and a lease's word stays as it is until its holder
- *       gives it back or the broker takes it;
- *       a mail word moved as mailbox.h allows to whoever moved it: a command is taken and ended only by who holds the
- *       connection that it is taken for;
- *   I4  who writes into a slot or a chunk may do so at that moment: its owner while the mailbox is free, else the
- *       combiner that has the command;
- *       the ring: a slot has one place at most; laps, head and tail never go back.
- * Checked when nothing has to happen any more:
- *       nobody waits; every mailbox is free, every chunk and further slot too; no place in the queue is left behind;
+ *   I2  no two living processes hold one generation of a connection, and a lease's word stays as it
+ *       is until its holder gives it back or the broker takes it; a mail word moved as mailbox.h
+ *       allows to whoever moved it: a command is taken and ended only by who holds the connection
+ *       that it is taken for;
+ *   I4  who writes into a slot or a chunk may do so at that moment: its owner while the mailbox is
+ *       free, else the combiner that has the command; the ring: a slot has one place at most; laps,
+ *       head and tail never go back.
+ * Checked when nothing has to happen any more: nobody waits; every mailbox is free, every chunk and
+ * further slot too; no place in the queue is left behind;
  *   I7  all connections are idle, unless there is no broker to bring back those of the dead.
  */
 #include <string.h>
@@ -141,7 +141,8 @@ static void check_leases(void)
 
 /* ---- mail ---- */
 
-/* `process` has the connection, in the generation, that the command was taken for, even if it was revoked since. */
+/* `process` has the connection, in the generation, that the command was taken for, even if it was
+ * revoked since. */
 static bool combines(uint32_t process, uint64_t mail)
 {
     const struct process *it = &world.processes[process];
@@ -317,8 +318,9 @@ static bool is_queued(uint32_t worker)
            mail_state(shm_load_relaxed(&model_segment.slots[slot - 1].mail)) == MAIL_QUEUED;
 }
 
-/* Nothing has to happen any more, and `worker` sleeps. It may if there is nobody to repair what the dead left, and if
- * it is behind one who was stopped with a connection and has taken nothing of others'. */
+/* Nothing has to happen any more, and `worker` sleeps. It may if there is nobody to repair what the
+ * dead left, and if it is behind one who was stopped with a connection and has taken nothing of
+ * others'. */
 static void check_sleeper(uint32_t worker, bool repaired, bool stopped)
 {
     if (repaired && !(stopped && is_queued(worker)))

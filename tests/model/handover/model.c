@@ -2,11 +2,12 @@
 /*
  * The scenarios of the hand-over, for program.h.
  *
- * Covered is the code from exec_command() down (process.c), at the grain of ../queue/model.c: every shared step, copy and
- * system call may be followed by any other process' one, or by a kill. A scenario with preludes begins in the middle:
- * what came before is one interleaving, what follows all of them. Not covered: several threads of one worker, another
- * process' shared steps within one copy (torn bytes), pipelines, replies that nobody asked for, how many connections the
- * broker opens (it dials each place again at once), and a broker that is started anew.
+ * Covered is the code from exec_command() down (process.c), at the grain of ../queue/model.c: every
+ * shared step, copy and system call may be followed by any other process' one, or by a kill. A
+ * scenario with preludes begins in the middle: what came before is one interleaving, what follows
+ * all of them. Not covered: several threads of one worker, another process' shared steps within one
+ * copy (torn bytes), pipelines, replies that nobody asked for, how many connections the broker
+ * opens (it dials each place again at once), and a broker that is started anew.
  *
  * Built with MODEL_BREAK it is a broken variant (broken.h).
  */

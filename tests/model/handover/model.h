@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the hand-over's model share: the scenario that is explored, what a process is, and what the
- * processes (process.c) tell the explorer (world.c). One scenario at a time, one thread.
+ * What the parts of the hand-over's model share: the scenario that is explored, what a process is,
+ * and what the processes (process.c) tell the explorer (world.c). One scenario at a time, one
+ * thread.
  */
 #ifndef HANDOVER_MODEL_H
 #define HANDOVER_MODEL_H

@@ -1,28 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The processes of the hand-over's model. A worker calls the shipped exec_command(), with all that this runs of
- * libclient: exec.c, lease.c, combiner.c, submit.c, shared/mailbox.c, queue.c, waiter.c, and what they parse with. Only
- * what attaches and fetches descriptors (pool.c, attachment.c) is the model's. All of its private memory is on its stack.
+ * The processes of the hand-over's model. A worker calls the shipped exec_command(), with all that
+ * this runs of libclient: attempt.c, call.c, lending.c, lease.c, combiner.c, submit.c,
+ * shared/mailbox.c, queue.c, waiter.c, and what they parse with. Only what attaches and fetches
+ * descriptors (membership.c, attachment.c) is the model's. All of its private memory is on its
+ * stack.
  *
- * The broker is made of the shipped functions in the order of broker/pool/pool.c, connection.c and stalled.c:
- *   death of w   out of the queue; its words RECLAIMED and closed; mail_owner_died() for each of its slots;
- *                mail_taker_died(); note hand-overs under way, to sweep later; queue_match().
- *   sweep        hand-overs that stand as noted: RECLAIMED, closed, mail_revoked(), but a carried connection whose
- *                successor lives is watched; queue_match().
- *   doorbell     what is RETURNED is closed, hand-overs to the dead are noted, a combiner that may have stopped is
- *                watched; queue_match().
- *   stall        later: a combiner that is watched and has not gone on loses its connection: RECLAIMED, closed,
- *                mail_revoked(); queue_match().
+ * The broker is made of the shipped functions in the order of broker/pool/pool.c, connection.c and
+ * stalled.c:
+ *   death of w   out of the queue; its words RECLAIMED and closed; mail_owner_died() for each of
+ * its slots; mail_taker_died(); note hand-overs under way, to sweep later; queue_match().
+ *   sweep        hand-overs that stand as noted: RECLAIMED, closed, mail_revoked(), but a carried
+ *                connection whose successor lives is watched; queue_match().
+ *   doorbell     what is RETURNED is closed, hand-overs to the dead are noted, a combiner that may
+ *                have stopped is watched; queue_match().
+ *   stall        later: a combiner that is watched and has not gone on loses its connection:
+ *                RECLAIMED, closed, mail_revoked(); queue_match().
  *   close        IDLE -> CHECKING; shutdown(2); EMPTY(g+1). It is dialled again at once: OPENING.
  *   dialled      CHECKING; queue_pass_on().
  *   lost         LEASED, HANDED or CARRIED: RECLAIMED; close; mail_revoked().
  *   revoke       as a combiner that has stopped, without asking whether it has.
- *   expel w      as at its death, but what it combines is left to it, and its slots too; when it dies later, the rest.
+ *   expel w      as at its death, but what it combines is left to it, and its slots too; when it
+ * dies later, the rest.
  *   give away    both, one after the other, of one who lives.
  */
 #include <errno.h>
 #include <string.h>
-#include "libclient/lease.h"
+#include "libclient/attachment.h"
+#include "libclient/membership.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
 #include "model.h"
@@ -31,7 +36,7 @@
 #define MODEL_BREAK 0
 #endif
 
-/* ---- a worker's private memory, in place of what pool.c and attachment.c make ---- */
+/* ---- a worker's private memory, in place of what attach.c makes ---- */
 
 struct private
 {
@@ -43,7 +48,7 @@ struct private
     struct cached_descriptor cached[MODEL_CONNECTIONS];
 };
 
-/* What exec_on_lease() receives into; nothing of it outlasts a step. */
+/* What call_on_lease() receives into; nothing of it outlasts a step. */
 static char scratch[16 * 1024];
 
 static void private_init(struct private *own, uint32_t worker)
@@ -66,7 +71,7 @@ static void private_init(struct private *own, uint32_t worker)
     }
 }
 
-int pool_enter(struct lendis_pool *pool, struct attachment **attachment)
+int membership_enter(struct lendis_pool *pool, struct attachment **attachment)
 {
     *attachment = atomic_load_explicit(&pool->local->current, memory_order_relaxed);
     if (attachment_is_expelled(*attachment) && !model_readmit(*attachment))
@@ -75,12 +80,12 @@ int pool_enter(struct lendis_pool *pool, struct attachment **attachment)
     return 0;
 }
 
-void pool_leave(struct attachment *attachment)
+void membership_leave(struct attachment *attachment)
 {
     atomic_fetch_sub_explicit(&attachment->users, 1, memory_order_relaxed);
 }
 
-bool pool_must_restart(struct attachment *attachment)
+bool membership_must_restart(struct attachment *attachment)
 {
     return attachment_is_expelled(attachment);
 }
@@ -363,7 +368,8 @@ static void look_at_stalled(struct broker *broker, uint32_t index, uint64_t word
         stall_watch(broker, index, word);
 }
 
-/* Time has passed since combiners were watched, more than any limit: who has not gone on has stopped. */
+/* Time has passed since combiners were watched, more than any limit: who has not gone on has
+ * stopped. */
 static void on_stall(struct broker *broker)
 {
     bool waited_for[MODEL_CONNECTIONS] = {false}, abandoned[MODEL_CONNECTIONS] = {false};

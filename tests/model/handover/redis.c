@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Redis and its connections: a perfect server. It executes what it is sent in order, at once, and answers each command
- * with a reply that names it. A connection may be closed from either side; what was answered before can be read, or be
- * lost. Commands are RESP arrays, "GET x" and "DEL x", where x is the command's number.
+ * Redis and its connections: a perfect server. It executes what it is sent in order, at once, and
+ * answers each command with a reply that names it. A connection may be closed from either side;
+ * what was answered before can be read, or be lost. Commands are RESP arrays, "GET x" and "DEL x",
+ * where x is the command's number.
  *
- * Checked here: a command is executed once at most unless it only reads, and never after its caller was told that it was
- * not sent; and what a caller gets is the reply to its command, byte for byte (I4).
+ * Checked here: a command is executed once at most unless it only reads, and never after its caller
+ * was told that it was not sent; and what a caller gets is the reply to its command, byte for byte
+ * (I4).
  */
 #include <errno.h>
 #include <stdio.h>

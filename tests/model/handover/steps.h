@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Put in front of every file that the hand-over's model runs: the steps of ../steps.h, copies to and from shared memory
- * as steps of their own, and the model's sockets and pauses for the kernel's.
+ * Put in front of every file that the hand-over's model runs: the steps of ../steps.h, copies to
+ * and from shared memory as steps of their own, and the model's sockets and pauses for the
+ * kernel's.
  */
 #ifndef HANDOVER_STEPS_H
 #define HANDOVER_STEPS_H

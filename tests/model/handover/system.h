@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tables small enough to be part of a state, and what stands for system calls: both for the code that the hand-over's
- * model runs (steps.h) and for the model itself.
+ * Tables small enough to be part of a state, and what stands for system calls: both for the code
+ * that the hand-over's model runs (steps.h) and for the model itself.
  */
 #ifndef HANDOVER_SYSTEM_H
 #define HANDOVER_SYSTEM_H

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The live state of the hand-over's model and its moves: see world.h. Plays scheduler, futex(2), clock and the broker's
- * socket for the processes.
+ * The live state of the hand-over's model and its moves: see world.h. Plays scheduler, futex(2),
+ * clock and the broker's socket for the processes.
  */
 #include "world.h"
 
 #include <errno.h>
 #include <string.h>
 #include "lendis/mailbox.h"
+#include "libclient/attachment.h"
+#include "libclient/clock.h"
 
 /* waiter.c's and queue.c's declarations of what the explorer does for them. */
 void lendis_model_wake(shm_u32 *at, uint32_t bits);
@@ -105,7 +107,8 @@ const void *memory_then(const struct memory *memory, const volatile void *at)
     return NULL;
 }
 
-/* Results: 1, all of it is part of the state; 0, none is; -1, it is shared memory and not explored. */
+/* Results: 1, all of it is part of the state; 0, none is; -1, it is shared memory and not
+ * explored. */
 static int is_explored(const volatile void *at, size_t size)
 {
     const volatile char *byte = at;
@@ -226,8 +229,8 @@ int64_t clock_now_ns(void)
 {
     struct process *me = self();
 
-    /* Whether it is late by now is up to the explorer as long as its command is with others: before it makes no
-     * difference, and who has a connection looks at the clock with poll(2). */
+    /* Whether it is late by now is up to the explorer as long as its command is with others: before
+     * it makes no difference, and who has a connection looks at the clock with poll(2). */
     if (me->slot != 0 && me->held == 0 && may_give_up(me)) {
         me->options = 2;
         lendis_step("look at the clock");
@@ -404,8 +407,8 @@ static void settle(void)
         }
 }
 
-/* Puts all counters close to where they wrap: the tickets of the queue, the laps of its cells, the numbers of
- * batches and of commands. (The generations: model_generation().) */
+/* Puts all counters close to where they wrap: the tickets of the queue, the laps of its cells, the
+ * numbers of batches and of commands. (The generations: model_generation().) */
 static void wind_up(void)
 {
     uint64_t ticket = UINT64_MAX;

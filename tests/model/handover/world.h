@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The state that is explored: the shared memory, what the explorer itself keeps (struct world: who lives, Redis'
- * streams, what was executed and what was promised), and the live stack bytes of each process. world.c makes a move on
- * the live state and plays the kernel, redis.c plays Redis, check.c looks at what was done, trace.c prints it;
- * ../explorer.c decides which moves are made.
+ * The state that is explored: the shared memory, what the explorer itself keeps (struct world: who
+ * lives, Redis' streams, what was executed and what was promised), and the live stack bytes of each
+ * process. world.c makes a move on the live state and plays the kernel, redis.c plays Redis,
+ * check.c looks at what was done, trace.c prints it; ../explorer.c decides which moves are made.
  */
 #ifndef HANDOVER_WORLD_H
 #define HANDOVER_WORLD_H
@@ -138,7 +138,8 @@ void world_save(struct snapshot *snapshot);
 void world_restore(const struct snapshot *snapshot);
 struct hash snapshot_hash(const struct snapshot *snapshot);
 
-/* The live shared memory, and what `at`, of the live one, was in `memory`. NULL: no part of the state. */
+/* The live shared memory, and what `at`, of the live one, was in `memory`. NULL: no part of the
+ * state. */
 void memory_read(struct memory *memory);
 const void *memory_then(const struct memory *memory, const volatile void *at);
 

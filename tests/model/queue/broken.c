@@ -77,7 +77,7 @@ static void tell(const struct segment *segment, uint32_t slot, uint64_t ticket, 
     wake_flush(segment, &set);
 }
 
-static bool hand_over(const struct segment *segment, uint32_t index, uint64_t held, uint32_t slot,
+static bool submit_call(const struct segment *segment, uint32_t index, uint64_t held, uint32_t slot,
                       uint64_t ticket)
 {
     shm_u64 *word = &segment->connections[index].word;
@@ -116,7 +116,7 @@ bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
                 return true;
             if (!shm_cas(word, idle, held))
                 return true;
-        } else if (hand_over(segment, index, held, slot, ticket)) {
+        } else if (submit_call(segment, index, held, slot, ticket)) {
             return true;
         }
     }

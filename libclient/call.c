@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A call on a lease: send, receive, find the end of the reply. Upholds I4: a connection whose
+ * stream is not at a command's boundary is broken and never lent again.
+ */
+#include "libclient/call.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include "libclient/attachment.h"
+#include "libclient/lending_policy.h"
+#include "libclient/notice.h"
+#include "libclient/resp.h"
+#include "libclient/socket_io.h"
+
+/* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
+ * one takes few reads. */
+#define RECEIVE_SIZE (16 * 1024)
+/* Redis' errors are shorter. */
+#define LAST_WORDS_SIZE 512
+
+enum replies_state {
+    REPLIES_WHOLE,
+    REPLIES_AND_MORE, /* whole, but bytes followed them */
+    REPLIES_PARTLY,   /* more must come */
+    REPLIES_TIMEOUT,
+    REPLIES_LOST, /* the connection ended, or what came was not RESP */
+    REPLIES_SINK, /* the sink failed */
+};
+
+/* The replies to a call, as far as they have come. */
+struct receiving {
+    const struct lendis_lease *lease;
+    const struct call *call;
+    struct resp_scan scan;
+    uint32_t replies; /* still to come */
+    bool pushes;      /* what is pushed (RESP3) may come between them; it is dropped */
+    bool any;         /* a byte came */
+    bool error;       /* the last reply was an error reply */
+    int end_error;    /* how the connection ended: errno, 0 in good order; -1: it has not */
+};
+
+/* Goes on with a reply or a push at `data`. Results: bytes; -EPROTO; -ENOMEM, the sink failed. */
+static ssize_t take_value(struct receiving *receiving, const char *data, size_t size)
+{
+    const struct reply_sink *sink = receiving->call->sink;
+    size_t used;
+    int result = resp_scan(&receiving->scan, data, size, &used);
+    char first = receiving->scan.first;
+
+    if (result < 0)
+        return -EPROTO;
+    if (first == '>' && receiving->pushes)
+        return (ssize_t)used;
+    if (sink->take(sink->context, data, used) != 0)
+        return -ENOMEM;
+    if (result == 1 && *data == '-')
+        notice_error(receiving->lease, data, used);
+    receiving->replies -= result == 1;
+    receiving->error = first == '-' || first == '!';
+    return (ssize_t)used;
+}
+
+/* Whether a push is under way, or begins with `byte`. */
+static bool in_push(const struct receiving *receiving, char byte)
+{
+    return receiving->pushes && (!resp_is_between(&receiving->scan) || byte == '>');
+}
+
+/* Gives the replies among what was received to the sink. Results: any but REPLIES_TIMEOUT. */
+static enum replies_state take_received(struct receiving *receiving, const char *data, size_t size)
+{
+    size_t at = 0;
+
+    while (at < size && (receiving->replies > 0 || in_push(receiving, data[at]))) {
+        ssize_t used = take_value(receiving, data + at, size - at);
+
+        if (used < 0)
+            return used == -ENOMEM ? REPLIES_SINK : REPLIES_LOST;
+        at += (size_t)used;
+    }
+    if (receiving->replies > 0 || !resp_is_between(&receiving->scan))
+        return REPLIES_PARTLY;
+    return at == size ? REPLIES_WHOLE : REPLIES_AND_MORE;
+}
+
+/* Receives the replies. */
+static enum replies_state receive_replies(int fd, char *buffer, struct receiving *receiving)
+{
+    int64_t deadline_ns = receiving->call->deadline_ns;
+
+    for (;;) {
+        enum replies_state received;
+        ssize_t got = socket_receive(fd, buffer, RECEIVE_SIZE, deadline_ns, NULL);
+
+        receiving->end_error = got == 0 ? errno : -1;
+        if (got <= 0)
+            return got == 0 ? REPLIES_LOST : REPLIES_TIMEOUT;
+        receiving->any = true;
+        received = take_received(receiving, buffer, (size_t)got);
+        if (received == REPLIES_PARTLY)
+            continue;
+        /* Replies that just fill the buffer can hide what follows them. */
+        if (received == REPLIES_WHOLE && got == RECEIVE_SIZE && !socket_is_silent(fd))
+            return REPLIES_AND_MORE;
+        return received;
+    }
+}
+
+/* The process' spare receive buffer, or a new one. */
+static char *buffer_take(struct local *local)
+{
+    char *buffer = atomic_exchange_explicit(&local->spare, NULL, memory_order_acquire);
+
+    return buffer ? buffer : malloc(RECEIVE_SIZE);
+}
+
+static void buffer_give(struct local *local, char *buffer)
+{
+    /* Release: whoever takes it finds our use of it done; acquire: so do we with what we free. */
+    free(atomic_exchange_explicit(&local->spare, buffer, memory_order_acq_rel));
+}
+
+void call_forget_buffer(struct local *local)
+{
+    free(atomic_exchange_explicit(&local->spare, NULL, memory_order_relaxed));
+}
+
+int64_t call_reply_deadline(const struct attachment *attachment, const struct command *command,
+                            int64_t now_ns)
+{
+    uint32_t limit_ms = shm_load32_relaxed(&attachment_settings(attachment)->command_timeout_ms);
+
+    if (limit_ms == 0 || (command->flags & COMMAND_BLOCKING))
+        return INT64_MAX;
+    return now_ns + limit_ms * INT64_C(1000000);
+}
+
+/* What a command that was not answered comes to. */
+int call_failure(struct attachment *attachment, const struct call *call, bool sent, enum loss loss)
+{
+    /* A read that was being answered may be what cost the connection: it is not sent again. One
+     * whose time is up did no harm. */
+    bool harmless = !sent || ((call->command.flags & COMMAND_READ_ONLY) && loss != LOSS_ANSWERING);
+
+    if (loss != LOSS_NONE) {
+        attachment_count(attachment, COUNTER_lost, 1);
+        policy_note_outage(NULL); /* one connection is */
+    }
+    if (harmless) {
+        if (sent && loss == LOSS_MEANWHILE && call->losses)
+            ++*call->losses;
+        return loss != LOSS_NONE ? LENDIS_E_DOWN : LENDIS_E_TIMEOUT;
+    }
+    attachment_count(attachment, COUNTER_uncertain, 1);
+    return LENDIS_E_UNCERTAIN;
+}
+
+int call_no_memory(struct attachment *attachment, const struct command *command)
+{
+    if (command->flags & COMMAND_READ_ONLY)
+        return -ENOMEM;
+    attachment_count(attachment, COUNTER_uncertain, 1);
+    return LENDIS_E_UNCERTAIN;
+}
+
+bool call_take_last_words(int fd, const struct call *call)
+{
+    char words[LAST_WORDS_SIZE];
+    struct resp_scan scan = {0};
+    ssize_t got = recv(fd, words, sizeof words, MSG_DONTWAIT);
+    size_t used;
+
+    if (got <= 0 || call->replies != 1 || *words != '-' ||
+        resp_scan(&scan, words, (size_t)got, &used) != 1 || used != (size_t)got)
+        return false;
+    return call->sink->take(call->sink->context, words, used) == 0;
+}
+
+int call_init(struct call *call, const char *request, size_t size, const struct reply_sink *sink)
+{
+    *call = (struct call){.request = request, .size = size, .sink = sink};
+    return command_parse(request, size, NULL, &call->command, &call->replies);
+}
+
+/* What is left of a call whose request could not be sent whole. */
+static int not_sent(struct lendis_lease *lease, const struct call *call, size_t sent, bool lost)
+{
+    lease->broken = sent > 0 || lost;
+    if (lost && sent > 0 && call_take_last_words(lease->fd, call))
+        return 0;
+    /* Part of a command cannot have been executed; part of a pipeline can. */
+    if (lost && sent > 0 && call->losses)
+        ++*call->losses;
+    return call_failure(lease->attachment, call, call->replies > 1 && sent > 0,
+                        lost ? LOSS_BEFORE : LOSS_NONE);
+}
+
+/* The request was sent; not all replies came. */
+static int not_answered(struct lendis_lease *lease, const struct receiving *receiving, bool lost)
+{
+    const struct call *call = receiving->call;
+    enum loss loss = lost ? loss_judge(lease, receiving->end_error, receiving->any) : LOSS_NONE;
+
+    if (loss == LOSS_ANSWERING && receiving->end_error >= 0)
+        loss_report(lease, lease->attachment->worker, call->request, call->size,
+                    call->replies - receiving->replies);
+    return call_failure(lease->attachment, call, true, loss);
+}
+
+int call_on_lease(struct lendis_lease *lease, const struct call *call)
+{
+    struct local *local = lease->attachment->pool->local;
+    enum replies_state received = REPLIES_WHOLE;
+    struct receiving receiving = {.lease = lease, .call = call, .replies = call->replies};
+    bool strange = session_is_strange(&lease->session);
+    char *buffer;
+    size_t sent;
+    int result;
+
+    buffer = buffer_take(local);
+    if (!buffer)
+        return -ENOMEM;
+    lease->used = true;
+    attachment_count(lease->attachment, COUNTER_commands, call->replies);
+    /* A subscriber may be sent something at any time; nobody else has this connection after it. */
+    if (!strange && !socket_is_silent(lease->fd)) {
+        buffer_give(local, buffer);
+        return not_sent(lease, call, 0, true);
+    }
+    result = socket_send_all(lease->fd, call->request, call->size, call->deadline_ns, &sent);
+    if (result != 0) {
+        buffer_give(local, buffer);
+        return not_sent(lease, call, sent, result != LENDIS_E_TIMEOUT);
+    }
+    /* SUBSCRIBE and its kind are answered by a push themselves. */
+    receiving.pushes = (strange || (call->command.flags & COMMAND_SESSION)) &&
+                       !(call->command.flags & COMMAND_LEASE);
+    received = receive_replies(lease->fd, buffer, &receiving);
+    buffer_give(local, buffer);
+    lease->broken = lease->broken || received != REPLIES_WHOLE;
+    if (received == REPLIES_SINK)
+        return call_no_memory(lease->attachment, &call->command);
+    /* More than one reply: which of them is ours? SUBSCRIBE and its kind are answered so. */
+    if (received == REPLIES_AND_MORE && !strange && !(call->command.flags & COMMAND_SESSION))
+        received = REPLIES_LOST;
+    if (received != REPLIES_WHOLE && received != REPLIES_AND_MORE)
+        return not_answered(lease, &receiving, received == REPLIES_LOST);
+    session_follow_request(&lease->session, call->request, call->size, receiving.error);
+    if (call->command.flags & COMMAND_SUSPECT)
+        session_suspect(&lease->session);
+    return 0;
+}
