@@ -73,7 +73,7 @@ CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attach.c attachment.c
 	uid_limit.c wait_slot.c)
 
 # lendisd, from the lowest folder up.
-TERMINAL_SOURCES := $(addprefix broker/base/,clock.c standard_io.c text.c)
+TERMINAL_SOURCES := $(addprefix broker/base/,clock.c option_table.c standard_io.c text.c)
 BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c log_writer.c process.c random.c resolver.c \
 	secret.c service_manager.c timer.c)
 CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c keys.c loader.c \
@@ -104,7 +104,7 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/su
 	judge.c observer.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := bench command config dial_turns handshake log mailbox password_file plot proc_text process queue resp segment \
+UNIT_TESTS := bench command config dial_turns handshake log mailbox option_table password_file plot proc_text process queue resp segment \
 	server_error session session_info statistics survey takeover text timer wire word
 SYSTEM_TESTS := allocations async bench broker cancellation casualties commands dial_turns failing_malloc fallback handover \
 	handshake hostile hygiene leases lendisctl lending limits log no_memory operation places reach redis_failures replies report \
@@ -141,8 +141,9 @@ PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
-# The example of a configuration.
+# What is made from what the programs say of themselves: the example of a configuration, completions of shells.
 EXAMPLE := $(B)/lendis.conf
+COMPLETIONS := $(patsubst deploy/%,$(B)/%,$(wildcard deploy/completion/*))
 
 # Debian packages, brought by deploy/deps.sh where they are missing. NO_DEPS=1: never.
 BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev libmicrohttpd-dev
@@ -153,7 +154,7 @@ LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
 .PHONY: all
-all: $(PROGRAMS) $(LIBRARIES) $(EXAMPLE) ## build everything that is installed (default)
+all: $(PROGRAMS) $(LIBRARIES) $(EXAMPLE) $(COMPLETIONS) ## build everything that is installed (default)
 
 # ---- rules ----
 
@@ -269,6 +270,11 @@ $(B)/man/%: deploy/man/%.scd deploy/generate.sh $(B)/lendisd $(B)/lendisctl | de
 	@mkdir -p $(@D)
 	$(call say,MAN,$@)
 	$(Q)deploy/generate.sh $(B) $< >$@.scd && scdoc <$@.scd >$@
+
+$(B)/completion/%: deploy/completion/% deploy/generate.sh $(PROGRAMS)
+	@mkdir -p $(@D)
+	$(call say,GEN,$@)
+	$(Q)deploy/generate.sh $(B) $< >$@
 
 $(EXAMPLE): deploy/lendis.conf.in deploy/generate.sh $(B)/lendisd
 	$(call say,GEN,$@)
@@ -538,8 +544,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	for page in $(MAN_PAGES); do $(INSTALL) -D -m 644 $$page \
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
-	for tool in $(TOOLS); do $(INSTALL) -D -m 644 deploy/completion/$$tool.bash $(DESTDIR)$(BASHCOMPDIR)/$$tool && \
-		$(INSTALL) -D -m 644 deploy/completion/_$$tool $(DESTDIR)$(ZSHCOMPDIR)/_$$tool || exit; done
+	for tool in $(TOOLS); do $(INSTALL) -D -m 644 $(B)/completion/$$tool.bash $(DESTDIR)$(BASHCOMPDIR)/$$tool && \
+		$(INSTALL) -D -m 644 $(B)/completion/_$$tool $(DESTDIR)$(ZSHCOMPDIR)/_$$tool || exit; done
 	$(INSTALL) -m 644 LICENSE $(EXAMPLE) deploy/examples/worker.c deploy/examples/async.c \
 		deploy/grafana/lendis.json deploy/prometheus/lendis.rules.yml $(DESTDIR)$(DOCDIR)/
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(UNITDIR)/system $(UNITDIR)/user $(SYSUSERSDIR) $(DOCDIR)/systemd)

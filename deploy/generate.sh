@@ -8,6 +8,11 @@
 #   @EXAMPLE SECTION KEY=VALUE...@   for the example: the same, commented out but for those given
 #   @METRICS@                        for the manual: metrics
 #   @COUNTERS KIND...@               for the manual: counters and reasons of these kinds
+#   @ZSH PROGRAM@                    for completions of zsh: arguments of _arguments
+#   @WORDS PROGRAM VARIABLE SCOPE@   for those of bash: options of a command, "-" for those of none, or "all"
+#   @CASES PROGRAM@                  for those of bash: what list is offered behind an option
+#   @COMMANDS VARIABLE FORM@         of lendisctl: commands, for bash (words) or zsh (described), or what
+#   @SHOWN VARIABLE FORM@            can be shown
 #
 # A marker that it does not know is an error, and so is one that yields nothing.
 set -eu
@@ -139,24 +144,156 @@ function counters(kinds,    command, part, found)
     return found
 }
 
+# The lines that `command` prints, into line[1...]. Returns how many.
+function read_lines(command, lines,    count)
+{
+    count = 0
+    while ((command | getline line) > 0)
+        lines[++count] = line
+    close(command)
+    return count
+}
+
+function listed(program, lines)
+{
+    return read_lines(build "/" program " --list-options", lines)
+}
+
+# What completes an argument: "@rows" of lendis-bench is the function _lendis_bench_rows.
+function function_of(program, values)
+{
+    gsub(/-/, "_", program)
+    return "_" program "_" substr(values, 2)
+}
+
+# For zsh, between single quotes; and between brackets, too.
+function quoted(text)
+{
+    gsub(/:/, "\\:", text)
+    gsub(/\047/, "\047\\\047\047", text)
+    return text
+}
+
+function zsh_escaped(text)
+{
+    gsub(/\[/, "\\[", text)
+    gsub(/\]/, "\\]", text)
+    return quoted(text)
+}
+
+function zsh_action(program, values)
+{
+    if (values == "@files")
+        return "_files"
+    if (values == "@pids")
+        return "_pids"
+    if (values ~ /^@/)
+        return function_of(program, values)
+    return values == "" ? "" : "(" values ")"
+}
+
+function zsh(program,    lines, count, i, part, names, argument)
+{
+    count = listed(program, lines)
+    for (i = 1; i <= count; i++) {
+        split(lines[i], part, "\t")
+        names = "\047--" part[2]
+        if (part[1] != "")
+            names = "\047(-" part[1] " --" part[2] ")\047{-" part[1] ",--" part[2] "}\047"
+        argument = ""
+        if (part[3] != "")
+            argument = ":" tolower(part[3]) ":" zsh_action(program, part[4])
+        printf "    %s[%s]%s\047 \\\n", names, zsh_escaped(part[6]), argument
+    }
+    return count
+}
+
+function words(program, variable, scope,    lines, count, i, part, list)
+{
+    count = listed(program, lines)
+    for (i = 1; i <= count; i++) {
+        split(lines[i], part, "\t")
+        if (scope == "all" || part[5] == scope || (scope == "-" && part[5] == ""))
+            list = list (list == "" ? "" : " ") "--" part[2]
+    }
+    print "    local " variable "=\"" list "\""
+    return list != ""
+}
+
+function cases(program,    lines, count, i, part, found)
+{
+    count = listed(program, lines)
+    for (i = 1; i <= count; i++) {
+        split(lines[i], part, "\t")
+        if (part[3] == "")
+            continue
+        found++
+        printf "    %s--%s)\n", part[1] == "" ? "" : "-" part[1] " | ", part[2]
+        if (part[4] == "@files")
+            print "        mapfile -t COMPREPLY < <(compgen -f -- \"$word\")\n        return"
+        else if (part[4] == "@pids")
+            print "        list=$(ps -e -o pid=)"
+        else if (part[4] ~ /^@/)
+            print "        list=$(" function_of(program, part[4]) ")"
+        else if (part[4] != "")
+            print "        list=\"" part[4] "\""
+        else
+            print "        return"
+        print "        ;;"
+    }
+    return found
+}
+
+# Commands of lendisctl, or, if `shown`, what it can show.
+function commands(variable, form, shown,    lines, count, i, part, list, found, seen, name, text)
+{
+    count = read_lines(build "/lendisctl --list-commands", lines)
+    list = form == "zsh" ? "    " variable "=(\n" : ""
+    for (i = 1; i <= count; i++) {
+        split(lines[i], part, "\t")
+        name = part[1]
+        text = part[3]
+        if (name ~ /^show /) {
+            name = shown ? substr(name, 6) : "show"
+            text = shown ? text : "what a broker and its workers do"
+        } else if (shown)
+            continue
+        if (seen[name]++)
+            continue
+        found++
+        if (form == "zsh")
+            list = list "        \047" name ":" quoted(text) "\047\n"
+        else
+            list = list (list == "" ? "" : " ") name
+    }
+    print form == "zsh" ? list "    )" : "    local " variable "=\"" list "\""
+    return found
+}
+
 /^@[A-Z]+.*@$/ {
-    words = substr($0, 2, length($0) - 2)
-    name = words
-    sub(/ .*/, "", name)
-    sub(/^[A-Z]+ ?/, "", words)
-    section = words
-    sub(/ .*/, "", section)
-    given = words
+    rest = substr($0, 2, length($0) - 2)
+    split(rest, field, " ")
+    name = field[1]
+    sub(/^[A-Z]+ ?/, "", rest)
+    given = rest
     sub(/^[^ ]* ?/, "", given)
     found = 0
     if (name == "KEYS")
-        found = keys(section)
+        found = keys(field[2])
     else if (name == "EXAMPLE")
-        found = example(section, given)
+        found = example(field[2], given)
     else if (name == "METRICS")
         found = metrics()
     else if (name == "COUNTERS")
-        found = counters(words)
+        found = counters(rest)
+    else if (name == "ZSH")
+        found = zsh(field[2])
+    else if (name == "WORDS")
+        found = words(field[2], field[3], field[4])
+    else if (name == "CASES")
+        found = cases(field[2])
+    else if (name == "COMMANDS" || name == "SHOWN")
+        found = commands(field[2], field[3], name == "SHOWN")
     if (found > 0)
         next
     print "generate.sh: " FILENAME ":" FNR ": nothing is known about " $0 | "cat >&2"

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include "broker/base/option_table.h"
 #include "broker/testbed/plot.h"
 #include "broker/bench/rows.h"
 #include "broker/bench/units.h"
@@ -16,59 +17,6 @@
 #define DEFAULT_CELL  "direct,lendis:4"
 #define SHORT_SECONDS 0.7
 #define LONG_SECONDS  2.0
-
-static const char help[] =
-    "Usage: lendis-bench [OPTIONS]\n"
-    "       lendis-bench load --help\n"
-    "\n"
-    "Measures how fast commands, leases and transactions are through lendis, beside a connection "
-    "per\n"
-    "worker, twemproxy and HAProxy, on a redis-server and a lendisd of its own. Takes three "
-    "minutes.\n"
-    "\n"
-    "What to measure:\n"
-    "      --full             all rows with all variants, 20 minutes\n"
-    "  -r, --rows NAMES       these rows: 200,storm\n"
-    "      --list-rows        print all rows\n"
-    "  -t, --transport LIST   tcp, unix or both: tcp,unix\n"
-    "\n"
-    "One load instead, with a row for each number of workers:\n"
-    "  -v, --variants LIST    what is compared, with the first (direct,lendis:4); each is\n"
-    "                         MODE[:CONNECTIONS][:TRANSPORT][@BUILD], of the modes direct, "
-    "lendis,\n"
-    "                         exec, lease, acquire, transaction, direct-transaction, twemproxy, "
-    "haproxy\n"
-    "  -w, --workers LIST     processes (200)\n"
-    "      --think TIME       mean pause between the commands of a worker: 5ms, 500us (0)\n"
-    "      --think-kind KIND  exponential or fixed (exponential)\n"
-    "      --value SIZE       size of values: 64, 16KiB (3)\n"
-    "      --mix PERCENT      share of SET, the rest is GET (0)\n"
-    "      --rate N           open loop: commands due per second, of all workers together\n"
-    "      --leasers N        so many workers take leases instead, measured apart (0)\n"
-    "      --hold TIME        how long leases are held after their command (0)\n"
-    "\n"
-    "How to measure:\n"
-    "  -s, --seconds S        of each round (0.7; with --full or one load 2)\n"
-    "  -n, --rounds N         of each variant, interleaved (3)\n"
-    "      --ramp S           load before each round that is not measured (0.2)\n"
-    "      --awake            keep processors from idling, which makes few workers repeatable\n"
-    "      --quiet LOAD       rounds wait until others keep less than so many processors busy, "
-    "and\n"
-    "                         are repeated when that did not last: 0.3\n"
-    "      --broker-set LINE  a line for the configuration's [broker]: key=value\n"
-    "      --pool-set LINE    likewise for its pool\n"
-    "\n"
-    "What comes out:\n"
-    "  -j, --json             print JSON instead of tables\n"
-    "      --csv              print a line for each figure of each round instead\n"
-    "      --plot FILE        draw throughput, p99 and CPU time as well, into FILE.svg or "
-    "FILE.png\n"
-    "      --strict           a missed target is a failure\n"
-    "  -h, --help             print this\n"
-    "  -V, --version          print the version\n"
-    "\n"
-    "Exit status: 0; 1, errors, wrong replies, with --strict missed targets, or it could not run;\n"
-    "64, wrong usage. See lendis-bench(1).\n";
 
 static int usage_error(const char *what, const char *word)
 {
@@ -108,35 +56,64 @@ enum {
     OPTION_CSV,
     OPTION_PLOT,
     OPTION_STRICT,
+    OPTION_LIST_OPTIONS,
 };
 
-static const struct option long_options[] = {
-    {"full", no_argument, NULL, OPTION_FULL},
-    {"rows", required_argument, NULL, 'r'},
-    {"list-rows", no_argument, NULL, OPTION_LIST_ROWS},
-    {"transport", required_argument, NULL, 't'},
-    {"variants", required_argument, NULL, 'v'},
-    {"workers", required_argument, NULL, 'w'},
-    {"think", required_argument, NULL, OPTION_THINK},
-    {"think-kind", required_argument, NULL, OPTION_THINK_KIND},
-    {"value", required_argument, NULL, OPTION_VALUE},
-    {"mix", required_argument, NULL, OPTION_MIX},
-    {"rate", required_argument, NULL, OPTION_RATE},
-    {"leasers", required_argument, NULL, OPTION_LEASERS},
-    {"hold", required_argument, NULL, OPTION_HOLD},
-    {"seconds", required_argument, NULL, 's'},
-    {"rounds", required_argument, NULL, 'n'},
-    {"ramp", required_argument, NULL, OPTION_RAMP},
-    {"awake", no_argument, NULL, OPTION_AWAKE},
-    {"quiet", required_argument, NULL, OPTION_QUIET},
-    {"broker-set", required_argument, NULL, OPTION_BROKER_SET},
-    {"pool-set", required_argument, NULL, OPTION_POOL_SET},
-    {"json", no_argument, NULL, 'j'},
-    {"csv", no_argument, NULL, OPTION_CSV},
-    {"plot", required_argument, NULL, OPTION_PLOT},
-    {"strict", no_argument, NULL, OPTION_STRICT},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
+static const struct option_row table[] = {
+    {.text =
+         "Usage: lendis-bench [OPTIONS]\n"
+         "       lendis-bench load --help\n"
+         "\n"
+         "Measures how fast commands, leases and transactions are through lendis, beside a "
+         "connection per\nworker, twemproxy and HAProxy, on a redis-server and a lendisd of its "
+         "own. Takes three minutes.\n"
+         "\nWhat to measure:\n"},
+    {"full", OPTION_FULL, NULL, NULL, NULL, "all rows with all variants, 20 minutes"},
+    {"rows", 'r', "NAMES", "@rows", NULL, "these rows: 200,storm"},
+    {"list-rows", OPTION_LIST_ROWS, NULL, NULL, NULL, "print all rows"},
+    {"transport", 't', "LIST", "tcp unix", NULL, "tcp, unix or both: tcp,unix"},
+    {.text = "\nOne load instead, with a row for each number of workers:\n"},
+    {"variants", 'v', "LIST", "@variants", NULL,
+     "what is compared, with the first (" DEFAULT_CELL "); each is "
+     "MODE[:CONNECTIONS][:TRANSPORT][@BUILD], of the modes direct, lendis, exec, lease, acquire, "
+     "transaction, direct-transaction, twemproxy, haproxy"},
+    {"workers", 'w', "LIST", NULL, NULL, "processes (200)"},
+    {"think", OPTION_THINK, "TIME", NULL, NULL,
+     "mean pause between the commands of a worker: 5ms, 500us (0)"},
+    {"think-kind", OPTION_THINK_KIND, "KIND", "exponential fixed", NULL,
+     "exponential or fixed (exponential)"},
+    {"value", OPTION_VALUE, "SIZE", NULL, NULL, "size of values: 64, 16KiB (3)"},
+    {"mix", OPTION_MIX, "PERCENT", NULL, NULL, "share of SET, the rest is GET (0)"},
+    {"rate", OPTION_RATE, "N", NULL, NULL,
+     "open loop: commands due per second, of all workers together"},
+    {"leasers", OPTION_LEASERS, "N", NULL, NULL,
+     "so many workers take leases instead, measured apart (0)"},
+    {"hold", OPTION_HOLD, "TIME", NULL, NULL, "how long leases are held after their command (0)"},
+    {.text = "\nHow to measure:\n"},
+    {"seconds", 's', "S", NULL, NULL, "of each round (0.7; with --full or one load 2)"},
+    {"rounds", 'n', "N", NULL, NULL, "of each variant, interleaved (3)"},
+    {"ramp", OPTION_RAMP, "S", NULL, NULL, "load before each round that is not measured (0.2)"},
+    {"awake", OPTION_AWAKE, NULL, NULL, NULL,
+     "keep processors from idling, which makes few workers repeatable"},
+    {"quiet", OPTION_QUIET, "LOAD", NULL, NULL,
+     "rounds wait until others keep less than so many processors busy, and are repeated when that "
+     "did not last: 0.3"},
+    {"broker-set", OPTION_BROKER_SET, "LINE", NULL, NULL,
+     "a line for the configuration's [broker]: key=value"},
+    {"pool-set", OPTION_POOL_SET, "LINE", NULL, NULL, "likewise for its pool"},
+    {.text = "\nWhat comes out:\n"},
+    {"json", 'j', NULL, NULL, NULL, "print JSON instead of tables"},
+    {"csv", OPTION_CSV, NULL, NULL, NULL, "print a line for each figure of each round instead"},
+    {"plot", OPTION_PLOT, "FILE", OPTION_FILES, NULL,
+     "draw throughput, p99 and CPU time as well, into FILE.svg or FILE.png"},
+    {"strict", OPTION_STRICT, NULL, NULL, NULL, "a missed target is a failure"},
+    {"list-options", OPTION_LIST_OPTIONS, NULL, NULL, NULL,
+     "print all options: letter, name, argument, values, command, text"},
+    {"help", 'h', NULL, NULL, NULL, "print this"},
+    {"version", 'V', NULL, NULL, NULL, "print the version"},
+    {.text =
+         "\nExit status: 0; 1, errors, wrong replies, with --strict missed targets, or it could "
+         "not run;\n64, wrong usage. See lendis-bench(1).\n"},
     {0},
 };
 
@@ -289,7 +266,10 @@ static int take_option(int option, struct arguments *arguments, struct bench *be
         list_rows();
         return -1;
     case 'h':
-        fputs(help, stdout);
+        option_table_print_help(table, stdout);
+        return -1;
+    case OPTION_LIST_OPTIONS:
+        option_table_list(table, stdout);
         return -1;
     case 'V':
         puts("lendis-bench " LENDIS_BUILD_VERSION);
@@ -377,7 +357,7 @@ int options_parse(int argc, char **argv, struct arguments *arguments, struct ben
 
     *arguments = (struct arguments){.workers = "200", .variants = DEFAULT_CELL};
     *bench = (struct bench){.rounds = 3, .ramp = 0.2, .out = stdout};
-    while ((option = getopt_long(argc, argv, "r:t:v:w:s:n:jhV", long_options, NULL)) != -1) {
+    while ((option = option_table_next(table, argc, argv)) != -1) {
         result = take_option(option, arguments, bench);
         if (result != 0)
             return result;

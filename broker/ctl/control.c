@@ -8,6 +8,7 @@
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/base/option_table.h"
 #include "broker/base/text.h"
 #include "libclient/shared/broker_socket.h"
 
@@ -38,20 +39,20 @@ const struct control_command *control_find(const char *name)
     return NULL;
 }
 
-void control_print_help(FILE *out)
+void control_print_help(size_t column, FILE *out)
 {
     for (size_t i = 0; i < COMMANDS; i++) {
         char words[32];
 
-        snprintf(words, sizeof words, "%s %s", commands[i].name, commands[i].arguments);
-        fprintf(out, "  %-20s %s\n", words, commands[i].help);
+        snprintf(words, sizeof words, "  %s %s", commands[i].name, commands[i].arguments);
+        option_table_print_line(words, commands[i].help, column, out);
     }
 }
 
-void control_print_names(FILE *out)
+void control_list(FILE *out)
 {
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "%s\n", commands[i].name);
+        fprintf(out, "%s\t%s\t%s\n", commands[i].name, commands[i].arguments, commands[i].help);
 }
 
 int control_parse_limit(const char *text, uint32_t *ms)

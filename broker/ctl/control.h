@@ -33,11 +33,11 @@ struct control_command {
 /* The command called `name`, or NULL. */
 const struct control_command *control_find(const char *name);
 
-/* All of them, for the help: aligned, and in their order. */
-void control_print_help(FILE *out);
+/* All of them, for the help: what they do is from `column` on. */
+void control_print_help(size_t column, FILE *out);
 
-/* Their names, one in a line. */
-void control_print_names(FILE *out);
+/* A line for each, tab-separated: name, arguments, what it does. */
+void control_list(FILE *out);
 
 /* "250ms", "30s", "5min", "1h", or seconds. Results: 0; -EINVAL. */
 int control_parse_limit(const char *text, uint32_t *ms);

@@ -18,67 +18,83 @@
 #include "broker/tools/table.h"
 #include "broker/ctl/top.h"
 #include "lendis/wire.h"
+#include "broker/base/option_table.h"
 #include "broker/base/standard_io.h"
 #include "broker/base/text.h"
-
-static const char help[] =
-    "Usage: lendisctl [OPTIONS] show WHAT [POOL]\n"
-    "       lendisctl [OPTIONS] COMMAND [POOL]\n"
-    "\n"
-    "Shows what a running lendisd and its workers do, and tells it what to do. It must run as root "
-    "or as\n"
-    "the broker's user. What it shows "
-    "it reads in their shared memory, so it answers when the "
-    "broker hangs.\n"
-    "\n"
-    "  show pools         a line for each pool: connections, waiting, workers, counters\n"
-    "  show connections   a line for each connection: state, who holds it, for how long\n"
-    "  show workers       a line for each attached worker\n"
-    "  show stats         every counter of each pool, with what it means\n"
-    "  show latency       waits, leases and batches: how many, mean, p50 to p99.9, maximum\n"
-    "  show leases        who holds a connection, the longest first\n"
-    "  show waiters       who waits for one, the longest first\n"
-    "  show config        the configuration in use, secrets masked\n";
-
-static const char help_options[] =
-    "\n"
-    "Without POOL a command is for all pools. It returns when it is so, or when the limit has "
-    "passed.\n"
-    "\n"
-    "  -t, --timeout TIME limit of a command: 30s (default), 500ms, 5min\n"
-    "      --connection N kill: the lease of this connection of a pool alone\n"
-    "      --worker PID   kill: the leases of this process alone\n"
-    "  -s, --socket PATH  the broker's socket (default: $LENDIS_SOCKET, else " LENDIS_DEFAULT_SOCKET
-    ")\n"
-    "  -p, --pid PID      show: the broker's process, instead of looking for it by its socket\n"
-    "  -j, --json         print JSON, with more fields than the table has\n"
-    "      --all          show connections: places without one as well\n"
-    "      --format NAME  metrics: openmetrics (default), or prometheus, the format before it\n"
-    "      --list-metrics   print all metrics: name, type, labels, what it means\n"
-    "      --list-counters  print all counters: kind, name, unit, what it means\n"
-    "      --list-commands  print all commands, for the completions of shells\n"
-    "  -h, --help         print this\n"
-    "  -V, --version      print the version\n"
-    "\n"
-    "Exit status: 0; 1, something failed; 2, the limit passed; 64, wrong usage; 74, cannot print. "
-    "See "
-    "lendisctl(1).\n";
-
-static const char help_metrics[] =
-    "\n"
-    "  top                a live view of pools, workers and leases; h shows its keys\n"
-    "  metrics            all statistics as text for Prometheus and its kin\n"
-    "\n";
 
 #define WHAT_TO_SHOW "pools, connections, workers, stats, latency, leases, waiters, config"
 
 static const struct {
     const char *name;
+    const char *help;
     int (*show)(const struct show *show);
 } verbs[] = {
-    {"pools", show_pools},     {"connections", show_connections}, {"workers", show_workers},
-    {"stats", show_stats},     {"latency", show_latency},         {"leases", show_leases},
-    {"waiters", show_waiters}, {"config", show_config},
+    {"pools", "a line for each pool: connections, waiting, workers, counters", show_pools},
+    {"connections", "a line for each connection: state, who holds it, for how long",
+     show_connections},
+    {"workers", "a line for each attached worker", show_workers},
+    {"stats", "every counter of each pool, with what it means", show_stats},
+    {"latency", "waits, leases and batches: how many, mean, p50 to p99.9, maximum", show_latency},
+    {"leases", "who holds a connection, the longest first", show_leases},
+    {"waiters", "who waits for one, the longest first", show_waiters},
+    {"config", "the configuration in use, secrets masked", show_config},
+};
+#define VERBS (sizeof verbs / sizeof *verbs)
+
+static const char top_help[] = "a live view of pools, workers and leases; h shows its keys";
+static const char metrics_help[] = "all statistics as text for Prometheus and its kin";
+
+static const struct option_row usage[] = {
+    {.text =
+         "Usage: lendisctl [OPTIONS] show WHAT [POOL]\n"
+         "       lendisctl [OPTIONS] COMMAND [POOL]\n"
+         "\n"
+         "Shows what a running lendisd and its workers do, and tells it what to do. It must run "
+         "as root or as\nthe broker's user. What it shows it reads in their shared memory, so "
+         "it answers when the broker hangs.\n\n"},
+    {0},
+};
+
+enum {
+    OPTION_CONNECTION = 256,
+    OPTION_ALL,
+    OPTION_WORKER,
+    OPTION_LIST,
+    OPTION_FORMAT,
+    OPTION_METRICS,
+    OPTION_COUNTERS,
+    OPTION_OPTIONS
+};
+
+static const struct option_row rows[] = {
+    {.text = "\nWithout POOL a command is for all pools. It returns when it is so, or when the "
+             "limit has passed.\n\n"},
+    {"timeout", 't', "TIME", NULL, NULL, "limit of a command: 30s (default), 500ms, 5min"},
+    {"connection", OPTION_CONNECTION, "N", NULL, "kill",
+     "kill: the lease of this connection of a pool alone"},
+    {"worker", OPTION_WORKER, "PID", OPTION_PROCESSES, "kill",
+     "kill: the leases of this process alone"},
+    {"socket", 's', "PATH", OPTION_FILES, NULL,
+     "the broker's socket (default: $LENDIS_SOCKET, else " LENDIS_DEFAULT_SOCKET ")"},
+    {"pid", 'p', "PID", OPTION_PROCESSES, "show",
+     "show: the broker's process, instead of looking for it by its socket"},
+    {"json", 'j', NULL, NULL, "show", "print JSON, with more fields than the table has"},
+    {"all", OPTION_ALL, NULL, NULL, "show", "show connections: places without one as well"},
+    {"format", OPTION_FORMAT, "NAME", "openmetrics prometheus", "metrics",
+     "metrics: openmetrics (default), or prometheus, the format before it"},
+    {"list-metrics", OPTION_METRICS, NULL, NULL, NULL,
+     "print all metrics: name, type, labels, what it means"},
+    {"list-counters", OPTION_COUNTERS, NULL, NULL, NULL,
+     "print all counters: kind, name, unit, what it means"},
+    {"list-commands", OPTION_LIST, NULL, NULL, NULL,
+     "print all commands: name, arguments, what it does"},
+    {"list-options", OPTION_OPTIONS, NULL, NULL, NULL,
+     "print all options: letter, name, argument, values, command, text"},
+    {"help", 'h', NULL, NULL, NULL, "print this"},
+    {"version", 'V', NULL, NULL, NULL, "print the version"},
+    {.text = "\nExit status: 0; 1, something failed; 2, the limit passed; 64, wrong usage; 74, "
+             "cannot print. See\nlendisctl(1).\n"},
+    {0},
 };
 
 struct arguments {
@@ -120,7 +136,7 @@ static int parse_words(int count, char **words, struct arguments *arguments)
         return usage_error("unknown command", words[0]);
     if (count < 2)
         return usage_error("show what? one of " WHAT_TO_SHOW, NULL);
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+    for (size_t i = 0; i < VERBS; i++)
         if (strcmp(words[1], verbs[i].name) == 0)
             arguments->show = verbs[i].show;
     if (!arguments->show)
@@ -131,13 +147,13 @@ static int parse_words(int count, char **words, struct arguments *arguments)
     return 0;
 }
 
-/* Each command, as it is written: the completions of shells are checked against this. */
+/* Each command with its arguments and what it does. */
 static void print_commands(void)
 {
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-        printf("show %s\n", verbs[i].name);
-    puts("top\nmetrics");
-    control_print_names(stdout);
+    for (size_t i = 0; i < VERBS; i++)
+        printf("show %s\t[POOL]\t%s\n", verbs[i].name, verbs[i].help);
+    printf("top\t\t%s\nmetrics\t\t%s\n", top_help, metrics_help);
+    control_list(stdout);
 }
 
 /* A number from `least` to `most`. Results: 0; EX_USAGE. */
@@ -154,23 +170,24 @@ static int parse_number(const char *text, long least, long most, const char *wha
     return 0;
 }
 
+#define HELP_COLUMN 23
+
 static void print_help(void)
 {
-    fputs(help, stdout);
-    fputs(help_metrics, stdout);
-    control_print_help(stdout);
-    fputs(help_options, stdout);
-}
+    char label[32];
 
-enum {
-    OPTION_CONNECTION = 256,
-    OPTION_ALL,
-    OPTION_WORKER,
-    OPTION_LIST,
-    OPTION_FORMAT,
-    OPTION_METRICS,
-    OPTION_COUNTERS
-};
+    option_table_print_help(usage, stdout);
+    for (size_t i = 0; i < VERBS; i++) {
+        snprintf(label, sizeof label, "  show %s", verbs[i].name);
+        option_table_print_line(label, verbs[i].help, HELP_COLUMN, stdout);
+    }
+    putchar('\n');
+    option_table_print_line("  top", top_help, HELP_COLUMN, stdout);
+    option_table_print_line("  metrics", metrics_help, HELP_COLUMN, stdout);
+    putchar('\n');
+    control_print_help(HELP_COLUMN, stdout);
+    option_table_print_help(rows, stdout);
+}
 
 /* Results: 0; EX_USAGE. */
 static int parse_format(const char *name, enum metrics_format *format)
@@ -213,6 +230,9 @@ static int take_option(int option, struct arguments *arguments)
     case OPTION_METRICS:
         metrics_list(stdout);
         return -1;
+    case OPTION_OPTIONS:
+        option_table_list(rows, stdout);
+        return -1;
     case OPTION_COUNTERS:
         list_counters(stdout);
         return -1;
@@ -237,29 +257,13 @@ static int take_option(int option, struct arguments *arguments)
 /* Results: 0, go on; -1, all is done; EX_USAGE. */
 static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 {
-    static const struct option options[] = {
-        {"socket", required_argument, NULL, 's'},
-        {"pid", required_argument, NULL, 'p'},
-        {"json", no_argument, NULL, 'j'},
-        {"all", no_argument, NULL, OPTION_ALL},
-        {"timeout", required_argument, NULL, 't'},
-        {"connection", required_argument, NULL, OPTION_CONNECTION},
-        {"worker", required_argument, NULL, OPTION_WORKER},
-        {"list-commands", no_argument, NULL, OPTION_LIST},
-        {"format", required_argument, NULL, OPTION_FORMAT},
-        {"list-metrics", no_argument, NULL, OPTION_METRICS},
-        {"list-counters", no_argument, NULL, OPTION_COUNTERS},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {0},
-    };
     const char *socket_path = getenv("LENDIS_SOCKET");
     int option, result;
 
     arguments->socket_path = socket_path && *socket_path ? socket_path : LENDIS_DEFAULT_SOCKET;
     arguments->options = (struct control_options){
         .timeout_ms = CONTROL_TIMEOUT_MS, .connection = WIRE_ANY, .pid = WIRE_ANY};
-    while ((option = getopt_long(argc, argv, "s:p:t:jhV", options, NULL)) != -1) {
+    while ((option = option_table_next(rows, argc, argv)) != -1) {
         result = take_option(option, arguments);
         if (result != 0)
             return result;

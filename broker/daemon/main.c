@@ -8,37 +8,46 @@
 #include <sysexits.h>
 #include <unistd.h>
 #include "broker/daemon/broker.h"
+#include "broker/base/option_table.h"
 #include "broker/base/standard_io.h"
 #include "broker/daemon/supervise.h"
 
+/* Beside the letters of options. */
 enum action {
-    ACTION_RUN,
+    ACTION_RUN = 256,
     ACTION_SUPERVISE,
     ACTION_CHECK,
     ACTION_PRINT,
     ACTION_LIST_KEYS,
+    ACTION_LIST_OPTIONS,
     ACTION_VERSION,
     ACTION_HELP
 };
 
-static const char help[] =
-    "Usage: lendisd [--config PATH] [OPTION]\n"
-    "\n"
-    "Lends connections to Redis to the processes of this host. It runs in the foreground and logs "
-    "to\n"
-    "standard error.\n"
-    "\n"
-    "  -c, --config PATH   configuration (default " CONFIG_DEFAULT_PATH ")\n"
-    "      --supervise     stay above the broker, start it again and keep what it lends meanwhile\n"
-    "      --check-config  check the configuration and exit: 0, or 78 after saying what is wrong\n"
-    "      --print-config  print the configuration in effect, without secrets, and exit\n"
-    "      --list-keys     print all keys of the configuration: section, key, type, default, range, text\n"
-    "  -V, --version       print the version and exit\n"
-    "  -h, --help          print this and exit\n"
-    "\n"
-    "Every key can be set by a variable: LENDIS_BROKER_<KEY>, LENDIS_POOL_<NAME>_<KEY>.\n"
-    "SIGHUP has it read its configuration again.\n"
-    "SIGTERM and SIGINT end it when the leases have come back; a second one at once.\n";
+static const struct option_row rows[] = {
+    {.text = "Usage: lendisd [--config PATH] [OPTION]\n"
+             "\n"
+             "Lends connections to Redis to the processes of this host. It runs in the foreground "
+             "and logs to\nstandard error.\n\n"},
+    {"config", 'c', "PATH", OPTION_FILES, NULL, "configuration (default " CONFIG_DEFAULT_PATH ")"},
+    {"supervise", ACTION_SUPERVISE, NULL, NULL, NULL,
+     "stay above the broker, start it again and keep what it lends meanwhile"},
+    {"check-config", ACTION_CHECK, NULL, NULL, NULL,
+     "check the configuration and exit: 0, or 78 after saying what is wrong"},
+    {"print-config", ACTION_PRINT, NULL, NULL, NULL,
+     "print the configuration in effect, without secrets, and exit"},
+    {"list-keys", ACTION_LIST_KEYS, NULL, NULL, NULL,
+     "print all keys of the configuration: section, key, type, default, range, text"},
+    {"list-options", ACTION_LIST_OPTIONS, NULL, NULL, NULL,
+     "print all options: letter, name, argument, values, command, text"},
+    {"version", 'V', NULL, NULL, NULL, "print the version and exit"},
+    {"help", 'h', NULL, NULL, NULL, "print this and exit"},
+    {.text = "\n"
+             "Every key can be set by a variable: LENDIS_BROKER_<KEY>, LENDIS_POOL_<NAME>_<KEY>.\n"
+             "SIGHUP has it read its configuration again.\n"
+             "SIGTERM and SIGINT end it when the leases have come back; a second one at once.\n"},
+    {0},
+};
 
 static void report_plain(enum log_level level, const char *text, void *context)
 {
@@ -87,7 +96,10 @@ static int act(enum action action, const char *path)
         puts("lendisd " LENDIS_BUILD_VERSION);
         return EXIT_SUCCESS;
     case ACTION_HELP:
-        fputs(help, stdout);
+        option_table_print_help(rows, stdout);
+        return EXIT_SUCCESS;
+    case ACTION_LIST_OPTIONS:
+        option_table_list(rows, stdout);
         return EXIT_SUCCESS;
     case ACTION_LIST_KEYS:
         config_list_keys(stdout);
@@ -99,22 +111,12 @@ static int act(enum action action, const char *path)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"supervise", no_argument, NULL, ACTION_SUPERVISE},
-        {"check-config", no_argument, NULL, ACTION_CHECK},
-        {"print-config", no_argument, NULL, ACTION_PRINT},
-        {"list-keys", no_argument, NULL, ACTION_LIST_KEYS},
-        {"version", no_argument, NULL, 'V'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
     const char *path = CONFIG_DEFAULT_PATH;
     enum action action = ACTION_RUN;
     int option, status;
 
     standard_io_open();
-    while ((option = getopt_long(argc, argv, "c:Vh", options, NULL)) != -1) {
+    while ((option = option_table_next(rows, argc, argv)) != -1) {
         if (option == 'c')
             path = optarg;
         else if (option == 'V')

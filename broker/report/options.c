@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sysexits.h>
+#include "broker/base/option_table.h"
 #include "lendis/segment.h"
 #include "lendis/wire.h"
 
@@ -18,58 +19,6 @@
 #define WORKERS_MAX     4000u
 #define CONNECTIONS_MAX 64u
 #define VALUE_MAX       (1024u * 1024u)
-
-static const char help[] =
-    "Usage: lendis-report compare [OPTIONS]\n"
-    "       lendis-report watch [OPTIONS]\n"
-    "\n"
-    "Tells how much memory Redis connections take on this machine, over the whole system: workers, "
-    "broker, Redis\n"
-    "and kernel.\n"
-    "\n"
-    "compare runs the same worker program three times, each time with a private redis-server: "
-    "without Redis, with\n"
-    "connections of its own, and through a private lendisd. It takes about a minute.\n"
-    "\n"
-    "      --workers N      how many (200; 100 with --reference)\n"
-    "      --connections-per-worker N  of its own (4)\n"
-    "      --pool-size N    connections that they share through lendis (one for 8 workers, 4 to "
-    "64)\n"
-    "      --values SIZE    size of the values that are read and written: 3B, 1KiB (default)\n"
-    "      --idle           the workers have used their connections and rest (default)\n"
-    "      --busy           they use them all the time, with 10 ms between two commands\n"
-    "      --transport NAME tcp (default) or unix\n"
-    "      --reference      35 connections of a worker: 10 to a primary, 20 to two replicas, 5 to "
-    "a local server;\n"
-    "                       with lendis as many for all\n"
-    "      --sweep N,N,...  one comparison for each number of workers\n"
-    "      --strict         a missed target is a failure\n"
-    "      --plot FILE      draw where the memory is, as .svg or .png: bars, with --sweep curves\n"
-    "\n"
-    "watch tells the same of the broker and the workers that run here, and what the pool saves "
-    "now: again and again\n"
-    "on a terminal, else once. It reads everything as root, or what the user may read.\n"
-    "\n"
-    "      --match TEXT     workers are the processes with this in their name: php-fpm\n"
-    "      --unit NAME      those of a systemd unit\n"
-    "      --cgroup PATH    those in a cgroup and below it; without any of these: those that are "
-    "attached\n"
-    "      --connections-per-worker N  that each would have without lendis (as compare was told)\n"
-    "      --idle, --busy   what a connection costs then, as compare has measured it\n"
-    "  -s, --socket PATH    the broker's socket (default: $LENDIS_SOCKET, "
-    "else " LENDIS_DEFAULT_SOCKET ")\n"
-    "      --interval TIME  between two looks: 2s (default), 500ms\n"
-    "\n"
-    "Both:\n"
-    "      --costs FILE     where compare keeps what a connection costs, for watch\n"
-    "                       (default: lendis/costs in $XDG_STATE_HOME, else in ~/.local/state)\n"
-    "  -j, --json           print JSON\n"
-    "      --csv            print CSV\n"
-    "  -h, --help           print this\n"
-    "  -V, --version        print the version\n"
-    "\n"
-    "Exit status: 0; 1, something failed; 2, a target was missed (--strict); 64, wrong usage. See "
-    "lendis-report(1).\n";
 
 enum {
     OPTION_WORKERS = 256,
@@ -89,35 +38,72 @@ enum {
     OPTION_INTERVAL,
     OPTION_COSTS,
     OPTION_CSV,
+    OPTION_LIST,
+};
+
+static const struct option_row rows[] = {
+    {.text =
+         "Usage: lendis-report compare [OPTIONS]\n"
+         "       lendis-report watch [OPTIONS]\n"
+         "\n"
+         "Reports how much memory Redis connections take on this machine, over the whole system: "
+         "workers,\nbroker, Redis and kernel.\n"
+         "\n"
+         "compare runs the same worker program three times, each time with a private "
+         "redis-server: without\nRedis, with connections of its own, and through a private "
+         "lendisd. It takes about a minute.\n\n"},
+    {"workers", OPTION_WORKERS, "N", NULL, "compare", "how many (200; 100 with --reference)"},
+    {"connections-per-worker", OPTION_CONNECTIONS, "N", NULL, NULL, "of its own (4)"},
+    {"pool-size", OPTION_POOL_SIZE, "N", NULL, "compare",
+     "connections that they share through lendis (one for 25 workers, 4 to 64)"},
+    {"values", OPTION_VALUES, "SIZE", NULL, "compare",
+     "size of the values that are read and written: 3B, 1KiB (default)"},
+    {"idle", OPTION_IDLE, NULL, NULL, NULL,
+     "the workers have used their connections and rest (default)"},
+    {"busy", OPTION_BUSY, NULL, NULL, NULL,
+     "they use them all the time, with 10 ms between two commands"},
+    {"transport", OPTION_TRANSPORT, "NAME", "tcp unix", "compare", "tcp (default) or unix"},
+    {"reference", OPTION_REFERENCE, NULL, NULL, "compare",
+     "35 connections of a worker: 10 to a primary, 20 to two replicas, 5 to a local server; with "
+     "lendis as many for all"},
+    {"sweep", OPTION_SWEEP, "N,N,...", NULL, "compare",
+     "one comparison for each number of workers"},
+    {"strict", OPTION_STRICT, NULL, NULL, "compare", "a missed target is a failure"},
+    {"plot", OPTION_PLOT, "FILE", OPTION_FILES, "compare",
+     "draw where the memory is, as .svg or .png: bars, with --sweep curves"},
+    {.text =
+         "\n"
+         "watch reports the same of the broker and the workers that run here, and what the pool "
+         "saves now:\nagain and again on a terminal, else once. It reads everything as root, or "
+         "what the user may read.\n--connections-per-worker is then what each would have "
+         "without lendis, and --idle and --busy say\nwhich costs of a connection count, as "
+         "compare has measured them.\n\n"},
+    {"match", OPTION_MATCH, "TEXT", "@names", "watch",
+     "workers are the processes with this in their name: php-fpm"},
+    {"unit", OPTION_UNIT, "NAME", "@units", "watch", "those of a systemd unit"},
+    {"cgroup", OPTION_CGROUP, "PATH", NULL, "watch",
+     "those in a cgroup and below it; without any of these: those that are attached"},
+    {"socket", 's', "PATH", OPTION_FILES, "watch",
+     "the broker's socket (default: $LENDIS_SOCKET, else " LENDIS_DEFAULT_SOCKET ")"},
+    {"interval", OPTION_INTERVAL, "TIME", NULL, "watch",
+     "between two readings: 2s (default), 500ms"},
+    {.text = "\nBoth:\n"},
+    {"costs", OPTION_COSTS, "FILE", OPTION_FILES, NULL,
+     "where compare keeps what a connection costs, for watch (default: lendis/costs in "
+     "$XDG_STATE_HOME, else in ~/.local/state)"},
+    {"json", 'j', NULL, NULL, NULL, "print JSON"},
+    {"csv", OPTION_CSV, NULL, NULL, NULL, "print CSV"},
+    {"list-options", OPTION_LIST, NULL, NULL, NULL,
+     "print all options: letter, name, argument, values, command, text"},
+    {"help", 'h', NULL, NULL, NULL, "print this"},
+    {"version", 'V', NULL, NULL, NULL, "print the version"},
+    {.text = "\nExit status: 0; 1, something failed; 2, a target was missed (--strict); 64, wrong "
+             "usage. See\nlendis-report(1).\n"},
+    {0},
 };
 
 /* Of which command an option is. */
 enum scope { BOTH, COMPARE, WATCH };
-
-static const struct option long_options[] = {
-    {"workers", required_argument, NULL, OPTION_WORKERS},
-    {"connections-per-worker", required_argument, NULL, OPTION_CONNECTIONS},
-    {"pool-size", required_argument, NULL, OPTION_POOL_SIZE},
-    {"values", required_argument, NULL, OPTION_VALUES},
-    {"idle", no_argument, NULL, OPTION_IDLE},
-    {"busy", no_argument, NULL, OPTION_BUSY},
-    {"transport", required_argument, NULL, OPTION_TRANSPORT},
-    {"reference", no_argument, NULL, OPTION_REFERENCE},
-    {"sweep", required_argument, NULL, OPTION_SWEEP},
-    {"plot", required_argument, NULL, OPTION_PLOT},
-    {"strict", no_argument, NULL, OPTION_STRICT},
-    {"match", required_argument, NULL, OPTION_MATCH},
-    {"unit", required_argument, NULL, OPTION_UNIT},
-    {"cgroup", required_argument, NULL, OPTION_CGROUP},
-    {"socket", required_argument, NULL, 's'},
-    {"interval", required_argument, NULL, OPTION_INTERVAL},
-    {"costs", required_argument, NULL, OPTION_COSTS},
-    {"json", no_argument, NULL, 'j'},
-    {"csv", no_argument, NULL, OPTION_CSV},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {0},
-};
 
 static int usage_error(const char *what, const char *word)
 {
@@ -128,25 +114,11 @@ static int usage_error(const char *what, const char *word)
 
 static enum scope scope_of(int option)
 {
-    switch (option) {
-    case OPTION_WORKERS:
-    case OPTION_POOL_SIZE:
-    case OPTION_VALUES:
-    case OPTION_TRANSPORT:
-    case OPTION_REFERENCE:
-    case OPTION_SWEEP:
-    case OPTION_PLOT:
-    case OPTION_STRICT:
-        return COMPARE;
-    case OPTION_MATCH:
-    case OPTION_UNIT:
-    case OPTION_CGROUP:
-    case OPTION_INTERVAL:
-    case 's':
-        return WATCH;
-    default:
+    const struct option_row *row = option_table_find(rows, option);
+
+    if (!row || !row->scope)
         return BOTH;
-    }
+    return strcmp(row->scope, "watch") == 0 ? WATCH : COMPARE;
 }
 
 /* ---- values ---- */
@@ -305,7 +277,10 @@ static int take_option(int option, struct options *options)
         options->format = TABLE_CSV;
         return 0;
     case 'h':
-        fputs(help, stdout);
+        option_table_print_help(rows, stdout);
+        return -1;
+    case OPTION_LIST:
+        option_table_list(rows, stdout);
         return -1;
     case 'V':
         puts("lendis-report " LENDIS_BUILD_VERSION);
@@ -349,7 +324,7 @@ int options_parse(int argc, char **argv, struct options *options)
         .interval_ms = 2000,
         .socket_path = socket_path && *socket_path ? socket_path : LENDIS_DEFAULT_SOCKET,
     };
-    while (result == 0 && (option = getopt_long(argc, argv, "s:jhV", long_options, NULL)) != -1) {
+    while (result == 0 && (option = option_table_next(rows, argc, argv)) != -1) {
         enum scope scope = scope_of(option);
 
         scopes[scope] = true;

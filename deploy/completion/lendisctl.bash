@@ -9,32 +9,22 @@ _lendisctl_pools()
 
 _lendisctl()
 {
-    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} socket= i
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} socket= list= i
     local -a words=()
-    local shown="pools connections workers stats latency leases waiters config"
-    local commands="show top metrics pause resume drain kill reconnect set reload"
+@SHOWN shown words@
+@COMMANDS commands words@
+@WORDS lendisctl options all@
 
     COMPREPLY=()
     case $before in
-    -s | --socket)
-        mapfile -t COMPREPLY < <(compgen -f -- "$word")
-        return
-        ;;
-    -p | --pid | --worker)
-        mapfile -t COMPREPLY < <(compgen -W "$(ps -e -o pid=)" -- "$word")
-        return
-        ;;
-    --format)
-        mapfile -t COMPREPLY < <(compgen -W "openmetrics prometheus" -- "$word")
-        return
-        ;;
-    -t | --timeout | --connection)
-        return
-        ;;
+@CASES lendisctl@
     esac
+    if [ -n "$list" ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$list" -- "$word")
+        return
+    fi
     if [[ $word == -* ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "--timeout --connection --worker --socket --pid --json --all \
-            --format --list-metrics --list-counters --list-commands --help --version" -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W "$options" -- "$word")
         return
     fi
     for ((i = 1; i < COMP_CWORD; i++)); do

@@ -24,7 +24,7 @@ expect()
 }
 
 # shellcheck source=/dev/null
-. deploy/completion/lendisctl.bash
+. "$build"/completion/lendisctl.bash
 
 # offers WORD...: what bash offers for the last one.
 offers()
@@ -35,7 +35,7 @@ offers()
     printf '%s\n' "${COMPREPLY[@]}"
 }
 
-lendisctl --list-commands >"$work/commands"
+lendisctl --list-commands | cut -f1 >"$work/commands"
 awk '{ print $1 }' "$work/commands" >"$work/first"
 awk '$1 == "show" { print $2 }' "$work/commands" >"$work/shown"
 lendisctl --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
@@ -49,22 +49,22 @@ expect "bash: what can be shown, behind an option" "$work/shown" "$work/bash"
 offers -- >"$work/bash"
 expect "bash: options" "$work/options" "$work/bash"
 
-awk '/^    commands=/ { on = 1 } /^    \)/ { on = 0 } on' deploy/completion/_lendisctl |
+awk '/^    commands=/ { on = 1 } /^    \)/ { on = 0 } on' "$build"/completion/_lendisctl |
     sed -n "s/^ *'\([a-z]*\):.*/\1/p" >"$work/zsh"
 expect "zsh: commands" "$work/first" "$work/zsh"
-awk '/^    shown=/ { on = 1 } /^    \)/ { on = 0 } on' deploy/completion/_lendisctl |
+awk '/^    shown=/ { on = 1 } /^    \)/ { on = 0 } on' "$build"/completion/_lendisctl |
     sed -n "s/^ *'\([a-z]*\):.*/\1/p" >"$work/zsh"
 expect "zsh: what can be shown" "$work/shown" "$work/zsh"
-awk '/_arguments/ { on = 1 } on' deploy/completion/_lendisctl | grep -oE '\-\-[a-z-]+' | sort -u >"$work/zsh"
+awk '/_arguments/ { on = 1 } on' "$build"/completion/_lendisctl | grep -oE '\-\-[a-z-]+' | sort -u >"$work/zsh"
 expect "zsh: options" "$work/options" "$work/zsh"
 if command -v zsh >/dev/null; then
-    zsh -n deploy/completion/_lendisctl
+    zsh -n "$build"/completion/_lendisctl
 fi
 
 # ---- lendis-bench ----
 
 # shellcheck source=/dev/null
-. deploy/completion/lendis-bench.bash
+. "$build"/completion/lendis-bench.bash
 
 bench_offers()
 {
@@ -87,18 +87,18 @@ expect "bash: rows of lendis-bench, in a list" "$work/list" "$work/bash"
 bench_offers --variants "" | sed 's/:$//' >"$work/bash"
 lendis-bench --variants none 2>&1 | sed -n 's/.*there are //p' | tr -d ' ' | tr , '\n' >"$work/variants"
 expect "bash: variants of lendis-bench" "$work/variants" "$work/bash"
-grep -oE '\-\-[a-z-]+' deploy/completion/_lendis-bench >"$work/zsh"
+awk '/^_arguments/ { on = 1 } on' "$build"/completion/_lendis-bench | grep -oE '\-\-[a-z-]+' >"$work/zsh"
 expect "zsh: options of lendis-bench" "$work/options" "$work/zsh"
-sed -n 's/.*_values -s , variant //p' deploy/completion/_lendis-bench | tr ' ' '\n' >"$work/zsh"
+sed -n 's/.*_values -s , variant //p' "$build"/completion/_lendis-bench | tr ' ' '\n' >"$work/zsh"
 expect "zsh: variants of lendis-bench" "$work/variants" "$work/zsh"
 if command -v zsh >/dev/null; then
-    zsh -n deploy/completion/_lendis-bench
+    zsh -n "$build"/completion/_lendis-bench
 fi
 
 # ---- lendis-report ----
 
 # shellcheck source=/dev/null
-. deploy/completion/lendis-report.bash
+. "$build"/completion/lendis-report.bash
 
 report_offers()
 {
@@ -127,10 +127,10 @@ done
 printf 'compare\nwatch\n' >"$work/commands"
 report_offers "" >"$work/bash"
 expect "bash: commands of lendis-report" "$work/commands" "$work/bash"
-grep -oE '\-\-[a-z-]+' deploy/completion/_lendis-report >"$work/zsh"
+awk '/^_arguments/ { on = 1 } on' "$build"/completion/_lendis-report | grep -oE '\-\-[a-z-]+' >"$work/zsh"
 expect "zsh: options of lendis-report" "$work/options" "$work/zsh"
 if command -v zsh >/dev/null; then
-    zsh -n deploy/completion/_lendis-report
+    zsh -n "$build"/completion/_lendis-report
 fi
 
 [ "$problems" -eq 0 ] || exit 1

@@ -82,12 +82,12 @@ for fd in 0 1 2; do
     ok "its descriptor $fd is nothing's"
 done
 
-for option in --help --version --list-keys; do
+for option in --help --version --list-keys --list-options; do
     cannot_print lendisd "$option"
 done
 cannot_print lendisd --config "$work/lendis.conf" --print-config
 cannot_print lendisd --config "$work/lendis.conf" --check-config
-for option in --help --version --list-metrics --list-commands; do
+for option in --help --version --list-metrics --list-counters --list-commands --list-options; do
     cannot_print lendisctl "$option"
 done
 for what in pools connections workers stats latency leases waiters config; do

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A program's options, each described once: the table drives the parser, the help, what completions
+ * offer and what the manual has (deploy/generate.sh). It knows nothing of what an option does.
+ */
+#ifndef LENDIS_OPTION_TABLE_H
+#define LENDIS_OPTION_TABLE_H
+
+#include <stdio.h>
+
+/* A table has at most so many rows. */
+#define OPTION_ROWS_MAX 64
+
+/* What completions offer for an argument, besides words. */
+#define OPTION_FILES     "@files"
+#define OPTION_PROCESSES "@pids"
+
+/* An option, or, without a name, a paragraph of the help. A row with neither name nor text ends a
+ * table. */
+struct option_row {
+    const char *name;
+    int id;               /* its letter, or a number from 256 on */
+    const char *argument; /* as the help calls it; NULL: it has none */
+    const char *values;   /* what completions offer for it: words, "@" and a name; NULL: nothing */
+    const char *scope;    /* the command that it belongs to; NULL: all */
+    const char *text;
+};
+
+/* The next option of the command line: getopt_long(3) with the table. */
+int option_table_next(const struct option_row *rows, int argc, char **argv);
+
+/* The first row with this id. */
+const struct option_row *option_table_find(const struct option_row *rows, int id);
+
+/* Prints the help: paragraphs as they are, and options in columns, wrapped. */
+void option_table_print_help(const struct option_row *rows, FILE *out);
+
+/* Prints `label` and `text` as a line of the help, the text from `column` on. */
+void option_table_print_line(const char *label, const char *text, size_t column, FILE *out);
+
+/* A line for each option, tab-separated: letter, name, argument, values, scope, text. */
+void option_table_list(const struct option_row *rows, FILE *out);
+
+#endif
