@@ -79,10 +79,10 @@ BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c
 CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c keys.c loader.c \
 	print.c values.c)
 REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c handshake.c redirection.c \
-	replies.c reply_walk.c request.c rights.c session_info.c session_reset.c)
+	replies.c reply_walk.c replication.c request.c rights.c session_info.c session_reset.c)
 POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c deferred.c dialling.c direct.c \
-	events.c health.c leak_report.c lease_limits.c maintenance.c members.c notice.c passing.c pause.c poll_bells.c pool.c \
-	private.c reconfigure.c redirected.c restore.c revocation.c scan.c server.c sizing.c stalled.c target.c worker_set.c)
+	events.c health.c leak_report.c lease_limits.c maintenance.c members.c name_watch.c notice.c passing.c pause.c poll_bells.c pool.c \
+	private.c reconfigure.c redirected.c restore.c revocation.c role_watch.c scan.c server.c sizing.c stalled.c target.c worker_set.c)
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c control.c reload.c supervise.c)
@@ -104,11 +104,11 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/su
 	judge.c observer.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := bench command config dial_turns handshake log mailbox option_table password_file plot proc_text process queue resp segment \
+UNIT_TESTS := bench command config dial_turns handshake log mailbox option_table password_file plot proc_text process queue replication resp segment \
 	server_error session session_info statistics survey takeover text timer wire word
 SYSTEM_TESTS := allocations async bench broker cancellation casualties commands dial_turns failing_malloc fallback handover \
 	handshake hostile hygiene leases lendisctl lending limits log no_memory operation places reach redis_failures replies report \
-	reset secret_memory secrets server_errors service stall statistics stdio surplus upkeep
+	reset roles secret_memory secrets server_errors service sessions stall statistics stdio surplus upkeep
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
@@ -215,6 +215,9 @@ $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/lib
 
 # What a clean connection is.
 $(addprefix $(B)/tests/system/test_,hygiene reset): $(O)/tests/system/clean.o
+
+# A primary, two replicas and their service.
+$(addprefix $(B)/tests/system/test_,roles service): $(O)/tests/system/trio.o
 
 # Memory that runs out in the program that it is preloaded into.
 FAILING_MALLOC := $(B)/tests/support/failing_malloc.so
@@ -452,6 +455,7 @@ coverage: ## run unit and system tests and print which share of the lines they r
 .PHONY: lint format compile_commands.json
 C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 lint: compile_commands.json | deps-lint ## check the layout (clang-format) and look for mistakes (cppcheck, clang-tidy)
+	tests/lint/cancellation.sh
 	tests/lint/descriptors.sh
 	clang-format --dry-run -Werror $(C_FILES)
 	tests/lint/log.sh

@@ -239,9 +239,10 @@ static enum verdict lease_judge(struct lendis_lease *lease)
 
     if (lease->exposed) {
         left |= lease->bare ? LEFT_UNSEEN | LEFT_UNPROVEN : LEFT_UNSEEN;
-        return conceal(lease) && !lease->broken ? unclean(lease, left) : VERDICT_BROKEN;
+        return conceal(lease) && !lease->broken && !(left & LEFT_LASTING) ? unclean(lease, left)
+                                                                          : VERDICT_BROKEN;
     }
-    if (lease->broken)
+    if (lease->broken || (left & LEFT_LASTING))
         return VERDICT_BROKEN;
     if (left == 0)
         return policy == RESET_ALWAYS && lease->exclusive ? unclean(lease, 0) : VERDICT_CLEAN;

@@ -188,6 +188,19 @@ static int choose(struct service *service, uint32_t tried, bool unwell)
     return chosen;
 }
 
+/* Its server does not answer, or is no primary any more, as far as the broker knows. */
+static bool is_unwell(struct lendis_pool *primary)
+{
+    struct attachment *attachment;
+    bool unwell;
+
+    if (membership_enter(primary, &attachment) != 0)
+        return false;
+    unwell = shm_load32(&attachment->catalog.pools[attachment->pool_index].unwell) != 0;
+    membership_leave(attachment);
+    return unwell;
+}
+
 /* ---- calls ---- */
 
 /* What is left of timeout_ms, which is as lendis_exec() has it; false: nothing. */
@@ -248,14 +261,26 @@ static bool says_elsewhere(const struct peek *peek)
            (server_error_flags(server_error_classify(peek->begin, peek->size)) & ERROR_ELSEWHERE);
 }
 
+/* A script or function that this node has not: the primary may have it, where they are loaded. */
+static bool lacks_script(const struct peek *peek)
+{
+    static const char script[] = "-NOSCRIPT ", function[] = "-ERR Function not found";
+
+    return (peek->size >= sizeof script - 1 &&
+            memcmp(peek->begin, script, sizeof script - 1) == 0) ||
+           (peek->size >= sizeof function - 1 &&
+            memcmp(peek->begin, function, sizeof function - 1) == 0);
+}
+
 /* A call to a service. */
 struct service_call {
     struct service *service;
     const struct call *call;
     int timeout_ms, left_ms;
     int64_t start_ns;
-    uint32_t tried; /* replicas, a bit each */
-    bool lost;      /* one of them was lost while it answered */
+    uint32_t tried;  /* replicas, a bit each */
+    bool lost;       /* one of them was lost while it answered */
+    bool unscripted; /* one of them had not the script or function */
 };
 
 /* Whether another node may have what this one has not. One that died while it answered may have
@@ -265,7 +290,7 @@ static bool another_may_do(struct service_call *routed, int result, const struct
     bool lost = routed->lost;
 
     if (result == 0)
-        return says_elsewhere(peek);
+        return says_elsewhere(peek) || lacks_script(peek);
     routed->lost = lost || result == LENDIS_E_UNCERTAIN;
     return goes_on(result) || (result == LENDIS_E_UNCERTAIN && !lost);
 }
@@ -301,6 +326,9 @@ static bool ask_replicas(struct service_call *routed, bool unwell, int *result)
             return true;
         call->sink->restart(call->sink->context);
         routed->tried |= 1u << replica;
+        routed->unscripted = *result == 0 && lacks_script(&peek);
+        if (routed->unscripted)
+            return false; /* as others will be */
     }
     return false;
 }
@@ -325,6 +353,10 @@ static int spread_call(struct lendis_pool *pool, const struct attachment *attach
     if (!routed.service)
         return -ENOMEM;
     if (spread && ask_replicas(&routed, false, &result))
+        return result;
+    /* Nobody is known to be well: whoever answers at all is better than one who may not. */
+    if (spread && !routed.unscripted && is_unwell(routed.service->primary) &&
+        ask_replicas(&routed, true, &result))
         return result;
     result = call_member(routed.service->primary, call, routed.left_ms, 0, call->sink);
     if (!spread || !goes_on(result) ||
@@ -360,5 +392,7 @@ struct lendis_pool *service_lease_pool(struct lendis_pool *pool,
         return NULL;
     if (pool->flags & LENDIS_REPLICA)
         replica = choose(service, 0, false);
+    if ((pool->flags & LENDIS_REPLICA) && replica < 0 && is_unwell(service->primary))
+        replica = choose(service, 0, true);
     return replica >= 0 ? service->replicas[replica] : service->primary;
 }

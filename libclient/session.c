@@ -41,6 +41,8 @@ void session_follow(struct session *session, const struct command *command, bool
     }
     if (command->flags & COMMAND_SESSION)
         session->left |= changed_by(command);
+    if (command->flags & COMMAND_LASTING)
+        session->left |= LEFT_LASTING;
 }
 
 void session_follow_request(struct session *session, const char *request, size_t size, bool error)

@@ -120,10 +120,10 @@ static void check_client_name(struct loader *loader, const struct pool_config *p
 /* A service's member must be a pool, of this role. */
 static void check_member(const struct place *place, const char *name, size_t size, uint32_t role)
 {
-    const struct config *config = place->loader->config;
+    struct config *config = place->loader->config;
 
     for (uint32_t i = 0; i < config->pool_count; i++) {
-        const struct pool_config *member = &config->pools[i];
+        struct pool_config *member = &config->pools[i];
 
         if (strlen(member->name) != size || memcmp(member->name, name, size) != 0)
             continue;
@@ -132,6 +132,7 @@ static void check_member(const struct place *place, const char *name, size_t siz
         else if (member->role != role)
             config_complain(place, "pool %s has role = %s; role = %s is needed here", member->name,
                             config_role_names[member->role], config_role_names[role]);
+        member->serves = true;
         return;
     }
     config_complain(place, "there is no pool \"%.*s\"", (int)size, name);

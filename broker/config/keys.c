@@ -94,7 +94,8 @@ static const struct key pool_keys[] = {
      "What counts as busy are the connections in use and the waiters of all processes of the host; "
      "pools that are paused or drained are left out like those that are down. A read that was "
      "under way when its replica died is sent to another. SCAN and its kind go to the primary, for "
-     "a cursor is good at one node alone. What a replica answers can be older than what was "
+     "a cursor is good at one node alone; a script or function that a replica has not is run by "
+     "the primary. What a replica answers can be older than what was "
      "written last."},
     {"enabled", KEY_SWITCH, POOL(enabled), "yes", 0, 0, NULL,
      "The switch for a gradual roll-out. A pool that is switched off has no connections and lends "
@@ -157,7 +158,9 @@ static const struct key pool_keys[] = {
      "within _check_timeout_. The connection cannot be lent meanwhile, so never more than one and "
      "a quarter of the idle ones are checked at the same time. One that fails is replaced. This "
      "finds a server that stands still and a firewall that has forgotten the connection; its end "
-     "is seen at once anyway."},
+     "is seen at once anyway. As often the host name in _redis_ is looked up again: connections to "
+     "an address that is no longer among those found are replaced. A lookup that fails replaces "
+     "nothing, and while one takes long or fails, the addresses found before are used."},
     {"check_timeout", KEY_DURATION, POOL(check_timeout_ms), "1s", 1, 60000, NULL,
      "How long the answer to a check may take; see _check_interval_.", NULL},
     {"fail_fast_after", KEY_COUNT, POOL(fail_fast_after), "8", 0, 1000000, NULL,

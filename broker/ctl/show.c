@@ -235,7 +235,7 @@ static void add_pool(const struct show *show, struct table *table,
         set_states(table, statistics);
 }
 
-/* For people: why a backend is down, below the table. */
+/* For people: why a backend is down, or what it waits for, below the table. */
 static void print_pool_errors(const struct show *show)
 {
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
@@ -244,11 +244,14 @@ static void print_pool_errors(const struct show *show)
 
         if ((show->pool >= 0 && (uint32_t)show->pool != i) ||
             catalog_read_pool(&show->broker->catalog, i, &pool) == -ENOENT ||
-            shm_load32(&pool.backend) != BACKEND_DOWN)
+            shm_load32(&pool.backend) == BACKEND_UP)
             continue;
         text_clean(name, sizeof name, pool.name, sizeof pool.name);
         text_clean(error, sizeof error, pool.last_error, sizeof pool.last_error);
-        printf("%s is down: %s\n", name, error[0] ? error : "no reason known yet");
+        if (shm_load32(&pool.backend) == BACKEND_DOWN)
+            printf("%s is down: %s\n", name, error[0] ? error : "no reason known yet");
+        else if (error[0])
+            printf("%s waits: %s\n", name, error);
     }
 }
 

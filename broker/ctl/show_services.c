@@ -23,8 +23,11 @@ static void describe_member(const struct show *show, const char *name, const cha
     struct catalog_pool pool;
     bool known = find_entry(show, name, &pool);
 
-    snprintf(text + used, size - used, "%s%s %s %s%s", used > 0 ? ", " : "", role, name,
+    snprintf(text + used, size - used, "%s%s %s %s%s%s", used > 0 ? ", " : "", role, name,
              known ? show_backend_name(shm_load32(&pool.backend)) : "gone",
+             known && shm_load32(&pool.unwell) && shm_load32(&pool.backend) == BACKEND_UP
+                 ? " but unwell"
+                 : "",
              !known || shm_load32(&pool.gate) == GATE_OPEN ? "" : " (lends nothing)");
 }
 

@@ -18,6 +18,7 @@ static void on_opened(struct broker_connection *connection)
     health_dial_succeeded(pool);
     if (connection->state == CONNECTION_OPEN)
         maintenance_opened(pool, connection);
+    name_watch_opened(pool, connection);
     lease_limits_wake(pool);
     dialling_refill(pool);
 }

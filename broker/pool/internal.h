@@ -20,6 +20,7 @@
 #include "broker/pool/lease_limits.h"
 #include "broker/pool/maintenance.h"
 #include "broker/pool/members.h"
+#include "broker/pool/name_watch.h"
 #include "broker/pool/notice.h"
 #include "broker/pool/passing.h"
 #include "broker/pool/pause.h"
@@ -28,6 +29,7 @@
 #include "broker/pool/private.h"
 #include "broker/pool/redirected.h"
 #include "broker/pool/revocation.h"
+#include "broker/pool/role_watch.h"
 #include "broker/pool/scan.h"
 #include "broker/pool/server.h"
 #include "broker/pool/sizing.h"
@@ -66,6 +68,8 @@ struct broker_pool {
     struct maintenance maintenance;
     struct cleaning cleaning;
     struct notice notice;
+    struct role_watch role_watch;
+    struct name_watch name_watch;
     struct passing passing;
     struct stalled stalled;
     struct lease_limits lease_limits;

@@ -44,17 +44,31 @@ static void replace_all(struct broker_pool *pool, enum server_error error)
 
 /* ---- a replica that is unwell ---- */
 
-static void set_unwell(struct broker_pool *pool, uint32_t unwell)
+void notice_publish(struct broker_pool *pool)
 {
     shm_u32 *mark = &pool->owner.catalog->unwell;
+    const char *ill = pool->role_watch.ill;
 
-    if (shm_load32(mark) == unwell)
+    if (!ill && pool->notice.erring)
+        ill = "it answers with errors about itself";
+    if (shm_load32(mark) == (ill != NULL))
         return;
-    shm_store32(mark, unwell);
-    log_limited(&pool->notice.limit, LOG_LEVEL_NOTICE, "pool %s: the replica %s",
-                pool->config->name, unwell ? "is unwell, services leave it" : "is well again");
-    if (unwell)
-        timer_set(pool->notice.timer, UNWELL_MS * 1000);
+    shm_store32(mark, ill != NULL);
+    log_limited(&pool->notice.limit, LOG_LEVEL_NOTICE, "pool %s: %s%s%s", pool->config->name,
+                ill ? "is unwell: " : "is well", ill ? ill : "",
+                ill ? "; services leave it while another member is well" : "");
+}
+
+static void set_erring(struct broker_pool *pool, bool erring)
+{
+    bool was = pool->notice.erring;
+
+    pool->notice.erring = erring;
+    notice_publish(pool);
+    if (was || !erring)
+        return;
+    timer_set(pool->notice.timer, UNWELL_MS * 1000);
+    role_watch_hurry(pool);
 }
 
 static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
@@ -63,11 +77,11 @@ static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
 
     (void)source;
     (void)usec;
-    if (shm_load32(&pool->owner.catalog->unwell) == 0)
+    if (!pool->notice.erring)
         return 0;
     /* Without a connection the next dial has to tell. */
     if (pool->owner.open == 0)
-        set_unwell(pool, 0);
+        set_erring(pool, false);
     for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_OPEN && !pool->connections[i].reset &&
             cleaning_check(pool, &pool->connections[i]))
@@ -79,7 +93,7 @@ static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
 void notice_checked(struct broker_pool *pool, bool well)
 {
     if (pool->config->role == ROLE_REPLICA)
-        set_unwell(pool, !well);
+        set_erring(pool, !well);
 }
 
 /* ---- what workers report ---- */

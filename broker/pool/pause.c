@@ -41,6 +41,7 @@ void pause_set(struct broker_pool *pool, enum pool_gate gate)
         return;
     pool->pause.state = gate;
     report_to_workers(pool, gate);
+    role_watch_renew(pool);
     if (gate == GATE_OPEN) {
         /* The server may have been stopped meanwhile, and started with other modules. */
         if (before != GATE_OPEN && pool->owner.open == 0)

@@ -49,6 +49,7 @@ void broker_pool_drain(struct broker_pool *pool)
     pool->draining = true;
     dialling_withdraw(pool);
     target_cancel(pool);
+    role_watch_renew(pool);
     dialling_end(pool, CLOSE_drained);
     pause_close_returned(pool, CLOSE_drained);
 }
@@ -81,6 +82,8 @@ void broker_pool_stop(struct broker_pool *pool)
     maintenance_stop(pool);
     cleaning_stop(pool);
     notice_stop(pool);
+    role_watch_stop(pool);
+    name_watch_stop(pool);
     direct_stop(pool);
     private_forget(pool);
     bells_close(&pool->bells);
@@ -146,8 +149,9 @@ void broker_pool_publish(struct broker_pool *pool)
 static int make_sources(struct broker_pool *pool)
 {
     static int (*const parts[])(struct broker_pool *) = {
-        scan_start,     health_start, passing_start, corruption_start,   maintenance_start,
-        cleaning_start, notice_start, stalled_start, lease_limits_start,
+        scan_start,         health_start,     passing_start,    corruption_start,
+        maintenance_start,  cleaning_start,   notice_start,     stalled_start,
+        lease_limits_start, role_watch_start, name_watch_start,
     };
     int result = 0;
 

@@ -28,6 +28,7 @@ uint32_t reconfigure_reconnect(struct broker_pool *pool)
 
     /* The name may mean another address by now. */
     target_set(pool);
+    role_watch_renew(pool);
     for (uint32_t i = 0; i < pool->places; i++) {
         struct broker_connection *connection = &pool->connections[i];
 
@@ -61,6 +62,7 @@ static void change_session(struct broker_pool *pool)
     health_reset(pool);
     server_renew(pool);
     cleaning_renew(pool);
+    pool->target.addresses.count = 0;
     reconfigure_reconnect(pool);
 }
 
@@ -102,6 +104,7 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
 {
     const struct pool_config *before = pool->config;
     bool other_server = !same_session(before, config);
+    bool other_part = before->role != config->role || before->serves != config->serves;
 
     pool->config = config;
     /* Before a connection is made there: workers look no further than they are told. */
@@ -110,6 +113,8 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
     broker_pool_publish(pool);
     if (other_server)
         change_session(pool);
+    else if (other_part)
+        role_watch_renew(pool);
     sizing_cut_reserve(pool);
     if (sizing_places(config) < pool->places || config->size < before->size)
         retire_excess(pool);

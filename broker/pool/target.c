@@ -10,37 +10,65 @@
  * good for. */
 #define RESOLVED_MS 30000u
 
+static void note_addresses(struct broker_pool *pool, const struct addresses *addresses)
+{
+    struct catalog_pool *entry = pool->owner.catalog;
+
+    if (pool->target.addresses.count == 0 && pool->health.failures == 0) {
+        catalog_write_begin(entry);
+        entry->last_error[0] = '\0'; /* it said that they were waited for */
+        catalog_write_end(entry);
+    }
+    pool->target.addresses = *addresses;
+    pool->target.current = 0;
+    pool->target.resolved = true;
+    pool->target.resolved_ms = clock_ms();
+    name_watch_found(pool);
+    role_watch_hurry(pool);
+}
+
 static void on_resolved(void *context, const struct addresses *addresses, const char *error)
 {
     struct broker_pool *pool = context;
+    bool usable = addresses != NULL;
 
     pool->target.lookup = NULL;
-    if (addresses) {
-        pool->target.addresses = *addresses;
-        pool->target.current = 0;
-        pool->target.resolved = true;
-        pool->target.resolved_ms = clock_ms();
-    } else {
+    if (addresses)
+        note_addresses(pool, addresses);
+    else
+        usable = name_watch_failed(pool, error);
+    if (!usable)
         health_dial_failed(pool, pool->health.failures > 0, DIAL_lookup, error);
-    }
-    pool->target.settled(pool, addresses != NULL);
+    pool->target.settled(pool, usable);
+}
+
+void target_look_up(struct broker_pool *pool)
+{
+    int result;
+
+    if (pool->target.lookup)
+        return;
+    result = resolver_lookup(pool->site->resolver, pool->config->redis.host, on_resolved, pool,
+                             &pool->target.lookup);
+    if (result == 0)
+        name_watch_begun(pool);
+    else if (!name_watch_failed(pool, strerror(-result)))
+        health_dial_failed(pool, pool->health.failures > 0, DIAL_local, strerror(-result));
 }
 
 bool target_is_there(struct broker_pool *pool)
 {
-    int result;
+    struct target *target = &pool->target;
 
-    if (pool->target.numeric)
+    if (target->numeric)
         return true;
-    if (pool->target.resolved && clock_ms() - pool->target.resolved_ms < RESOLVED_MS)
-        return true;
-    if (pool->target.lookup)
-        return false;
-    result = resolver_lookup(pool->site->resolver, pool->config->redis.host, on_resolved, pool,
-                             &pool->target.lookup);
-    if (result != 0)
-        health_dial_failed(pool, pool->health.failures > 0, DIAL_local, strerror(-result));
-    return false;
+    if (!target->resolved || clock_ms() - target->resolved_ms >= RESOLVED_MS)
+        target_look_up(pool);
+    if (!target->resolved && name_watch_is_impatient(pool)) {
+        target->resolved = true;
+        target->current = 0;
+    }
+    return target->resolved;
 }
 
 void target_pass(struct broker_pool *pool, uint32_t address)

@@ -28,7 +28,10 @@ struct target {
 /* Looks the configured address up anew, for connections that are dialled from now on. */
 void target_set(struct broker_pool *pool);
 
-/* True: there is an address to dial. False: one is being looked up, or that failed. */
+/* Looks the name up, unless that is under way. */
+void target_look_up(struct broker_pool *pool);
+
+/* True: there is an address to dial, perhaps an old one. False: one is being looked up, or that failed. */
 bool target_is_there(struct broker_pool *pool);
 
 /*

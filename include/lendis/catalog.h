@@ -123,7 +123,7 @@ struct catalog_pool {
         reserve_after_ms; /* after so long a waiter says that it waits; 0: there is no reserve */
     shm_u32 failing; /* 1: Redis has been down for so many dials that nobody is to wait for it */
     uint32_t role;   /* enum pool_role */
-    shm_u32 unwell;  /* 1: a replica that answers with errors about itself; services leave it */
+    shm_u32 unwell;  /* 1: services leave it while another member is well: notice.h, role_watch.h */
     shm_u32 refused; /* what the server refuses to the broker: RIGHT_BIT() of rights.h */
     /* Of a service: names of pools, separated by a blank; else empty. */
     char primary[CATALOG_NAME_SIZE];

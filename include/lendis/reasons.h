@@ -22,7 +22,7 @@
     REASON(uses,        "It had been leased max_uses times.") \
     REASON(surplus,     "More were open than are allowed or wanted.") \
     REASON(reconnected, "An operator or a changed configuration wants it opened anew.") \
-    REASON(outdated,    "Redis refused writes or the login on it: its node or its name means another one.") \
+    REASON(outdated,    "Redis refused writes or the login on it, or a lookup of the name no longer gives its address.") \
     REASON(paused,      "An operator paused or drained its pool.") \
     REASON(spoiled,     "A worker scribbled over its word.") \
     REASON(orphaned,    "The broker before left it in a state that cannot be trusted.") \

@@ -14,6 +14,7 @@
     RIGHT(name,    "CLIENT SETNAME", "connections have no name in CLIENT LIST") \
     RIGHT(ping,    "PING",           "idle connections are checked by a command that does not exist") \
     RIGHT(command, "COMMAND",        "what the server says of its commands stays unknown") \
+    RIGHT(role,    "ROLE and INFO",  "services do not notice when this one has no link or another role") \
     RIGHT(reset,   "RESET",          "unclean connections are replaced unless it is known how to undo what was left")
 /* clang-format on */
 

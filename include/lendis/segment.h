@@ -87,6 +87,7 @@ enum left {
     LEFT_OTHER = 16,    /* anything else in the session */
     LEFT_UNSEEN = 32,   /* whatever went through a hiredis context, in whole commands */
     LEFT_UNPROVEN = 64, /* whatever went through the bare descriptor, half a command perhaps */
+    LEFT_LASTING = 256, /* what nothing undoes (COMMAND_LASTING): never given back for a reset */
     LEFT_SUSPECT = 128, /* whatever a command keeps there of which nobody knows (COMMAND_SUSPECT) */
 };
 

@@ -232,8 +232,9 @@ static unsigned look_at_arguments(const struct command_entry *entry, const char 
         *kind = COMMAND_RENAME;
     if (strcmp(entry->name, "CLIENT") == 0)
         return flags | client_flags(&sub, &argument);
+    /* Not even RESET ends it, and CLIENT INFO does not show it. */
     if (strcmp(entry->name, "SCRIPT") == 0 && strcmp(sub.text, "DEBUG") == 0)
-        return flags | COMMAND_SESSION;
+        return flags | COMMAND_SESSION | COMMAND_LASTING;
     /* The connection is then one between nodes. */
     if (strcmp(entry->name, "CLUSTER") == 0 && strcmp(sub.text, "SYNCSLOTS") == 0)
         return flags | COMMAND_SESSION | COMMAND_LEASE;

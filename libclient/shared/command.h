@@ -26,6 +26,7 @@ enum command_flag {
     COMMAND_AFTER_WRITE = 512,
     COMMAND_OF_NODE = 1024, /* belongs to the node that it comes to: a cursor */
     COMMAND_SUSPECT = 2048, /* nobody knows what it does to the session; comes with SESSION */
+    COMMAND_LASTING = 4096, /* nothing but the connection's end undoes it; comes with SESSION */
 };
 
 /* What session.c follows. */

@@ -95,6 +95,9 @@ static int parse_unix(char *rest, struct redis_url *url, char *why)
     return keep(rest, &url->path);
 }
 
+/* What a zone may consist of: what needs no escaping in a URL (RFC 6874), and the colon of an alias. */
+#define ZONE_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:"
+
 /* ADDRESS%25ZONE becomes ADDRESS%ZONE. */
 static int parse_ipv6(char *text, struct redis_url *url, char *why)
 {
@@ -103,7 +106,7 @@ static int parse_ipv6(char *text, struct redis_url *url, char *why)
     bool is_address;
 
     if (zone) {
-        size_t length = strcspn(zone + 1, "%[]\\\"' \t");
+        size_t length = strspn(zone + 1, ZONE_BYTES);
 
         if (zone[1] != '2' || zone[2] != '5')
             return refuse(why, "\"%s\": a zone is written behind %%25, as in [fe80::1%%25eth0]",

@@ -325,7 +325,7 @@ static void name_means(const char *address)
 }
 
 /* A broker that has an /etc/hosts of its own. */
-static void start_broker_with_hosts(void)
+static void start_broker_with_hosts(const char *more)
 {
     char script[LAB_PATH_SIZE];
     FILE *file;
@@ -343,8 +343,8 @@ static void start_broker_with_hosts(void)
     assert_int_equal(chmod(script, 0700), 0);
     assert_int_equal(setenv("LENDISD", script, 1), 0);
     lendisd_start(&site.broker,
-                  "[pool p]\nredis = redis://db.lendis.test:%d\nsize = 4\nmin_idle = 2\n",
-                  site.redis.port);
+                  "[pool p]\nredis = redis://db.lendis.test:%d\nsize = 4\nmin_idle = 2\n%s",
+                  site.redis.port, more);
     segment_observe(&site.observer, site.broker.socket_path, "p");
     assert_true(pool_fills(&site.observer, 2, 10000));
 }
@@ -384,7 +384,7 @@ static void a_failover_by_name(void **state)
     if (geteuid() != 0)
         skip();
     start_two_servers();
-    start_broker_with_hosts();
+    start_broker_with_hosts("");
     pool = pool_attach(&site.broker, "p");
     assert_true(is_answered(pool, "SET first 1", "OK"));
     follow(&site.redis, "127.0.0.2");
@@ -408,7 +408,7 @@ static void reconnect_looks_the_name_up(void **state)
     if (geteuid() != 0)
         skip();
     start_two_servers();
-    start_broker_with_hosts();
+    start_broker_with_hosts("");
     pool = pool_attach(&site.broker, "p");
     assert_true(is_answered(pool, "SET first 1", "OK"));
     assert_true(has_key(&site.redis, "first"));
@@ -419,6 +419,52 @@ static void reconnect_looks_the_name_up(void **state)
     assert_true(is_answered(pool, "SET second 2", "OK"));
     assert_true(has_key(&other, "second"));
     assert_false(has_key(&site.redis, "second"));
+    lendis_detach(pool);
+}
+
+/* Nothing says so but the name: the old server lives on, and answers. */
+static void a_name_that_means_another_server(void **state)
+{
+    struct lendis_pool *pool;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    start_two_servers();
+    start_broker_with_hosts("check_interval = 200ms\n");
+    pool = pool_attach(&site.broker, "p");
+    assert_true(is_answered(pool, "SET first 1", "OK"));
+    assert_true(has_key(&site.redis, "first"));
+    name_means("127.0.0.2");
+    assert_true(
+        eventually(is_answered(pool, "SET second 2", "OK") && has_key(&other, "second"), 10000));
+    assert_true(eventually(closed(CLOSE_outdated) >= 2 && pool_is_full(&site.observer, 2), 10000));
+    freeReplyObject(redis_do(&site.redis, "DEL second"));
+    for (int i = 0; i < 20; i++)
+        assert_true(is_answered(pool, "SET second 2", "OK"));
+    assert_false(has_key(&site.redis, "second"));
+    assert_true(lendisd_logged(&site.broker, "means another server now"));
+    lendis_detach(pool);
+}
+
+/* A lookup that fails, or does not end, says nothing of the server. */
+static void a_name_that_cannot_be_looked_up(void **state)
+{
+    struct lendis_pool *pool;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    start_two_servers();
+    start_broker_with_hosts("check_interval = 200ms\n");
+    pool = pool_attach(&site.broker, "p");
+    assert_true(is_answered(pool, "SET first 1", "OK"));
+    name_means("# 127.0.0.1");
+    freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+    assert_true(eventually(is_answered(pool, "SET second 2", "OK"), 10000));
+    assert_true(has_key(&site.redis, "second"));
+    assert_int_equal(closed(CLOSE_outdated), 0);
+    assert_true(pool_fills(&site.observer, 2, 10000));
     lendis_detach(pool);
 }
 
@@ -455,6 +501,8 @@ int main(int argc, char **argv)
         TEST(a_replica_without_its_primary),
         cmocka_unit_test_teardown(a_failover_by_name, end_both),
         cmocka_unit_test_teardown(reconnect_looks_the_name_up, end_both),
+        cmocka_unit_test_teardown(a_name_that_means_another_server, end_both),
+        cmocka_unit_test_teardown(a_name_that_cannot_be_looked_up, end_both),
         TEST(writes_to_a_replica_of_its_own),
     };
 

@@ -1,12 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A service: a real primary with two real replicas (redis-server --replicaof). Which server a call runs on is read from the
- * servers' own counts; servers are killed and come back.
+ * A service: where calls run (trio.h), how it goes on when servers are killed and come back, and what the operator does to it.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,86 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "tests/support/fixture.h"
-
-static struct site site; /* its redis is the primary */
-static struct redis_server replicas[2];
-static char replica_of[32];
-static const char *const replica_arguments[] = {"--replicaof", replica_of, NULL};
-
-static bool is_synced(const struct redis_server *replica)
-{
-    redisReply *reply = redis_do(replica, "ROLE");
-    bool synced = reply->elements > 3 && strcmp(reply->element[3]->str, "connected") == 0;
-
-    freeReplyObject(reply);
-    return synced;
-}
-
-static int start(void **state)
-{
-    (void)state;
-    site.redis.tcp = true;
-    redis_start(&site.redis);
-    snprintf(replica_of, sizeof replica_of, "127.0.0.1 %d", site.redis.port);
-    for (int i = 0; i < 2; i++) {
-        replicas[i] = (struct redis_server){.arguments = replica_arguments};
-        redis_start(&replicas[i]);
-    }
-    for (int i = 0; i < 2; i++)
-        assert_true(eventually(is_synced(&replicas[i]), 20000));
-    lendisd_start(&site.broker,
-                  "[pool main]\nredis = %s\nsize = 3\n"
-                  "[pool r1]\nredis = %s\nsize = 2\nrole = replica\n"
-                  "[pool r2]\nredis = %s\nsize = 2\nrole = replica\n"
-                  "[pool shop]\nprimary = main\nreplicas = r1, r2\n"
-                  "[pool alone]\nprimary = main\n",
-                  site.redis.unix_url, replicas[0].unix_url, replicas[1].unix_url);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    site_end(&site);
-    for (int i = 0; i < 2; i++)
-        redis_kill(&replicas[i]);
-    return 0;
-}
-
-/* How often a command ran on a server, which "cmdstat_get:calls=3,..." tells. */
-static long calls(const struct redis_server *server, const char *command)
-{
-    redisReply *reply = redis_do(server, "INFO commandstats");
-    char name[64];
-    const char *found;
-    long count = 0;
-
-    snprintf(name, sizeof name, "cmdstat_%s:calls=", command);
-    found = strstr(reply->str, name);
-    if (found)
-        count = atol(found + strlen(name));
-    freeReplyObject(reply);
-    return count;
-}
-
-static bool has(const struct redis_server *server, const char *key, const char *value)
-{
-    redisReply *reply = redis_do(server, "GET %s", key);
-    bool right = reply->type == REDIS_REPLY_STRING && strcmp(reply->str, value) == 0;
-
-    freeReplyObject(reply);
-    return right;
-}
-
-static void expect_text(redisReply *reply, const char *text)
-{
-    if (!reply)
-        fail_msg("no reply: %s", lendis_strerror(lendis_pool_error(NULL, NULL)));
-    assert_non_null(reply->str);
-    assert_string_equal(reply->str, text);
-    freeReplyObject(reply);
-}
+#include "tests/system/trio.h"
 
 /* What the server of a lease says that it is. */
 static void expect_role(struct lendis_lease *lease, const char *role)
@@ -104,14 +20,6 @@ static void expect_role(struct lendis_lease *lease, const char *role)
     assert_non_null(reply);
     assert_string_equal(reply->element[0]->str, role);
     freeReplyObject(reply);
-}
-
-static void set_everywhere(struct lendis_pool *pool, const char *key, const char *value)
-{
-    expect_text(lendis_command(pool, "SET %s %s", key, value), "OK");
-    for (int i = 0; i < 2; i++)
-        if (replicas[i].pid != 0)
-            assert_true(eventually(has(&replicas[i], key, value), 5000));
 }
 
 /* ---- where commands go ---- */
@@ -219,6 +127,39 @@ static void test_cursors(void **state)
                          0);
     lendis_detach(pools[0]);
     lendis_detach(pools[1]);
+}
+
+/* SCRIPT LOAD goes to the primary, and stays there: Redis does not pass scripts on to replicas. */
+static void test_scripts(void **state)
+{
+    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    redisReply *loaded, *reply;
+
+    (void)state;
+    set_everywhere(pool, "key", "value");
+    loaded = lendis_command(pool, "SCRIPT LOAD %s", "return redis.call('GET', KEYS[1])");
+    assert_non_null(loaded);
+    for (int i = 0; i < 10; i++)
+        expect_text(lendis_command(pool, "EVALSHA_RO %s 1 key", loaded->str), "value");
+    freeReplyObject(loaded);
+    assert_int_equal(calls(&site.redis, "evalsha_ro"), 10);
+    /* A script that there is nowhere is the caller's own mistake. */
+    reply = lendis_command(pool, "EVALSHA_RO %040d 0", 0);
+    assert_non_null(reply);
+    assert_memory_equal(reply->str, "NOSCRIPT", 8);
+    freeReplyObject(reply);
+    /* One replica without the primary's functions. */
+    expect_text(lendis_command(pool, "FUNCTION LOAD %s",
+                               "#!lua name=lib\nredis.register_function{function_name='f', "
+                               "callback=function(keys) return redis.call('GET', keys[1]) end, "
+                               "flags={'no-writes'}}"),
+                "lib");
+    set_everywhere(pool, "end", "of it");
+    freeReplyObject(redis_do(&replicas[0], "CONFIG SET replica-read-only no"));
+    expect_text(redis_do(&replicas[0], "FUNCTION FLUSH"), "OK");
+    for (int i = 0; i < 10; i++)
+        expect_text(lendis_command(pool, "FCALL_RO f 1 key"), "value");
+    lendis_detach(pool);
 }
 
 /* The reply to WAIT behind a write, in one pipeline. */
@@ -414,26 +355,6 @@ static void test_death(void **state)
 }
 
 /* ---- a replica that is unwell ---- */
-
-static bool reads_well(struct lendis_pool *pool)
-{
-    redisReply *reply = lendis_command(pool, "GET key");
-    bool right = reply && reply->type == REDIS_REPLY_STRING && strcmp(reply->str, "value") == 0;
-
-    if (reply)
-        freeReplyObject(reply);
-    return right;
-}
-
-static bool is_asked(struct lendis_pool *pool, const struct redis_server *server)
-{
-    long before = calls(server, "get");
-
-    for (int i = 0; i < 20; i++)
-        if (!reads_well(pool))
-            return false;
-    return calls(server, "get") > before;
-}
 
 /* Without its primary it answers -MASTERDOWN, and faster than any other answers: it is left to itself, nobody sees
  * an error, and it is asked again when it has a primary. */
@@ -633,19 +554,20 @@ static void test_members_are_shown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_commands, start, end),
-        cmocka_unit_test_setup_teardown(test_cursors, start, end),
-        cmocka_unit_test_setup_teardown(test_wait, start, end),
-        cmocka_unit_test_setup_teardown(test_least_busy, start, end),
-        cmocka_unit_test_setup_teardown(test_leases, start, end),
-        cmocka_unit_test_setup_teardown(test_no_replicas, start, end),
-        cmocka_unit_test_setup_teardown(test_death, start, end),
-        cmocka_unit_test_setup_teardown(test_unwell, start, end),
-        cmocka_unit_test_setup_teardown(test_fork_and_detach, start, end),
-        cmocka_unit_test_setup_teardown(test_other_members, start, end),
-        cmocka_unit_test_setup_teardown(test_control, start, end),
-        cmocka_unit_test_setup_teardown(test_reload, start, end),
-        cmocka_unit_test_setup_teardown(test_members_are_shown, start, end),
+        cmocka_unit_test_setup_teardown(test_commands, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_cursors, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_scripts, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_wait, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_least_busy, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_leases, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_no_replicas, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_death, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_unwell, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_fork_and_detach, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_other_members, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_control, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_reload, trio_start, trio_end),
+        cmocka_unit_test_setup_teardown(test_members_are_shown, trio_start, trio_end),
     };
 
     return cmocka_run_group_tests_name("service", tests, NULL, NULL);

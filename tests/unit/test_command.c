@@ -81,7 +81,7 @@ static void scripts_are_debugged_in_a_session(void **state)
     (void)state;
     assert_int_equal(parsed("SCRIPT LOAD x").flags, 0);
     assert_int_equal(parsed("SCRIPT EXISTS debug").flags, 0);
-    assert_int_equal(parsed("script debug sync").flags, COMMAND_SESSION);
+    assert_int_equal(parsed("script debug sync").flags, COMMAND_SESSION | COMMAND_LASTING);
     assert_int_equal(parsed("SCRIPT").flags, 0);
 }
 

@@ -390,6 +390,8 @@ static void bad_addresses(void **state)
          "\"fe80::1%25\" has no zone; write the name of an interface behind %25"},
         {"redis://[fe80::1%25e%25f]",
          "\"fe80::1%25e%25f\" has no zone; write the name of an interface behind %25"},
+        {"redis://[fe80::1%25e?f]:6380",
+         "\"fe80::1%25e?f\" has no zone; write the name of an interface behind %25"},
         {"redis://[h%25eth0]", "\"h\" is not an IPv6 address"},
         {"redis://h%25eth0", "\"h%25eth0\" is not a host; write redis://HOST:PORT/DB"},
         {"redis://user:secret@h",
