@@ -454,16 +454,26 @@ coverage: ## run unit and system tests and print which share of the lines they r
 
 .PHONY: lint format compile_commands.json
 C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
-lint: compile_commands.json | deps-lint ## check the layout (clang-format) and look for mistakes (cppcheck, clang-tidy)
+# What the product consists of, and the tests that are compiled for every flavour.
+PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(BROKER_OBJECTS) $(CTL_OBJECTS) $(REPORT_OBJECTS) $(BENCH_OBJECTS) \
+	$(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
+TEST_OBJECTS = $(call objects,$(filter-out tests/system/blocking_module.c,$(wildcard $(addprefix tests/,unit/*.c \
+	system/*.c fuzz/*.c support/*.c crash/storm/*.c))))
+LINT_JOBS ?= $(shell nproc)
+lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) | deps-lint ## check layers, sizes and layout, and look for mistakes (cppcheck, clang-tidy)
+	tests/lint/layers.sh $(PRODUCT_OBJECTS)
+	tests/lint/unused.sh $(PRODUCT_OBJECTS) $(TEST_OBJECTS)
+	tests/lint/sizes.sh
 	tests/lint/cancellation.sh
 	tests/lint/descriptors.sh
-	clang-format --dry-run -Werror $(C_FILES)
 	tests/lint/log.sh
 	libclient/shared/command_table.sh | cmp - libclient/shared/command_table.h
-	cppcheck -q --std=c11 --error-exitcode=1 --enable=warning,portability,performance --inline-suppr \
-		--suppressions-list=tests/cppcheck.txt -D_GNU_SOURCE -DLENDIS_BUILD_VERSION='"$(VERSION)"' \
-		-Iinclude -I. libclient broker
-	clang-tidy --quiet --warnings-as-errors='*' -p . $(filter libclient/%.c broker/%.c,$(C_FILES))
+	clang-format --dry-run -Werror $(C_FILES)
+	cppcheck -q -j $(LINT_JOBS) --std=c11 --error-exitcode=1 --enable=warning,portability,performance \
+		--inline-suppr --suppressions-list=tests/lint/cppcheck.txt -D_GNU_SOURCE \
+		-DLENDIS_BUILD_VERSION='"$(VERSION)"' -Iinclude -I. libclient broker
+	printf '%s\n' $(filter libclient/%.c broker/%.c,$(C_FILES)) | \
+		xargs -n 8 -P $(LINT_JOBS) clang-tidy --quiet --warnings-as-errors='*' -p .
 
 format: | deps-lint ## lay out all C files
 	clang-format -i $(C_FILES)

@@ -3,11 +3,11 @@
 #
 # Installs those of the named Debian packages that are missing. Usage: deploy/deps.sh PACKAGE...
 #
-# Does nothing, and does it fast, when all are there or when this is not a Debian system. Needs root or sudo
-# otherwise. Some of the packages bring a service, which Debian starts on installation; tests and benchmarks want
-# the program alone. deb-systemd-invoke(1p) and invoke-rc.d(8) ask /usr/sbin/policy-rc.d whether they may, so one that
-# says no (101) stands there for the time of the installation, unless the machine has one of its own. (RUNLEVEL=1
-# would stop invoke-rc.d alone.)
+# Does nothing, and does it fast, when all are there or when this is not a Debian system. Needs root
+# or sudo otherwise. Some of the packages bring a service, which Debian starts on installation;
+# tests and benchmarks want the program alone. deb-systemd-invoke(1p) and invoke-rc.d(8) ask
+# /usr/sbin/policy-rc.d whether they may, so one that says no (101) stands there for the time of the
+# installation, unless the machine has one of its own. (RUNLEVEL=1 would stop invoke-rc.d alone.)
 set -eu
 
 command -v dpkg-query >/dev/null 2>&1 || exit 0

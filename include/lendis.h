@@ -5,8 +5,9 @@
  * This header needs no hiredis. A pool handle works in every thread and after fork: a child that
  * uses it becomes a worker of its own on its first call and keeps the inherited descriptors. The
  * library starts no threads, installs no signal handlers, prints nothing and never ends the
- * process. A thread that is cancelled inside a call ends when the call returns. A signal handler calls nothing of it, and does not
- * leave a call of it by siglongjmp(3). liblendis(3), THREADS, FORK AND SIGNALS, has the rest.
+ * process. A thread that is cancelled inside a call ends when the call returns. A signal handler
+ * calls nothing of it, and does not leave a call of it by siglongjmp(3). liblendis(3), THREADS,
+ * FORK AND SIGNALS, has the rest.
  *
  * Functions that return int give 0 for success; a negative -errno when something failed; a positive
  * LENDIS_E_* for an outcome that a caller should expect and handle. lendis_strerror() has a
@@ -52,9 +53,10 @@ struct lendis_options {
     int attach_timeout_ms; /* limit for one attempt to attach; 0 means 1000 */
 
     /*
-     * Where to go when the broker cannot be reached: redis://HOST:PORT/DB or unix:///PATH?db=N; NULL: nowhere, calls get
-     * LENDIS_E_DOWN. The user (NULL: none) and a file with the password (NULL: no login), which is read for each connection.
-     * At most fallback_connections at a time in this process, 0 means 8. All text is copied.
+     * Where to go when the broker cannot be reached: redis://HOST:PORT/DB or unix:///PATH?db=N;
+     * NULL: nowhere, calls get LENDIS_E_DOWN. The user (NULL: none) and a file with the password
+     * (NULL: no login), which is read for each connection. At most fallback_connections at a time
+     * in this process, 0 means 8. All text is copied.
      */
     const char *fallback_url;
     const char *fallback_username;
@@ -76,22 +78,23 @@ struct lendis_options {
  * user's part of it (per_uid_workers); LENDIS_E_ABI;
  * LENDIS_E_TIMEOUT, the broker did not answer; -errno. Thread-safe.
  *
- * `pool_name` can also be that of a service, a primary and its replicas (lendis.conf(5)): commands and pipelines that only
- * read go to a replica, the least busy one that is up, or to the primary when none is; all else, and leases, to the primary.
- * What a replica answers can be older than what this process has written.
+ * `pool_name` can also be that of a service, a primary and its replicas (lendis.conf(5)): commands
+ * and pipelines that only read go to a replica, the least busy one that is up, or to the primary
+ * when none is; all else, and leases, to the primary. What a replica answers can be older than what
+ * this process has written.
  *
- * With options->fallback_url it succeeds without a broker, too, and calls are served on connections that this process opens
- * there, until there is a broker. -EINVAL: not such an address. A pool that is switched off (enabled = no) is attached to
- * like any other; its calls get LENDIS_E_DISABLED or, with fallback = direct, connections that the broker opens for this
- * process alone.
+ * With options->fallback_url it succeeds without a broker, too, and calls are served on connections
+ * that this process opens there, until there is a broker. -EINVAL: not such an address. A pool that
+ * is switched off (enabled = no) is attached to like any other; its calls get LENDIS_E_DISABLED or,
+ * with fallback = direct, connections that the broker opens for this process alone.
  */
 int lendis_attach(const char *socket_path, const char *pool_name,
                   const struct lendis_options *options, struct lendis_pool **pool);
 
 /*
  * Leaves the pool and frees the handle. Leases still held are given back as broken, waits under way
- * are cancelled. No other thread may use the handle or its leases any more. NULL is allowed. In a forked child it leaves the
- * parent's membership alone.
+ * are cancelled. No other thread may use the handle or its leases any more. NULL is allowed. In a
+ * forked child it leaves the parent's membership alone.
  */
 void lendis_detach(struct lendis_pool *pool);
 
@@ -105,26 +108,30 @@ void lendis_detach(struct lendis_pool *pool);
 int lendis_acquire(struct lendis_pool *pool, int timeout_ms, struct lendis_lease **lease);
 
 /*
- * The same for programs with an event loop (libuv, libevent, sd-event, asyncio), in steps that do not wait for a
- * connection. begin joins the same queue as lendis_acquire() and returns at once; then, until finish says something else
- * than LENDIS_E_AGAIN: poll the descriptor for reading, call finish.
+ * The same for programs with an event loop (libuv, libevent, sd-event, asyncio), in steps that do
+ * not wait for a connection. begin joins the same queue as lendis_acquire() and returns at once;
+ * then, until finish says something else than LENDIS_E_AGAIN: poll the descriptor for reading, call
+ * finish.
  *
- * begin: 0, and *wait is the caller's until finish ends it or lendis_acquire_cancel(); timeout_ms as lendis_acquire().
- * Otherwise as lendis_acquire(). It attaches if this process is not attached, which can take as long as attach_timeout_ms:
- * make sure that it is by lendis_attach() without LENDIS_LAZY, or some first command, before the loop starts.
+ * begin: 0, and *wait is the caller's until finish ends it or lendis_acquire_cancel(); timeout_ms
+ * as lendis_acquire(). Otherwise as lendis_acquire(). It attaches if this process is not attached,
+ * which can take as long as attach_timeout_ms: make sure that it is by lendis_attach() without
+ * LENDIS_LAZY, or some first command, before the loop starts.
  *
- * fd: what to poll for reading (POLLIN), level-triggered; a descriptor of the wait's own, closed when it ends. It also
- * becomes readable now and then without a connection, and when the time is over. -EINVAL, not a wait of this process; -errno.
+ * fd: what to poll for reading (POLLIN), level-triggered; a descriptor of the wait's own, closed
+ * when it ends. It also becomes readable now and then without a connection, and when the time is
+ * over. -EINVAL, not a wait of this process; -errno.
  *
- * finish: 0, and *lease is the caller's; LENDIS_E_AGAIN, poll and come again; otherwise it failed, as lendis_acquire(). After
- * anything but LENDIS_E_AGAIN and -EINVAL, not a wait of this process, the wait is gone: take its descriptor out of the
- * event loop before calling finish where the loop demands it. Call it once right after begin: a connection may be there.
- * It asks the broker for the connection's descriptor when this process uses it for the first time: some 10 us.
+ * finish: 0, and *lease is the caller's; LENDIS_E_AGAIN, poll and come again; otherwise it failed,
+ * as lendis_acquire(). After anything but LENDIS_E_AGAIN and -EINVAL, not a wait of this process,
+ * the wait is gone: take its descriptor out of the event loop before calling finish where the loop
+ * demands it. Call it once right after begin: a connection may be there. It asks the broker for the
+ * connection's descriptor when this process uses it for the first time: some 10 us.
  *
- * cancel: gives up the place in the queue and frees the wait. NULL is allowed. In a forked child it only frees.
- * A wait belongs to one thread at a time and to the process that began it. It takes two descriptors besides eight for
- * each pool and a place in the queue, of which a pool has max_workers / 4 + 64 beyond one per process: LENDIS_E_BUSY when all
- * are taken.
+ * cancel: gives up the place in the queue and frees the wait. NULL is allowed. In a forked child it
+ * only frees. A wait belongs to one thread at a time and to the process that began it. It takes two
+ * descriptors besides eight for each pool and a place in the queue, of which a pool has max_workers
+ * / 4 + 64 beyond one per process: LENDIS_E_BUSY when all are taken.
  */
 int lendis_acquire_begin(struct lendis_pool *pool, int timeout_ms, struct lendis_wait **wait);
 int lendis_acquire_fd(const struct lendis_wait *wait);
@@ -134,9 +141,9 @@ void lendis_acquire_cancel(struct lendis_wait *wait);
 /*
  * Gives the connection back; the lease is gone, whatever the result. A connection that is not
  * proven clean goes to the broker: for a reset in the background if its session is changed (an open
- * MULTI or WATCH, another db, ...) or unknown, because the caller got hold of the descriptor or of a
- * context; for replacement if its stream is broken (unread replies, unsent output). Else it goes to
- * the oldest waiter or to the idle ones. Results: 0; LENDIS_E_REVOKED, the broker had taken it
+ * MULTI or WATCH, another db, ...) or unknown, because the caller got hold of the descriptor or of
+ * a context; for replacement if its stream is broken (unread replies, unsent output). Else it goes
+ * to the oldest waiter or to the idle ones. Results: 0; LENDIS_E_REVOKED, the broker had taken it
  * back; -EINVAL, not a lease of this process. Never waits.
  */
 int lendis_release(struct lendis_lease *lease);
@@ -148,7 +155,8 @@ int lendis_discard(struct lendis_lease *lease);
  * The connection's descriptor, for reading and writing RESP. It stays lendis' own: do not close it,
  * shut it down or change its flags. After this call the connection's state is unknown when it is
  * returned, so the broker resets it; read all replies and write whole commands, arrays of bulk
- * strings, before that, or it is replaced. Results: the descriptor; -EINVAL, not a lease of this process.
+ * strings, before that, or it is replaced. Results: the descriptor; -EINVAL, not a lease of this
+ * process.
  */
 int lendis_lease_fd(const struct lendis_lease *lease);
 
@@ -160,15 +168,16 @@ int lendis_lease_fd(const struct lendis_lease *lease);
  * connection (blocking commands, AUTH, MULTI with what follows it, ...; in a pipeline: any of them)
  * gets one for itself for the time of the call, and the connection is reset if the request
  * leaves its session changed. What makes sense only for who keeps the connection is refused:
- * SUBSCRIBE and its kind, MONITOR, SYNC, PSYNC, REPLCONF, QUIT, CLIENT REPLY OFF or SKIP; what is for
- * the commands behind it alone, and has none: MULTI, WATCH, SELECT, READONLY, READWRITE, ASKING, HIMPORT,
- * CLIENT CACHING, TRACKING, NO-EVICT and NO-TOUCH; and WAIT and WAITAOF, which tell of what their own
- * connection has written, unless a write stands before them in the same request. lendis_acquire() is for
- * these. Results: 0, and *reply is the RESP bytes of the reply or replies, reply_size of
- * them, to be freed with lendis_free(); LENDIS_E_TIMEOUT; LENDIS_E_BUSY; LENDIS_E_DOWN;
- * LENDIS_E_UNCERTAIN, it was sent and not answered; -EINVAL, not whole RESP commands; -EOPNOTSUPP,
- * it needs a lease, as above; -errno. An error reply of Redis is a reply: 0. A request that only reads is sent again by itself when its
- * connection turns out dead. The requests of one thread are executed in their order.
+ * SUBSCRIBE and its kind, MONITOR, SYNC, PSYNC, REPLCONF, QUIT, CLIENT REPLY OFF or SKIP; what is
+ * for the commands behind it alone, and has none: MULTI, WATCH, SELECT, READONLY, READWRITE,
+ * ASKING, HIMPORT, CLIENT CACHING, TRACKING, NO-EVICT and NO-TOUCH; and WAIT and WAITAOF, which
+ * tell of what their own connection has written, unless a write stands before them in the same
+ * request. lendis_acquire() is for these. Results: 0, and *reply is the RESP bytes of the reply or
+ * replies, reply_size of them, to be freed with lendis_free(); LENDIS_E_TIMEOUT; LENDIS_E_BUSY;
+ * LENDIS_E_DOWN; LENDIS_E_UNCERTAIN, it was sent and not answered; -EINVAL, not whole RESP
+ * commands; -EOPNOTSUPP, it needs a lease, as above; -errno. An error reply of Redis is a reply: 0.
+ * A request that only reads is sent again by itself when its connection turns out dead. The
+ * requests of one thread are executed in their order.
  */
 int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size, int timeout_ms,
                 void **reply, size_t *reply_size);

@@ -40,9 +40,10 @@ int lendis_pipeline_append_argv(struct lendis_pipeline *pipeline, int argc, cons
 redisReply *lendis_pipeline_exec(struct lendis_pipeline *pipeline);
 void lendis_pipeline_free(struct lendis_pipeline *pipeline);
 
-/* Why the calling thread's last call here returned NULL, or lendis_attach() failed: a result as of lendis.h, and its
- * sentence in *text (may be NULL; good until the thread's next call): for LENDIS_E_DOWN, why Redis cannot be reached, if that
- * is known; for -EINVAL of lendis_attach(), what is wrong with which option. 0 after success. `pool` may be NULL. */
+/* Why the calling thread's last call here returned NULL, or lendis_attach() failed: a result as of
+ * lendis.h, and its sentence in *text (may be NULL; good until the thread's next call): for
+ * LENDIS_E_DOWN, why Redis cannot be reached, if that is known; for -EINVAL of lendis_attach(),
+ * what is wrong with which option. 0 after success. `pool` may be NULL. */
 int lendis_pool_error(const struct lendis_pool *pool, const char **text);
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The combiner's side of handing commands over (lendis/mailbox.h, DESIGN section 5).
+ * The combiner's side of handing commands over (lendis/mailbox.h, include/lendis/README.md).
  *
  * A round: take what is queued, send it in one write, read, split, put each reply into its owner's
  * mailbox, wake all owners of what one read brought together. The first round has the caller's own

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Runs a command with busy loops beside it, as many as are asked for, at the command's own priority. They are ended by their
-# numbers, however the command ends. Exits with the command's status.
+# Runs a command with busy loops beside it, as many as are asked for, at the command's own priority.
+# They are ended by their numbers, however the command ends. Exits with the command's status.
 #
 # Usage: tests/busy.sh COUNT COMMAND [ARGUMENT ...]
 set -u

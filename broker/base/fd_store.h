@@ -54,8 +54,8 @@ int store_open(struct store *store, sd_event *event);
 /* The passed descriptor `name`, now the caller's, or -1. */
 int store_take(struct store *store, const char *name);
 
-/* One of the passed descriptors whose names begin with `prefix`, now the caller's, and in *rest what
- * comes after that in its name, valid until store_close(). False: there is none (any more). */
+/* One of the passed descriptors whose names begin with `prefix`, now the caller's, and in *rest
+ * what comes after that in its name, valid until store_close(). False: there is none (any more). */
 bool store_take_next(struct store *store, const char *prefix, int *fd, const char **rest);
 
 /* A passed listening socket for whole messages, from the socket unit. Results: the descriptor, now
@@ -66,8 +66,8 @@ int store_take_listener(struct store *store);
 void store_put(struct store *store, int fd, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Sends what was put so far, and from now on at once: after READY=1, which must not stand behind it. What was put
- * must still be open. */
+/* Sends what was put so far, and from now on at once: after READY=1, which must not stand behind
+ * it. What was put must still be open. */
 void store_begin(struct store *store);
 
 /* Has the descriptor of this name forgotten. */

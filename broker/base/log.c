@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages to the operator: see log.h. A line is formatted on the stack; log_writer.h has it written. */
+/* Messages to the operator: see log.h. A line is formatted on the stack; log_writer.h has it
+ * written. */
 #include "broker/base/log.h"
 
 #include <pthread.h>

@@ -4,10 +4,10 @@
  * sd-daemon(3), which journald takes off again. Only starts, stops, changes of health and refusals
  * are logged; nothing in the steady state.
  *
- * No line is without a limit: log_line() brings one of its own for each place it is called from, which only a fault
- * reaches; what a peer (a worker, a tool, a metrics client, Redis) can provoke at will goes through the tighter
- * log_limited(). tests/lint/log.sh, in make lint, holds the code to that. Whether anybody reads standard error makes
- * no difference to the caller: log_writer.h.
+ * No line is without a limit: log_line() brings one of its own for each place it is called from,
+ * which only a fault reaches; what a peer (a worker, a tool, a metrics client, Redis) can provoke
+ * at will goes through the tighter log_limited(). tests/lint/log.sh, in make lint, holds the code
+ * to that. Whether anybody reads standard error makes no difference to the caller: log_writer.h.
  */
 #ifndef LENDIS_BROKER_LOG_H
 #define LENDIS_BROKER_LOG_H
@@ -38,8 +38,8 @@ struct log_limit {
 /* Lines less urgent than this are dropped. */
 void log_set_level(enum log_level level);
 
-/* For what the operator or the broker itself brings about: LOG_LINE_BURST lines for each call in the source. From any
- * thread. */
+/* For what the operator or the broker itself brings about: LOG_LINE_BURST lines for each call in
+ * the source. From any thread. */
 #define log_line(...)                                                                              \
     do {                                                                                           \
         static struct log_limit limit_of_this_line;                                                \
@@ -54,8 +54,8 @@ void log_of_place(struct log_limit *limit, enum log_level level, const char *for
 void log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* For a message that is written later, or elsewhere: whether log_limited() would let it through, and
- * how many of its like it kept back before. */
+/* For a message that is written later, or elsewhere: whether log_limited() would let it through,
+ * and how many of its like it kept back before. */
 bool log_admit(struct log_limit *limit, enum log_level level, uint32_t *kept_back);
 
 /* Waits until all lines are written, for a second at most: before the process ends. */

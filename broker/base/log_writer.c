@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Log lines on their way: see log_writer.h. The lock is never held over a system call that can wait for a reader. The
- * thread starts with the first line; where it cannot be had, lines are dropped and the next one tries again.
+ * Log lines on their way: see log_writer.h. The lock is never held over a system call that can wait
+ * for a reader. The thread starts with the first line; where it cannot be had, lines are dropped
+ * and the next one tries again.
  */
 #include "broker/base/log_writer.h"
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way of log lines to standard error, which nobody has to read: a full pipe, a stopped terminal, a stopped
- * journald, a file system that hangs. The event loop puts a line into a buffer of fixed size and goes on; a thread
- * of its own writes, and alone is stopped by a reader that is. What finds no room is dropped and counted, and the
- * count is written as soon as there is room again (I5: the broker waits for nobody; I8: bounded).
+ * The way of log lines to standard error, which nobody has to read: a full pipe, a stopped
+ * terminal, a stopped journald, a file system that hangs. The event loop puts a line into a buffer
+ * of fixed size and goes on; a thread of its own writes, and alone is stopped by a reader that is.
+ * What finds no room is dropped and counted, and the count is written as soon as there is room
+ * again (I5: the broker waits for nobody; I8: bounded).
  *
- * Why a thread: O_NONBLOCK belongs to the open file description (open(2)), so it would change for all who share
- * standard error; poll(2) promises room for less than a line on a terminal, and none of it to us alone on a pipe that
- * others write to; pipes know RWF_NOWAIT since Linux 6.4 only; /proc/self/fd/2 of another user's pipe cannot be opened
- * anew. A thread is right for each of them.
+ * Why a thread: O_NONBLOCK belongs to the open file description (open(2)), so it would change for
+ * all who share standard error; poll(2) promises room for less than a line on a terminal, and none
+ * of it to us alone on a pipe that others write to; pipes know RWF_NOWAIT since Linux 6.4 only;
+ * /proc/self/fd/2 of another user's pipe cannot be opened anew. A thread is right for each of them.
  */
 #ifndef LENDIS_BROKER_LOG_WRITER_H
 #define LENDIS_BROKER_LOG_WRITER_H

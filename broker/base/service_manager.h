@@ -9,15 +9,16 @@
 #include <stdbool.h>
 #include <systemd/sd-event.h>
 
-/* There is one, and it has room for a message. One that does not read for a second is waited for no more until
- * it does. */
+/* There is one, and it has room for a message. One that does not read for a second is waited for no
+ * more until it does. */
 bool manager_listens(void);
 
 /* Tells it; what it has no room for is lost. */
 void manager_tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Shows it that the loop runs, if it wants to see that (sd_watchdog_enabled(3)). In place of sd_event_set_watchdog(3), which
- * waits for a manager that does not read: one that is stopped would stop us. Results: 0; -errno. */
+/* Shows it that the loop runs, if it wants to see that (sd_watchdog_enabled(3)). In place of
+ * sd_event_set_watchdog(3), which waits for a manager that does not read: one that is stopped would
+ * stop us. Results: 0; -errno. */
 int manager_watch(sd_event *event);
 
 #endif

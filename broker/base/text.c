@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How many bytes of `text` are one character in UTF-8 (RFC 3629) that is no control character; 0: they are none. */
+/* How many bytes of `text` are one character in UTF-8 (RFC 3629) that is no control character; 0:
+ * they are none. */
 static size_t character_size(const unsigned char *text, size_t size)
 {
     size_t length = text[0] < 0x80 ? 1 : text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
@@ -37,8 +38,8 @@ static uint32_t decode(const unsigned char *text, size_t length)
     return point;
 }
 
-/* Bidi_Control and Default_Ignorable_Code_Point of the Unicode Character Database, separators of lines and paragraphs, and
- * the marks of annotations; first and last of each range. */
+/* Bidi_Control and Default_Ignorable_Code_Point of the Unicode Character Database, separators of
+ * lines and paragraphs, and the marks of annotations; first and last of each range. */
 static bool is_invisible(uint32_t point)
 {
     static const uint32_t ranges[][2] = {

@@ -423,8 +423,8 @@ static int on_stop(sd_event_source *source, const struct signalfd_siginfo *info,
 }
 
 /*
- * The next broker takes over what the service manager keeps: everything stays as it is, and workers go
- * on with it, as after a crash.
+ * The next broker takes over what the service manager keeps: everything stays as it is, and workers
+ * go on with it, as after a crash.
  */
 static int on_leave(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
 {
@@ -497,8 +497,8 @@ static int watch_signals(struct broker *broker)
     if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
         return -errno;
     signal(SIGPIPE, SIG_IGN);
-    /* It has no children, but as process 1 of a container it is given those of others: the kernel is to reap them, and
-     * here goes what has ended already. */
+    /* It has no children, but as process 1 of a container it is given those of others: the kernel
+     * is to reap them, and here goes what has ended already. */
     signal(SIGCHLD, SIG_IGN);
     while (waitpid(-1, NULL, WNOHANG) > 0)
         ;

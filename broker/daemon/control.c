@@ -115,7 +115,8 @@ static uint32_t missing(const struct request *request, struct broker_pool *pool,
     return *undone ? 0 : pause_step(pool);
 }
 
-/* The first pool of the request for which it is not so yet, or never will be; NULL: it is so for all. */
+/* The first pool of the request for which it is not so yet, or never will be; NULL: it is so for
+ * all. */
 static const struct broker_pool *unfinished(const struct request *request, uint32_t *count,
                                             bool *undone)
 {
@@ -382,8 +383,8 @@ static void kill_leases(struct request *request, const struct wire_control *aske
                asked->pid);
 }
 
-/* What tools read, for one that may not look into a broker that has a password. Who does not take it
- * all at once gets a part of it. */
+/* What tools read, for one that may not look into a broker that has a password. Who does not take
+ * it all at once gets a part of it. */
 static void show(struct request *request)
 {
     struct control *control = request->control;
@@ -443,8 +444,9 @@ static bool is_text(const char *text, size_t size)
 }
 
 /*
- * The pools that are named, as bits; 0: there is none of that name. Without a name it is all that are not switched off in the
- * configuration, so that pausing and resuming all switches none on. A service is no pool.
+ * The pools that are named, as bits; 0: there is none of that name. Without a name it is all that
+ * are not switched off in the configuration, so that pausing and resuming all switches none on. A
+ * service is no pool.
  */
 static uint64_t find_pools(const struct control *control, const char *name)
 {

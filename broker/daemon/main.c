@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* lendisd: the command line. Exit codes 64, 74 and 78 as in <sysexits.h>; the manual is lendisd(8). */
+/* lendisd: the command line. Exit codes 64, 74 and 78 as in <sysexits.h>; the manual is
+ * lendisd(8). */
 #include <errno.h>
 #include <getopt.h>
 #include <malloc.h>

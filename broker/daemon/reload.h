@@ -3,9 +3,9 @@
  * The configuration in force, and how it becomes another one while the broker runs: by reading it
  * anew (SIGHUP, lendisctl reload), or key by key (lendisctl set).
  *
- * A configuration with an error changes nothing. One without changes everything at once: pools come,
- * change (reconfigure.h), and go. A pool that goes is drained; it is freed when the last worker has
- * left it, so that nothing that a worker may still have mapped means anything else.
+ * A configuration with an error changes nothing. One without changes everything at once: pools
+ * come, change (reconfigure.h), and go. A pool that goes is drained; it is freed when the last
+ * worker has left it, so that nothing that a worker may still have mapped means anything else.
  */
 #ifndef LENDIS_BROKER_RELOAD_H
 #define LENDIS_BROKER_RELOAD_H

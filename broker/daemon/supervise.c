@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The supervising parent: see supervise.h. It speaks the service manager's side of sd_notify(3) on
- * a socket of its own, in a directory that nobody else may enter: whoever could send to it could fill its
- * queue, and the broker would wait. Besides, only messages with the broker's own process id count
- * (SCM_CREDENTIALS, unix(7)).
+ * a socket of its own, in a directory that nobody else may enter: whoever could send to it could
+ * fill its queue, and the broker would wait. Besides, only messages with the broker's own process
+ * id count (SCM_CREDENTIALS, unix(7)).
  *
- * As process 1 of a container it is the parent of whatever loses its own, so it waits for all that ends.
+ * As process 1 of a container it is the parent of whatever loses its own, so it waits for all that
+ * ends.
  */
 #include "broker/daemon/supervise.h"
 

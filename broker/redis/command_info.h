@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a pool's server says of its commands (COMMAND, https://redis.io/commands/command/), as far as
- * lendis' own table does not have it so: which of them may wait, and which may change the connection's
- * session. Modules and newer servers are why this matters.
+ * What a pool's server says of its commands (COMMAND, https://redis.io/commands/command/), as far
+ * as lendis' own table does not have it so: which of them may wait, and which may change the
+ * connection's session. Modules and newer servers are why this matters.
  *
- * No flag says that a command leaves something on the connection; HIMPORT of Redis 8.10 has none at all.
- * So of the commands that the table does not know those are suspects that have subcommands, for what
- * prepares, keeps and uses a state is made so, and those that Redis files under connections,
- * transactions or messages. They go over a connection of their own, and it is reset behind them.
+ * No flag says that a command leaves something on the connection; HIMPORT of Redis 8.10 has none at
+ * all. So of the commands that the table does not know those are suspects that have subcommands,
+ * for what prepares, keeps and uses a state is made so, and those that Redis files under
+ * connections, transactions or messages. They go over a connection of their own, and it is reset
+ * behind them.
  *
  * The pool owns it and decides when it is due; the dialler asks, on a connection that it has just
  * opened, and passes on what comes, string by string: a list of a hundred kilobytes and more is
@@ -25,7 +26,8 @@
 /* Where in the reply a string stands that matters, the deepest: the flag of a subcommand. */
 #define SURVEY_DEPTH 5u
 
-/* So often in a row a server may fail to answer; then it is not asked, and its connections serve. */
+/* So often in a row a server may fail to answer; then it is not asked, and its connections
+ * serve. */
 #define SURVEY_TRIES 2u
 
 struct survey {
@@ -57,7 +59,8 @@ void survey_renew(struct survey *survey);
 /* True: COMMAND is to be sent now, and one of the other calls follows. */
 bool survey_begin(struct survey *survey);
 
-/* A string of the reply: path[0] is its index, or its parent's and so on, in the outermost array. */
+/* A string of the reply: path[0] is its index, or its parent's and so on, in the outermost
+ * array. */
 void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, const char *text,
                    size_t size);
 

@@ -75,8 +75,8 @@ void dialler_free(struct dialler *dialler)
 
 /*
  * A leaky bucket with nothing but a time in it: each dial moves due_us on by its share of a second,
- * and due_us may be ahead of the clock by a burst (Turner's algorithm, as in ATM's GCRA). False: too
- * many for now; the timer is set.
+ * and due_us may be ahead of the clock by a burst (Turner's algorithm, as in ATM's GCRA). False:
+ * too many for now; the timer is set.
  */
 static bool keeps_pace(struct dialler *dialler)
 {
@@ -130,8 +130,8 @@ static struct dial_node *find_node(struct dialler *dialler, uint64_t key)
     return NULL;
 }
 
-/* The node, made if need be: in the place of the one that has gone without a turn for longest. NULL:
- * all are being dialled. */
+/* The node, made if need be: in the place of the one that has gone without a turn for longest.
+ * NULL: all are being dialled. */
 static struct dial_node *make_node(struct dialler *dialler, uint64_t key)
 {
     struct dial_node *found = find_node(dialler, key);
@@ -171,7 +171,8 @@ static uint32_t share_of(const struct dialler *dialler, const struct dial_node *
 
 /* ---- turns ---- */
 
-/* The next turn: of the node that has waited for longest, the first one. NULL: none may be given. */
+/* The next turn: of the node that has waited for longest, the first one. NULL: none may be
+ * given. */
 static struct dial_turn *next_turn(struct dialler *dialler, struct dial_node **node)
 {
     struct dial_turn *best = NULL;

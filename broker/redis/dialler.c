@@ -2,11 +2,11 @@
 /*
  * Dialling on sd-event: see dialler.h.
  *
- * A dial is a socket, what is still to be sent, and the stage at which it is. Each wake-up reads once,
- * into a buffer on the stack; what comes is understood by handshake.c and reply_walk.c, which bound
- * it. Memory is asked for when a dial begins, and only then: a dial that is under way does not fail
- * for the want of it. The event handler alone concludes a dial: one place where it ends and where its
- * owner is called.
+ * A dial is a socket, what is still to be sent, and the stage at which it is. Each wake-up reads
+ * once, into a buffer on the stack; what comes is understood by handshake.c and reply_walk.c, which
+ * bound it. Memory is asked for when a dial begins, and only then: a dial that is under way does
+ * not fail for the want of it. The event handler alone concludes a dial: one place where it ends
+ * and where its owner is called.
  *
  * The request has the password in it. It is wiped as soon as it is sent.
  */

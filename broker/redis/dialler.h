@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening one connection to Redis: connect, the handshake (handshake.h), then COMMAND, where a survey
- * is due, all on sd-event and within one time limit. What comes out is a plain blocking socket, ready
- * to be lent, or a sentence that says what went wrong. The only part of the broker that knows
- * addresses and TCP. When one may dial is said by dial_turns.h.
+ * Opening one connection to Redis: connect, the handshake (handshake.h), then COMMAND, where a
+ * survey is due, all on sd-event and within one time limit. What comes out is a plain blocking
+ * socket, ready to be lent, or a sentence that says what went wrong. The only part of the broker
+ * that knows addresses and TCP. When one may dial is said by dial_turns.h.
  */
 #ifndef LENDIS_BROKER_DIALLER_H
 #define LENDIS_BROKER_DIALLER_H
@@ -53,8 +53,8 @@ int dial_start(struct dialler *dialler, const struct dial_target *target, dial_d
                void *context, struct dial **dial, char error[DIAL_ERROR_SIZE]);
 
 /*
- * Makes a socket what one is when it is lent: blocking for a moment, with no option that a holder may
- * have set, and, over TCP, without delay and noticing a dead peer after keepalive_ms (0: not).
+ * Makes a socket what one is when it is lent: blocking for a moment, with no option that a holder
+ * may have set, and, over TCP, without delay and noticing a dead peer after keepalive_ms (0: not).
  * Results: 0; -errno.
  */
 int dial_finish_socket(int fd, uint32_t keepalive_ms);

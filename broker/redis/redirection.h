@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Finding out that a holder has connected a socket elsewhere. Whoever has a copy of a TCP socket's
- * descriptor can end its connection and make another one (connect(2), AF_UNSPEC), and every other copy goes with
- * it: the next holder then reads what a server of that one's own says. Nothing keeps a holder from it, and it can
- * happen at any moment; so this is no protection (that is connection_may_carry_secret()), but it is seen when the
- * broker has to do with the connection anyway: when it comes back for a reset, is checked, ends, or is fetched by
- * another worker. A Unix socket cannot be connected anew (unix(7)).
+ * descriptor can end its connection and make another one (connect(2), AF_UNSPEC), and every other
+ * copy goes with it: the next holder then reads what a server of that one's own says. Nothing keeps
+ * a holder from it, and it can happen at any moment; so this is no protection (that is
+ * connection_may_carry_secret()), but it is seen when the broker has to do with the connection
+ * anyway: when it comes back for a reset, is checked, ends, or is fetched by another worker. A Unix
+ * socket cannot be connected anew (unix(7)).
  *
- * The local end tells it as well as the other one: it changes even when the same server is called again.
+ * The local end tells it as well as the other one: it changes even when the same server is called
+ * again.
  */
 #ifndef LENDIS_BROKER_REDIRECTION_H
 #define LENDIS_BROKER_REDIRECTION_H

@@ -75,8 +75,8 @@ enum reset_result replies_take_bulk(struct replies *replies, char *text, size_t 
 /* ---- replies to a subscriber ---- */
 
 /* The size of the reply to (P|S)UNSUBSCRIBE that begins where we are: an array of the command's
- * name, which is at `name` as a bulk string, a channel or nothing, and a number. 0: it is not whole; -1: it is
- * none. */
+ * name, which is at `name` as a bulk string, a channel or nothing, and a number. 0: it is not
+ * whole; -1: it is none. */
 static ssize_t unsubscribed_size(const struct replies *replies)
 {
     const char *from = replies->bytes + replies->at, *end = replies->bytes + replies->got,

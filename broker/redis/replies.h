@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The replies of one round of a reset, as they come: each is compared with what it must be and passed
- * over, from the first byte on. Knows bytes in a buffer; what must come when is session_reset.c's.
+ * The replies of one round of a reset, as they come: each is compared with what it must be and
+ * passed over, from the first byte on. Knows bytes in a buffer; what must come when is
+ * session_reset.c's.
  *
- * Results, of all that take: RESET_CLEAN, it was there and is passed; RESET_WAITING, what is there of it is right, and
- * there is more to come; RESET_UNREAD, something else is there.
+ * Results, of all that take: RESET_CLEAN, it was there and is passed; RESET_WAITING, what is there
+ * of it is right, and there is more to come; RESET_UNREAD, something else is there.
  */
 #ifndef LENDIS_BROKER_REPLIES_H
 #define LENDIS_BROKER_REPLIES_H
@@ -14,7 +15,8 @@
 #include <sys/types.h>
 #include "broker/redis/session_reset.h"
 
-/* A few status lines, the token, and CLIENT INFO, which has some 600 bytes and names of up to 64 and 63. */
+/* A few status lines, the token, and CLIENT INFO, which has some 600 bytes and names of up to 64
+ * and 63. */
 #define REPLIES_SIZE 2048u
 
 struct replies {
@@ -39,8 +41,8 @@ enum reset_result replies_take_line(struct replies *replies, char sign);
 /* A bulk string that has room in `text`, of `size` bytes, with a zero behind it. */
 enum reset_result replies_take_bulk(struct replies *replies, char *text, size_t size);
 
-/* What (P|S)UNSUBSCRIBE without a channel is answered: one reply for each channel, each of which begins with
- * `head`, and one if there is none; or an error. */
+/* What (P|S)UNSUBSCRIBE without a channel is answered: one reply for each channel, each of which
+ * begins with `head`, and one if there is none; or an error. */
 enum reset_result replies_take_unsubscribed(struct replies *replies, const char *head);
 
 #endif

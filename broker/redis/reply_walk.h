@@ -4,9 +4,9 @@
  * large (COMMAND) or of which a single string matters (ROLE). RESP2, which is what a connection
  * speaks before anybody asks for more.
  *
- * A server is not trusted: bytes and depth are limited, a string is kept up to WALK_TEXT_SIZE bytes,
- * and an array costs nothing but its place in the path, however many values it announces. Nothing is
- * allocated.
+ * A server is not trusted: bytes and depth are limited, a string is kept up to WALK_TEXT_SIZE
+ * bytes, and an array costs nothing but its place in the path, however many values it announces.
+ * Nothing is allocated.
  */
 #ifndef LENDIS_BROKER_REPLY_WALK_H
 #define LENDIS_BROKER_REPLY_WALK_H
@@ -16,7 +16,8 @@
 
 /* COMMAND of Redis 7 and 8 is nested up to 9 deep. */
 #define WALK_DEPTH_MAX 16u
-/* COMMAND of Redis 7.0 has 190 kB; with all modules of Redis 8 it is less than three times as much. */
+/* COMMAND of Redis 7.0 has 190 kB; with all modules of Redis 8 it is less than three times as
+ * much. */
 #define WALK_BYTES_MAX (8u << 20)
 /* More than any name that matters. */
 #define WALK_TEXT_SIZE 128u
@@ -41,8 +42,9 @@ struct reply_walk {
 };
 
 /*
- * Goes on with `size` bytes. Results: 1, the reply ends after *used of them; 0, all are used and more
- * must come; -EPROTO, this is not RESP2; -EMSGSIZE, it is larger or nested deeper than is allowed.
+ * Goes on with `size` bytes. Results: 1, the reply ends after *used of them; 0, all are used and
+ * more must come; -EPROTO, this is not RESP2; -EMSGSIZE, it is larger or nested deeper than is
+ * allowed.
  */
 int reply_walk(struct reply_walk *walk, const char *data, size_t size, size_t *used);
 

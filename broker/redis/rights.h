@@ -33,12 +33,13 @@ static inline uint32_t rights_missing(const struct rights *rights)
     return rights->refused | rights->doubted;
 }
 
-/* A dial that went without `missing` has succeeded; `refused` were refused to it, the others not. */
+/* A dial that went without `missing` has succeeded; `refused` were refused to it, the others
+ * not. */
 void rights_learn(struct rights *rights, uint32_t missing, uint32_t refused);
 
 /*
- * A dial that went without `missing` lost its connection where `asked` had no answer yet. True: dial
- * again, at once; it goes without them.
+ * A dial that went without `missing` lost its connection where `asked` had no answer yet. True:
+ * dial again, at once; it goes without them.
  */
 bool rights_doubt(struct rights *rights, uint32_t missing, uint32_t asked);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CLIENT INFO of one connection: see session_info.h. The fields are those of Redis 6.2 to 8.10 and of
- * Valkey to 9 (catClientInfoString() in their networking.c). */
+/* CLIENT INFO of one connection: see session_info.h. The fields are those of Redis 6.2 to 8.10 and
+ * of Valkey to 9 (catClientInfoString() in their networking.c). */
 #include "broker/redis/session_info.h"
 
 #include <stddef.h>

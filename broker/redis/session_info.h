@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the reply to CLIENT INFO says of a session: whether it is as it is right after a dial, and what
- * of it can be undone by name. Knows one line of text and nothing else; session_reset.h has the use of it.
+ * What the reply to CLIENT INFO says of a session: whether it is as it is right after a dial, and
+ * what of it can be undone by name. Knows one line of text and nothing else; session_reset.h has
+ * the use of it.
  *
- * What it does not show is for session_reset.c to undo unasked: keys that are watched (shown since Redis 7.4),
- * CLIENT REPLY, and the fieldsets of HIMPORT. ASKING and CLIENT CACHING last for one command.
+ * What it does not show is for session_reset.c to undo unasked: keys that are watched (shown since
+ * Redis 7.4), CLIENT REPLY, and the fieldsets of HIMPORT. ASKING and CLIENT CACHING last for one
+ * command.
  */
 #ifndef LENDIS_BROKER_SESSION_INFO_H
 #define LENDIS_BROKER_SESSION_INFO_H

@@ -11,21 +11,21 @@
  * above all, is for a new connection.
  *
  * All of a round is one write: what is undone, CLIENT INFO and a PING with a token that nobody can
- * guess. Nothing recalls a reply that is under way, so every reply is compared with what it must be,
- * in order, from the first byte on: whatever else comes first, however long it is, ends the attempt
- * there. CLIENT INFO shows what came of it, so that a state that a server's RESET leaves alone
- * (CLIENT NO-EVICT before Redis 7.2, say) is noticed, and undone in another round. The token is the last reply, and
- * nothing may follow it.
+ * guess. Nothing recalls a reply that is under way, so every reply is compared with what it must
+ * be, in order, from the first byte on: whatever else comes first, however long it is, ends the
+ * attempt there. CLIENT INFO shows what came of it, so that a state that a server's RESET leaves
+ * alone (CLIENT NO-EVICT before Redis 7.2, say) is noticed, and undone in another round. The token
+ * is the last reply, and nothing may follow it.
  *
- * Questions go into an open transaction, where they are answered QUEUED, or to a subscriber, where they
- * are refused: then it is DISCARD, or UNSUBSCRIBE and its kin, and the questions again.
+ * Questions go into an open transaction, where they are answered QUEUED, or to a subscriber, where
+ * they are refused: then it is DISCARD, or UNSUBSCRIBE and its kin, and the questions again.
  *
- * Where a worker had the bare descriptor, half a command may be in the server, and what is sent next
- * would be taken for the rest of it, and executed. So two bytes go first, "x" and a newline. In the
- * middle of an argument they complete nothing (an argument ends with two bytes more), behind one
- * they are the end that was missing, and only where a command begins are they a command that there
- * is not, with the error that says so. (Half a command of the inline kind, which is no RESP, is
- * completed by them.)
+ * Where a worker had the bare descriptor, half a command may be in the server, and what is sent
+ * next would be taken for the rest of it, and executed. So two bytes go first, "x" and a newline.
+ * In the middle of an argument they complete nothing (an argument ends with two bytes more), behind
+ * one they are the end that was missing, and only where a command begins are they a command that
+ * there is not, with the error that says so. (Half a command of the inline kind, which is no RESP,
+ * is completed by them.)
  *
  * A server that has no CLIENT INFO: what is known to have been left is undone by name (LEFT_MULTI,
  * LEFT_WATCH, LEFT_DB, LEFT_NAME); anything else cannot be.
@@ -68,7 +68,8 @@ enum reset_result {
     RESET_REFUSED, /* the server has no RESET or no CLIENT INFO, or the user may not use it */
     RESET_UNREAD,  /* a reply to somebody else was there, or came */
     RESET_FAILED,  /* the server refused something else, or the socket cannot be made as it was */
-    RESET_ALIVE, /* all but the proof, in the place of which came an error of the server about itself */
+    /* all but the proof, in the place of which came an error of the server about itself */
+    RESET_ALIVE,
     RESET_LOST, /* the connection ended */
 };
 
@@ -78,8 +79,8 @@ struct reset;
 bool reset_can_undo(uint32_t left);
 
 /*
- * Begins on `fd`, whose holder left `left`. Results: RESET_WAITING, and *reset is the caller's until
- * reset_end(); any other but RESET_CLEAN: it ended before it began.
+ * Begins on `fd`, whose holder left `left`. Results: RESET_WAITING, and *reset is the caller's
+ * until reset_end(); any other but RESET_CLEAN: it ended before it began.
  */
 enum reset_result reset_begin(int fd, enum reset_kind kind, const struct reset_profile *profile,
                               uint32_t left, struct reset **reset);

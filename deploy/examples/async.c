@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A program with an event loop that borrows its connections: one process, no thread, a hundred jobs that each count a visit
- * in a transaction of their own, by hiredis' asynchronous API on a leased connection.
+ * A program with an event loop that borrows its connections: one process, no thread, a hundred jobs
+ * that each count a visit in a transaction of their own, by hiredis' asynchronous API on a leased
+ * connection.
  *
  *   make examples
  *   build/examples/async [POOL [JOBS]]
  *
- * The loop is sd-event; with libuv (uv_poll_init), libevent (event_new) or asyncio (loop.add_reader) the three steps are
- * the same: begin, poll the wait's descriptor for reading, finish. $LENDIS_SOCKET names the broker's socket unless it is
- * /run/lendis/lendis.sock.
+ * The loop is sd-event; with libuv (uv_poll_init), libevent (event_new) or asyncio
+ * (loop.add_reader) the three steps are the same: begin, poll the wait's descriptor for reading,
+ * finish. $LENDIS_SOCKET names the broker's socket unless it is /run/lendis/lendis.sock.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -105,9 +106,9 @@ static void cleanup(void *data)
 }
 
 /*
- * An asynchronous context on a connection that is there already. hiredis can only connect, so it is given a listener of
- * ours to connect to, and then the leased connection in place of what it got. Its descriptor is a duplicate: it may close
- * it, and the lease keeps its own.
+ * An asynchronous context on a connection that is there already. hiredis can only connect, so it is
+ * given a listener of ours to connect to, and then the leased connection in place of what it got.
+ * Its descriptor is a duplicate: it may close it, and the lease keeps its own.
  */
 static redisAsyncContext *async_on(int fd)
 {
@@ -192,8 +193,9 @@ static void look(struct job *job)
 {
     int result;
 
-    /* finish closes the descriptor if it ends the wait, and sd-event wants to be told before: so ask with the source
-     * switched off, and make it anew if it goes on. libuv and asyncio want the same. */
+    /* finish closes the descriptor if it ends the wait, and sd-event wants to be told before: so
+     * ask with the source switched off, and make it anew if it goes on. libuv and asyncio want the
+     * same. */
     job->source = sd_event_source_disable_unref(job->source);
     result = lendis_acquire_finish(job->wait, &job->lease);
     if (result == 0) {

@@ -1,16 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Shows what lendis does: the same prefork HTTP server, first with a Redis connection in each of its workers,
-# then with connections borrowed from lendisd, under the same load, side by side. `make demo` runs it.
+# Shows what lendis does: the same prefork HTTP server, first with a Redis connection in each of its
+# workers, then with connections borrowed from lendisd, under the same load, side by side. `make
+# demo` runs it.
 #
-# Everything is private: a redis-server, a lendisd and the servers of this run, on loopback and in a temporary
-# directory. They are ended by their process ids and the directory is removed, also on Ctrl-C. They all stay
-# in one session: with setsid(1) each would get a share of the processors of its own (autogroups, sched(7)), and the
-# two measurements would differ by that.
+# Everything is private: a redis-server, a lendisd and the servers of this run, on loopback and in a
+# temporary directory. They are ended by their process ids and the directory is removed, also on
+# Ctrl-C. They all stay in one session: with setsid(1) each would get a share of the processors of
+# its own (autogroups, sched(7)), and the two measurements would differ by that.
 #
-# Environment: WORKERS (200), SIZE (8, the pool's connections), CLIENTS (200, HTTP connections), SECONDS_EACH
-# (5), LENDIS_BUILD (build), TMPDIR.
+# Environment: WORKERS (200), SIZE (8, the pool's connections), CLIENTS (200, HTTP connections),
+# SECONDS_EACH (5), LENDIS_BUILD (build), TMPDIR.
 # shellcheck disable=SC2317 # functions that trap and await() call
 set -eu
 

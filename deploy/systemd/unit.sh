@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Prints a unit as it is installed: unit.sh system|user/NAME SBINDIR. There is one text of the socket and one of the
-# service: lendis@NAME has a configuration and a socket of its own, a user's manager has both in the user's directories
-# and leaves out what only the system's can do.
+# Prints a unit as it is installed: unit.sh system|user/NAME SBINDIR. There is one text of the
+# socket and one of the service: lendis@NAME has a configuration and a socket of its own, a user's
+# manager has both in the user's directories and leaves out what only the system's can do.
 set -eu
 unit=$1 sbindir=$2
 here=$(dirname "$0")

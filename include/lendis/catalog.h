@@ -112,15 +112,15 @@ struct catalog_pool {
     shm_u64 revoked[REVOKE_REASON_COUNT];   /* leases taken from their holders, by reason */
     shm_u64 dial_errors[DIAL_REASON_COUNT]; /* dials that failed, by reason */
     shm_u64 departed[COUNTER_COUNT];        /* what departed workers had counted */
-    /* How connections are kept, as far as workers have a part in it. These may change at any time. */
-    shm_u32 max_uses;       /* leases after which the broker is told; 0: never */
-    shm_u32 per_uid_leases; /* connections that one user's workers may hold; 0: no limit */
-    shm_u32 fallback;       /* enum fallback_policy, of a pool with `enabled = no`; 0 of others */
-    shm_u32 order;          /* enum lending_order */
-    shm_u32 check_on_lease; /* 1: a connection that has rested is looked at */
-    shm_u32 wait_queue;     /* how many may wait; 0: no limit */
-    shm_u32
-        reserve_after_ms; /* after so long a waiter says that it waits; 0: there is no reserve */
+    /* How connections are kept, as far as workers have a part in it. These may change at any
+     * time. */
+    shm_u32 max_uses;         /* leases after which the broker is told; 0: never */
+    shm_u32 per_uid_leases;   /* connections that one user's workers may hold; 0: no limit */
+    shm_u32 fallback;         /* enum fallback_policy, of a pool with `enabled = no`; 0 of others */
+    shm_u32 order;            /* enum lending_order */
+    shm_u32 check_on_lease;   /* 1: a connection that has rested is looked at */
+    shm_u32 wait_queue;       /* how many may wait; 0: no limit */
+    shm_u32 reserve_after_ms; /* how long until a waiter says that it waits; 0: no reserve */
     shm_u32 failing; /* 1: Redis has been down for so many dials that nobody is to wait for it */
     uint32_t role;   /* enum pool_role */
     shm_u32 unwell;  /* 1: services leave it while another member is well: notice.h, role_watch.h */
@@ -141,9 +141,10 @@ struct catalog_worker {
     uint32_t uid;
     uint32_t gid;
     uint64_t since_ms; /* CLOCK_REALTIME */
-    uint64_t
-        started; /* of the process, as in /proc/PID/stat: tells a pid that was used again; 0: not known */
-    shm_u32 tenant; /* as in its slot; 0: it was expelled, and the place rests until the process ends */
+    /* Of the process, as in /proc/PID/stat: tells a pid that was used again. 0: not known. */
+    uint64_t started;
+    /* As in its slot; 0: it was expelled, and the place rests until the process ends. */
+    shm_u32 tenant;
     uint32_t reserved;
 };
 _Static_assert(sizeof(struct catalog_worker) == 40, "layout");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Numbers of descriptors that are ours, never below DESCRIPTOR_FLOOR: see libclient/shared/descriptor.h. Here is what the
- * messages need, so that whoever speaks them needs wire.c alone.
+ * Numbers of descriptors that are ours, never below DESCRIPTOR_FLOOR: see
+ * libclient/shared/descriptor.h. Here is what the messages need, so that whoever speaks them needs
+ * wire.c alone.
  */
 #ifndef LENDIS_DESCRIPTOR_NUMBER_H
 #define LENDIS_DESCRIPTOR_NUMBER_H
@@ -13,14 +14,14 @@
 
 #define DESCRIPTOR_STDIO_END 3
 
-/* A library that lives in a program that knows nothing of it is built with a high one: numbers below stay as the program
- * expects them. Where RLIMIT_NOFILE does not allow it, 3 has to do. */
+/* A library that lives in a program that knows nothing of it is built with a high one: numbers
+ * below stay as the program expects them. Where RLIMIT_NOFILE does not allow it, 3 has to do. */
 #ifndef DESCRIPTOR_FLOOR
 #define DESCRIPTOR_FLOOR 3
 #endif
 
-/* Another descriptor for the same, numbered from `above` or the floor on, closed on exec. Results: -1 and errno; EMFILE where
- * the limit is below `above`. */
+/* Another descriptor for the same, numbered from `above` or the floor on, closed on exec. Results:
+ * -1 and errno; EMFILE where the limit is below `above`. */
 static inline int descriptor_copy(int fd, int above)
 {
     int floor = above > DESCRIPTOR_FLOOR ? above : DESCRIPTOR_FLOOR;
@@ -34,7 +35,8 @@ static inline int descriptor_copy(int fd, int above)
     return made;
 }
 
-/* `fd`, just made, or a copy of it from the floor on in its place. Results: as of what made it: -1 and errno, also for -1. */
+/* `fd`, just made, or a copy of it from the floor on in its place. Results: as of what made it: -1
+ * and errno, also for -1. */
 static inline int descriptor_lift(int fd)
 {
     int made, error;
@@ -57,7 +59,9 @@ static inline bool descriptor_has_gap(void)
 }
 
 /*
- * While something is born, for it would do harm under a low number even for a moment (other threads print and read): numbers below 3 that are free have a placeholder, on which they fail with EBADF as before (O_PATH, open(2)).
+ * While something is born, for it would do harm under a low number even for a moment (other threads
+ * print and read): numbers below 3 that are free have a placeholder, on which they fail with EBADF
+ * as before (O_PATH, open(2)).
  */
 struct descriptor_gap {
     int count;

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The histograms of a pool, declared once: HISTOGRAM(name, metric, unit, text). They are in the pool's
- * segment; all workers add to them, readers sum over the shards. What departed workers had added
- * stays.
+ * The histograms of a pool, declared once: HISTOGRAM(name, metric, unit, text). They are in the
+ * pool's segment; all workers add to them, readers sum over the shards. What departed workers had
+ * added stays.
  *
  * A pool has HISTOGRAM_SHARDS copies of each, and a worker adds to the one that its index says, so
- * that workers on different processors meet less often on a cache line; who waits passes the queue's
- * anyway. Times are in nanoseconds, here
+ * that workers on different processors meet less often on a cache line; who waits passes the
+ * queue's anyway. Times are in nanoseconds, here
  * and in the buckets; scale.h has the buckets and their error.
  *
  * Waits are all counted. Leases, which can be as short as the two compare-and-swaps that they are
- * made of, are sampled: one in LEASE_SAMPLE is timed by the precise clock, and stands for LEASE_SAMPLE
- * of them. Of the others those that were used are timed by the coarse clock, and added if they took
- * LEASE_EXACT_NS or longer. So long leases are all there, each once, and short ones as far as chance
- * allows: of 10,000 of them the share in any bucket is right within 3 percent of all. Reading the
- * coarse clock takes 8 ns, the precise one 30 (AMD EPYC, a guest), an atomic addition 5.
+ * made of, are sampled: one in LEASE_SAMPLE is timed by the precise clock, and stands for
+ * LEASE_SAMPLE of them. Of the others those that were used are timed by the coarse clock, and added
+ * if they took LEASE_EXACT_NS or longer. So long leases are all there, each once, and short ones as
+ * far as chance allows: of 10,000 of them the share in any bucket is right within 3 percent of all.
+ * Reading the coarse clock takes 8 ns, the precise one 30 (AMD EPYC, a guest), an atomic addition
+ * 5.
  */
 #ifndef LENDIS_HISTOGRAMS_H
 #define LENDIS_HISTOGRAMS_H

@@ -30,10 +30,10 @@
  * mailbox is not used again before its combiner says so or is dead.
  *
  * A slot is no identity: its owner can have lost its place to another process and not know it yet
- * (broker/workers/worker.h). So the owner moves the word by compare-and-swap as well, from FREE on, and goes
- * by the sequence that it put there: a mailbox with another sequence is somebody else's. It takes
- * a reply out of the mailbox first and moves the word that it saw afterwards; if that fails, what
- * it took is not its reply.
+ * (broker/workers/worker.h). So the owner moves the word by compare-and-swap as well, from FREE on,
+ * and goes by the sequence that it put there: a mailbox with another sequence is somebody else's.
+ * It takes a reply out of the mailbox first and moves the word that it saw afterwards; if that
+ * fails, what it took is not its reply.
  *
  * Whether a taken command was sent is told by connection.batch: the number of batches whose sending
  * began. The combiner raises it right before the write, and looks once more for abandoned commands
@@ -58,10 +58,11 @@ enum mail_state {
 };
 
 /*
- * A combiner shows that it runs by changing connection.beat every CONNECTION_RECEIVE_MS. Only whether it changes means
- * anything: who looks compares it with what it found before, and counts the time between by its own clock, for another
- * process' clock can be another one (time_namespaces(7)). The writer's thread is in it, for the broker, which looks what
- * that one is doing before it takes it for stopped.
+ * A combiner shows that it runs by changing connection.beat every CONNECTION_RECEIVE_MS. Only
+ * whether it changes means anything: who looks compares it with what it found before, and counts
+ * the time between by its own clock, for another process' clock can be another one
+ * (time_namespaces(7)). The writer's thread is in it, for the broker, which looks what that one is
+ * doing before it takes it for stopped.
  */
 #define BEAT_THREAD_BITS 22 /* the kernel has no larger numbers: pid_max in proc_sys_kernel(5) */
 
@@ -75,8 +76,8 @@ static inline uint32_t beat_thread(uint64_t beat)
     return (uint32_t)beat & ((1u << BEAT_THREAD_BITS) - 1);
 }
 
-/* A combiner whose beat has not changed for the pool's stall_timeout may have stopped. The least that can be set: twice
- * the time between two beats, and a tick. */
+/* A combiner whose beat has not changed for the pool's stall_timeout may have stopped. The least
+ * that can be set: twice the time between two beats, and a tick. */
 #define MAIL_STALL_LEAST_MS 600u
 _Static_assert(2 * CONNECTION_RECEIVE_MS < MAIL_STALL_LEAST_MS,
                "a combiner that waits must not pass for stopped");
@@ -154,10 +155,10 @@ bool mail_was_sent(const struct segment *segment, uint64_t mail);
 void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t taken);
 
 /*
- * Where a request or a reply of `size` bytes of `slot` is: beside the slot's own words, which whoever
- * looks at it has in its cache and its TLB anyway, or in the mailbox. NULL: in neither, it takes a
- * chunk. The reply may lie over the request, which was sent by then; who sends a command again has
- * it in its own memory.
+ * Where a request or a reply of `size` bytes of `slot` is: beside the slot's own words, which
+ * whoever looks at it has in its cache and its TLB anyway, or in the mailbox. NULL: in neither, it
+ * takes a chunk. The reply may lie over the request, which was sent by then; who sends a command
+ * again has it in its own memory.
  */
 static inline char *mail_room(const struct segment *segment, uint32_t slot, size_t size)
 {
@@ -183,9 +184,10 @@ void chunks_free_all(const struct segment *segment, uint32_t slot);
 /*
  * ---- the broker, for the dead ----
  *
- * One pass over the slots, whatever number of connections is concerned: that is the budget of a wake-up
- * of the broker. So connections are told of by a table of as many words as the segment has connections:
- * `lost[index]` is the word by which connection `index` was taken from its holder; 0: it was not.
+ * One pass over the slots, whatever number of connections is concerned: that is the budget of a
+ * wake-up of the broker. So connections are told of by a table of as many words as the segment has
+ * connections: `lost[index]` is the word by which connection `index` was taken from its holder; 0:
+ * it was not.
  */
 
 /*
@@ -198,9 +200,10 @@ void mail_taker_died(const struct segment *segment, uint32_t worker, const uint6
 void mail_owner_died(const struct segment *segment, uint32_t slot);
 
 /*
- * The connections `lost` were taken from the living. If that was LEASED, what is under way on it is its holder's to
- * end, who is put down as its taker, and with `tell` the owners are woken, for the holder may have stopped. If it was
- * CARRIED it had no holder: who carried it has forgotten it, and nobody came for it. Then its commands are ended here.
+ * The connections `lost` were taken from the living. If that was LEASED, what is under way on it is
+ * its holder's to end, who is put down as its taker, and with `tell` the owners are woken, for the
+ * holder may have stopped. If it was CARRIED it had no holder: who carried it has forgotten it, and
+ * nobody came for it. Then its commands are ended here.
  */
 void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell);
 

@@ -2,23 +2,24 @@
 /*
  * A bell: what a waiter polls that cannot sleep on a futex, because its process has an event loop.
  *
- * A pool has BELLS of them, made by the broker when the first such waiter comes. The waiters of all slots of a group,
- * whatever their process, watch the same bell edge-triggered, so nobody has to empty it and nobody can empty it before
- * another has seen it. Whoever hands over rings, a worker as well as the broker; a process without the descriptor
- * leaves that to the broker. A bell is a hint like the wake word: a waiter that is not told looks for itself after its
- * patience (waiter.h), and one that is told in vain looks once more.
+ * A pool has BELLS of them, made by the broker when the first such waiter comes. The waiters of all
+ * slots of a group, whatever their process, watch the same bell edge-triggered, so nobody has to
+ * empty it and nobody can empty it before another has seen it. Whoever hands over rings, a worker
+ * as well as the broker; a process without the descriptor leaves that to the broker. A bell is a
+ * hint like the wake word: a waiter that is not told looks for itself after its patience
+ * (waiter.h), and one that is told in vain looks once more.
  *
- * It is a timerfd that is set to run out at once (timerfd_create(2)), not an eventfd: a worker could fill an eventfd
- * and take O_NONBLOCK away, and the broker's next write would block (I5). Setting a timer never does. Each setting is
- * followed by an expiry, which wakes all who watch.
+ * It is a timerfd that is set to run out at once (timerfd_create(2)), not an eventfd: a worker
+ * could fill an eventfd and take O_NONBLOCK away, and the broker's next write would block (I5).
+ * Setting a timer never does. Each setting is followed by an expiry, which wakes all who watch.
  */
 #ifndef LENDIS_BELL_H
 #define LENDIS_BELL_H
 
 #include <stdint.h>
 
-/* With 50 polling processes on a pool, one that is handed a connection wakes six others in vain; and a process that
- * polls has as many descriptors of them. */
+/* With 50 polling processes on a pool, one that is handed a connection wakes six others in vain;
+ * and a process that polls has as many descriptors of them. */
 #define BELLS 8u
 
 static inline uint32_t bell_group(uint32_t slot)

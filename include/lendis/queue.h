@@ -19,8 +19,8 @@
  * for waiters" in queue_pass_on() against "cell becomes WAITING, then look for idle words" in the
  * waiter, which calls queue_push() and then queue_match().
  *
- * The loops are bounded by the capacity, whatever the cells contain (I5): each call has a number of rounds for all
- * of its loops together, a few times the capacity.
+ * The loops are bounded by the capacity, whatever the cells contain (I5): each call has a number of
+ * rounds for all of its loops together, a few times the capacity.
  */
 #ifndef LENDIS_QUEUE_H
 #define LENDIS_QUEUE_H

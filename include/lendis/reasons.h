@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Why connections are closed, leases revoked and dials fail: each reason declared once, REASON(name,
- * text). The broker counts by reason in the catalog; tools, metrics and the manual have the names
- * and the texts from here. A reason that is not here cannot be given.
+ * Why connections are closed, leases revoked and dials fail: each reason declared once,
+ * REASON(name, text). The broker counts by reason in the catalog; tools, metrics and the manual
+ * have the names and the texts from here. A reason that is not here cannot be given.
  */
 #ifndef LENDIS_REASONS_H
 #define LENDIS_REASONS_H

@@ -72,9 +72,9 @@ struct segment_queue {
 _Static_assert(sizeof(struct segment_queue) == 64, "layout");
 
 /*
- * The receive time-out of a lent socket (SO_RCVTIMEO, socket(7)), which all its holders share: a blocking recv(2) comes back
- * after this at the latest, to look at its deadline and to show that it runs. One system call less than with poll(2). Who
- * hands the descriptor to a caller clears it.
+ * The receive time-out of a lent socket (SO_RCVTIMEO, socket(7)), which all its holders share: a
+ * blocking recv(2) comes back after this at the latest, to look at its deadline and to show that it
+ * runs. One system call less than with poll(2). Who hands the descriptor to a caller clears it.
  */
 #define CONNECTION_RECEIVE_MS 250
 
@@ -95,8 +95,8 @@ enum left {
 #define LOST_COMMAND_SIZE 24u
 
 /*
- * leased_ms is CLOCK_MONOTONIC_COARSE of the holder, which can be another clock than its reader's (time_namespaces(7)): a
- * hint, to be checked against what the reader knows by itself.
+ * leased_ms is CLOCK_MONOTONIC_COARSE of the holder, which can be another clock than its reader's
+ * (time_namespaces(7)): a hint, to be checked against what the reader knows by itself.
  */
 struct connection {
     _Alignas(64) shm_u64 word; /* word.h */
@@ -109,8 +109,7 @@ struct connection {
     shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
     shm_u64 rung;    /* which lease, given back, a waiter rang for: libclient/doorbell.c */
     shm_u64 ended;   /* 1 + the generation that the broker closed by itself; the broker's */
-    shm_u64
-        said; /* (1 + generation) << 8 | an error of the server about itself that came; 0: none */
+    shm_u64 said;    /* (1 + generation) << 8 | an error of the server about itself; 0: none */
     shm_u64 lost;    /* 1 + the generation that ended while a command was being answered */
     shm_u32 lost_by; /* 1 + the worker whose command that was; 0: one of several */
     char lost_command[LOST_COMMAND_SIZE]; /* its name; any bytes */
@@ -132,10 +131,10 @@ struct wait_slot {
     shm_u32 ticket;   /* its owner waits with; the low bits: by it one knows where it sleeps */
     shm_u32 polls;    /* 1: its owner polls a bell (poll_wakeup.h) and does not sleep on a futex */
     shm_u32 since_ms; /* when its owner began to wait: low bits of CLOCK_MONOTONIC; for tools */
-    shm_u32
-        descriptors; /* of connections that its owner has: bit index % 32; others it must fetch */
-    shm_u32
-        tenant; /* of slots below worker_max: whose the place is, see wire_welcome; 0: nobody's */
+    /* Of connections that its owner has: bit index % 32; others it must fetch. */
+    shm_u32 descriptors;
+    /* Of slots below worker_max: whose the place is, see wire_welcome; 0: nobody's. */
+    shm_u32 tenant;
     char small[192]; /* a small command, then its reply: see mail_room() in mailbox.h */
 };
 _Static_assert(sizeof(struct wait_slot) == 256, "layout");
@@ -146,8 +145,9 @@ struct wake_group {
     _Alignas(64) shm_u32 changes;
 };
 
-/* A command, then its reply, that is too large for its slot. Pages that nobody touched take no memory; two share one, for
- * what is handed over is mostly small, and every worker has a mailbox. */
+/* A command, then its reply, that is too large for its slot. Pages that nobody touched take no
+ * memory; two share one, for what is handed over is mostly small, and every worker has a
+ * mailbox. */
 #define MAILBOX_SIZE 2048u
 struct mailbox {
     _Alignas(64) char bytes[MAILBOX_SIZE];
@@ -191,8 +191,8 @@ struct segment {
     struct mailbox *mailboxes;
     struct chunk *chunks;
 
-    /* Rings the bells of `groups`, a bit each, for pollers that were told something (poll_wakeup.h). NULL: they find it by
-     * themselves. Set by who mapped it. */
+    /* Rings the bells of `groups`, a bit each, for pollers that were told something
+     * (poll_wakeup.h). NULL: they find it by themselves. Set by who mapped it. */
     void (*ring)(void *context, uint32_t groups);
     void *ring_context;
 

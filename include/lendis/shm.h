@@ -117,8 +117,8 @@ static inline void shm_store_relaxed(shm_u64 *at, uint64_t value)
 
 /*
  * The same for a counter that only this process adds to. An atomic addition costs some 20 cycles, a
- * plain one, which does as long as there is a single thread (libc_single_threaded(3)), none to speak
- * of.
+ * plain one, which does as long as there is a single thread (libc_single_threaded(3)), none to
+ * speak of.
  */
 static inline void shm_count(shm_u64 *at, uint64_t amount)
 {

@@ -31,8 +31,9 @@ struct waiter {
     bool rejoined;        /* it queued up more than once: see waiter_finish() */
     bool served;          /* somebody has its command: no hurry to look */
     uint64_t ticket;
-    uint32_t unrung;   /* thorough looks that found a connection given back and not rung for */
-    int64_t report_ns; /* when it says that it waits for long, lending_policy.c's; 0: not known yet */
+    uint32_t unrung; /* thorough looks that found a connection given back and not rung for */
+    int64_t
+        report_ns; /* when it says that it waits for long, lending_policy.c's; 0: not known yet */
 };
 
 /* Queues up. Results: 0; -ENOBUFS as queue_push(). On success waiter_take() or waiter_leave() must
@@ -49,8 +50,8 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
 int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t *word);
 
 /*
- * Takes the hint away that something happened to a command, which waiter_take() leaves alone. True: there was one, look
- * thoroughly; a hint that is left there would keep its owner awake.
+ * Takes the hint away that something happened to a command, which waiter_take() leaves alone. True:
+ * there was one, look thoroughly; a hint that is left there would keep its owner awake.
  */
 bool waiter_told(struct waiter *waiter);
 
@@ -59,10 +60,11 @@ bool waiter_told(struct waiter *waiter);
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
- * For who polls the bell of its slot's group (poll_wakeup.h) and does not sleep: waiter_join() for a connection,
- * waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last, when the waiter has left the queue.
- * waiter_poll(): false, it was told something already: take, do not poll. waiter_patience_ns(): how long to poll, or
- * to sleep, before a thorough look; the longer the more are before it.
+ * For who polls the bell of its slot's group (poll_wakeup.h) and does not sleep: waiter_join() for
+ * a connection, waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last, when
+ * the waiter has left the queue. waiter_poll(): false, it was told something already: take, do not
+ * poll. waiter_patience_ns(): how long to poll, or to sleep, before a thorough look; the longer the
+ * more are before it.
  */
 int waiter_join_polling(struct waiter *waiter, const struct segment *segment, uint32_t worker,
                         uint32_t slot);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The messages between a worker or a tool and the broker, on a SOCK_SEQPACKET Unix socket: one struct per
- * message, in host byte order (both ends are on one host), and at most one descriptor with it.
+ * The messages between a worker or a tool and the broker, on a SOCK_SEQPACKET Unix socket: one
+ * struct per message, in host byte order (both ends are on one host), and at most one descriptor
+ * with it.
  *
  *   worker                          broker
  *   HELLO(pool, who it was)      -> WELCOME(result, worker index, instance)
@@ -12,7 +13,8 @@
  *   CONTROL(verb, pool, ...)     -> NOTICE(text) any number of times, OUTCOME(result, text)
  *
  *   process                         broker
- *   DIRECT(pool)                 -> DESCRIPTOR(result) + a connection for this process alone (direct.h),
+ *   DIRECT(pool)                 -> DESCRIPTOR(result) + a connection for this process alone
+ *                                   (broker/pool/direct.h),
  *                                   which it has for as long as it keeps this socket open
  *   RETURN                          before it hangs up: it has closed the connection
  *
@@ -22,9 +24,9 @@
  * descriptor is in flight per worker. Descriptors that a worker sends are closed unseen. A worker
  * that gave up waiting for an answer waits for it before it asks again.
  *
- * GOODBYE says that the process uses the place no more, and ends the connection: the place is free at
- * once. A socket that is closed without it leaves a place that is given to nobody else as long as its
- * process lives (broker/workers/worker.h).
+ * GOODBYE says that the process uses the place no more, and ends the connection: the place is free
+ * at once. A socket that is closed without it leaves a place that is given to nobody else as long
+ * as its process lives (broker/workers/worker.h).
  *
  * CONTROL is for root and the broker's own user, and is the only message of its connection. Its
  * OUTCOME comes when it is so, or when the limit has passed, and the broker hangs up behind it.

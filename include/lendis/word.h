@@ -19,7 +19,8 @@
  *   CHECKING(g)         HANDED(s,g)      broker, likewise
  *   HANDED(s,g)         LEASED(w,g)      worker w, the owner of s, picks it up
  *   HANDED(s,g)         what it was      who handed it, when the waiter has left the queue
- *   LEASED(w,g)         CARRIED(s,g)     worker w: slot s reads on in a batch (mailbox.h); not clean
+ *   LEASED(w,g)         CARRIED(s,g)     worker w: slot s reads on in a batch (mailbox.h); not
+ *                       clean
  *   CARRIED(s,g)        LEASED(w,g)      worker w, the owner of s
  *   CARRIED(s,g)        what it was      who carried it, when s has given up
  *   LEASED(w,g)         UNCLEAN(w,g)     worker w: to be reset; the doorbell rings

@@ -137,8 +137,8 @@ static bool is_name(const char *at, const char *name, size_t size)
     return strncmp(at, name, size) == 0 && (at[size] == ' ' || at[size] == 0);
 }
 
-/* What `differences` make of the flags of `name`, "" for one that is too long. Somebody may write to
- * them meanwhile: what is read is then of no use, but nothing is read beyond their end. */
+/* What `differences` make of the flags of `name`, "" for one that is too long. Somebody may write
+ * to them meanwhile: what is read is then of no use, but nothing is read beyond their end. */
 static unsigned differ(const char *differences, const char *name, bool known, unsigned flags)
 {
     size_t size = strlen(name);

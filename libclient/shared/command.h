@@ -22,7 +22,8 @@ enum command_flag {
     COMMAND_ARGUMENTS = 64, /* the arguments tell more */
     COMMAND_FIXED = 128,    /* it blocks, although COMMAND does not say so */
     COMMAND_WRITES = 256,   /* it may change data */
-    /* Tells of what its own connection has written: makes sense behind a write, where it is cleared. */
+    /* Tells of what its own connection has written: makes sense behind a write, where it is
+     * cleared. */
     COMMAND_AFTER_WRITE = 512,
     COMMAND_OF_NODE = 1024, /* belongs to the node that it comes to: a cursor */
     COMMAND_SUSPECT = 2048, /* nobody knows what it does to the session; comes with SESSION */
@@ -80,7 +81,8 @@ int command_next(const char *request, size_t size, const char *differences, size
 /*
  * Looks at all of `request`, one command or a pipeline of them. Results: 0, *count, and *command:
  * read-only if all are, with every other flag that any has (COMMAND_AFTER_WRITE only where there is
- * no write before), and the kind of the last transaction command; -EINVAL, it is not whole commands and nothing else.
+ * no write before), and the kind of the last transaction command; -EINVAL, it is not whole commands
+ * and nothing else.
  */
 int command_parse(const char *request, size_t size, const char *differences,
                   struct command *command, uint32_t *count);

@@ -153,7 +153,8 @@ void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell
             end_for_taker(segment, slot, mail, &set);
         if (word_state(word) != WORD_LEASED)
             continue;
-        /* Its last holder has it for good, perhaps as a successor that has not put itself down yet. */
+        /* Its last holder has it for good, perhaps as a successor that has not put itself down
+         * yet. */
         shm_store32(&shared->taker, 1 + word_owner(word));
         if (tell && mail_state(mail) != MAIL_ABANDONED)
             wake_tell(segment, &set, slot, WAKE_MAIL);

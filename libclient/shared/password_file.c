@@ -48,7 +48,8 @@ static void take_off(struct password *password, char byte)
         password->size--;
 }
 
-/* What is not the password, for its editors' sake. Results: why what remains is none; NULL: it is one. */
+/* What is not the password, for its editors' sake. Results: why what remains is none; NULL: it is
+ * one. */
 static const char *strip(struct password *password)
 {
     static const char mark[] = {'\xef', '\xbb', '\xbf'};

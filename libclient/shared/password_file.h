@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A password in a file, as broker and library read it: a regular file, whose text is the password. What editors and shells
- * put around it is left out: a byte order mark (UTF-8) at its start, and one LF, CR LF or CR at its end.
+ * A password in a file, as broker and library read it: a regular file, whose text is the password.
+ * What editors and shells put around it is left out: a byte order mark (UTF-8) at its start, and
+ * one LF, CR LF or CR at its end.
  */
 #ifndef LENDIS_PASSWORD_FILE_H
 #define LENDIS_PASSWORD_FILE_H
@@ -19,8 +20,9 @@ struct password {
 };
 
 /*
- * Results: 0, and *password holds a secret until password_wipe(); -errno, the file cannot be read; -EINVAL, it holds no
- * password. `why`, a sentence with `name`, says so; it has nothing of the file's contents.
+ * Results: 0, and *password holds a secret until password_wipe(); -errno, the file cannot be read;
+ * -EINVAL, it holds no password. `why`, a sentence with `name`, says so; it has nothing of the
+ * file's contents.
  */
 int password_file_read(const char *path, const char *name, struct password *password,
                        char why[PASSWORD_FILE_WHY_SIZE]);

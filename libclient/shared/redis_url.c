@@ -195,7 +195,8 @@ int redis_url_parse(const char *text, struct redis_url *url, char why[REDIS_URL_
 
     *url = (struct redis_url){.port = REDIS_URL_PORT};
     why[0] = '\0';
-    /* A password must not get into a message either, so this comes before all that quotes the URL. */
+    /* A password must not get into a message either, so this comes before all that quotes the
+     * URL. */
     if (scheme_end && strchr(scheme_end, '@'))
         return refuse(why,
                       "no user or password is allowed in the URL; use username and password_file");

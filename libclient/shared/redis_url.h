@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses of a Redis, as everything of lendis takes them: the broker's `redis`, the library's fallback_url.
+ * Addresses of a Redis, as everything of lendis takes them: the broker's `redis`, the library's
+ * fallback_url.
  *
- *   redis://HOST[:PORT][/[DB]]      HOST: a name, an IPv4 address, or an IPv6 address in brackets, with a zone as RFC 6874 has
- *                                   it: [fe80::1%25eth0]
+ *   redis://HOST[:PORT][/[DB]]      HOST: a name, an IPv4 address, or an IPv6 address in brackets,
+ *                                   with a zone as RFC 6874 has it: [fe80::1%25eth0]
  *   unix:///PATH[?db=DB]
  *
  * Without user and password: these are secrets, and a URL gets into messages.

@@ -12,7 +12,8 @@
 #include "lendis/catalog.h"
 #include "libclient/shared/descriptor.h"
 
-/* Pages that nobody touched take no memory: mailboxes and chunks are so large that using one touches few that are not its own. */
+/* Pages that nobody touched take no memory: mailboxes and chunks are so large that using one
+ * touches few that are not its own. */
 #define PAGE 4096
 _Static_assert(PAGE % sizeof(struct mailbox) == 0 && sizeof(struct chunk) % PAGE == 0 &&
                    sizeof(struct wake_group) * WAKE_GROUPS % PAGE == 0,
@@ -60,8 +61,8 @@ static size_t place_tables(struct segment *segment)
     at += sizeof(struct worker_block) * segment->worker_max;
     segment->shards = (void *)(base + at);
     at += sizeof(struct histogram_shard) * HISTOGRAM_SHARDS;
-    /* Behind all that every worker uses, which is then in reach of one page of the page table: that page is each worker's
-     * own, and counts like any other memory. */
+    /* Behind all that every worker uses, which is then in reach of one page of the page table: that
+     * page is each worker's own, and counts like any other memory. */
     segment->mailboxes = (void *)(base + at);
     at += sizeof(struct mailbox) * segment->slot_max;
     segment->chunks = (void *)(base + at);
@@ -127,8 +128,9 @@ int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint3
 }
 
 /*
- * Maps it from a multiple of TABLE_SPAN on: the tables and the mailboxes of the first hundreds of workers are then covered by one
- * page of the page table, which each worker has for itself, wherever the kernel puts it otherwise.
+ * Maps it from a multiple of TABLE_SPAN on: the tables and the mailboxes of the first hundreds of
+ * workers are then covered by one page of the page table, which each worker has for itself,
+ * wherever the kernel puts it otherwise.
  */
 static void *map_aligned(size_t size, int protection, int fd)
 {

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an error reply says about the server, not about the command: one table for broker and library.
+ * What an error reply says about the server, not about the command: one table for broker and
+ * library.
  *
- * Redis begins its errors with a word that says what kind they are. Most concern one command and are
- * the caller's alone. Those below concern the server, the node's role or the connection. "The server
- * answers" is never "the server is away": whoever gets such an error knows that the server lives.
+ * Redis begins its errors with a word that says what kind they are. Most concern one command and
+ * are the caller's alone. Those below concern the server, the node's role or the connection. "The
+ * server answers" is never "the server is away": whoever gets such an error knows that the server
+ * lives.
  *
  * Sources: the shared error objects of Redis 7.0 (src/server.c, createSharedObjects) and what
  * processCommand() and acceptCommonHandler() answer; Redis' documentation of ACL, replication, the
@@ -27,7 +29,8 @@ enum server_error_flag {
     ERROR_INSPECT = 4,
     /* The connection is not what it was: it is replaced. */
     ERROR_REPLACE = 8,
-    /* The server takes no client now, or none of ours: a dial ends, and the next one is held back. */
+    /* The server takes no client now, or none of ours: a dial ends, and the next one is held
+     * back. */
     ERROR_HOLD = 16,
     /* Likewise, until somebody changes the server's configuration or ours. */
     ERROR_LOGIN = 32,

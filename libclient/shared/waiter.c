@@ -30,8 +30,8 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
                 uint32_t slot, enum cell_state kind)
 {
     *waiter = (struct waiter){.segment = segment, .worker = worker, .slot = slot, .kind = kind};
-    /* Only the first time: who queues up again may have been told already that its command was answered, by a combiner
-     * that took it out of the queue before it took the command. */
+    /* Only the first time: who queues up again may have been told already that its command was
+     * answered, by a combiner that took it out of the queue before it took the command. */
     shm_store32(wake_word(waiter), WAKE_NONE);
     return join(waiter);
 }
@@ -92,7 +92,8 @@ int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t 
     const struct segment *segment = waiter->segment;
     uint32_t wake = shm_load32(wake_word(waiter));
 
-    /* That the mailbox has something is not for us: submit.c looks there, and takes the hint away. */
+    /* That the mailbox has something is not for us: submit.c looks there, and takes the hint
+     * away. */
     if (wake == WAKE_MAIL && waiter->kind == CELL_COMMAND)
         return 0;
     if (wake != WAKE_NONE && wake != WAKE_ASLEEP) {

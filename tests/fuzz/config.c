@@ -2,8 +2,8 @@
 /*
  * The configuration (broker/config/config.h). The input is a file's contents and variables of the
  * environment, each begun by a byte 0x1e. Whatever they are, loading ends without a crash or a
- * leak, and it reports an error if and only if it fails. What is accepted is printed as a file that is
- * accepted without any of lendis' variables, and printed again as the same.
+ * leak, and it reports an error if and only if it fails. What is accepted is printed as a file that
+ * is accepted without any of lendis' variables, and printed again as the same.
  */
 #include <string.h>
 #include <sys/mman.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses (shared/redis_url.h). Whatever the text is: it is refused with a sentence that is printable and quotes nothing of a
- * text with a user or a password in it; or it is accepted, has either a host or a path, and written out in full it is the same
- * address again.
+ * Addresses (shared/redis_url.h). Whatever the text is: it is refused with a sentence that is
+ * printable and quotes nothing of a text with a user or a password in it; or it is accepted, has
+ * either a host or a path, and written out in full it is the same address again.
  */
 #include "libclient/shared/redis_url.h"
 

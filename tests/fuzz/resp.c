@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where replies end (resp.h), for any bytes in any pieces. The first byte of the input says how many
- * of the next ones are the sizes of pieces, used in turn; the rest is what the server sends. For it
- * must hold:
+ * Where replies end (resp.h), for any bytes in any pieces. The first byte of the input says how
+ * many of the next ones are the sizes of pieces, used in turn; the rest is what the server sends.
+ * For it must hold:
  *
- *   1  The pieces do not matter: the same replies end at the same places, and what is wrong is wrong.
- *   2  It is as the small parser below has it, which knows all of RESP2 and RESP3, has the whole text
- *      and recurses. Only counts above COUNT_MAX are left out of this: nobody can send so much.
+ *   1  The pieces do not matter: the same replies end at the same places, and what is wrong is
+ *      wrong.
+ *   2  It is as the small parser below has it, which knows all of RESP2 and RESP3, has the whole
+ *      text and recurses. Only counts above COUNT_MAX are left out of this: nobody can send so
+ *      much.
  *   3  Where hiredis finds a reply, there is one, and it ends at the same byte. Where hiredis waits
  *      for more, so do we, or we say that it is wrong. After what hiredis takes for an error
  *      there is nothing to compare: 0.14 knows no RESP3, no depth beyond 7, and is

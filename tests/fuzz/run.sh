@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Runs libFuzzer's programs one after the other, for FUZZ_SECONDS (60) in all: from the checked-in corpus
-# tests/fuzz/corpus/NAME and from what earlier runs found, which is kept in FOLDER/corpus/NAME. One line for each: how
-# often the target was executed, and how many of the program's edges were reached (those of code that it does not use
-# count as well). As the very last line "N passed, N failed, N skipped". Exits 1 if any found something.
+# Runs libFuzzer's programs one after the other, for FUZZ_SECONDS (60) in all: from the checked-in
+# corpus tests/fuzz/corpus/NAME and from what earlier runs found, which is kept in
+# FOLDER/corpus/NAME. One line for each: how often the target was executed, and how many of the
+# program's edges were reached (those of code that it does not use count as well). As the very last
+# line "N passed, N failed, N skipped". Exits 1 if any found something.
 #
 # Usage: tests/fuzz/run.sh FOLDER NAME ...
 #   FOLDER   where make fuzz builds: its programs are FOLDER/tests/fuzz/fuzz_NAME
 #
-# What was found is left in FOLDER/crash-NAME-*. Repair it, and add the file to tests/fuzz/corpus/NAME.
+# What was found is left in FOLDER/crash-NAME-*. Repair it, and add the file to
+# tests/fuzz/corpus/NAME.
 set -u
 cd "$(dirname "$0")/../.."
 

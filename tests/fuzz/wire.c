@@ -7,8 +7,8 @@
  *
  *   1  Nothing crashes, and no answer is anything but a proper message.
  *   2  Nobody gets a descriptor without having attached, or of a pool that he may not use.
- *   3  When they have hung up, all places are free, and a worker that keeps to the rules can attach,
- *      map what it is given, and is told the truth.
+ *   3  When they have hung up, all places are free, and a worker that keeps to the rules can
+ *      attach, map what it is given, and is told the truth.
  *   4  In the end no descriptor is left over.
  */
 #include <fcntl.h>

@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Of make lint: every descriptor of the library is born through libclient/shared/descriptor.c, which keeps it off 0, 1 and 2.
+# Of make lint: every descriptor of the library is born through libclient/shared/descriptor.c, which
+# keeps it off 0, 1 and 2.
 set -eu
 cd "$(dirname "$0")/../.."
 births='(^|[^_a-z.>])(socket|socketpair|open|openat|fopen|creat|accept4?|dup[23]?|eventfd|timerfd_create|signalfd|epoll_create1?|inotify_init1?|memfd_create|shm_open|pidfd_open|pipe2?)\('

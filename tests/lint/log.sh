@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# No line of the broker's log is without a limit, and none waits for whoever reads standard error (broker/base/log.h). A log
-# call that something outside of the broker can reach has the tighter limit of log_limited(), or a comment
-# "unprovoked: ..." above it that says why a peer cannot bring it about at will.
+# No line of the broker's log is without a limit, and none waits for whoever reads standard error
+# (broker/base/log.h). A log call that something outside of the broker can reach has the tighter
+# limit of log_limited(), or a comment "unprovoked: ..." above it that says why a peer cannot bring
+# it about at will.
 #
 # Usage: tests/lint/log.sh [FOLDER]: the folder with broker/ in it (.).
 set -u
 cd "${1:-.}" || exit 2
 
-# Run on behalf of a worker, a tool, a metrics client or Redis: what these folders do, and what is named.
+# Run on behalf of a worker, a tool, a metrics client or Redis: what these folders do, and what is
+# named.
 peers='broker/pool broker/workers broker/redis broker/metrics/exporter.c broker/daemon/control.c broker/base/process.c'
 # What lendisd is made of.
 daemon='broker/base broker/config broker/redis broker/pool broker/workers broker/metrics broker/daemon'

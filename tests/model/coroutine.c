@@ -43,7 +43,8 @@ static void note_depth(size_t live)
 /* A coroutine's registers are at the top of its stack, so that they are among its live bytes. */
 #define CONTEXT_SIZE ((sizeof(ucontext_t) + 63) & ~(size_t)63)
 
-/* Without the compiler's knowledge of stack pointers, a yield is at rest with some more than its frame. */
+/* Without the compiler's knowledge of stack pointers, a yield is at rest with some more than its
+ * frame. */
 #define MARGIN 512u
 
 static ucontext_t scheduler;
@@ -87,7 +88,8 @@ __attribute__((noinline)) void coroutine_yield(void)
 
 #else
 
-/* Saves the callee-saved registers and the stack pointer in *save, goes on where `load` was saved. */
+/* Saves the callee-saved registers and the stack pointer in *save, goes on where `load` was
+ * saved. */
 void coroutine_switch(void **save, void *load);
 
 #ifdef __x86_64__

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The search. Depth first with one snapshot per level: a child is made by putting its parent's snapshot back
- * and making one move. Visited states are known by 127 bits of hash; the chance that two of 10^8 states
- * share one, and one is missed, is below 10^-22. A state found again on the current path is a cycle in which
- * no operation came to its end (what is left to do only gets less): a livelock.
+ * The search. Depth first with one snapshot per level: a child is made by putting its parent's
+ * snapshot back and making one move. Visited states are known by 127 bits of hash; the chance that
+ * two of 10^8 states share one, and one is missed, is below 10^-22. A state found again on the
+ * current path is a cycle in which no operation came to its end (what is left to do only gets
+ * less): a livelock.
  *
  * What is wrong is searched for again breadth first, which gives a shortest way there.
  */
@@ -23,7 +24,8 @@
 
 /* ---- visited states ---- */
 
-/* An open-addressed table of hashes; the lowest bit of b says that the state is on the current path. */
+/* An open-addressed table of hashes; the lowest bit of b says that the state is on the current
+ * path. */
 #define ON_PATH UINT64_C(1)
 
 struct visited {
@@ -280,7 +282,8 @@ static int origin_add(struct breadth *breadth, uint32_t parent, struct move move
     return 0;
 }
 
-/* Makes all moves from `snapshot`; new states go to `next`. Results: 1, one of them is wrong; 0; -errno. */
+/* Makes all moves from `snapshot`; new states go to `next`. Results: 1, one of them is wrong; 0;
+ * -errno. */
 static int spread(struct breadth *breadth, uint32_t from, const struct snapshot *snapshot,
                   struct packed *next)
 {
@@ -316,7 +319,8 @@ static int spread(struct breadth *breadth, uint32_t from, const struct snapshot 
     return 0;
 }
 
-/* Results: 1, found: origins[count - 1] is the last move to it; 0, there is nothing (a livelock); -errno. */
+/* Results: 1, found: origins[count - 1] is the last move to it; 0, there is nothing (a livelock);
+ * -errno. */
 static int search_broad(struct breadth *breadth)
 {
     static struct snapshot snapshot;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Explores a scenario: every interleaving of its processes' shared-memory steps, every choice, and every
- * kill that it allows, each state once.
+ * Explores a scenario: every interleaving of its processes' shared-memory steps, every choice, and
+ * every kill that it allows, each state once.
  */
 #ifndef MODEL_EXPLORER_H
 #define MODEL_EXPLORER_H
@@ -20,8 +20,9 @@ struct exploration {
 };
 
 /*
- * Explores `scenario`, at most `states_max` states. Results: 0, all is well; 1, something is wrong, and
- * unless `quiet` was printed with a shortest way to it; -ENOMEM, -E2BIG, not explored to the end.
+ * Explores `scenario`, at most `states_max` states. Results: 0, all is well; 1, something is wrong,
+ * and unless `quiet` was printed with a shortest way to it; -ENOMEM, -E2BIG, not explored to the
+ * end.
  */
 int explore(uint64_t states_max, bool quiet, struct exploration *exploration);
 

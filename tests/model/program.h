@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program of a model: without arguments it explores the short scenarios, with --long all of them, else those that
- * are named. Exit status 0: all of them explored to the end, and nothing wrong found. A broken variant explores the
- * scenario that has to show its mistake, and its exit status is 0 if that does; with --trace it prints a shortest way there.
+ * The program of a model: without arguments it explores the short scenarios, with --long all of
+ * them, else those that are named. Exit status 0: all of them explored to the end, and nothing
+ * wrong found. A broken variant explores the scenario that has to show its mistake, and its exit
+ * status is 0 if that does; with --trace it prints a shortest way there.
  */
 #ifndef MODEL_PROGRAM_H
 #define MODEL_PROGRAM_H

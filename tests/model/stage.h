@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every model has, whatever its processes do: the processes' stacks, what each is about to do, and the first thing
- * that was found wrong. A model's world.h adds the shared memory and the moves; explorer.c searches.
+ * What every model has, whatever its processes do: the processes' stacks, what each is about to do,
+ * and the first thing that was found wrong. A model's world.h adds the shared memory and the moves;
+ * explorer.c searches.
  */
 #ifndef MODEL_STAGE_H
 #define MODEL_STAGE_H

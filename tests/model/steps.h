@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Put in front of every file that a model runs (-include queue/steps.h or handover/steps.h): tells the explorer which word a step is about to touch
- * and where in the source, for its traces and its count of kill points. The accesses themselves stay
- * those of lendis/shm.h; a macro does not expand within itself.
+ * Put in front of every file that a model runs (-include queue/steps.h or handover/steps.h): tells
+ * the explorer which word a step is about to touch and where in the source, for its traces and its
+ * count of kill points. The accesses themselves stay those of lendis/shm.h; a macro does not expand
+ * within itself.
  */
 #ifndef MODEL_STEPS_H
 #define MODEL_STEPS_H

@@ -24,7 +24,8 @@ static void __attribute__((constructor)) watch_forks(void)
 }
 
 #ifdef __SANITIZE_ADDRESS__
-/* A thread that is cancelled leaves marks on its stack, which the sanitizer then takes for a fault of its own sigaltstack(2). */
+/* A thread that is cancelled leaves marks on its stack, which the sanitizer then takes for a fault
+ * of its own sigaltstack(2). */
 const char *__asan_default_options(void);
 __attribute__((visibility("default"))) const char *__asan_default_options(void)
 {

@@ -2,8 +2,8 @@
 /*
  * A module for redis-server with commands that wait: LENDIS.PARK MS answers DONE after that time,
  * and the server says of it that it may block; LENDIS.SLOW MS does the same, and the server does
- * not know. And with a family, LENDIS.KEEP PUT and TAKE, which keeps something on the connection for
- * all that anybody knows.
+ * not know. And with a family, LENDIS.KEEP PUT and TAKE, which keeps something on the connection
+ * for all that anybody knows.
  *
  * Debian has no redismodule.h. What is used of it is declared here, by the modules API reference
  * (https://redis.io/docs/reference/modules/modules-api-ref/).

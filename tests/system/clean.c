@@ -68,7 +68,8 @@ static void expect_field(const char *info, const char *format, ...)
         fail_msg("not %s: %s", field, info);
 }
 
-/* A transaction by `lease` takes place although somebody else changed what the last holder watched. */
+/* A transaction by `lease` takes place although somebody else changed what the last holder
+ * watched. */
 static void expect_unwatched(struct stage *stage, struct lendis_lease *lease)
 {
     redisReply *reply;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * For tests of I3: a pool of one connection, one worker that leaves something behind, and another
- * one that must find the connection as the pool's configuration has it. What these functions find is
- * told by cmocka's failures.
+ * one that must find the connection as the pool's configuration has it. What these functions find
+ * is told by cmocka's failures.
  */
 #ifndef LENDIS_TESTS_CLEAN_H
 #define LENDIS_TESTS_CLEAN_H
@@ -42,7 +42,8 @@ struct lendis_lease *stage_lease(struct stage *stage, struct lendis_pool *pool);
 /* The leaver's lease, and what is the case before it is given back. */
 struct lendis_lease *stage_enter(struct stage *stage);
 
-/* Gives it back. Where holder or server ended the connection, the broker may have seen that before. */
+/* Gives it back. Where holder or server ended the connection, the broker may have seen that
+ * before. */
 void stage_leave(struct lendis_lease *lease, bool may_be_revoked);
 
 /* The next holder finds a clean connection, and how it became so since stage_enter() is `fate`. */

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The completions know every command and option of the programs and no other: what bash offers is asked of bash, what zsh
-# offers is read in its file, for zsh is not everywhere.
+# The completions know every command and option of the programs and no other: what bash offers is
+# asked of bash, what zsh offers is read in its file, for zsh is not everywhere.
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -eu

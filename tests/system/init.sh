@@ -1,10 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# lendisd as process 1 of a container, alone and with --supervise: it reaps what is left to it. And the socket by which the
-# broker below reports to --supervise: nobody else reaches it, and a supervisor that is stopped stops nobody.
+# lendisd as process 1 of a container, alone and with --supervise: it reaps what is left to it. And
+# the socket by which the broker below reports to --supervise: nobody else reaches it, and a
+# supervisor that is stopped stops nobody.
 #
-# Environment: LENDIS_BUILD, the folder of the programs (build). As root, with unshare, nsenter, setpriv and python3.
+# Environment: LENDIS_BUILD, the folder of the programs (build). As root, with unshare, nsenter,
+# setpriv and python3.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 build=$(realpath "${LENDIS_BUILD:-build}")
@@ -142,7 +144,8 @@ kill "$liar"
 until_true 20 works
 ok "the next one lends"
 
-# Its queue is full, and it is stopped: the broker's own messages find no room for longer than a watchdog's period.
+# Its queue is full, and it is stopped: the broker's own messages find no room for longer than a
+# watchdog's period.
 kill -STOP "$parent"
 python3 "$work/liar.py" "$socket" 30 fill
 ok "the queue of a supervisor that is stopped is full"

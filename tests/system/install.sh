@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Installs into a private directory and uses what is there the way a packager and a user would: by pkg-config, shared
-# and static, and runs it against a private redis-server and the installed lendisd. Checks the exported functions
-# against the headers, the SONAME, and that uninstall leaves nothing behind.
+# Installs into a private directory and uses what is there the way a packager and a user would: by
+# pkg-config, shared and static, and runs it against a private redis-server and the installed
+# lendisd. Checks the exported functions against the headers, the SONAME, and that uninstall leaves
+# nothing behind.
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build); CC; PKG_CONFIG; MAKE.
 set -eu
@@ -106,7 +107,8 @@ read -ra static <<<"$("$pkg_config" --static --cflags --libs lendis)"
 example=$root/usr/share/doc/lendis/worker.c
 "${compiler[@]}" -Wall -Wextra -o "$work/worker" "$example" "${shared[@]}"
 readelf -dW "$work/worker" | grep -qF 'Shared library: [liblendis.so.0]' || fail "not linked with the library"
-# Everything static where the C library can be; its warnings about getaddrinfo(3) in hiredis are no matter here.
+# Everything static where the C library can be; its warnings about getaddrinfo(3) in hiredis are no
+# matter here.
 "${compiler[@]}" -static -o "$work/worker-static" "$example" "${static[@]}" 2>"$work/static.log" ||
     fail "static linking failed"
 # lendis.h alone, in C++ too if there is a compiler, without a word of hiredis.

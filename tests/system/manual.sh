@@ -1,9 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The manual and the programs must agree: every key that lendisd --list-keys knows is in lendis.conf(5) and in the
-# example configuration, with the same default, and no other (both are made from that list: deploy/generate.sh); every function of the public headers is in
-# liblendis(3); every command, option and JSON field of lendisctl is in lendisctl(1); every option of lendisd in lendisd(8).
+# The manual and the programs must agree: every key that lendisd --list-keys knows is in
+# lendis.conf(5) and in the example configuration, with the same default, and no other (both are made
+# from that list: deploy/generate.sh); every function of the public headers is in liblendis(3); every
+# command, option and JSON field of lendisctl is in lendisctl(1); every option of lendisd in
+# lendisd(8).
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -eu

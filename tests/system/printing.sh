@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# What the programs print arrives, or they fail with status 74 and say why: onto a full disk, and onto a standard output that
-# is closed. And a broker that is started with 0, 1 and 2 closed has nothing of its own there.
+# What the programs print arrives, or they fail with status 74 and say why: onto a full disk, and
+# onto a standard output that is closed. And a broker that is started with 0, 1 and 2 closed has
+# nothing of its own there.
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -u

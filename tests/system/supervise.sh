@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# lendisd --supervise under load: the broker below it is killed, crashes, hangs, is replaced, ten times over, while 100
-# workers send commands. None may fail, and Redis must see the same connections all the time.
+# lendisd --supervise under load: the broker below it is killed, crashes, hangs, is replaced, ten
+# times over, while 100 workers send commands. None may fail, and Redis must see the same
+# connections all the time.
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -u

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Nothing is allocated per command on the fast path: malloc(3) and its kin are replaced by ones that
- * count, for the thread that asks for it. What lendis_exec() returns is the caller's, and so the one
- * allocation that there is; without it, with a sink of the test's own, there is none at all.
+ * Nothing is allocated per command on the fast path: malloc(3) and its kin are replaced by ones
+ * that count, for the thread that asks for it. What lendis_exec() returns is the caller's, and so
+ * the one allocation that there is; without it, with a sink of the test's own, there is none at
+ * all.
  *
  * (A sanitizer has an allocator of its own: there is nothing to count then.)
  */
@@ -32,8 +33,8 @@ static volatile bool counting;
 static _Thread_local volatile unsigned long allocations;
 static _Thread_local volatile bool counting;
 
-/* glibc's own, under the names that it exports for replacements: malloc(3), "Replacing malloc" in its
- * manual. */
+/* glibc's own, under the names that it exports for replacements: malloc(3), "Replacing malloc" in
+ * its manual. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t size);

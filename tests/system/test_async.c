@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Acquiring in steps that do not wait: begin, poll, finish, cancel, with each of their results; their place in the queue
- * among threads that sleep; what wakes them, with and without a broker; death, fork and detach in the middle; and the
- * example that has an event loop and hiredis' asynchronous API.
+ * Acquiring in steps that do not wait: begin, poll, finish, cancel, with each of their results;
+ * their place in the queue among threads that sleep; what wakes them, with and without a broker;
+ * death, fork and detach in the middle; and the example that has an event loop and hiredis'
+ * asynchronous API.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -293,8 +294,9 @@ static void test_cancel(void **state)
 #define CHAIN 24u
 
 /*
- * A chain of waiters, each of which is told by the one before it. Left to their patience, which grows with their place,
- * each would need WAITER_PATIENCE_NS at least. Returns the time that all needed.
+ * A chain of waiters, each of which is told by the one before it. Left to their patience, which
+ * grows with their place, each would need WAITER_PATIENCE_NS at least. Returns the time that all
+ * needed.
  */
 static int64_t run_chain(struct lendis_pool *pool, struct lendis_pool *giver)
 {
@@ -357,7 +359,8 @@ static int give_on_demand(struct crew *crew, unsigned number)
     return result;
 }
 
-/* Who gives has no bell: the broker rings. The one that waits is made patient by fifty places that are given up. */
+/* Who gives has no bell: the broker rings. The one that waits is made patient by fifty places that
+ * are given up. */
 static bool told_by_broker_once(struct lendis_pool *pool)
 {
     struct lendis_wait *before[50], *wait;
@@ -443,7 +446,8 @@ static int wait_for_ever(struct crew *crew, unsigned number)
     return 2;
 }
 
-/* A poller that is killed in the queue, or with the connection handed to it, keeps nobody waiting. */
+/* A poller that is killed in the queue, or with the connection handed to it, keeps nobody
+ * waiting. */
 static void test_killed(void **state)
 {
     struct lendis_pool *pool = pool_attach(&site.broker, "one");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads that are cancelled (pthread_cancel(3)) at any moment in any call, with either type of cancellation: no connection,
- * place in the queue or lock goes with them. What a call gave belongs to the program, whose cleanup handler frees it.
+ * Threads that are cancelled (pthread_cancel(3)) at any moment in any call, with either type of
+ * cancellation: no connection, place in the queue or lock goes with them. What a call gave belongs
+ * to the program, whose cleanup handler frees it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,7 +56,8 @@ struct victim {
     atomic_ulong calls;
 };
 
-/* The calls alone run with the victim's type of cancellation: malloc(3) and free(3) are not made for asynchronous. */
+/* The calls alone run with the victim's type of cancellation: malloc(3) and free(3) are not made
+ * for asynchronous. */
 static void begin_call(const struct victim *victim)
 {
     int before;
@@ -287,7 +289,8 @@ CALL(context)
 CALL(wait_in_steps)
 CALL(attach)
 
-/* All connections are leased: who is cancelled stands in the queue, or has handed its command over. */
+/* All connections are leased: who is cancelled stands in the queue, or has handed its command
+ * over. */
 static void while_it_waits(void **state)
 {
     static void (*const ways[])(struct victim *) = {acquire, command, wait_in_steps};

@@ -122,8 +122,8 @@ static void in_a_pipeline_on_a_lease(void **state)
     lendis_detach(pool);
 }
 
-/* Redis says what is wrong and ends the connection while the argument is still on its way: the caller
- * gets its words, and the connection is the only one. */
+/* Redis says what is wrong and ends the connection while the argument is still on its way: the
+ * caller gets its words, and the connection is the only one. */
 static void an_argument_that_is_too_large(void **state)
 {
     static const char *const arguments[] = {"--proto-max-bulk-len", "1mb", NULL};

@@ -204,7 +204,8 @@ static void what_the_server_calls_blocking_gets_a_connection(void **state)
     lendis_detach(pool);
 }
 
-/* A family that nobody knows may keep something on its connection: nobody else gets that as it is. */
+/* A family that nobody knows may keep something on its connection: nobody else gets that as it
+ * is. */
 static void what_may_keep_something_is_reset(void **state)
 {
     struct lendis_lease *lease;
@@ -289,7 +290,8 @@ static void start_broker_with_login(const char *more)
     start_broker(all);
 }
 
-/* Where no RESET is sent, since a login would have to follow it, nothing undoes what nobody knows. */
+/* Where no RESET is sent, since a login would have to follow it, nothing undoes what nobody
+ * knows. */
 static void what_may_keep_something_is_replaced_where_there_is_a_login(void **state)
 {
     struct lendis_pool *pool;

@@ -28,7 +28,8 @@
 /* More than any course has. */
 #define ALLOCATIONS_MAX 20000u
 #define DEFAULT_STEP    61u
-/* A course has more allocations or fewer, as it happens: so often in a row none fails at its end. */
+/* A course has more allocations or fewer, as it happens: so often in a row none fails at its
+ * end. */
 #define QUIET 5u
 
 static struct site site;
@@ -79,8 +80,8 @@ static void truncate_log(void)
         assert_int_equal(errno, ENOENT);
 }
 
-/* Starts it with allocation `number` failing; returns when it lends or has ended. (It accepts before
- * all that it needs is there.) */
+/* Starts it with allocation `number` failing; returns when it lends or has ended. (It accepts
+ * before all that it needs is there.) */
 static void launch(unsigned number, bool all)
 {
     truncate_log();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a process gets when nothing can be leased: from a pool that is switched off, with fallback = error and
- * fallback = direct, and where there is no broker, with fallback_url; and the way back, when the pool lends again.
+ * What a process gets when nothing can be leased: from a pool that is switched off, with fallback =
+ * error and fallback = direct, and where there is no broker, with fallback_url; and the way back,
+ * when the pool lends again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -395,7 +396,8 @@ static void test_redis_down(void **state)
 
 /* ---- the message ---- */
 
-/* Asks, as nothing but the message; what came is in *fd and, if it stays open, *socket. Returns the result. */
+/* Asks, as nothing but the message; what came is in *fd and, if it stays open, *socket. Returns the
+ * result. */
 static int ask_raw(const char *pool, int *socket, int *fd)
 {
     struct wire_hello hello = {0};
@@ -486,7 +488,8 @@ struct grabs {
     int last; /* the last result */
 };
 
-/* As another user, asks for many and keeps what it gets, without a word when it hangs up; ends when it is told to. */
+/* As another user, asks for many and keeps what it gets, without a word when it hangs up; ends when
+ * it is told to. */
 static int grab_all(struct crew *crew, unsigned number)
 {
     struct grabs *grabs = crew_result(crew, number);
@@ -508,7 +511,8 @@ static int grab_all(struct crew *crew, unsigned number)
     return 0;
 }
 
-/* `processes` of one user grab at once. Returns how many connections they have; each was refused in the end. */
+/* `processes` of one user grab at once. Returns how many connections they have; each was refused in
+ * the end. */
 static int grab(unsigned processes)
 {
     int got = 0;
@@ -598,7 +602,8 @@ static void *end_grabbing(void *unused)
     return NULL;
 }
 
-/* The library waits for a place as it waits for a lease, and gets it when another process has gone. */
+/* The library waits for a place as it waits for a lease, and gets it when another process has
+ * gone. */
 static void test_the_library_waits_for_a_place(void **state)
 {
     struct lendis_pool *pool;
@@ -619,7 +624,8 @@ static void test_the_library_waits_for_a_place(void **state)
     assert_true(eventually(clients() == 0, 5000));
 }
 
-/* What was had from a broker that is gone is not counted by the next one: it is replaced by one that is. */
+/* What was had from a broker that is gone is not counted by the next one: it is replaced by one
+ * that is. */
 static void test_the_next_broker_counts_as_well(void **state)
 {
     struct lendis_pool *pool;

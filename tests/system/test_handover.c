@@ -4,7 +4,8 @@
  * stopped while nobody waits for what it has, what a limit that passes means, and that small
  * commands take no memory.
  *
- * Nothing here depends on time but limits: orders are told by Redis, which numbers what it executes.
+ * Nothing here depends on time but limits: orders are told by Redis, which numbers what it
+ * executes.
  */
 #include <setjmp.h>
 #include <stdarg.h>

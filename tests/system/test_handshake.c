@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Servers, users and proxies that do not let the broker have all its commands: what is not needed may
- * be refused, or cost a connection; what is lost is reported; the pool works. And servers that are
- * none: a Sentinel, and answers without an end.
+ * Servers, users and proxies that do not let the broker have all its commands: what is not needed
+ * may be refused, or cost a connection; what is lost is reported; the pool works. And servers that
+ * are none: a Sentinel, and answers without an end.
  */
 #include <setjmp.h>
 #include <stdarg.h>

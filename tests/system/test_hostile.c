@@ -157,7 +157,8 @@ static int attached_client(const char *pool)
     return client;
 }
 
-/* Has `body` done by a process of its own, so that its places are free when it is done. True: it went well. */
+/* Has `body` done by a process of its own, so that its places are free when it is done. True: it
+ * went well. */
 static bool in_a_process(bool (*body)(void))
 {
     int status;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * I3: whatever a holder leaves behind on a connection, the next one gets a clean one. A table of what
- * can be left, each through lendis_lease_command(), through a hiredis context and through the bare
- * descriptor, over a Unix socket and over TCP; then what is special to one of the ways. The pool has
- * one connection, so that the next holder would get what the last one left, and a db of its own, so
- * that a forgotten SELECT shows.
+ * I3: whatever a holder leaves behind on a connection, the next one gets a clean one. A table of
+ * what can be left, each through lendis_lease_command(), through a hiredis context and through the
+ * bare descriptor, over a Unix socket and over TCP; then what is special to one of the ways. The
+ * pool has one connection, so that the next holder would get what the last one left, and a db of
+ * its own, so that a forgotten SELECT shows.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -184,7 +184,8 @@ static const struct left_case left_cases[] = {
     /* Before 7.0 a monitor is told of its own RESET. */
     {"MONITOR", {"MONITOR"}, .fates = ALL(EITHER)},
     {"CLIENT TRACKING", {"CLIENT TRACKING ON", "GET a"}, .fates = ALL(RESET)},
-    /* No answer: lendis_lease_command() gives up, and two bytes behind the descriptor prove nothing. */
+    /* No answer: lendis_lease_command() gives up, and two bytes behind the descriptor prove
+     * nothing. */
     {"CLIENT REPLY OFF",
      {"CLIENT REPLY OFF"},
      .unanswered = true,
@@ -576,7 +577,8 @@ static void what_went_through_the_bare_descriptor(void **state)
     expect_text(lendis_command(stage.leaver, "PING"), REDIS_REPLY_STATUS, "PONG");
 }
 
-/* A SET of which each beginning is left once: it is never executed with something else for its end. */
+/* A SET of which each beginning is left once: it is never executed with something else for its
+ * end. */
 static void half_a_command_is_never_completed(void **state)
 {
     static const char set[] = "*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$6\r\nabcdef\r\n";

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a pool allows its users: how long a lease may last (lease_timeout, leak_warn_after), how many
- * leases and workers one user may have (per_uid_leases, per_uid_workers), and who may use it by name
- * (allow_users, allow_groups).
+ * What a pool allows its users: how long a lease may last (lease_timeout, leak_warn_after), how
+ * many leases and workers one user may have (per_uid_leases, per_uid_workers), and who may use it
+ * by name (allow_users, allow_groups).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -492,7 +492,8 @@ static void a_user_has_so_many_leases(void **state)
     assert_int_equal(lendis_acquire(other, 1000, &leases[0]), 0);
     for (int i = 0; i < 2; i++)
         assert_int_equal(lendis_release(leases[i]), 0);
-    /* Longer than the broker looks at what is too much: nothing was taken from those in their right. */
+    /* Longer than the broker looks at what is too much: nothing was taken from those in their
+     * right. */
     assert_int_equal(revoked(REVOKE_user_limit), 0);
     assert_true(pool_fills(&site.observer, 4, 5000));
     lendis_detach(pool);
@@ -596,7 +597,8 @@ static void more_than_the_share_is_revoked(void **state)
     assert_true(pool_fills(&site.observer, 6, 5000));
 }
 
-/* A limit that is lowered takes nothing from those who kept to the one before; but holds from then on. */
+/* A limit that is lowered takes nothing from those who kept to the one before; but holds from then
+ * on. */
 static void a_lower_share_drops_no_lease(void **state)
 {
     struct lendis_lease *leases[4], *none;

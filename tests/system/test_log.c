@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A broker whose standard error nobody reads goes on for everybody, and whoever may connect, and no more, cannot fill
- * the log.
+ * A broker whose standard error nobody reads goes on for everybody, and whoever may connect, and no
+ * more, cannot fill the log.
  */
 #include <setjmp.h>
 #include <stdarg.h>

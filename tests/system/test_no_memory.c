@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory that runs out in the library: in every call, the N-th allocation fails, for N = 1, 2, ... until the call has no more,
- * alone and with all that follow. The process goes on, the call says -ENOMEM or whatever it came to, nothing stays
- * leased, and the next call works. malloc(3) and kin are replaced, for the thread that asks for it.
+ * Memory that runs out in the library: in every call, the N-th allocation fails, for N = 1, 2, ...
+ * until the call has no more, alone and with all that follow. The process goes on, the call says
+ * -ENOMEM or whatever it came to, nothing stays leased, and the next call works. malloc(3) and kin
+ * are replaced, for the thread that asks for it.
  *
  * (A sanitizer has an allocator of its own: there is nothing to fail then.)
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that changes its root, its mount namespace or its rights after it has attached. It goes on with what is open; when
- * nothing is left and the broker cannot be reached again, its calls say why at once. A broker that restarts is waited for.
+ * A process that changes its root, its mount namespace or its rights after it has attached. It goes
+ * on with what is open; when nothing is left and the broker cannot be reached again, its calls say
+ * why at once. A broker that restarts is waited for.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -121,7 +122,8 @@ static bool calls_say(struct lendis_pool *pool, const struct change *change)
     return says(result, start_ms, change);
 }
 
-/* The parent ends broker and Redis once the worker has changed; a status for each step that failed. */
+/* The parent ends broker and Redis once the worker has changed; a status for each step that
+ * failed. */
 static int work(struct crew *crew, unsigned number)
 {
     const struct change *change = crew->context;

@@ -254,8 +254,8 @@ static void failures_in_the_middle_of_a_reply(void **state)
     lendis_detach(pool);
 }
 
-/* The connection ends without a byte of reply, while the command is being answered: it may have been
- * the reason, so neither a read nor a write is sent again. */
+/* The connection ends without a byte of reply, while the command is being answered: it may have
+ * been the reason, so neither a read nor a write is sent again. */
 static void what_was_being_answered_is_not_repeated(void **state)
 {
     struct lendis_pool *pool;

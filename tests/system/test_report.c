@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lendis-report: processes whose memory is known are reported so, and what its commands print is right where the test
- * knows what is right.
+ * lendis-report: processes whose memory is known are reported so, and what its commands print is
+ * right where the test knows what is right.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -105,7 +105,8 @@ static struct process_memory measure(unsigned count, struct known known)
     return sum;
 }
 
-/* A page of a program that is touched brings 15 more along (do_fault_around() in the kernel's mm/memory.c), which RSS counts. */
+/* A page of a program that is touched brings 15 more along (do_fault_around() in the kernel's
+ * mm/memory.c), which RSS counts. */
 #define RSS_TOLERANCE (512 * 1024.0)
 
 static void assert_within(double bytes, double expected, double tolerance)

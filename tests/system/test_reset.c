@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Resets on servers that have no RESET or do not let everyone have it, with a password, in a cluster,
- * under each policy (`reset` in lendis.conf(5)), and under load; and that nobody waits for one.
+ * Resets on servers that have no RESET or do not let everyone have it, with a password, in a
+ * cluster, under each policy (`reset` in lendis.conf(5)), and under load; and that nobody waits for
+ * one.
  */
 #include <setjmp.h>
 #include <stdarg.h>

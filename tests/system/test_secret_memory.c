@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the broker keeps a password: in one place for each pool that has it, whatever it has done with it since, in pages
- * that are locked and not dumped. Its memory is searched as a debugger would (proc(5), /proc/PID/mem), which takes root;
- * nobody else can, and no core is written.
+ * Where the broker keeps a password: in one place for each pool that has it, whatever it has done
+ * with it since, in pages that are locked and not dumped. Its memory is searched as a debugger
+ * would (proc(5), /proc/PID/mem), which takes root; nobody else can, and no core is written.
  */
 #include <setjmp.h>
 #include <stdarg.h>

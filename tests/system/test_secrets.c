@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * No secret over a descriptor that somebody else holds. A worker connects the socket of its lease, or a
- * copy of it that it kept, to a server of its own: it must never be sent the pool's password, the
- * connection is replaced, and the log says who had it. And of a server that counts passwords, however
- * connections are given back, checked and reset: one for each dial, no more.
+ * No secret over a descriptor that somebody else holds. A worker connects the socket of its lease,
+ * or a copy of it that it kept, to a server of its own: it must never be sent the pool's password,
+ * the connection is replaced, and the log says who had it. And of a server that counts passwords,
+ * however connections are given back, checked and reset: one for each dial, no more.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -266,7 +266,8 @@ static void redirected_during_a_reset(void **state)
     close(copy);
 }
 
-/* It is idle, and another worker wants it: the broker does not give out what it finds redirected. */
+/* It is idle, and another worker wants it: the broker does not give out what it finds
+ * redirected. */
 static void redirected_before_another_fetches_it(void **state)
 {
     int copy;

@@ -77,8 +77,8 @@ static void test_commands(void **state)
 
 #define KEYS 2000
 
-/* A turn with each of two workers: the replies' elements, summed over all calls. A cursor is good at
- * one node alone. */
+/* A turn with each of two workers: the replies' elements, summed over all calls. A cursor is good
+ * at one node alone. */
 static unsigned long scan(struct lendis_pool *const pools[2], const char *command, unsigned step)
 {
     char cursor[32] = "0", seen[KEYS] = "";

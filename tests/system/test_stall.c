@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Slow is not stopped: a combiner has another's write, sent, and does not go on. One that is stopped or frozen loses its
- * connection after the pool's stall_timeout, and the write is uncertain. One that waits for a processor, or for Redis, keeps
- * it, however long that takes, also when its clock is another one.
+ * Slow is not stopped: a combiner has another's write, sent, and does not go on. One that is
+ * stopped or frozen loses its connection after the pool's stall_timeout, and the write is
+ * uncertain. One that waits for a processor, or for Redis, keeps it, however long that takes, also
+ * when its clock is another one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -227,7 +228,8 @@ static void one_that_is_stopped(void **state)
     expect_result(COMBINER, LENDIS_E_UNCERTAIN);
 }
 
-/* Puts the combiner into a new cgroup below `parent` and freezes that. False: there is no such hierarchy here. */
+/* Puts the combiner into a new cgroup below `parent` and freezes that. False: there is no such
+ * hierarchy here. */
 static bool freeze(const char *parent, const char *file, const char *text)
 {
     char path[160], pid[16];
@@ -311,7 +313,8 @@ static int any_processor(void)
     return processor;
 }
 
-/* Takes a processor all for itself, but for what the kernel keeps for others, a twentieth of a second (sched(7)). */
+/* Takes a processor all for itself, but for what the kernel keeps for others, a twentieth of a
+ * second (sched(7)). */
 static void start_hog(int processor)
 {
     const struct sched_param least = {.sched_priority = 1};
@@ -366,7 +369,8 @@ static void one_that_waits_for_a_processor(void **state)
 
 /* ---- other clocks ---- */
 
-/* What this process forks from now on has a clock that is some days ahead; its own comes back with clocks_back(). */
+/* What this process forks from now on has a clock that is some days ahead; its own comes back with
+ * clocks_back(). */
 static void clocks_ahead(void)
 {
     time_namespace = open("/proc/self/ns/time", O_RDONLY | O_CLOEXEC);

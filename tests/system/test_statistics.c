@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Known loads give known counts, through all that tells them: lendisctl, the metrics listener, and
- * lendisctl top on a terminal of 80 columns and 24 lines. The example dashboard and alert rules know
- * no metric that there is not.
+ * lendisctl top on a terminal of 80 columns and 24 lines. The example dashboard and alert rules
+ * know no metric that there is not.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -150,8 +150,8 @@ static void ctl(const char *a, const char *b, const char *c)
         fail_msg("lendisctl %s: exit status %d: %s", a, status, text);
 }
 
-/* The bucket that a time falls into is the one that the metrics say: all waits of histogram `name` are at most twice and
- * at least half as long. */
+/* The bucket that a time falls into is the one that the metrics say: all waits of histogram `name`
+ * are at most twice and at least half as long. */
 static void expect_about(const char *name, double seconds, double count)
 {
     char series[128];
@@ -521,7 +521,8 @@ static void the_listener_is_on_loopback(void **state)
     close(reserved);
 }
 
-/* libmicrohttpd is loaded when it is needed; a file that is none stands for one that is not there. */
+/* libmicrohttpd is loaded when it is needed; a file that is none stands for one that is not
+ * there. */
 static void without_the_library_it_is_told(void **state)
 {
     char path[LAB_PATH_SIZE], directory[LAB_PATH_SIZE];

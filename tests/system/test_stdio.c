@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that closed some of 0, 1 and 2, as daemons do, and prints by habit. No descriptor of the library's is ever one of
- * these: each way in which it gets descriptors is gone, and meanwhile a thread writes to the closed numbers and reads from
- * them all the time, which never succeeds. (fuzz/wire has what a broker may send.)
+ * A process that closed some of 0, 1 and 2, as daemons do, and prints by habit. No descriptor of
+ * the library's is ever one of these: each way in which it gets descriptors is gone, and meanwhile
+ * a thread writes to the closed numbers and reads from them all the time, which never succeeds.
+ * (fuzz/wire has what a broker may send.)
  */
 #include <setjmp.h>
 #include <stdarg.h>

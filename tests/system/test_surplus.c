@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * I4: a delivered reply is exactly as many values as were asked for, and what is too much of one
- * call is nothing of the next. A peer that holds the pool's only connection takes a worker's command
- * out of the queue, as combiners do, and delivers what it likes.
+ * call is nothing of the next. A peer that holds the pool's only connection takes a worker's
+ * command out of the queue, as combiners do, and delivers what it likes.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many connections there are and how they are kept: replacement for age and use without a dip in
- * capacity, idle ones that go, checks, the reserve, the pace of dialling, failing fast, the order of
- * lending and the limit of waiters.
+ * How many connections there are and how they are kept: replacement for age and use without a dip
+ * in capacity, idle ones that go, checks, the reserve, the pace of dialling, failing fast, the
+ * order of lending and the limit of waiters.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -602,7 +602,8 @@ static void without_fail_fast_they_wait(void **state)
 
 /* ---- how they are lent ---- */
 
-/* How many connections `count` commands of one worker, one after the other, are spread over; *most and *fewest of them on one. */
+/* How many connections `count` commands of one worker, one after the other, are spread over; *most
+ * and *fewest of them on one. */
 static unsigned spread(struct lendis_pool *pool, int count, int *fewest, int *most)
 {
     long long ids[LEASES_MAX];

@@ -1,12 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Becomes a systemd that runs this system's own files as PID 1 of private namespaces, with nothing of the host within
-# its reach: changes to the file system stay in memory, the network is a loopback of its own.
+# Becomes a systemd that runs this system's own files as PID 1 of private namespaces, with nothing
+# of the host within its reach: changes to the file system stay in memory, the network is a loopback
+# of its own.
 #
-# To be run by machine_start (lib.sh) as the first process of new mount, pid, net, ipc, uts and cgroup namespaces:
-# boot.sh DIRECTORY SOURCES, an empty directory and the source tree, which the machine sees read-only where it is. What
-# a container's PID 1 may expect: https://systemd.io/CONTAINER_INTERFACE.
+# To be run by machine_start (lib.sh) as the first process of new mount, pid, net, ipc, uts and
+# cgroup namespaces: boot.sh DIRECTORY SOURCES, an empty directory and the source tree, which the
+# machine sees read-only where it is. What a container's PID 1 may expect:
+# https://systemd.io/CONTAINER_INTERFACE.
 set -eu
 directory=$1 sources=$2
 root=$directory/root
@@ -30,8 +32,8 @@ mkdir -p mnt
 pivot_root . mnt
 umount -l /mnt
 
-# Only what the tests start: none of the host's own services, and nothing that would change the kernel's settings or
-# the host's /dev.
+# Only what the tests start: none of the host's own services, and nothing that would change the
+# kernel's settings or the host's /dev.
 mkdir -p /etc/systemd/system
 : >/etc/machine-id
 rm -rf /etc/systemd/system/*.wants /etc/fstab

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
-# A real systemd for the tests of the units: PID 1 of namespaces of its own, on this system's files, up in half a second
-# (boot.sh). To be sourced by bash; a test calls machine_start once and then case_ok, case_fails and so on. All that
-# runs inside dies with the test. Exit status 77, a skip, where namespaces are forbidden or there is no systemd.
+# A real systemd for the tests of the units: PID 1 of namespaces of its own, on this system's files,
+# up in half a second (boot.sh). To be sourced by bash; a test calls machine_start once and then
+# case_ok, case_fails and so on. All that runs inside dies with the test. Exit status 77, a skip,
+# where namespaces are forbidden or there is no systemd.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 sources=$(cd "$here/../.." && pwd)
@@ -105,7 +106,8 @@ machine_failed()
     exit 1
 }
 
-# Installs lendis inside, with its user and units, and a Redis that listens on TCP and on /run/redis.sock.
+# Installs lendis inside, with its user and units, and a Redis that listens on TCP and on
+# /run/redis.sock.
 machine_install()
 {
     inside make -s -C "$sources" install NO_DEPS=1 PREFIX=/usr >/dev/null &&
@@ -150,8 +152,9 @@ signal_broker()
     [ "${pid:-0}" -gt 0 ] && inside kill -s "$1" "$pid"
 }
 
-# load NAME [OPTION]...: the load generator, or $load_program, with 200 workers (or --workers N), members of the group lendis, as the transient service NAME in the
-# background; load_ended NAME waits for its end and prints its line of values.
+# load NAME [OPTION]...: the load generator, or $load_program, with 200 workers (or --workers N),
+# members of the group lendis, as the transient service NAME in the background; load_ended NAME
+# waits for its end and prints its line of values.
 load()
 {
     local name=$1

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The broker goes and comes back, in every way, while 200 workers send commands: none may fail, and Redis must see the
-# same connections afterwards as before. Prints the longest that any command took.
-# A store that is too small, things in it that nobody knows, Redis away, workers that die: none of it stops a restart.
+# The broker goes and comes back, in every way, while 200 workers send commands: none may fail, and
+# Redis must see the same connections afterwards as before. Prints the longest that any command
+# took. A store that is too small, things in it that nobody knows, Redis away, workers that die:
+# none of it stops a restart.
 #
 # Environment: MACHINE_SECONDS=3, of load in each case.
 set -u

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The installed units under a real systemd: how tight they are, start by the first worker, who may attach, reload,
-# watchdog, stop, several brokers.
+# The installed units under a real systemd: how tight they are, start by the first worker, who may
+# attach, reload, watchdog, stop, several brokers.
 set -u
 # shellcheck source=tests/systemd/lib.sh
 . "$(dirname "$0")/lib.sh"

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# An upgrade to a broker that lays out shared memory in another way, under load: the workers of the version before go on
-# with the connections that they have, those of the new version get new ones, and the old ones go with their workers.
+# An upgrade to a broker that lays out shared memory in another way, under load: the workers of the
+# version before go on with the connections that they have, those of the new version get new ones,
+# and the old ones go with their workers.
 set -u
 # shellcheck source=tests/systemd/lib.sh
 . "$(dirname "$0")/lib.sh"

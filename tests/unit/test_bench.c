@@ -73,7 +73,8 @@ static void merged_histograms_are_one(void **state)
 
 /* ---- loops ---- */
 
-/* A worker whose commands take 1 ms but for one, begun at stall_ns or later, that takes stalled_ns. The clock is a number. */
+/* A worker whose commands take 1 ms but for one, begun at stall_ns or later, that takes stalled_ns.
+ * The clock is a number. */
 struct fake {
     int64_t now_ns, stall_ns, stalled_ns;
     struct window window;
@@ -129,7 +130,8 @@ static void a_closed_loop_sees_a_stall_once(void **state)
     assert_int_equal(fake.tally.unserved, 0);
 }
 
-/* Commands are due every 5 ms also while nothing goes: 40 of them see the stall, the first all of it. */
+/* Commands are due every 5 ms also while nothing goes: 40 of them see the stall, the first all of
+ * it. */
 static void an_open_loop_sees_it_with_all_that_were_due(void **state)
 {
     struct pace pace = {.kind = PACE_FIXED, .open = true, .mean_ns = 5 * MS};
@@ -142,7 +144,8 @@ static void an_open_loop_sees_it_with_all_that_were_due(void **state)
     assert_in_range(fake.tally.latencies.total, 179, 181); /* 900 ms / 5 ms */
     for (unsigned i = histogram_bucket(2 * MS); i < HISTOGRAM_BUCKETS; i++)
         late += fake.tally.latencies.counts[i];
-    /* The stall's 40, and those behind them until the backlog is worked off: 1 ms each, 5 ms apart. */
+    /* The stall's 40, and those behind them until the backlog is worked off: 1 ms each, 5 ms
+     * apart. */
     assert_in_range(late, 45, 52);
     assert_int_equal(fake.tally.latencies.max_ns, 200 * MS);
     assert_near(histogram_quantile(&fake.tally.latencies, 0.9), 130 * MS, 0.2);
@@ -157,7 +160,8 @@ static void an_open_loop_counts_what_it_did_not_get_to(void **state)
     (void)state;
     fake = (struct fake){.window = {.from_ns = 0, .until_ns = 1000 * MS}};
     run(&fake, &pace);
-    /* Twice as much is due as it can do: half is never begun, and has waited for half a second at most. */
+    /* Twice as much is due as it can do: half is never begun, and has waited for half a second at
+     * most. */
     assert_in_range(fake.tally.ops, 998, 1001);
     assert_in_range(fake.tally.unserved, 998, 1002);
     assert_in_range(fake.tally.latencies.total, 1998, 2001);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Who may dial now: limits, shares of nodes, and the order of turns, on an event loop of its own. */
+/* Who may dial now: limits, shares of nodes, and the order of turns, on an event loop of its
+ * own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -180,7 +181,8 @@ static void a_turn_ends_before_its_dial(void **state)
     }
 }
 
-/* The table of nodes is full, and the one that rests for longest makes way; one that dials does not. */
+/* The table of nodes is full, and the one that rests for longest makes way; one that dials does
+ * not. */
 static void more_nodes_than_places(void **state)
 {
     struct dial_slot slots[CATALOG_MAX_POOLS];

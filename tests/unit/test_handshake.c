@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is said on a new connection, what the answers mean, in every split, and how much is borne. */
+/* What is said on a new connection, what the answers mean, in every split, and how much is
+ * borne. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Log lines when standard error is not read: nobody waits, what finds no room is counted, and the count is written when
- * there is room again. One case for each kind of file that standard error can be; each in a process of its own, whose
- * standard error it is.
+ * Log lines when standard error is not read: nobody waits, what finds no room is counted, and the
+ * count is written when there is room again. One case for each kind of file that standard error can
+ * be; each in a process of its own, whose standard error it is.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -60,7 +60,8 @@ static void log_without_a_reader(int error, int wake)
     _exit(log_writer_flush(FOREVER_MS) && log_writer_dropped() == 0 ? 0 : 15);
 }
 
-/* What is read from `fd` until its other side is closed: whole lines, and how many are reported to be missing. */
+/* What is read from `fd` until its other side is closed: whole lines, and how many are reported to
+ * be missing. */
 static void count_lines(int fd, unsigned *lines, unsigned *dropped, unsigned *last)
 {
     FILE *file = fdopen(fd, "r");
@@ -148,7 +149,8 @@ static void go_on(int terminal)
     tcflow(terminal, TCOON);
 }
 
-/* Ctrl-S. The master reads what the slave's side has written; a terminal's end is EIO, which ends the reading as well. */
+/* Ctrl-S. The master reads what the slave's side has written; a terminal's end is EIO, which ends
+ * the reading as well. */
 static void a_terminal_that_is_stopped(void **state)
 {
     int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), slave;

@@ -90,8 +90,8 @@ static void what_the_dead_lost_fails(void **state)
 
 /*
  * Regression: DEAD handed its batch on and ended, as it may. Its successor is alive and has not put
- * itself down as the taker yet. The commands failed, and what had been abandoned was freed while the
- * successor still had it.
+ * itself down as the taker yet. The commands failed, and what had been abandoned was freed while
+ * the successor still had it.
  */
 static void what_was_handed_on_stays(void **state)
 {
@@ -135,7 +135,8 @@ static unsigned chunks_of_owner(const struct segment *segment)
     return count;
 }
 
-/* A combiner that dies with part of a reply in a chunk has not said which: it is freed all the same. */
+/* A combiner that dies with part of a reply in a chunk has not said which: it is freed all the
+ * same. */
 static void chunk_that_a_dead_combiner_filled_is_freed(void **state)
 {
     struct segment *segment = *state;
@@ -163,8 +164,8 @@ static void chunk_of_an_owner_that_dies_early_is_freed(void **state)
 }
 
 /*
- * Regression: a connection that ended on its way to a successor left the commands of its batch behind, taken by nobody,
- * and their mailboxes abandoned for good.
+ * Regression: a connection that ended on its way to a successor left the commands of its batch
+ * behind, taken by nobody, and their mailboxes abandoned for good.
  */
 static void what_was_on_its_way_fails(void **state)
 {
@@ -180,8 +181,9 @@ static void what_was_on_its_way_fails(void **state)
 }
 
 /*
- * Regression: DEAD handed its batch on, and its successor, alive, lost the connection before it put itself down as the
- * taker. At DEAD's death the commands failed, while the successor still wrote replies into their mailboxes.
+ * Regression: DEAD handed its batch on, and its successor, alive, lost the connection before it put
+ * itself down as the taker. At DEAD's death the commands failed, while the successor still wrote
+ * replies into their mailboxes.
  */
 static void what_a_successor_lost_stays(void **state)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What CLIENT INFO shows of a session, of several versions of Redis, and what can be undone of it. */
+/* What CLIENT INFO shows of a session, of several versions of Redis, and what can be undone of
+ * it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

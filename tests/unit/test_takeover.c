@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Taking over what makes no sense: a chunk is shared memory, which any worker of the pool can write (I5). */
+/* Taking over what makes no sense: a chunk is shared memory, which any worker of the pool can write
+ * (I5). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

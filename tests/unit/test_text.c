@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Text of others, made fit to be shown: nothing in it acts on the terminal, is invisible, or breaks what surrounds it. */
+/* Text of others, made fit to be shown: nothing in it acts on the terminal, is invisible, or breaks
+ * what surrounds it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -32,7 +32,7 @@
 #include "tests/crash/killpoints/subject.h"
 
 #define SIZE 3u /* connections of the pool */
-/* What DESIGN promises (I6, I7), and when it is certainly broken: a busy machine is late now and
+/* What is promised (I6, I7), and when it is certainly broken: a busy machine is late now and
  * then, so the promise may be missed by one run in fifty, and the last limit by none. */
 #define RECOVERY_NS INT64_C(100000000)
 /* A stopped combiner is found after this: the least that can be set, for a quick run. */

@@ -345,7 +345,8 @@ static bool after_beside(struct subject *subject)
 
 #define KILL_OR_STOP (ACTION_BIT(STEP_KILL) | ACTION_BIT(STEP_STOP) | ACTION_BIT(STEP_EXPEL))
 
-/* A stopped combiner keeps what it has taken for the pool's stall_timeout: one scenario waits for that. */
+/* A stopped combiner keeps what it has taken for the pool's stall_timeout: one scenario waits for
+ * that. */
 #define STOPS (ACTION_BIT(STEP_STOP) | ACTION_BIT(STEP_STOP_KILL))
 
 /*

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# A short storm where processors are short: with a busy loop for each of them, the same with SCHED_BATCH, and in a cgroup that
-# may use a fifth of one. Slow is not stopped: while nobody is killed nothing is uncertain, nobody but who was stopped loses a
-# connection for it, and who was is found.
+# A short storm where processors are short: with a busy loop for each of them, the same with
+# SCHED_BATCH, and in a cgroup that may use a fifth of one. Slow is not stopped: while nobody is
+# killed nothing is uncertain, nobody but who was stopped loses a connection for it, and who was is
+# found.
 #
 # Environment: LENDIS_BUILD, BUSY_SECONDS (10: for each), and the storm's own.
 set -u

@@ -278,7 +278,8 @@ void load_prepare(const struct redis_server *redis)
     redisFree(context);
 }
 
-/* 1 B to 4 KiB; 8 to 64 KiB; 128 to 512 KiB; 1 to 4 MiB: small ones far more often than large ones. */
+/* 1 B to 4 KiB; 8 to 64 KiB; 128 to 512 KiB; 1 to 4 MiB: small ones far more often than large
+ * ones. */
 static unsigned pick_shared(struct load *load)
 {
     unsigned dice = below(load, 10000);

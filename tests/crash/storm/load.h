@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Load with a data-identity oracle. Every value says whose it is (values.h): a shared key's value is
- * made of the key's number, an own key's value names key, owner and serial number, a counter has one
- * owner, who knows what comes next, an ECHO is never the same twice. So a reply that was meant for
- * another command or another worker shows as what it is (I4).
+ * Load with a data-identity oracle. Every value says whose it is (values.h): a shared key's value
+ * is made of the key's number, an own key's value names key, owner and serial number, a counter has
+ * one owner, who knows what comes next, an ECHO is never the same twice. So a reply that was meant
+ * for another command or another worker shows as what it is (I4).
  *
- * Half of the calls have a limit of their own, of some milliseconds. What passed it unsent must never
- * be executed; what passed it uncertain, or was lost with its combiner, is noted (ledger.h), and its
- * key not used again.
+ * Half of the calls have a limit of their own, of some milliseconds. What passed it unsent must
+ * never be executed; what passed it uncertain, or was lost with its combiner, is noted (ledger.h),
+ * and its key not used again.
  *
  * Each process, each of its threads and each forked child is an owner of its own.
  */
@@ -90,7 +90,8 @@ void load_step(struct load *load);
 /* Puts the shared keys there. */
 void load_prepare(const struct redis_server *redis);
 
-/* Own keys are kept for so long: they outlive every worker, and do not fill Redis in a long storm. */
+/* Own keys are kept for so long: they outlive every worker, and do not fill Redis in a long
+ * storm. */
 #define LOAD_KEEP_SECONDS 600
 
 #endif

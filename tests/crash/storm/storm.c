@@ -6,11 +6,11 @@
  * and then one is stopped for a while, a combiner until the broker has taken its connection away.
  * Some have threads, some have children of their own.
  *
- * It lasts until a million replies were checked. Nothing may be wrong, lost or leaked then: no reply
- * was another's (I4), no command of a live worker failed, what is uncertain was executed or not
- * (ledger.h), every worker goes on (I7), the pool is full (I6), and broker, workers and Redis have
- * as many descriptors and connections as at the start (I8). And everything that a storm is for did
- * occur: one in which no combiner was killed proves nothing.
+ * It lasts until a million replies were checked. Nothing may be wrong, lost or leaked then: no
+ * reply was another's (I4), no command of a live worker failed, what is uncertain was executed or
+ * not (ledger.h), every worker goes on (I7), the pool is full (I6), and broker, workers and Redis
+ * have as many descriptors and connections as at the start (I8). And everything that a storm is for
+ * did occur: one in which no combiner was killed proves nothing.
  *
  * Environment: STORM_COMMANDS (1000000), STORM_LIMIT (150: seconds, after which it fails without
  * them), STRESS_SECONDS (0: at least so long), STORM_WORKERS (200), STORM_CONNECTIONS (4),
@@ -38,7 +38,8 @@
 #define STOP_LENGTH 5u  /* kills */
 /* Nobody is taken for stopped sooner, however slow the machine: half the pool's stall_timeout. */
 #define LONG_STOP_MS 500
-/* A stopped combiner is found after the pool's stall_timeout, 1 s; the broker looks now and then. */
+/* A stopped combiner is found after the pool's stall_timeout, 1 s; the broker looks now and
+ * then. */
 #define STALL_LIMIT_MS 4000
 /* Hand-overs of single commands: a good part of the replies. */
 #define SINGLE_SHARE 4u
@@ -181,7 +182,8 @@ static struct load_report *report_of(unsigned number)
     return crew_result(&storm.crew, number);
 }
 
-/* Before the storm: nobody dies but children that have done their work. So nothing can be uncertain.
+/* Before the storm: nobody dies but children that have done their work. So nothing can be
+ * uncertain.
  */
 static void be_calm(void)
 {

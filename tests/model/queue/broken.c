@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The shipped queue.c and waiter.c with one mistake in them, to see that the explorer finds it: compiled once for
- * each MODEL_BREAK, in place of the two files. A mistake is a copy of a function with one thing left out,
- * turned round or made less atomic. Those of the processes' side are in process.c, those of single steps in
- * broken.h.
+ * The shipped queue.c and waiter.c with one mistake in them, to see that the explorer finds it:
+ * compiled once for each MODEL_BREAK, in place of the two files. A mistake is a copy of a function
+ * with one thing left out, turned round or made less atomic. Those of the processes' side are in
+ * process.c, those of single steps in broken.h.
  *
  *    1  queue_pass_on() does not look for waiters again after IDLE
  *    2  waiter_join() does not look for idle connections after its push

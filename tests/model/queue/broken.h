@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * For the broken variants (broken.c): steps that are not atomic any more. Included by steps.h, so that it
- * holds wherever the variant is compiled.
+ * For the broken variants (broken.c): steps that are not atomic any more. Included by steps.h, so
+ * that it holds wherever the variant is compiled.
  */
 #ifndef MODEL_BROKEN_H
 #define MODEL_BROKEN_H

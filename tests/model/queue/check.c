@@ -4,16 +4,16 @@
  *
  * Checked after every move:
  *   I1  a word is in a known state, and moved as word.h allows to whoever moved it;
- *   I2  no two processes hold one generation of a connection, and a lease's word stays as it is until
- *       its holder gives it back or the broker takes it;
+ *   I2  no two processes hold one generation of a connection, and a lease's word stays as it is
+ *       until its holder gives it back or the broker takes it;
  *   I3  a generation that was held by one who died, or returned unclean, is never lent again;
  *       the ring: a slot has one place at most; laps, head and tail never go back;
- *       order, where the scenario says so: who was in the queue before another began is served before
- *       it.
+ *       order, where the scenario says so: who was in the queue before another began is served
+ *       before it.
  * Checked when nothing has to happen any more:
  *   I7  no idle connection besides a waiter, and nobody waits while a connection could be had;
- *       no connection is with a dead process, on its way to nobody, or lost in any other way; no place
- *       in the queue is left behind.
+ *       no connection is with a dead process, on its way to nobody, or lost in any other way; no
+ *       place in the queue is left behind.
  */
 #include <string.h>
 #include "world.h"

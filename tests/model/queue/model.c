@@ -3,7 +3,8 @@
  * The scenarios of the queue, for program.h.
  *
  * Memory model: every shared step of queue.c, waiter.c and word.h is sequentially consistent, so
- * interleavings of whole steps are all there is. Weaker orders are not explored; none are used there.
+ * interleavings of whole steps are all there is. Weaker orders are not explored; none are used
+ * there.
  *
  * Built with MODEL_BREAK it is a broken variant (broken.c).
  */

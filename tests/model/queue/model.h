@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the model share: the scenario that is explored, what a process is, and what the processes
- * (process.c) tell the explorer (explorer.c). One scenario at a time, one thread.
+ * What the parts of the model share: the scenario that is explored, what a process is, and what the
+ * processes (process.c) tell the explorer (explorer.c). One scenario at a time, one thread.
  */
 #ifndef MODEL_H
 #define MODEL_H

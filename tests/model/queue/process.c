@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The processes of the model: what a worker does to acquire and release (the composition in
- * libclient/lease.c) and what the broker does (that in broker/pool/pool.c), made of the shipped functions.
+ * libclient/lease.c) and what the broker does (that in broker/pool/pool.c), made of the shipped
+ * functions.
  *
  * The broker, event by event:
- *   death of w   take w's slots out of the queue, then look at each word: LEASED or RETURNED by w, or
- *                HANDED to a slot of w: RECLAIMED, and replace it. In this order: who hands over to a
- *                slot that has left the queue takes its word back, so after the eviction nothing
- *                comes to w any more. Reset w's wake word. Remember which words are HANDED now: w may
- *                have been handing them over. Serve waiters from idle connections, in case w died
- *                before it did.
+ *   death of w   take w's slots out of the queue, then look at each word: LEASED or RETURNED by w,
+ *   or
+ *                HANDED to a slot of w: RECLAIMED, and replace it. In this order: who hands over to
+ *                a slot that has left the queue takes its word back, so after the eviction nothing
+ *                comes to w any more. Reset w's wake word. Remember which words are HANDED now: w
+ *                may have been handing them over. Serve waiters from idle connections, in case w
+ *                died before it did.
  *   sweep        some time after a death: words that are still HANDED as remembered are RECLAIMED
- *                and replaced; serve waiters again. (The model does not wait for any length of time, so
- *                it also takes what a living worker is about to finish.)
+ *                and replaced; serve waiters again. (The model does not wait for any length of
+ *                time, so it also takes what a living worker is about to finish.)
  *   doorbell     replace what is RETURNED; serve waiters.
  *   replace      shut down and close; EMPTY(g+1); OPENING: dial.
  *   dialled      CHECKING; queue_pass_on().

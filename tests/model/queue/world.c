@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The live state of the model and its moves: see world.h. Plays scheduler, futex(2) and clock for the
- * processes, and notes what they do for the checks (check.c).
+ * The live state of the model and its moves: see world.h. Plays scheduler, futex(2) and clock for
+ * the processes, and notes what they do for the checks (check.c).
  */
 #include "world.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The state that is explored. Three parts make a state: the shared words (struct shared), what the explorer
- * itself keeps (struct world: who lives, what was promised, what an observer saw), and the live stack
- * bytes of each process. world.c makes a move on the live state, check.c looks at what it did, trace.c
- * prints it; explorer.c decides which moves are made.
+ * The state that is explored. Three parts make a state: the shared words (struct shared), what the
+ * explorer itself keeps (struct world: who lives, what was promised, what an observer saw), and the
+ * live stack bytes of each process. world.c makes a move on the live state, check.c looks at what
+ * it did, trace.c prints it; explorer.c decides which moves are made.
  */
 #ifndef MODEL_WORLD_H
 #define MODEL_WORLD_H
