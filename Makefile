@@ -57,7 +57,7 @@ HIREDIS_CFLAGS = $(shell $(PKG_CONFIG) --cflags hiredis)
 HIREDIS_LIBS = $(shell $(PKG_CONFIG) --libs hiredis)
 SYSTEMD_LIBS = $(shell $(PKG_CONFIG) --libs libsystemd)
 INIH_LIBS = $(shell $(PKG_CONFIG) --libs inih)
-BROKER_LIBS = $(HIREDIS_LIBS) $(SYSTEMD_LIBS) $(INIH_LIBS) -ldl
+BROKER_LIBS = $(SYSTEMD_LIBS) $(INIH_LIBS) -ldl
 SMARTCOLS_CFLAGS = $(shell $(PKG_CONFIG) --cflags smartcols)
 SMARTCOLS_LIBS = $(shell $(PKG_CONFIG) --libs smartcols)
 CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
@@ -65,7 +65,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 # ---- sources ----
 
 SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c mailbox.c password_file.c poll_wakeup.c \
-	queue.c redis_url.c segment.c server_error.c waiter.c wire.c)
+	queue.c redis_url.c request.c segment.c server_error.c waiter.c wire.c)
 CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attach.c attachment.c attempt.c batch.c broker_link.c call.c clock.c \
 	combiner.c dial.c doorbell.c error.c exec.c fallback.c handle.c hiredis.c inherit.c \
 	lease.c lending.c lending_policy.c loss.c membership.c notice.c private_connection.c \
@@ -79,13 +79,13 @@ BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c
 CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c keys.c loader.c \
 	print.c values.c)
 REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c handshake.c redirection.c \
-	replies.c reply_walk.c replication.c request.c rights.c session_info.c session_reset.c)
+	replies.c reply_walk.c replication.c rights.c session_info.c session_reset.c)
 POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c deferred.c dialling.c direct.c \
 	events.c health.c leak_report.c lease_limits.c maintenance.c members.c name_watch.c notice.c passing.c pause.c poll_bells.c pool.c \
 	private.c reconfigure.c redirected.c restore.c revocation.c role_watch.c scan.c server.c sizing.c stalled.c target.c worker_set.c)
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
-DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c control.c reload.c supervise.c)
+DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c reload.c supervise.c)
 BROKER_SOURCES := $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) $(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) \
 	$(addprefix broker/metrics/,exporter.c microhttpd.c) $(DAEMON_SOURCES)
 
@@ -190,7 +190,7 @@ $(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plo
 $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(BROKER_LIBS) -lm
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(HIREDIS_LIBS) $(BROKER_LIBS) -lm
 
 # Of the measuring tools.
 $(B)/tests/unit/test_plot: $(O)/broker/testbed/plot.o
@@ -201,12 +201,12 @@ $(B)/tests/system/test_report: $(call objects,$(addprefix broker/report/,proc.c 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(BROKER_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(BROKER_LIBS)
 
 $(B)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/%.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(BROKER_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(BROKER_LIBS)
 
 $(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	@mkdir -p $(@D)

@@ -29,7 +29,7 @@ static inline bool cancel_is_possible(void)
 }
 #endif
 
-#define CANCEL_RESTORED __attribute__((cleanup(cancel_restore)))
+#define CANCEL_RESTORED __attribute__((cleanup(cancel_restore), unused))
 
 /* What has to be restored, a bit each. */
 enum { CANCEL_ENABLED = 1, CANCEL_ASYNCHRONOUS = 2 };

@@ -19,6 +19,7 @@
 #include "libclient/pool.h"
 #include "libclient/shared/descriptor.h"
 #include "libclient/shared/password_file.h"
+#include "libclient/shared/request.h"
 
 /* AUTH, SELECT and CLIENT SETNAME with their lengths, and a user's name. */
 #define HANDSHAKE_MAX (PASSWORD_MAX + 512u)
@@ -182,13 +183,14 @@ static int connect_unix(const struct dial_address *address, int64_t deadline_ns,
 
 /* ---- logging in ---- */
 
-static size_t add_word(char *to, const char *word, size_t size)
+static void add_login(const char *username, const struct password *password, char *to, size_t *size)
 {
-    size_t at = (size_t)sprintf(to, "$%zu\r\n", size);
-
-    memcpy(to + at, word, size);
-    memcpy(to + at + size, "\r\n", 2);
-    return at + size + 2;
+    if (username)
+        request_add(to, size, 3, (const char *const[]){"AUTH", username, password->bytes},
+                    (const size_t[]){4, strlen(username), password->size});
+    else
+        request_add(to, size, 2, (const char *const[]){"AUTH", password->bytes},
+                    (const size_t[]){4, password->size});
 }
 
 /* Writes the commands, and how many there are. Results: their size; -errno. */
@@ -204,17 +206,13 @@ static ssize_t make_handshake(const struct dial_address *address, char *to, unsi
 
         if (result != 0)
             return result;
+        add_login(address->username, &password, to, &size);
         ++*count;
-        size += (size_t)sprintf(to, "*%d\r\n$4\r\nAUTH\r\n", address->username ? 3 : 2);
-        if (address->username)
-            size += add_word(to + size, address->username, strlen(address->username));
-        size += add_word(to + size, password.bytes, password.size);
         password_wipe(&password);
     }
-    size += (size_t)sprintf(to + size, "*2\r\n$6\r\nSELECT\r\n");
-    size += add_word(to + size, db, (size_t)sprintf(db, "%u", address->url.db));
-    size += (size_t)sprintf(to + size,
-                            "*3\r\n$6\r\nCLIENT\r\n$7\r\nSETNAME\r\n$13\r\nlendis-direct\r\n");
+    snprintf(db, sizeof db, "%u", address->url.db);
+    request_add(to, &size, 2, (const char *const[]){"SELECT", db}, NULL);
+    request_add(to, &size, 3, (const char *const[]){"CLIENT", "SETNAME", "lendis-direct"}, NULL);
     return (ssize_t)size;
 }
 

@@ -1,36 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The broker's life: see broker.h.
- *
- * Its death is announced by the kernel: the word `broker` in the catalog is on this thread's robust
- * futex list (set_robust_list(2)), so it gets FUTEX_OWNER_DIED however the process ends. It is no
- * lock; nobody waits for it.
- */
+/* The broker's life: see broker.h. */
 #include "broker/daemon/broker.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <systemd/sd-daemon.h>
-#include <time.h>
 #include <unistd.h>
 #include "broker/base/clock.h"
 #include "broker/base/timer.h"
+#include "broker/daemon/catalog_writer.h"
 #include "broker/daemon/control.h"
+#include "broker/daemon/listener.h"
 #include "broker/metrics/exporter.h"
-#include "broker/base/listen.h"
 #include "broker/pool/sizing.h"
 #include "broker/pool/pause.h"
 #include "broker/base/service_manager.h"
@@ -44,23 +28,12 @@
  * so on. */
 #define DESCRIPTORS_OWN 64u
 
-_Static_assert(CATALOG_OWNER_DIED == FUTEX_OWNER_DIED, "the kernel's bit");
-
 struct broker {
     struct config *config; /* in force */
     sd_event *event;
-    int listener;
-    bool made_socket;
-    struct stat socket_stat; /* of the one we made */
-    char socket_path[sizeof((struct sockaddr_un *)0)->sun_path];
-
     struct store store;
-    struct catalog former; /* of the previous broker */
-    int former_fd;
-    uint64_t former_ms; /* when it was made */
-    uint64_t catalog_ms;
-    struct catalog catalog;
-    int catalog_fd;
+    struct listener listener;
+    struct catalog_writer writer;
     struct dialler dialler;
     struct resolver resolver;
     struct pool_site site;
@@ -80,231 +53,9 @@ struct broker {
     bool leaving; /* all is left to the next broker */
 };
 
-/* ---- the listening socket ---- */
-
-/* Sets socket_path to where `listener` listens. */
-static void learn_path(struct broker *broker)
-{
-    struct sockaddr_un address = {0};
-    socklen_t size = sizeof address;
-
-    if (getsockname(broker->listener, (struct sockaddr *)&address, &size) == 0 &&
-        address.sun_path[0] == '/')
-        snprintf(broker->socket_path, sizeof broker->socket_path, "%.*s",
-                 (int)sizeof address.sun_path - 1, address.sun_path);
-}
-
-/* Takes the socket that the previous broker made, or one of the socket unit. Results: 1, listener is
- * set; 0, there is none; -errno. */
-static int take_passed_socket(struct broker *broker)
-{
-    broker->listener = store_take(&broker->store, STORED_LISTENER);
-    broker->made_socket = broker->listener >= 0;
-    if (broker->listener < 0)
-        broker->listener = store_take_listener(&broker->store);
-    if (broker->listener == -ENOENT)
-        return 0;
-    if (broker->listener < 0) {
-        store_report_sockets(&broker->store);
-        return -EINVAL;
-    }
-    if (fcntl(broker->listener, F_SETFL, fcntl(broker->listener, F_GETFL) | O_NONBLOCK) < 0)
-        return -errno;
-    learn_path(broker);
-    if (broker->made_socket && (strcmp(broker->socket_path, broker->config->broker.socket) != 0 ||
-                                stat(broker->socket_path, &broker->socket_stat) < 0)) {
-        /* It is to be elsewhere now, or somebody removed it. */
-        store_remove(&broker->store, STORED_LISTENER);
-        close(broker->listener);
-        broker->listener = -1;
-        broker->made_socket = false;
-        return 0;
-    }
-    return 1;
-}
-
-static int bind_socket(struct broker *broker, const struct sockaddr_un *address)
-{
-    mode_t before;
-    int result;
-
-    broker->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (broker->listener < 0)
-        return -errno;
-    /* 0660 from its first moment: a mode that is set afterwards comes too late. */
-    before = umask(0117);
-    result =
-        bind(broker->listener, (const struct sockaddr *)address, sizeof *address) < 0 ? -errno : 0;
-    umask(before);
-    if (result == 0) {
-        broker->made_socket = stat(address->sun_path, &broker->socket_stat) == 0;
-        result = listen(broker->listener, SOMAXCONN) < 0 ? -errno : 0;
-        if (result == 0)
-            store_put(&broker->store, broker->listener, STORED_LISTENER);
-    }
-    if (result == -ENOENT || result == -ENOTDIR)
-        log_line(LOG_LEVEL_ERR, "socket %s: its directory does not exist; make it first",
-                 broker->socket_path);
-    else if (result != 0)
-        log_line(LOG_LEVEL_ERR, "socket %s: %s", broker->socket_path, strerror(-result));
-    return result;
-}
-
-/*
- * Locks the socket's directory, so that of two brokers that start at once only one takes a stale
- * socket for dead. Somebody else may hold that lock for reasons of their own: after a second we go
- * on without.
- */
-static int lock_directory(const char *path)
-{
-    char copy[sizeof((struct sockaddr_un *)0)->sun_path];
-    int fd;
-
-    snprintf(copy, sizeof copy, "%s", path);
-    fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    for (int tries = 0; fd >= 0 && tries < 20; tries++) {
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
-            break;
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-    }
-    return fd;
-}
-
-static int open_socket(struct broker *broker)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int result, lock;
-
-    snprintf(broker->socket_path, sizeof broker->socket_path, "%s", broker->config->broker.socket);
-    result = take_passed_socket(broker);
-    if (result != 0)
-        return result < 0 ? result : 0;
-    memcpy(address.sun_path, broker->socket_path, sizeof address.sun_path);
-    lock = lock_directory(address.sun_path);
-    result = listen_clear_way(&address, SOCK_SEQPACKET);
-    if (result == 0)
-        result = bind_socket(broker, &address);
-    if (lock >= 0)
-        close(lock);
-    return result;
-}
-
-/* Removes the socket if it is the one that we made. */
-static void remove_socket(struct broker *broker)
-{
-    struct stat stat;
-
-    if (broker->made_socket && lstat(broker->socket_path, &stat) == 0 &&
-        stat.st_dev == broker->socket_stat.st_dev && stat.st_ino == broker->socket_stat.st_ino)
-        unlink(broker->socket_path);
-    if (broker->made_socket)
-        store_remove(&broker->store, STORED_LISTENER);
-    broker->made_socket = false;
-}
-
-/* ---- the catalog ---- */
-
-static void announce_death(const struct catalog *catalog)
-{
-    static struct robust_list node;
-    static struct robust_list_head head;
-
-    /* The kernel takes node + futex_offset for the futex; the two need not be near each other. */
-    head.list.next = &node;
-    head.futex_offset = (long)((uintptr_t)&catalog->header->broker - (uintptr_t)&node);
-    head.list_op_pending = NULL;
-    node.next = &head.list;
-    shm_store32(&catalog->header->broker, (uint32_t)syscall(SYS_gettid));
-    if (syscall(SYS_set_robust_list, &head, sizeof head) < 0)
-        log_line(LOG_LEVEL_WARNING,
-                 "set_robust_list: %s; workers will notice a crash of the broker later",
-                 strerror(errno));
-}
-
-static int publish_config(struct broker *broker)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *memory = open_memstream(&text, &size);
-
-    if (!memory)
-        return -ENOMEM;
-    config_print(broker->config, memory);
-    if (fclose(memory) != 0) {
-        free(text);
-        return -ENOMEM;
-    }
-    if (size > CATALOG_CONFIG_SIZE)
-        size = CATALOG_CONFIG_SIZE;
-    /* A reader of the moment may see half of each; the next look is right. */
-    memcpy(broker->catalog.config, text, size);
-    broker->catalog.header->config_size = (uint32_t)size;
-    free(text);
-    return 0;
-}
-
-static void forget_former(struct broker *broker)
-{
-    catalog_unmap(&broker->former);
-    if (broker->former_fd < 0)
-        return;
-    store_remove(&broker->store, STORED_CATALOG, (uintmax_t)broker->former_ms);
-    close(broker->former_fd);
-    broker->former_fd = -1;
-}
-
-/*
- * What the previous broker left behind of itself. There can be more than one catalog, if a broker died
- * before it had adopted everything: the oldest is complete. One that cannot be read is as good as
- * none.
- */
-static void find_former(struct broker *broker)
-{
-    const char *rest;
-    int fd;
-
-    while (store_take_next(&broker->store, "catalog.", &fd, &rest)) {
-        uint64_t made_ms = strtoull(rest, NULL, 10);
-
-        if (broker->former_fd >= 0 && made_ms > broker->former_ms) {
-            store_remove(&broker->store, STORED_CATALOG, (uintmax_t)made_ms);
-            close(fd);
-            continue;
-        }
-        forget_former(broker);
-        broker->former_fd = fd;
-        broker->former_ms = made_ms;
-    }
-    if (broker->former_fd >= 0 && catalog_map(broker->former_fd, &broker->former) != 0)
-        log_line(LOG_LEVEL_NOTICE,
-                 "the previous broker was of another version: what it lent stays with its holders "
-                 "until they give it back");
-}
-
-static int make_catalog(struct broker *broker)
-{
-    struct catalog_header *header;
-    uint64_t instance;
-    int result;
-
-    if (getrandom(&instance, sizeof instance, 0) != (ssize_t)sizeof instance)
-        return -errno;
-    result = catalog_new(instance | 1, broker->config->broker.max_workers, &broker->catalog_fd,
-                         &broker->catalog);
-    if (result != 0)
-        return result;
-    header = broker->catalog.header;
-    broker->catalog_ms = clock_ms();
-    store_put(&broker->store, broker->catalog_fd, STORED_CATALOG, (uintmax_t)broker->catalog_ms);
-    header->started_ms = clock_realtime_ms();
-    snprintf(header->socket_path, sizeof header->socket_path, "%s", broker->socket_path);
-    announce_death(&broker->catalog);
-    return publish_config(broker);
-}
-
 /* ---- status ---- */
 
-static void tell_status(void *context)
+static void report_status(void *context)
 {
     const struct broker *broker = context;
     uint32_t up = 0, down = 0, pools = 0;
@@ -358,7 +109,7 @@ static int drain(struct broker *broker)
     manager_tell("STOPPING=1\nSTATUS=waiting for leases to come back");
     workers_stop(&broker->workers);
     control_stop(&broker->control);
-    shm_store32(&broker->catalog.header->draining, 1);
+    shm_store32(&broker->writer.catalog.header->draining, 1);
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
         if (!broker->pools[i].config)
             continue;
@@ -463,13 +214,13 @@ static void on_published(void *context)
 {
     struct broker *broker = context;
 
-    if (publish_config(broker) != 0)
+    if (catalog_writer_publish(&broker->writer, broker->config) != 0)
         log_line(LOG_LEVEL_WARNING, "tools are not shown the new configuration: %s",
                  strerror(ENOMEM));
     dialler_give_turns(&broker->dialler);
     look_again(broker);
     timer_set(broker->sweep_timer, SWEEP_STEP_US);
-    tell_status(broker);
+    report_status(broker);
 }
 
 static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *context)
@@ -541,11 +292,11 @@ static int start_pools(struct broker *broker)
         .event = broker->event,
         .dialler = &broker->dialler,
         .resolver = &broker->resolver,
-        .catalog = &broker->catalog,
+        .catalog = &broker->writer.catalog,
         .store = &broker->store,
-        .previous = &broker->former,
+        .previous = &broker->writer.previous,
         .worker_max = config->broker.max_workers,
-        .changed = tell_status,
+        .changed = report_status,
         .context = broker,
         .inspect = workers_inspect,
         .workers = &broker->workers,
@@ -564,11 +315,11 @@ static int start_pools(struct broker *broker)
 }
 
 /* Where the statistics are, for the metrics. */
-static void tell_source(void *context, struct statistics_source *source)
+static void fill_source(void *context, struct statistics_source *source)
 {
     const struct broker *broker = context;
 
-    source->catalog = &broker->catalog;
+    source->catalog = &broker->writer.catalog;
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
         if (broker->pools[i].config)
             source->segments[broker->pools[i].index] = &broker->pools[i].owner.segment;
@@ -586,15 +337,15 @@ static int start(struct broker *broker)
         result = manager_watch(broker->event);
     /* Before the workers' socket: who finds that one finds this one, too. */
     if (result >= 0 && broker->config->broker.metrics)
-        result = exporter_start(broker->event, broker->config->broker.metrics, tell_source, broker,
+        result = exporter_start(broker->event, broker->config->broker.metrics, fill_source, broker,
                                 &broker->exporter);
     if (result >= 0)
         result = store_open(&broker->store, broker->event);
     if (result >= 0)
-        result = open_socket(broker);
+        result = listener_open(&broker->listener, broker->config->broker.socket);
     if (result >= 0) {
-        find_former(broker);
-        result = make_catalog(broker);
+        catalog_writer_find_previous(&broker->writer);
+        result = catalog_writer_make(&broker->writer, broker->config, broker->listener.path);
     }
     if (result >= 0)
         result = resolver_start(&broker->resolver, broker->event);
@@ -612,22 +363,22 @@ static int start(struct broker *broker)
         return result;
     result = start_pools(broker);
     if (result == 0)
-        result = workers_init(&broker->workers, broker->event, &broker->catalog, broker->catalog_fd,
-                              broker->pools, CATALOG_MAX_POOLS);
+        result = workers_init(&broker->workers, broker->event, &broker->writer.catalog,
+                              broker->writer.fd, broker->pools, CATALOG_MAX_POOLS);
     if (result == 0)
         result = control_init(&broker->control, broker->event, broker->pools, CATALOG_MAX_POOLS);
-    broker->control.catalog_fd = broker->catalog_fd;
+    broker->control.catalog_fd = broker->writer.fd;
     if (result != 0)
         return result;
     broker->control.reload = &broker->reload;
     broker->workers.control = control_take;
     broker->workers.control_context = &broker->control;
-    workers_adopt(&broker->workers, &broker->former);
+    workers_adopt(&broker->workers, &broker->writer.previous);
     store_discard_rest(&broker->store);
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
         if (broker->pools[i].config)
             broker_pool_resume(&broker->pools[i]);
-    return workers_listen(&broker->workers, broker->listener);
+    return workers_listen(&broker->workers, broker->listener.fd);
 }
 
 /* Undoes what start() did, however far it came. Connections first: that is what revokes leases. */
@@ -635,11 +386,11 @@ static void stop(struct broker *broker)
 {
     if (broker->leaving)
         return;
-    remove_socket(broker);
-    if (broker->catalog_fd >= 0)
-        store_remove(&broker->store, STORED_CATALOG, (uintmax_t)broker->catalog_ms);
-    if (broker->catalog.header)
-        shm_store32(&broker->catalog.header->draining, 1);
+    listener_remove(&broker->listener);
+    if (broker->writer.fd >= 0)
+        store_remove(&broker->store, STORED_CATALOG, (uintmax_t)broker->writer.made_ms);
+    if (broker->writer.catalog.header)
+        shm_store32(&broker->writer.catalog.header->draining, 1);
     control_free(&broker->control);
     exporter_stop(broker->exporter);
     reload_stop(&broker->reload);
@@ -650,15 +401,15 @@ static void stop(struct broker *broker)
     sd_event_source_disable_unref(broker->drain_timer);
     sd_event_source_disable_unref(broker->sweep_timer);
     sd_event_source_disable_unref(broker->idle_timer);
-    forget_former(broker);
+    catalog_writer_forget_previous(&broker->writer);
     store_close(&broker->store);
     sd_event_unref(broker->event);
-    if (broker->listener >= 0)
-        close(broker->listener);
+    if (broker->listener.fd >= 0)
+        close(broker->listener.fd);
     /* The catalog stays mapped: the notice of our death is in it, and the kernel posts it at our
      * exit. */
-    if (broker->catalog_fd >= 0)
-        close(broker->catalog_fd);
+    if (broker->writer.fd >= 0)
+        close(broker->writer.fd);
 }
 
 int broker_run(struct config *config)
@@ -667,8 +418,9 @@ int broker_run(struct config *config)
     static struct broker broker;
     int result;
 
-    broker = (struct broker){
-        .config = config, .listener = -1, .catalog_fd = -1, .former_fd = -1, .store.probe = -1};
+    broker = (struct broker){.config = config, .store.probe = -1};
+    broker.listener = (struct listener){.store = &broker.store, .fd = -1};
+    broker.writer = (struct catalog_writer){.store = &broker.store, .fd = -1, .previous_fd = -1};
     broker.resolver.wake = -1;
     log_set_level((enum log_level)config->broker.log_level);
     result = start(&broker);
@@ -679,11 +431,11 @@ int broker_run(struct config *config)
     }
     broker.busy_ms = clock_ms();
     log_line(LOG_LEVEL_NOTICE, "lendisd %s lends at %s: pools %u, workers up to %u",
-             LENDIS_BUILD_VERSION, broker.socket_path, config->pool_count,
+             LENDIS_BUILD_VERSION, broker.listener.path, config->pool_count,
              config->broker.max_workers);
     manager_tell("READY=1");
     store_begin(&broker.store);
-    forget_former(&broker); /* now that ours is kept */
+    catalog_writer_forget_previous(&broker.writer); /* now that ours is kept */
     result = sd_event_loop(broker.event);
     if (result < 0)
         log_line(LOG_LEVEL_ERR, "the event loop failed: %s", strerror(-result));

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
-#include "broker/redis/request.h"
+#include "libclient/shared/request.h"
 #include "lendis/rights.h"
 #include "libclient/shared/server_error.h"
 
@@ -13,6 +13,14 @@ enum step { STEP_LOGIN, STEP_SELECT, STEP_NAME, STEP_PING };
 static const char not_redis[] = "Protocol error: the server's reply is not one that Redis gives";
 
 /* ---- what errors mean ---- */
+
+/* What an error reply to a command of the broker's own means; server_error.h has more of it. */
+enum handshake_error {
+    HANDSHAKE_ERROR_REFUSED, /* there is no such command, or not for this user */
+    HANDSHAKE_ERROR_ALIVE,   /* the server answers, but with an error about itself */
+    HANDSHAKE_ERROR_STATE,   /* the server takes no client now, or not this one */
+    HANDSHAKE_ERROR_OTHER,
+};
 
 /*
  * How a command that is not to be had is refused: by Redis' ACL; by Redis, of a command that there
@@ -24,7 +32,7 @@ static const char *const refusals[] = {
     "not supported", "not allowed",     "not implemented",    "is disabled",
 };
 
-enum handshake_error handshake_error(const char *text)
+static enum handshake_error handshake_error(const char *text)
 {
     uint32_t flags = server_error_flags(server_error_classify(text, strlen(text)));
 

@@ -14,13 +14,14 @@
 #include "broker/redis/replies.h"
 #include "broker/redis/session_info.h"
 #include "lendis/segment.h"
+#include "libclient/shared/request.h"
 #include "libclient/shared/server_error.h"
 
 #define INFO_MAX     1500u
 #define EXPECTED_MAX 12u
 #define TOKEN_SIZE   32u /* in hexadecimal digits */
 /* The longest round has nine commands of 50 bytes, one of them with a name. */
-#define REQUEST_SIZE 1024u
+#define REQUEST_SIZE 1280u
 /* One that asks, one that ends what was asked in, one that undoes. */
 #define ROUNDS_MAX 3u
 
@@ -67,16 +68,14 @@ struct reset {
 /* ---- the request ---- */
 
 /* Appends a command of `count` words to the request, and what it must be answered. */
-static void add(struct reset *reset, enum expected expected, int count, const char *const *words)
+static void add(struct reset *reset, enum expected expected, size_t count, const char *const *words)
 {
-    size_t used = reset->request_size;
+    size_t end = reset->request_size + REQUEST_FRAME(count);
 
-    used += (size_t)snprintf(reset->request + used, REQUEST_SIZE - used, "*%d\r\n", count);
-    for (int i = 0; i < count; i++)
-        used += (size_t)snprintf(reset->request + used, REQUEST_SIZE - used, "$%zu\r\n%s\r\n",
-                                 strlen(words[i]), words[i]);
-    assert(used < REQUEST_SIZE && reset->count < EXPECTED_MAX);
-    reset->request_size = used;
+    for (size_t i = 0; i < count; i++)
+        end += strlen(words[i]);
+    assert(end <= REQUEST_SIZE && reset->count < EXPECTED_MAX);
+    request_add(reset->request, &reset->request_size, count, words, NULL);
     reset->expected[reset->count++] = expected;
 }
 

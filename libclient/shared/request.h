@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Writing commands as Redis reads them: arrays of bulk strings (RESP, redis.io). */
-#ifndef LENDIS_BROKER_REQUEST_H
-#define LENDIS_BROKER_REQUEST_H
+/*
+ * Writing commands as Redis reads them: arrays of bulk strings (RESP, redis.io). The only place that
+ * does: for the broker's handshake and resets, and for the library's own connections.
+ */
+#ifndef LENDIS_SHARED_REQUEST_H
+#define LENDIS_SHARED_REQUEST_H
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Writing commands: see request.h. */
-#include "broker/redis/request.h"
+#include "libclient/shared/request.h"
 
 #include <stdio.h>
 #include <string.h>
