@@ -78,7 +78,7 @@ static void tell(const struct segment *segment, uint32_t slot, uint64_t ticket, 
 }
 
 static bool submit_call(const struct segment *segment, uint32_t index, uint64_t held, uint32_t slot,
-                      uint64_t ticket)
+                        uint64_t ticket)
 {
     shm_u64 *word = &segment->connections[index].word;
 
