@@ -14,14 +14,6 @@ static const char not_redis[] = "Protocol error: the server's reply is not one t
 
 /* ---- what errors mean ---- */
 
-/* What an error reply to a command of the broker's own means; server_error.h has more of it. */
-enum handshake_error {
-    HANDSHAKE_ERROR_REFUSED, /* there is no such command, or not for this user */
-    HANDSHAKE_ERROR_ALIVE,   /* the server answers, but with an error about itself */
-    HANDSHAKE_ERROR_STATE,   /* the server takes no client now, or not this one */
-    HANDSHAKE_ERROR_OTHER,
-};
-
 /*
  * How a command that is not to be had is refused: by Redis' ACL; by Redis, of a command that there
  * is not, which also is one that was renamed or that a Sentinel has not; by proxies and other
@@ -32,7 +24,7 @@ static const char *const refusals[] = {
     "not supported", "not allowed",     "not implemented",    "is disabled",
 };
 
-static enum handshake_error handshake_error(const char *text)
+enum handshake_error handshake_error(const char *text)
 {
     uint32_t flags = server_error_flags(server_error_classify(text, strlen(text)));
 

@@ -5,8 +5,8 @@
  * not Redis. Knows no sockets. Nothing is allocated: the caller brings the room for the request,
  * and wipes it, for the password is in it.
  *
- * A refusal of what is not needed is noted, no more (rights.h). A refused PING is as good as a
- * PONG: the server has read the command, knows the user, and answers.
+ * A refusal of what is not needed is noted, no more (rights.h). A refused PING is as good as a PONG:
+ * the server has read the command, knows the user, and answers.
  */
 #ifndef LENDIS_BROKER_HANDSHAKE_H
 #define LENDIS_BROKER_HANDSHAKE_H
@@ -19,6 +19,15 @@
 #define HANDSHAKE_STEPS_MAX  4u
 /* Of all replies together: a few dozen bytes, or an error with a sentence or two in each. */
 #define HANDSHAKE_BYTES_MAX 16384u
+
+/* What an error reply to a command of the broker's own means; server_error.h has more of it. */
+enum handshake_error {
+    HANDSHAKE_ERROR_REFUSED, /* there is no such command, or not for this user */
+    HANDSHAKE_ERROR_ALIVE,   /* the server answers, but with an error about itself */
+    HANDSHAKE_ERROR_STATE,   /* the server takes no client now, or not this one */
+    HANDSHAKE_ERROR_OTHER,
+};
+enum handshake_error handshake_error(const char *text);
 
 /* As whom, and to what; part of the dial's target. */
 struct handshake_profile {
