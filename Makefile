@@ -86,20 +86,20 @@ POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corr
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c reload.c supervise.c)
-BROKER_SOURCES := $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) $(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) \
+BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) $(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) \
 	$(addprefix broker/metrics/,exporter.c microhttpd.c) $(DAEMON_SOURCES)
 
 # The tools.
-TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) $(TERMINAL_SOURCES)
+TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c $(TERMINAL_SOURCES)
 CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c show_services.c show_statistics.c top.c) \
 	$(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c main.c options.c picture.c \
-	proc.c proc_text.c progress.c redis_memory.c show.c targets.c watch.c worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
+	processes.c progress.c redis_memory.c show.c targets.c watch.c worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
 BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c figures.c idle.c lease.c load.c \
 	lock_pool.c machine.c main.c memory.c options.c output.c rows.c storm.c units.c variant.c) broker/testbed/crew.c \
 	broker/tools/table.c $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
-TESTBED_SOURCES := $(addprefix broker/testbed/,lendisd.c program.c redis.c scratch.c)
+TESTBED_SOURCES := broker/base/proc.c broker/base/proc_text.c $(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
 SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c \
 	judge.c observer.c)
 
@@ -195,8 +195,7 @@ $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblend
 # Of the measuring tools.
 $(B)/tests/unit/test_plot: $(O)/broker/testbed/plot.o
 $(B)/tests/unit/test_bench: $(call objects,$(addprefix broker/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
-$(B)/tests/unit/test_proc_text: $(O)/broker/report/proc_text.o
-$(B)/tests/system/test_report: $(call objects,$(addprefix broker/report/,proc.c proc_text.c))
+$(B)/tests/system/test_report: $(O)/broker/report/processes.o
 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)

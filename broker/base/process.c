@@ -2,13 +2,13 @@
 /* Processes seen from outside: see process.h. */
 #include "broker/base/process.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "broker/base/proc.h"
 
 #define STAT_SIZE   1024u
 #define CGROUP_SIZE 4096u
@@ -23,41 +23,9 @@ static const char *const events_of[] = {"/sys/fs/cgroup%s/cgroup.events",
                                         "/sys/fs/cgroup/unified%s/cgroup.events"};
 #define FREEZER_STATE "/sys/fs/cgroup/freezer%s/freezer.state"
 
-/* The beginning of a file, as a string. False: it cannot be read. */
-static bool read_text(const char *path, char *text, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got;
-
-    if (fd < 0)
-        return false;
-    got = read(fd, text, size - 1);
-    close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    return got > 0;
-}
-
-/* Field `number` of the text of a stat, from FIELD_STATE on; NULL: there is none. */
-static const char *stat_field(const char *text, int number)
-{
-    /* The name, field 2, is in brackets and may contain anything. */
-    const char *at = strrchr(text, ')');
-
-    for (int field = 2; at && field < number; field++)
-        at = strchr(at + 1, ' ');
-    return at ? at + 1 : NULL;
-}
-
-static uint64_t stat_number(const char *text, int number)
-{
-    const char *at = stat_field(text, number);
-
-    return at ? strtoull(at, NULL, 10) : 0;
-}
-
 static enum process_state state_of(const char *text)
 {
-    const char *at = stat_field(text, FIELD_STATE);
+    const char *at = proc_stat_field(text, FIELD_STATE);
 
     switch (at ? *at : '\0') {
     case 'T':
@@ -79,14 +47,14 @@ static enum process_state state_of(const char *text)
 /* Thread `thread` of `pid`. False: it cannot be seen. */
 static bool view_thread(pid_t pid, pid_t thread, struct process_view *view)
 {
-    char path[64], text[STAT_SIZE];
+    char file[32], text[STAT_SIZE];
 
-    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)thread);
-    if (!read_text(path, text, sizeof text))
+    snprintf(file, sizeof file, "task/%d/stat", (int)thread);
+    if (!proc_read_start(pid, file, text, sizeof text))
         return false;
     view->state = state_of(text);
-    snprintf(path, sizeof path, "/proc/%d/task/%d/schedstat", (int)pid, (int)thread);
-    view->ran_ns = read_text(path, text, sizeof text) ? strtoull(text, NULL, 10) : 0;
+    snprintf(file, sizeof file, "task/%d/schedstat", (int)thread);
+    view->ran_ns = proc_read_start(pid, file, text, sizeof text) ? strtoull(text, NULL, 10) : 0;
     return true;
 }
 
@@ -99,20 +67,19 @@ static bool has_ended(int process)
 
 void process_inspect(int process, pid_t pid, pid_t thread, struct process_view *view)
 {
-    char path[32], text[STAT_SIZE];
+    char text[STAT_SIZE];
 
     *view = (struct process_view){.state = PROCESS_UNSEEN};
     if (process < 0 || pid <= 0)
         return;
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    if (read_text(path, text, sizeof text)) {
-        bool alone = stat_number(text, FIELD_THREADS) <= 1;
+    if (proc_read_start(pid, "stat", text, sizeof text)) {
+        bool alone = proc_stat_number(text, FIELD_THREADS) <= 1;
 
         /* A signal stops all threads, so what the first one shows is enough then. */
         if (alone)
             view_thread(pid, pid, view);
         else if ((thread <= 0 || !view_thread(pid, thread, view)) &&
-                 state_of(text) == PROCESS_STOPPED && *stat_field(text, FIELD_STATE) != 'Z')
+                 state_of(text) == PROCESS_STOPPED && *proc_stat_field(text, FIELD_STATE) != 'Z')
             view->state = PROCESS_STOPPED;
     }
     if (has_ended(process))
@@ -130,7 +97,7 @@ static bool file_says(const char *format, const char *path, const char *word)
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     snprintf(name, sizeof name, format, path);
 #pragma GCC diagnostic pop
-    return read_text(name, text, sizeof text) && strstr(text, word) != NULL;
+    return read_start(AT_FDCWD, name, text, sizeof text) && strstr(text, word) != NULL;
 }
 
 static bool line_is_frozen(char *line)
@@ -150,10 +117,9 @@ static bool line_is_frozen(char *line)
 
 bool process_is_frozen(pid_t pid)
 {
-    char path[32], text[CGROUP_SIZE], *rest, *line;
+    char text[CGROUP_SIZE], *rest, *line;
 
-    snprintf(path, sizeof path, "/proc/%d/cgroup", (int)pid);
-    if (pid <= 0 || !read_text(path, text, sizeof text))
+    if (pid <= 0 || !proc_read_start(pid, "cgroup", text, sizeof text))
         return false;
     for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
         if (line_is_frozen(line))
@@ -169,7 +135,7 @@ static int64_t own_offset(void)
     char text[256], *at;
     int64_t seconds, ns;
 
-    if (!read_text("/proc/self/timens_offsets", text, sizeof text))
+    if (!read_start(AT_FDCWD, "/proc/self/timens_offsets", text, sizeof text))
         return 0; /* Linux before 5.6 */
     at = strstr(text, "boottime");
     if (!at)
@@ -181,12 +147,11 @@ static int64_t own_offset(void)
 
 uint64_t process_started(pid_t pid)
 {
-    char path[32], text[STAT_SIZE];
+    char text[STAT_SIZE];
     uint64_t started;
 
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    if (pid <= 0 || !read_text(path, text, sizeof text))
+    if (pid <= 0 || !proc_read_start(pid, "stat", text, sizeof text))
         return 0;
-    started = stat_number(text, FIELD_STARTED);
+    started = proc_stat_number(text, FIELD_STARTED);
     return started ? started - (uint64_t)own_offset() : 0;
 }

@@ -2,10 +2,12 @@
 /* CPU time: see cpu.h. */
 #include "broker/bench/cpu.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/base/proc.h"
 #include "broker/testbed/lab.h"
 
 #define LOOK_US 200000
@@ -35,15 +37,11 @@ bool cpu_parse_stat(const char *line, double *ticks)
 
 double cpu_of_machine(void)
 {
-    FILE *stat = fopen("/proc/stat", "re");
-    char line[512];
+    char text[512];
     double ticks = 0;
 
-    if (!stat)
-        return 0;
-    if (fgets(line, sizeof line, stat))
-        cpu_parse_stat(line, &ticks);
-    fclose(stat);
+    if (read_start(AT_FDCWD, "/proc/stat", text, sizeof text))
+        cpu_parse_stat(text, &ticks);
     return ticks / (double)sysconf(_SC_CLK_TCK);
 }
 

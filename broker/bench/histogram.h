@@ -8,6 +8,7 @@
 #define LENDIS_BENCH_HISTOGRAM_H
 
 #include <stdint.h>
+#include "lendis/scale.h"
 
 #define HISTOGRAM_SUB_BITS 6u
 #define HISTOGRAM_MAX_BITS 40u
@@ -20,28 +21,19 @@ struct histogram {
     uint64_t max_ns;
 };
 
-/* Values below 128 have a bucket each; above, the seven highest bits choose it. */
 static inline unsigned histogram_bucket(uint64_t ns)
 {
-    unsigned shift;
-
-    if (ns >= UINT64_C(1) << HISTOGRAM_MAX_BITS)
-        return HISTOGRAM_BUCKETS - 1;
-    if (ns < 2u << HISTOGRAM_SUB_BITS)
-        return (unsigned)ns;
-    shift = 63 - (unsigned)__builtin_clzll(ns) - HISTOGRAM_SUB_BITS;
-    return (shift << HISTOGRAM_SUB_BITS) + (unsigned)(ns >> shift);
+    return ns >> HISTOGRAM_MAX_BITS ? HISTOGRAM_BUCKETS - 1
+                                    : scale_bucket_of(ns, HISTOGRAM_SUB_BITS);
 }
 
-/* The middle of a bucket. */
+/* The middle of a bucket; one of a single value is that. */
 static inline double histogram_value(unsigned bucket)
 {
-    unsigned shift;
+    uint64_t start = scale_start_of(bucket, HISTOGRAM_SUB_BITS);
+    uint64_t size = scale_start_of(bucket + 1, HISTOGRAM_SUB_BITS) - start;
 
-    if (bucket < 2u << HISTOGRAM_SUB_BITS)
-        return bucket;
-    shift = (bucket >> HISTOGRAM_SUB_BITS) - 1;
-    return ((double)((bucket & 63u) | 64u) + 0.5) * (double)(UINT64_C(1) << shift);
+    return (double)start + (size > 1 ? (double)size / 2 : 0);
 }
 
 static inline void histogram_add(struct histogram *histogram, uint64_t ns)

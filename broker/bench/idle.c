@@ -4,7 +4,6 @@
  * wakes, and how much memory is its own. Voluntary context switches of /proc/PID/status count: each
  * is a sleep that something ended.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
@@ -30,35 +29,20 @@ static int worker(struct crew *crew, unsigned number)
         pause();
 }
 
-static uint64_t switches(pid_t pid)
-{
-    char path[64], line[256];
-    uint64_t count = 0;
-    FILE *status;
-
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    status = fopen(path, "re");
-    while (status && fgets(line, sizeof line, status))
-        if (sscanf(line, "voluntary_ctxt_switches: %" SCNu64, &count) == 1)
-            break;
-    if (status)
-        fclose(status);
-    return count;
-}
-
 static void look(struct bench *bench, const struct lendisd *broker)
 {
-    struct memory_use use;
-    uint64_t before;
+    struct process_use before, after;
+    struct smaps memory;
 
     sleep_us(SETTLE_US);
-    before = switches(broker->pid);
-    sleep_us(LOOK_US);
-    bench_figure(bench, "idle", "wakeups", (double)(switches(broker->pid) - before), 0, "",
-                 "the broker woke in 5 s");
-    if (!memory_use(broker->pid, &use))
+    if (!process_use(broker->pid, &before))
         give_up("the broker is gone");
-    bench_figure(bench, "idle", "private_kib", (double)use.private / 1024, 0, "KiB",
+    sleep_us(LOOK_US);
+    if (!process_use(broker->pid, &after) || !process_memory(broker->pid, &memory))
+        give_up("the broker is gone");
+    bench_figure(bench, "idle", "wakeups", (double)(after.switches - before.switches), 0, "",
+                 "the broker woke in 5 s");
+    bench_figure(bench, "idle", "private_kib", memory.uss / 1024, 0, "KiB",
                  "private memory of the broker");
     bench_figure(bench, "idle", "connections",
                  (double)redis_info(&bench->servers.redis, "connected_clients"), 0, "",

@@ -2,12 +2,14 @@
 /* The machine: see machine.h. */
 #include "broker/bench/machine.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/base/proc.h"
 
 /* The rest of the line behind `name`, spaces and a colon. False: there is no such line. */
 static bool line_behind(const char *text, const char *name, char *value, size_t size)
@@ -30,13 +32,9 @@ bool machine_parse_model(const char *cpuinfo, char *model, size_t size)
 
 static void read_model(char *model, size_t size)
 {
-    FILE *file = fopen("/proc/cpuinfo", "re");
-    char text[4096] = "";
-    size_t got = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    char text[4096];
 
-    text[got] = '\0';
-    if (file)
-        fclose(file);
+    read_start(AT_FDCWD, "/proc/cpuinfo", text, sizeof text);
     if (!machine_parse_model(text, model, size))
         snprintf(model, size, "unknown processor");
 }

@@ -5,14 +5,14 @@
  * /proc/PID/smaps_rollup) that was forked from a master, attached and not, beside one with a
  * hiredis connection of its own. Kernel memory of sockets is not in these figures.
  */
-#include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "lendis_hiredis.h"
+#include "broker/base/proc.h"
 #include "broker/bench/parts.h"
 #include "tests/support/support.h"
 
@@ -23,7 +23,6 @@
 #define READY_LIMIT_MS 30000
 #define LAYOUT_WORKERS 1000u
 #define LEAST_WORKERS  100u
-#define MEMFD_NAME_MAX 64
 
 static struct bench *bench; /* of the run */
 static struct lendisd broker;
@@ -77,34 +76,13 @@ static double bytes_per_worker(void)
     return worst;
 }
 
-/* Bytes that the kernel has allocated for the broker's memfds of this name (fstat(2), st_blocks);
- * pages that nobody touched take none. */
+/* Bytes that the kernel has allocated for the broker's memfds of this name. */
 static double allocated(const char *memfd_name)
 {
-    char directory[64], wanted[MEMFD_NAME_MAX];
-    struct dirent *entry;
-    double bytes = 0;
-    DIR *fds;
+    double bytes = proc_memfd_bytes(broker.pid, memfd_name);
 
-    snprintf(directory, sizeof directory, "/proc/%d/fd", (int)broker.pid);
-    snprintf(wanted, sizeof wanted, "/memfd:%s", memfd_name);
-    fds = opendir(directory);
-    if (!fds)
-        give_up("%s: %s", directory, strerror(errno));
-    while ((entry = readdir(fds))) {
-        char path[sizeof directory + sizeof entry->d_name + 1], target[256];
-        struct stat stat_;
-        ssize_t length;
-
-        snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
-        length = readlink(path, target, sizeof target - 1);
-        if (length < 0)
-            continue;
-        target[length] = '\0';
-        if (strncmp(target, wanted, strlen(wanted)) == 0 && stat(path, &stat_) == 0)
-            bytes += (double)stat_.st_blocks * 512;
-    }
-    closedir(fds);
+    if (isnan(bytes))
+        give_up("/proc/%d/fd: %s", (int)broker.pid, strerror(errno));
     return bytes;
 }
 
@@ -196,11 +174,11 @@ static double median_private(const struct crew *crew)
     double private[WORKERS];
 
     for (unsigned i = 0; i < WORKERS; i++) {
-        struct memory_use use;
+        struct smaps memory;
 
-        if (!memory_use(crew->pids[i], &use))
+        if (!process_memory(crew->pids[i], &memory))
             give_up("/proc/%d/smaps_rollup: %s", (int)crew->pids[i], strerror(errno));
-        private[i] = (double)use.private;
+        private[i] = memory.uss;
     }
     return median_of(private, WORKERS);
 }
@@ -224,22 +202,14 @@ static double measure(struct scenario scenario, void (*with_all)(void))
     return median;
 }
 
-/* Of its own memory: /proc/PID/smaps_rollup counts a segment that nobody else maps as private too.
- */
+/* Of its own memory: as private counts a segment that nobody else maps, too. */
 static double broker_anonymous(void)
 {
-    char path[64], line[256];
-    FILE *rollup;
-    size_t kib = 0;
+    struct smaps memory;
 
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)broker.pid);
-    rollup = fopen(path, "re");
-    while (rollup && fgets(line, sizeof line, rollup))
-        if (sscanf(line, "Anonymous: %zu kB", &kib) == 1)
-            break;
-    if (rollup)
-        fclose(rollup);
-    return (double)kib * 1024;
+    if (!process_memory(broker.pid, &memory))
+        give_up("the broker is gone");
+    return memory.anonymous;
 }
 
 static double broker_before;

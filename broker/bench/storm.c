@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "broker/tools/table.h"
+#include "broker/base/proc_text.h"
 #include "broker/bench/cell.h"
 #include "broker/bench/parts.h"
 #include "broker/bench/units.h"
@@ -43,13 +44,6 @@ struct sample {
     long long connections, accepted;
 };
 
-static long long info_field(const char *info, const char *name)
-{
-    const char *at = strstr(info, name);
-
-    return at ? atoll(at + strlen(name)) : 0;
-}
-
 /* False: Redis does not answer. */
 static bool take_sample(redisContext *context, struct sample *sample)
 {
@@ -60,8 +54,8 @@ static bool take_sample(redisContext *context, struct sample *sample)
 
     sample->at_ns = now_ns();
     if (answered) {
-        sample->connections = info_field(clients->str, "connected_clients:") - 1;
-        sample->accepted = info_field(stats->str, "total_connections_received:");
+        sample->connections = (long long)info_field(clients->str, "connected_clients") - 1;
+        sample->accepted = (long long)info_field(stats->str, "total_connections_received");
     }
     freeReplyObject(clients);
     freeReplyObject(stats);

@@ -2,15 +2,14 @@
 /* Who has held a connection for too long: see leak_report.h. */
 #include "broker/pool/leak_report.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 #include "broker/base/log.h"
+#include "broker/base/proc.h"
 
 /* Of a command line; a log's reader needs no more of it. */
 #define COMMAND_MAX 200u
@@ -22,19 +21,8 @@ static atomic_bool busy;
  * calls itself must not look like anything else: only printable ASCII stays as it is. */
 static void read_command(uint32_t pid, char text[COMMAND_MAX + 4])
 {
-    size_t size = 0;
-    ssize_t got = 1;
-    char path[32];
-    int fd;
+    size_t size = proc_read_start((pid_t)pid, "cmdline", text, COMMAND_MAX + 2);
 
-    text[0] = '\0';
-    snprintf(path, sizeof path, "/proc/%u/cmdline", pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    for (; size <= COMMAND_MAX && got > 0; size += got > 0 ? (size_t)got : 0)
-        got = read(fd, text + size, COMMAND_MAX + 1 - size);
-    close(fd);
     if (size > COMMAND_MAX) {
         size = COMMAND_MAX;
         for (int i = 0; i < 3; i++)

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "broker/report/proc.h"
-#include "broker/report/proc_text.h"
+#include "broker/base/proc.h"
+#include "broker/base/proc_text.h"
 
 #define PATH_SIZE 4096
 

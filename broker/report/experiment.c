@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "broker/base/proc.h"
 #include "broker/testbed/lab.h"
 #include "broker/report/progress.h"
 
@@ -235,7 +236,7 @@ static void look(const struct site *site, bool segments, struct figures *figures
                     site->plan->problem[0] ? site->plan->problem : "nobody knows why");
     if (site->broker.pid) {
         process_add(site->broker.pid, segments, &readings.broker);
-        readings.segments = memfd_bytes(site->broker.pid, "lendis-");
+        readings.segments = proc_memfd_bytes(site->broker.pid, "lendis-");
     }
     look_at_redis(site, &readings);
     kernel_read(&readings.kernel);

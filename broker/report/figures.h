@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "broker/report/kernel.h"
-#include "broker/report/proc.h"
+#include "broker/report/processes.h"
 #include "broker/report/redis_memory.h"
 
 enum figure_kind {

@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "broker/report/proc.h"
-#include "broker/report/proc_text.h"
+#include "broker/base/proc.h"
+#include "broker/base/proc_text.h"
 
 #define SLAB_FOLDER "/sys/kernel/slab"
 #define NAMES_MAX   64

@@ -4,7 +4,7 @@
 #define LENDIS_REPORT_OPTIONS_H
 
 #include <stdbool.h>
-#include "broker/report/proc.h"
+#include "broker/report/processes.h"
 #include "broker/tools/table.h"
 
 #define SWEEP_MAX 16

@@ -3,7 +3,7 @@
 #include "broker/report/redis_memory.h"
 
 #include <stdio.h>
-#include "broker/report/proc_text.h"
+#include "broker/base/proc_text.h"
 
 /* Of the asking connection itself too little is known to take it off the clients' memory: it is a
  * part of all that is compared. */

@@ -13,11 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "broker/base/proc.h"
 #include "broker/tools/find_broker.h"
 #include "broker/testbed/lab.h"
 #include "broker/report/costs.h"
 #include "broker/report/figures.h"
-#include "broker/report/proc_text.h"
+#include "broker/base/proc_text.h"
 #include "libclient/shared/redis_url.h"
 #include "broker/base/text.h"
 
@@ -196,7 +197,7 @@ static int look(struct view *view)
     for (int i = 0; i < view->watched_count; i++)
         process_add(view->watched[i], true, &view->readings.workers);
     process_add(view->broker.pid, true, &view->readings.broker);
-    view->readings.segments = memfd_bytes(view->broker.pid, "lendis-");
+    view->readings.segments = proc_memfd_bytes(view->broker.pid, "lendis-");
     view->connections = count_connections(&view->broker);
     look_at_servers(view);
     kernel_read(&view->readings.kernel);

@@ -24,6 +24,7 @@
 #include <sys/types.h>
 #include <time.h>
 #include <hiredis/hiredis.h>
+#include "broker/base/proc_text.h"
 
 #define LAB_PATH_SIZE 128
 
@@ -119,25 +120,31 @@ int program_run(const char *const argv[], char *output, size_t size, int limit_m
  * storage. */
 const char *built_program(const char *name);
 
+/* A socket bound to a free loopback port, not listening, with SO_REUSEADDR: as long as it is open,
+ * only a server that binds with SO_REUSEADDR as well can have the port. */
+int reserve_port(int *port);
+
+/* ---- processes ---- */
+
 /* Open descriptors of a process; -1 when it is gone. */
 int count_fds(pid_t pid);
 
 /* Prints what they are to stderr, for the failure message of a leak. */
 void print_fds(pid_t pid);
 
-/* /proc/PID/smaps_rollup, in bytes: proc(5). */
-struct memory_use {
-    size_t rss;
-    size_t pss;
-    size_t private; /* Private_Clean + Private_Dirty: what would be freed if it ended */
+/* Its memory. False: the process is gone or may not be read. */
+bool process_memory(pid_t pid, struct smaps *memory);
+
+struct process_use {
+    uint64_t ticks;    /* utime + stime, sysconf(_SC_CLK_TCK) a second */
+    uint64_t switches; /* voluntary: times that it went to sleep */
 };
 
-/* False: the process is gone or may not be read. */
-bool memory_use(pid_t pid, struct memory_use *use);
+/* False: the process is gone. */
+bool process_use(pid_t pid, struct process_use *use);
 
-/* A socket bound to a free loopback port, not listening, with SO_REUSEADDR: as long as it is open,
- * only a server that binds with SO_REUSEADDR as well can have the port. */
-int reserve_port(int *port);
+/* CPU time that it uses within `ms`, in milliseconds. */
+unsigned process_cpu_ms(pid_t pid, int ms);
 
 /* ---- a real Redis ---- */
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Programs that are started, where they are, and what /proc says about processes. */
+/* Programs that are started, and where they are. */
 #include "broker/testbed/internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -206,77 +205,6 @@ bool program_find(const char *name, char *path, size_t size)
         at += length;
     }
     return false;
-}
-
-/* ---- /proc ---- */
-
-static DIR *open_fds(pid_t pid)
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    return opendir(path);
-}
-
-int count_fds(pid_t pid)
-{
-    DIR *fds = open_fds(pid);
-    struct dirent *entry;
-    int count = 0;
-
-    if (!fds)
-        return -1;
-    while ((entry = readdir(fds)))
-        if (entry->d_name[0] != '.')
-            count++;
-    closedir(fds);
-    return pid == getpid() ? count - 1 : count; /* without the one that looked */
-}
-
-void print_fds(pid_t pid)
-{
-    DIR *fds = open_fds(pid);
-    struct dirent *entry;
-
-    while (fds && (entry = readdir(fds))) {
-        char target[256];
-        ssize_t length = readlinkat(dirfd(fds), entry->d_name, target, sizeof target);
-
-        if (entry->d_name[0] != '.')
-            fprintf(stderr, "  %s -> %.*s\n", entry->d_name, (int)(length < 0 ? 0 : length),
-                    target);
-    }
-    if (fds)
-        closedir(fds);
-}
-
-bool memory_use(pid_t pid, struct memory_use *use)
-{
-    char path[64], line[256];
-    FILE *rollup;
-
-    *use = (struct memory_use){0};
-    snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
-    rollup = fopen(path, "re");
-    if (!rollup)
-        return false;
-    while (fgets(line, sizeof line, rollup)) {
-        char *colon = strchr(line, ':');
-        size_t kib;
-
-        if (!colon)
-            continue;
-        *colon = '\0';
-        kib = strtoull(colon + 1, NULL, 10);
-        if (strcmp(line, "Rss") == 0)
-            use->rss = kib * 1024;
-        else if (strcmp(line, "Pss") == 0)
-            use->pss = kib * 1024;
-        else if (strcmp(line, "Private_Clean") == 0 || strcmp(line, "Private_Dirty") == 0)
-            use->private += kib * 1024;
-    }
-    fclose(rollup);
-    return use->rss > 0;
 }
 
 struct sockaddr_un unix_address(const char *path)

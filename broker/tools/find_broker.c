@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "broker/base/proc.h"
 #include "lendis/wire.h"
 #include "libclient/shared/broker_socket.h"
 
@@ -51,45 +52,41 @@ static int fail(char *problem, size_t size, int error, const char *format, ...)
     return error;
 }
 
-/*
- * Calls `use` for each memfd called `name` of the process whose /proc directory is `proc`, opened
- * read-only, until it returns true. Memfds that could shrink under a mapping are passed over.
- * Results: 0; -errno.
- */
-static int each_memfd(int proc, const char *name, bool (*use)(int fd, struct search *search),
-                      struct search *search)
+typedef bool take_memfd(int fd, struct search *search);
+
+/* Whether this memfd, which it closes, could not shrink under a mapping and is what is wanted. */
+static bool offer(int fd, take_memfd *take, struct search *search)
 {
-    char wanted[64], target[64];
-    int directory = openat(proc, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct dirent *entry;
-    bool done = false;
-    DIR *list;
+    int seals = fcntl(fd, F_GET_SEALS);
+    bool done = seals >= 0 && (seals & F_SEAL_SHRINK) && take(fd, search);
 
-    if (directory < 0)
-        return -errno;
-    list = fdopendir(directory);
-    if (!list) {
-        close(directory);
-        return -ENOMEM;
-    }
-    snprintf(wanted, sizeof wanted, "/memfd:%s (deleted)", name);
-    while (!done && (entry = readdir(list))) {
-        ssize_t length = readlinkat(directory, entry->d_name, target, sizeof target);
-        int fd, seals;
+    close(fd);
+    return done;
+}
 
-        if (length < 0 || (size_t)length != strlen(wanted) ||
-            memcmp(target, wanted, (size_t)length) != 0)
-            continue;
-        fd = openat(directory, entry->d_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0)
-            continue;
-        seals = fcntl(fd, F_GET_SEALS);
-        if (seals >= 0 && (seals & F_SEAL_SHRINK))
-            done = use(fd, search);
-        close(fd);
-    }
-    closedir(list);
-    return 0;
+struct wanted {
+    char target[64];
+    take_memfd *take;
+    struct search *search;
+};
+
+static bool offer_if_wanted(void *context, int fds, const char *name, const char *target)
+{
+    const struct wanted *wanted = context;
+    int fd = -1;
+
+    if (strcmp(target, wanted->target) == 0)
+        fd = openat(fds, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return fd >= 0 && offer(fd, wanted->take, wanted->search);
+}
+
+/* Offers each memfd called `name` of the process with this folder, opened read-only, until one is taken. Results: 0; -errno. */
+static int each_memfd(int proc, const char *name, take_memfd *take, struct search *search)
+{
+    struct wanted wanted = {.take = take, .search = search};
+
+    snprintf(wanted.target, sizeof wanted.target, "/memfd:%s (deleted)", name);
+    return proc_each_descriptor(proc, offer_if_wanted, &wanted);
 }
 
 /* The same socket, whatever it is called on either side. */
@@ -154,49 +151,31 @@ static bool use_segment(int fd, struct search *search)
     return false;
 }
 
-/* The last value of `field` in /proc/PID/status, e.g. "NSpid:" gives the pid in the innermost
- * namespace. */
-static uint32_t status_last(int proc, const char *field)
+/* The process' number in the innermost namespace that it has one in: the last one behind NSpid. 0: not known. */
+static uint32_t innermost_pid(int proc)
 {
-    char line[512];
-    unsigned long value = 0;
-    int fd = openat(proc, "status", O_RDONLY | O_CLOEXEC);
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
+    char *text = read_text_at(proc, "status"), *line = text ? strstr(text, "\nNSpid:") : NULL,
+         *last = NULL;
+    uint32_t pid;
 
-    if (!file) {
-        if (fd >= 0)
-            close(fd);
-        return 0;
-    }
-    while (fgets(line, sizeof line, file)) {
-        char *last;
-
-        if (strncmp(line, field, strlen(field)) != 0)
-            continue;
+    if (line) {
+        line[1 + strcspn(line + 1, "\n")] = '\0';
         last = strrchr(line, '\t');
-        value = last ? strtoul(last, NULL, 10) : 0;
-        break;
     }
-    fclose(file);
-    return (uint32_t)value;
+    pid = last ? (uint32_t)strtoul(last, NULL, 10) : 0;
+    free(text);
+    return pid;
 }
 
-/* The letter of the process' state: the field behind the command's ")" in /proc/PID/stat, proc(5).
- */
+/* The letter of the process' state; 0: not known. */
 static char process_state(int proc)
 {
     char text[512];
-    int fd = openat(proc, "stat", O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    char *name_end;
+    const char *state = NULL;
 
-    if (fd >= 0)
-        close(fd);
-    if (got <= 0)
-        return 0;
-    text[got] = '\0';
-    name_end = strrchr(text, ')');
-    return name_end && name_end[1] == ' ' ? name_end[2] : 0;
+    if (read_start(proc, "stat", text, sizeof text))
+        state = proc_stat_field(text, 3);
+    return state ? *state : 0;
 }
 
 static bool in_our_pid_namespace(int proc)
@@ -215,20 +194,18 @@ static bool in_our_pid_namespace(int proc)
 static int look_at(struct search *search)
 {
     struct broker *broker = search->broker;
-    char path[32];
     int proc, result;
 
     *broker = (struct broker){.pid = search->pid};
     memset(search->claimed, 0, sizeof search->claimed);
     search->error = 0;
-    snprintf(path, sizeof path, "/proc/%d", (int)search->pid);
     /* All that follows goes through this descriptor: should the pid be used again, it gives ESRCH.
      */
-    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    proc = proc_open(search->pid);
     if (proc < 0)
         return errno == ENOENT ? -ESRCH : -errno;
     if (search->socket_path)
-        search->pid_inside = status_last(proc, "NSpid:");
+        search->pid_inside = innermost_pid(proc);
     result = each_memfd(proc, CATALOG_MEMFD_NAME, use_catalog, search);
     if (result == 0 && !broker->catalog.header)
         result = search->error ? search->error : -ENOENT;
@@ -278,28 +255,17 @@ static int next_shared(int socket)
     return -1;
 }
 
-static bool use(int fd, bool (*take)(int fd, struct search *search), struct search *search)
-{
-    int seals = fcntl(fd, F_GET_SEALS);
-    bool done = seals >= 0 && (seals & F_SEAL_SHRINK) && take(fd, search);
-
-    close(fd);
-    return done;
-}
-
 /* Who it is, as far as its /proc is open to all. */
 static void note_process(struct broker *broker)
 {
-    char path[32];
     int proc;
 
     broker->pid = (pid_t)broker->catalog.header->broker_pid;
-    snprintf(path, sizeof path, "/proc/%d", (int)broker->pid);
-    proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    proc = proc_open(broker->pid);
     if (proc < 0)
         return;
     broker->state = process_state(proc);
-    broker->pids_are_ours = status_last(proc, "NSpid:") == (uint32_t)broker->pid;
+    broker->pids_are_ours = innermost_pid(proc) == (uint32_t)broker->pid;
     close(proc);
 }
 
@@ -318,9 +284,9 @@ static int ask(struct search *search)
     search->pid_inside = 0;
     wire_header(&asked.header, WIRE_CONTROL, sizeof asked);
     if (wire_send(socket, &asked, -1) == 0 && (fd = next_shared(socket)) >= 0)
-        found = use(fd, use_catalog, search);
+        found = offer(fd, use_catalog, search);
     for (uint32_t i = 0; found && i < CATALOG_MAX_POOLS && (fd = next_shared(socket)) >= 0; i++)
-        use(fd, use_segment, search);
+        offer(fd, use_segment, search);
     close(socket);
     if (!found)
         return -EACCES;
@@ -479,17 +445,10 @@ void broker_source(const struct broker *broker, struct statistics_source *source
 
 size_t broker_command(const struct broker *broker, uint32_t pid, char *text, size_t size)
 {
-    char path[32];
-    ssize_t got;
-    int fd;
+    size_t got;
 
     if (!broker->pids_are_ours || pid == 0)
         return 0;
-    snprintf(path, sizeof path, "/proc/%u/comm", pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
-    got = read(fd, text, size);
-    close(fd);
-    return got > 1 ? (size_t)got - 1 : 0; /* without the line's end */
+    got = proc_read_start((pid_t)pid, "comm", text, size);
+    return got > 1 ? got - 1 : 0; /* without the line's end */
 }

@@ -18,28 +18,41 @@
 #define SCALE_MAX_BITS 37u
 #define SCALE_BUCKETS  ((SCALE_MAX_BITS - SCALE_SUB_BITS + 1) << SCALE_SUB_BITS)
 
-/* Above 15 the four highest bits choose the bucket. */
-static inline uint32_t scale_bucket(uint64_t value)
+/* ---- any scale of this kind: each power of two is cut into 2^sub_bits buckets ---- */
+
+/* Values of up to sub_bits + 1 bits have a bucket each; above, so many highest bits choose it. */
+static inline uint32_t scale_bucket_of(uint64_t value, uint32_t sub_bits)
 {
     uint32_t shift;
 
-    if (value < 2u << SCALE_SUB_BITS)
+    if (value < UINT64_C(2) << sub_bits)
         return (uint32_t)value;
-    if (value >> SCALE_MAX_BITS)
-        return SCALE_BUCKETS - 1;
-    shift = 63 - (uint32_t)__builtin_clzll(value) - SCALE_SUB_BITS;
-    return (shift << SCALE_SUB_BITS) + (uint32_t)(value >> shift);
+    shift = 63 - (uint32_t)__builtin_clzll(value) - sub_bits;
+    return (shift << sub_bits) + (uint32_t)(value >> shift);
 }
 
-/* The least value of a bucket; of SCALE_BUCKETS: 2^SCALE_MAX_BITS. */
-static inline uint64_t scale_start(uint32_t bucket)
+/* The least value of a bucket. */
+static inline uint64_t scale_start_of(uint32_t bucket, uint32_t sub_bits)
 {
     uint32_t shift;
 
-    if (bucket < 2u << SCALE_SUB_BITS)
+    if (bucket < 2u << sub_bits)
         return bucket;
-    shift = (bucket >> SCALE_SUB_BITS) - 1;
-    return (uint64_t)((bucket & ((1u << SCALE_SUB_BITS) - 1)) | 1u << SCALE_SUB_BITS) << shift;
+    shift = (bucket >> sub_bits) - 1;
+    return (uint64_t)((bucket & ((1u << sub_bits) - 1)) | 1u << sub_bits) << shift;
+}
+
+/* ---- the one in shared memory ---- */
+
+static inline uint32_t scale_bucket(uint64_t value)
+{
+    return value >> SCALE_MAX_BITS ? SCALE_BUCKETS - 1 : scale_bucket_of(value, SCALE_SUB_BITS);
+}
+
+/* Of SCALE_BUCKETS: 2^SCALE_MAX_BITS. */
+static inline uint64_t scale_start(uint32_t bucket)
+{
+    return scale_start_of(bucket, SCALE_SUB_BITS);
 }
 
 /* What a value in this bucket is taken for: the middle of those that can be in it. */

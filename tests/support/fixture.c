@@ -178,59 +178,6 @@ void tally_print(const char *title, const struct tally *tally)
             tally->uncertain, tally->down, tally->other, tally->other_last, tally->worst_us);
 }
 
-/* ---- /proc ---- */
-
-/* The 14th and 15th field of /proc/PID/stat, counted from behind the name: proc(5). */
-static bool read_ticks(pid_t pid, unsigned long long *ticks)
-{
-    unsigned long long user, system;
-    char path[64], text[1024];
-    const char *at;
-    FILE *file;
-    size_t got;
-
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    file = fopen(path, "re");
-    if (!file)
-        return false;
-    got = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[got] = '\0';
-    at = strrchr(text, ')');
-    if (!at ||
-        sscanf(at, ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) != 2)
-        return false;
-    *ticks = user + system;
-    return true;
-}
-
-bool process_use(pid_t pid, struct process_use *use)
-{
-    char path[64], line[256];
-    bool found = false;
-    FILE *file;
-
-    if (!read_ticks(pid, &use->ticks))
-        return false;
-    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    file = fopen(path, "re");
-    while (file && !found && fgets(line, sizeof line, file))
-        found = sscanf(line, "voluntary_ctxt_switches: %llu", &use->switches) == 1;
-    if (file)
-        fclose(file);
-    return found;
-}
-
-unsigned process_cpu_ms(pid_t pid, int ms)
-{
-    unsigned long long before = 0, after = 0;
-
-    read_ticks(pid, &before);
-    sleep_us((int64_t)ms * 1000);
-    read_ticks(pid, &after);
-    return (unsigned)((after - before) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
-}
-
 int worker_of(const struct observer *observer, pid_t pid)
 {
     const struct catalog *catalog = &observer->catalog;

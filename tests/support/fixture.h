@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the system tests need on top of support.h: everything that a test started in one place, so
- * that a teardown can end it whatever the test came to; workers whose every reply is checked; and
- * what /proc says about a process that ought to be idle.
+ * that a teardown can end it whatever the test came to; and workers whose every reply is checked.
  */
 #ifndef LENDIS_TESTS_SITE_H
 #define LENDIS_TESTS_SITE_H
@@ -54,19 +53,6 @@ unsigned long tally_failed(const struct tally *tally);
 void tally_crew(const struct crew *crew, struct tally *sum);
 
 void tally_print(const char *title, const struct tally *tally);
-
-/* ---- /proc ---- */
-
-struct process_use {
-    unsigned long long ticks;    /* utime + stime, sysconf(_SC_CLK_TCK) a second */
-    unsigned long long switches; /* voluntary: times that it went to sleep */
-};
-
-/* False: the process is gone. */
-bool process_use(pid_t pid, struct process_use *use);
-
-/* CPU time that it uses within `ms`, in milliseconds. */
-unsigned process_cpu_ms(pid_t pid, int ms);
 
 /* The place in the broker's worker table that this process has; -1, none. */
 int worker_of(const struct observer *observer, pid_t pid);

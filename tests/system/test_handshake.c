@@ -309,9 +309,9 @@ static void a_sentinel_with_a_database(void **state)
 
 static size_t resident(void)
 {
-    struct memory_use use;
+    struct smaps memory;
 
-    return memory_use(site.broker.pid, &use) ? use.rss : SIZE_MAX;
+    return process_memory(site.broker.pid, &memory) ? (size_t)memory.rss : SIZE_MAX;
 }
 
 /* To the handshake's commands or (`survey`) to COMMAND: `head`, and then `more` for ever. */

@@ -248,10 +248,10 @@ static void make_large(void)
 
 static size_t broker_memory(void)
 {
-    struct memory_use use = {0};
+    struct smaps memory;
 
-    assert_true(memory_use(stage.site.broker.pid, &use));
-    return use.rss;
+    assert_true(process_memory(stage.site.broker.pid, &memory));
+    return (size_t)memory.rss;
 }
 
 static void whatever_is_left(void **state)

@@ -492,7 +492,7 @@ static void dev_shm_is_not_needed(void **state)
 
 static void attaching_and_detaching_leaves_nothing(void **state)
 {
-    struct memory_use before, after;
+    struct smaps before, after;
     struct lendis_pool *pool;
     int descriptors, own;
 
@@ -509,7 +509,7 @@ static void attaching_and_detaching_leaves_nothing(void **state)
     sleep_us(50000);
     descriptors = count_fds(site.broker.pid);
     own = count_fds(getpid());
-    assert_true(memory_use(site.broker.pid, &before));
+    assert_true(process_memory(site.broker.pid, &before));
     for (int i = 0; i < 1000; i++) {
         assert_int_equal(attach(&pool), 0);
         if (i % 10 == 0)
@@ -522,12 +522,12 @@ static void attaching_and_detaching_leaves_nothing(void **state)
         fail_msg("%d descriptors instead of %d", count_fds(site.broker.pid), descriptors);
     }
     assert_int_equal(count_fds(getpid()), own);
-    assert_true(memory_use(site.broker.pid, &after));
-    fprintf(stderr, "the broker's memory: %zu KiB before, %zu KiB after\n", before.private / 1024,
-            after.private / 1024);
+    assert_true(process_memory(site.broker.pid, &after));
+    fprintf(stderr, "the broker's memory: %.0f KiB before, %.0f KiB after\n", before.uss / 1024,
+            after.uss / 1024);
     /* A sanitizer keeps freed memory for a while. */
     if (!LITTLE_MEMORY_IS_FATAL)
-        assert_true(after.private <= before.private + 256 * 1024);
+        assert_true(after.uss <= before.uss + 256 * 1024);
     assert_true(pool_fills(&site.observer, 4, 5000));
 }
 

@@ -20,7 +20,8 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "broker/report/proc.h"
+#include "broker/base/proc.h"
+#include "broker/report/processes.h"
 #include "tests/support/fixture.h"
 #include "tests/support/judge.h"
 
@@ -163,8 +164,8 @@ static void segments_are_told_apart(void **state)
     assert_true(process_add(site.crew.pids[0], true, &sum));
     assert_true(sum.segments_pss == 2 * MIB && sum.segments_uss == 2 * MIB);
     assert_true(sum.pss >= sum.segments_pss);
-    assert_true(memfd_bytes(site.crew.pids[0], "lendis-") == 2 * MIB);
-    assert_true(memfd_bytes(site.crew.pids[0], "other") == 0);
+    assert_true(proc_memfd_bytes(site.crew.pids[0], "lendis-") == 2 * MIB);
+    assert_true(proc_memfd_bytes(site.crew.pids[0], "other") == 0);
 }
 
 static void a_process_that_ended_is_not_added(void **state)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
-#include "broker/report/proc_text.h"
+#include "broker/base/proc_text.h"
 
 #define KIB       1024
 #define PAGE_SIZE 4096

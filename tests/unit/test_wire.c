@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/base/proc.h"
 #include "lendis/wire.h"
 
 struct fixture {
@@ -27,24 +28,12 @@ struct fixture {
     int descriptors;    /* open before */
 };
 
-static int count_descriptors(void)
-{
-    DIR *list = opendir("/proc/self/fd");
-    int count = 0;
-
-    assert_non_null(list);
-    while (readdir(list))
-        count++;
-    closedir(list);
-    return count;
-}
-
 static int setup(void **state)
 {
     static struct fixture fixture;
     int ends[2];
 
-    fixture.descriptors = count_descriptors();
+    fixture.descriptors = proc_count_descriptors(getpid());
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
     fixture.worker = ends[0];
     fixture.broker = ends[1];
@@ -60,7 +49,7 @@ static int teardown(void **state)
         close(fixture->worker);
     if (fixture->broker >= 0)
         close(fixture->broker);
-    return count_descriptors() == fixture->descriptors ? 0 : -1;
+    return proc_count_descriptors(getpid()) == fixture->descriptors ? 0 : -1;
 }
 
 static struct wire_hello hello(const char *pool)
@@ -146,14 +135,14 @@ static void unwanted_descriptors_are_closed(void **state)
 {
     struct fixture *fixture = *state;
     struct wire_hello sent = hello("app"), got;
-    int before = count_descriptors();
+    int before = proc_count_descriptors(getpid());
 
     send_raw(fixture->worker, &sent, sizeof sent, STDIN_FILENO, 1);
     assert_int_equal(wire_receive(fixture->broker, &got, sizeof got, NULL, 0), sizeof got);
-    assert_int_equal(count_descriptors(), before);
+    assert_int_equal(proc_count_descriptors(getpid()), before);
     send_raw(fixture->worker, &sent, sizeof sent, STDIN_FILENO, 253);
     assert_int_equal(wire_receive(fixture->broker, &got, sizeof got, NULL, 0), sizeof got);
-    assert_int_equal(count_descriptors(), before);
+    assert_int_equal(proc_count_descriptors(getpid()), before);
 }
 
 static void more_than_one_descriptor_is_refused(void **state)
@@ -161,7 +150,7 @@ static void more_than_one_descriptor_is_refused(void **state)
     static const int counts[] = {2, 3, 100, 253};
     struct fixture *fixture = *state;
     struct wire_descriptor sent = descriptor(), got;
-    int before = count_descriptors();
+    int before = proc_count_descriptors(getpid());
 
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         int fd = 77;
@@ -169,7 +158,7 @@ static void more_than_one_descriptor_is_refused(void **state)
         send_raw(fixture->broker, &sent, sizeof sent, STDIN_FILENO, counts[i]);
         assert_int_equal(wire_receive(fixture->worker, &got, sizeof got, &fd, 0), -EBADMSG);
         assert_int_equal(fd, -1);
-        assert_int_equal(count_descriptors(), before);
+        assert_int_equal(proc_count_descriptors(getpid()), before);
     }
 }
 
@@ -177,12 +166,12 @@ static void oversize_is_refused(void **state)
 {
     struct fixture *fixture = *state;
     char sent[WIRE_MAX + 1] = {0}, got[WIRE_MAX];
-    int before = count_descriptors(), fd = 77;
+    int before = proc_count_descriptors(getpid()), fd = 77;
 
     send_raw(fixture->worker, sent, sizeof sent, STDIN_FILENO, 1);
     assert_int_equal(wire_receive(fixture->broker, got, sizeof got, &fd, 0), -EMSGSIZE);
     assert_int_equal(fd, -1);
-    assert_int_equal(count_descriptors(), before);
+    assert_int_equal(proc_count_descriptors(getpid()), before);
     send_raw(fixture->worker, sent, sizeof sent, -1, 0);
     assert_int_equal(wire_receive(fixture->broker, got, sizeof got, NULL, 0), -EMSGSIZE);
     /* The next message is not damaged by the rest of the one before. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Text of /proc and its kin: see proc_text.h. Nothing here opens a file. */
-#include "broker/report/proc_text.h"
+#include "broker/base/proc_text.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,94 +1,37 @@
 /* SPDX-License-Identifier: MIT */
-/* Processes: see proc.h. What a process has is read at once and parsed by proc_text.h. */
-#include "broker/report/proc.h"
+/* Processes: see processes.h. */
+#include "broker/report/processes.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-#include "broker/report/proc_text.h"
+#include "broker/base/proc.h"
+#include "broker/base/proc_text.h"
 
 /* include/linux/fdtable.h: NR_OPEN_DEFAULT places are in files_struct itself; of a larger table each place
  * takes a pointer and three bits. */
 #define DESCRIPTORS_EMBEDDED 64
 #define DESCRIPTOR_BYTES     (sizeof(void *) + 3.0 / 8)
 
-char *read_text(const char *path)
-{
-    size_t room = 1 << 16, used = 0;
-    char *text = malloc(room);
-    int fd = text ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    ssize_t got = fd < 0 ? -1 : 0;
-
-    /* Files of /proc have no size: read until there is nothing more. */
-    while (fd >= 0 && (got = read(fd, text + used, room - used - 1)) > 0) {
-        char *more;
-
-        used += (size_t)got;
-        if (room - used > 1)
-            continue;
-        more = realloc(text, room *= 2);
-        if (!more) {
-            got = -1;
-            break;
-        }
-        text = more;
-    }
-    if (fd >= 0)
-        close(fd);
-    if (got < 0) {
-        free(text);
-        return NULL;
-    }
-    text[used] = '\0';
-    return text;
-}
-
-static char *read_of(pid_t pid, const char *file)
-{
-    char path[64];
-
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
-    return read_text(path);
-}
-
 /* ---- memory ---- */
-
-static double count_descriptors(pid_t pid)
-{
-    char path[64];
-    struct dirent *entry;
-    double count = 0;
-    DIR *fds;
-
-    snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-    fds = opendir(path);
-    if (!fds)
-        return NAN;
-    while ((entry = readdir(fds)))
-        count += entry->d_name[0] != '.';
-    closedir(fds);
-    return count;
-}
 
 static void add_smaps(pid_t pid, bool segments, struct process_memory *sum)
 {
     struct smaps all = {NAN, NAN, NAN, NAN, NAN}, of_segments = all;
-    char *text = read_of(pid, "smaps_rollup");
+    char *text = proc_read(pid, "smaps_rollup");
 
     if (text) /* since Linux 4.14 */
         smaps_parse(text, NULL, &all);
     free(text);
     if (!segments && !isnan(all.pss))
         goto add;
-    text = read_of(pid, "smaps");
+    text = proc_read(pid, "smaps");
     if (text && isnan(all.pss))
         smaps_parse(text, NULL, &all);
     if (text && segments)
@@ -107,7 +50,7 @@ add:
 /* The virtual size; 0: it is gone, or a zombie or of the kernel, which have no memory. */
 static double virtual_size(pid_t pid)
 {
-    char *text = read_of(pid, "statm");
+    char *text = proc_read(pid, "statm");
     double size = text ? statm_virtual(text, (size_t)sysconf(_SC_PAGESIZE)) : 0;
 
     free(text);
@@ -126,8 +69,9 @@ static double descriptor_table(const struct process_status *status)
 bool process_add(pid_t pid, bool segments, struct process_memory *sum)
 {
     struct process_memory more = *sum;
-    char *text = read_of(pid, "status");
+    char *text = proc_read(pid, "status");
     struct process_status status = {NAN, NAN};
+    int descriptors = proc_count_descriptors(pid);
 
     if (text)
         status_parse(text, &status);
@@ -135,7 +79,7 @@ bool process_add(pid_t pid, bool segments, struct process_memory *sum)
     more.virtual += virtual_size(pid);
     more.page_tables += status.page_tables;
     more.descriptor_tables += descriptor_table(&status);
-    more.descriptors += count_descriptors(pid);
+    more.descriptors += descriptors < 0 ? NAN : descriptors;
     add_smaps(pid, segments, &more);
     /* If it ended meanwhile, what could not be read is not missing. */
     if (virtual_size(pid) == 0)
@@ -144,47 +88,18 @@ bool process_add(pid_t pid, bool segments, struct process_memory *sum)
     return true;
 }
 
-double memfd_bytes(pid_t pid, const char *name)
-{
-    char folder[64], wanted[64];
-    struct dirent *entry;
-    double bytes = 0;
-    DIR *fds;
-
-    snprintf(folder, sizeof folder, "/proc/%d/fd", (int)pid);
-    snprintf(wanted, sizeof wanted, "/memfd:%s", name);
-    fds = opendir(folder);
-    if (!fds)
-        return NAN;
-    while ((entry = readdir(fds))) {
-        char target[256];
-        struct stat file;
-        ssize_t length = readlinkat(dirfd(fds), entry->d_name, target, sizeof target - 1);
-
-        if (length < 0)
-            continue;
-        target[length] = '\0';
-        /* Pages that nobody touched are not allocated: fstat(2), st_blocks. */
-        if (strncmp(target, wanted, strlen(wanted)) == 0 &&
-            fstatat(dirfd(fds), entry->d_name, &file, 0) == 0)
-            bytes += (double)file.st_blocks * 512;
-    }
-    closedir(fds);
-    return bytes;
-}
-
 /* ---- finding ---- */
 
 static bool name_matches(pid_t pid, const char *wanted)
 {
-    char *name = read_of(pid, "comm"), *line;
+    char *name = proc_read(pid, "comm"), *line;
     bool found = name && strstr(name, wanted);
 
     free(name);
     if (found)
         return true;
     /* The name is cut to 15 bytes; the first word of the command line ends with a zero. */
-    line = read_of(pid, "cmdline");
+    line = proc_read(pid, "cmdline");
     found = line && strstr(line, wanted);
     free(line);
     return found;
@@ -197,7 +112,7 @@ static bool matches(pid_t pid, enum match_kind kind, const char *wanted)
 
     if (kind == MATCH_NAME)
         return name_matches(pid, wanted);
-    text = read_of(pid, "cgroup");
+    text = proc_read(pid, "cgroup");
     found = text && cgroup_matches(text, wanted, kind == MATCH_UNIT);
     free(text);
     return found;
@@ -247,7 +162,7 @@ bool cgroup_folder(const pid_t *pids, int count, char *folder, size_t size)
     static const char *const roots[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
 
     for (int i = 0; i < count; i++) {
-        char path[PATH_MAX], *text = read_of(pids[i], "cgroup");
+        char path[PATH_MAX], *text = proc_read(pids[i], "cgroup");
         bool found = text && cgroup_unified(text, path, sizeof path);
 
         free(text);

@@ -4,8 +4,8 @@
  * kernels, so each is looked for by its name, and what is not there is NAN: a sum with such a part
  * is NAN as well, so that nobody takes a part for the whole. All sizes are bytes.
  */
-#ifndef LENDIS_REPORT_PROC_TEXT_H
-#define LENDIS_REPORT_PROC_TEXT_H
+#ifndef LENDIS_PROC_TEXT_H
+#define LENDIS_PROC_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>

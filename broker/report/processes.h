@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What /proc says about processes and their memory, and which processes there are. */
-#ifndef LENDIS_REPORT_PROC_H
-#define LENDIS_REPORT_PROC_H
+/* How much memory processes have, and which processes there are. */
+#ifndef LENDIS_REPORT_PROCESSES_H
+#define LENDIS_REPORT_PROCESSES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
-
-/* A whole file as text, to be freed; NULL: it cannot be read (errno). */
-char *read_text(const char *path);
 
 /* Bytes, summed over processes; NAN: some of it could not be read. */
 struct process_memory {
@@ -31,9 +28,6 @@ struct process_memory {
  * process is gone, and nothing was added.
  */
 bool process_add(pid_t pid, bool segments, struct process_memory *sum);
-
-/* Bytes that the kernel has for the memfds of process `pid` whose name begins so; NAN: not readable. */
-double memfd_bytes(pid_t pid, const char *name);
 
 enum match_kind {
     MATCH_NAME,   /* part of its name, or of the first word of its command line */
