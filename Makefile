@@ -91,15 +91,16 @@ BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_S
 
 # The tools.
 TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c $(TERMINAL_SOURCES)
-CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c show_services.c show_statistics.c top.c) \
-	$(TOOLS_SOURCES) $(METRICS_SOURCES)
+CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c show_config.c show_services.c \
+	show_statistics.c top.c top_rows.c) broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c main.c options.c picture.c \
 	processes.c progress.c redis_memory.c show.c targets.c watch.c worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
 BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c figures.c idle.c lease.c load.c \
 	lock_pool.c machine.c main.c memory.c options.c output.c rows.c storm.c units.c variant.c) broker/testbed/crew.c \
-	broker/tools/table.c $(TERMINAL_SOURCES)
+	broker/tools/json.c broker/tools/table.c $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
-TESTBED_SOURCES := broker/base/proc.c broker/base/proc_text.c $(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
+TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) $(addprefix broker/testbed/,lendisd.c process.c program.c \
+	redis.c scratch.c)
 SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c \
 	judge.c observer.c)
 

@@ -8,7 +8,8 @@
 #include <unistd.h>
 #include "lendis_hiredis.h"
 #include "broker/bench/parts.h"
-#include "tests/support/support.h"
+#include "broker/testbed/crew.h"
+#include "broker/testbed/lab.h"
 
 #define WORKERS        500u
 #define CONNECTIONS    64u

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "broker/bench/engine.h"
+#include "broker/tools/json.h"
 
 enum output { OUTPUT_TEXT, OUTPUT_TSV, OUTPUT_JSON };
 
@@ -103,10 +104,13 @@ static void print_tsv(const char *mode, const struct field *fields, size_t count
 
 static void print_json(const char *mode, const struct field *fields, size_t count)
 {
-    printf("{\"mode\": \"%s\"", mode);
+    struct json json = {.out = stdout};
+
+    json_open(&json, NULL, '{', false);
+    json_string(&json, "mode", mode);
     for (size_t i = 0; i < count; i++)
-        printf(", \"%s\": %.*f", fields[i].name, fields[i].decimals, fields[i].value);
-    printf("}\n");
+        json_number(&json, fields[i].name, fields[i].value, fields[i].decimals);
+    json_close(&json);
 }
 
 static void print_text(const char *mode, const struct field *fields, size_t count)

@@ -14,7 +14,10 @@
 #include "lendis_hiredis.h"
 #include "broker/base/proc.h"
 #include "broker/bench/parts.h"
-#include "tests/support/support.h"
+#include "broker/testbed/crew.h"
+#include "broker/testbed/lab.h"
+#include "lendis/catalog.h"
+#include "lendis/segment.h"
 
 #define WORKERS        50u
 #define COMMANDS       1000u

@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <string.h>
 #include "broker/testbed/plot.h"
+#include "broker/tools/json.h"
 #include "broker/bench/rows.h"
 #include "broker/bench/units.h"
 
 #define VERDICTS_MAX 256u
+/* Behind the point, in JSON. */
+#define DIGITS 4
 
 /* ---- targets ---- */
 
@@ -38,37 +41,6 @@ unsigned output_targets(const struct bench *bench, FILE *out)
 
 /* ---- JSON ---- */
 
-static void put_string(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (; *text; text++)
-        if (*text == '"' || *text == '\\')
-            fprintf(out, "\\%c", *text);
-        else if ((unsigned char)*text < ' ')
-            fputc(' ', out);
-        else
-            fputc(*text, out);
-    fputc('"', out);
-}
-
-/* No exponents, which not everybody reads. */
-static void put_number(FILE *out, double number)
-{
-    char text[64];
-    size_t length;
-
-    if (isnan(number) || isinf(number)) {
-        fputs("null", out);
-        return;
-    }
-    length = (size_t)snprintf(text, sizeof text, "%.4f", number);
-    while (text[length - 1] == '0')
-        length--;
-    if (text[length - 1] == '.')
-        length--;
-    fprintf(out, "%.*s", (int)length, text);
-}
-
 static struct series series_of(const struct figure *figure)
 {
     return (struct series){figure->row, figure->transport, figure->variant};
@@ -90,87 +62,77 @@ static bool is_first(const struct figures *figures, size_t at)
 }
 
 /* One round's figures, or with round 0 the medians, as an object. */
-static void put_figures(const struct figures *figures, const struct figure *of, unsigned round,
-                        FILE *out)
+static void put_figures(struct json *json, const char *key, const struct figures *figures,
+                        const struct figure *of, unsigned round)
 {
-    const char *separator = "";
-
-    fputc('{', out);
+    json_open(json, key, '{', false);
     for (size_t i = 0; i < figures->count; i++) {
         const struct figure *figure = &figures->list[i];
 
-        if (figure->round != (round ? round : 1) || !same_series(figure, of))
-            continue;
-        fputs(separator, out);
-        put_string(out, figure->name);
-        fputs(": ", out);
-        put_number(out,
-                   round ? figure->value : figures_median(figures, series_of(of), figure->name));
-        separator = ", ";
+        if (figure->round == (round ? round : 1) && same_series(figure, of))
+            json_number(json, figure->name,
+                        round ? figure->value
+                              : figures_median(figures, series_of(of), figure->name),
+                        DIGITS);
     }
-    fputc('}', out);
+    json_close(json);
 }
 
-static void put_result(const struct figures *figures, const struct figure *of, FILE *out)
+static void put_result(struct json *json, const struct figures *figures, const struct figure *of)
 {
     unsigned rounds = figures_rounds(figures, series_of(of));
 
-    fputs("  {\"row\": ", out);
-    put_string(out, of->row);
-    fputs(", \"transport\": ", out);
-    put_string(out, of->transport);
-    fputs(", \"variant\": ", out);
-    put_string(out, of->variant);
-    fputs(",\n   \"medians\": ", out);
-    put_figures(figures, of, 0, out);
-    fputs(",\n   \"rounds\": [", out);
-    for (unsigned round = 1; round <= rounds; round++) {
-        fputs(round > 1 ? ",\n    " : "", out);
-        put_figures(figures, of, round, out);
-    }
-    fputs("]}", out);
+    json_open(json, NULL, '{', false);
+    json_string(json, "row", of->row);
+    json_string(json, "transport", of->transport);
+    json_string(json, "variant", of->variant);
+    put_figures(json, "medians", figures, of, 0);
+    json_open(json, "rounds", '[', true);
+    for (unsigned round = 1; round <= rounds; round++)
+        put_figures(json, NULL, figures, of, round);
+    json_close(json);
+    json_close(json);
 }
 
-static void put_targets(const struct bench *bench, FILE *out)
+static void put_targets(struct json *json, const struct bench *bench)
 {
     static struct verdict verdicts[VERDICTS_MAX];
     size_t count = rows_judge(bench, verdicts, VERDICTS_MAX);
 
+    json_open(json, "targets", '[', true);
     for (size_t i = 0; i < count; i++) {
-        fputs(i ? ",\n  {\"target\": " : "  {\"target\": ", out);
-        put_string(out, verdicts[i].text);
-        fputs(", \"figure\": ", out);
-        put_number(out, verdicts[i].figure);
-        fprintf(out, ", \"%s\": ", verdicts[i].target->comparison == '<' ? "at_most" : "at_least");
-        put_number(out, verdicts[i].target->value);
-        fprintf(out, ", \"met\": %s}", verdicts[i].met ? "true" : "false");
+        const struct target *target = verdicts[i].target;
+
+        json_open(json, NULL, '{', false);
+        json_string(json, "target", verdicts[i].text);
+        json_number(json, "figure", verdicts[i].figure, DIGITS);
+        json_number(json, target->comparison == '<' ? "at_most" : "at_least", target->value,
+                    DIGITS);
+        json_boolean(json, "met", verdicts[i].met);
+        json_close(json);
     }
+    json_close(json);
 }
 
 void output_json(const struct bench *bench, const char *machine, FILE *out)
 {
-    const char *separator = "";
+    struct json json = {.out = out};
 
-    fputs("{\"machine\": ", out);
-    put_string(out, machine);
-    fputs(",\n \"seconds\": ", out);
-    put_number(out, bench->seconds);
-    fprintf(out, ", \"rounds\": %u,\n \"results\": [\n", bench->rounds);
-    for (size_t i = 0; i < bench->figures.count; i++) {
-        if (!is_first(&bench->figures, i))
-            continue;
-        fputs(separator, out);
-        put_result(&bench->figures, &bench->figures.list[i], out);
-        separator = ",\n";
-    }
-    fputs("],\n \"targets\": [\n", out);
-    put_targets(bench, out);
-    fputs("],\n \"notes\": [", out);
-    for (size_t i = 0; i < bench->note_count; i++) {
-        fputs(i ? ", " : "", out);
-        put_string(out, bench->notes[i]);
-    }
-    fputs("]}\n", out);
+    json_open(&json, NULL, '{', true);
+    json_string(&json, "machine", machine);
+    json_number(&json, "seconds", bench->seconds, DIGITS);
+    json_number(&json, "rounds", bench->rounds, 0);
+    json_open(&json, "results", '[', true);
+    for (size_t i = 0; i < bench->figures.count; i++)
+        if (is_first(&bench->figures, i))
+            put_result(&json, &bench->figures, &bench->figures.list[i]);
+    json_close(&json);
+    put_targets(&json, bench);
+    json_open(&json, "notes", '[', true);
+    for (size_t i = 0; i < bench->note_count; i++)
+        json_string(&json, NULL, bench->notes[i]);
+    json_close(&json);
+    json_close(&json);
 }
 
 /* ---- CSV ---- */

@@ -18,7 +18,8 @@
 #include "broker/bench/cell.h"
 #include "broker/bench/parts.h"
 #include "broker/bench/units.h"
-#include "tests/support/support.h"
+#include "broker/testbed/crew.h"
+#include "broker/testbed/lab.h"
 
 #define WORKERS          500u
 #define THINK_NS         1e7

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
 #include "broker/base/option_table.h"
 #include "broker/base/text.h"
 #include "libclient/shared/broker_socket.h"
@@ -124,14 +124,6 @@ static int make_request(const struct control_command *command, int count, char *
     return 0;
 }
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
 static void say(FILE *out, const char *text, size_t size)
 {
     char clean[sizeof((struct wire_outcome *)0)->text + 1];
@@ -144,13 +136,13 @@ static void say(FILE *out, const char *text, size_t size)
 /* Prints the broker's answers. Returns the exit status. */
 static int follow(int fd, uint32_t timeout_ms)
 {
-    int64_t until_ms = now_ms() + timeout_ms + GRACE_MS;
+    int64_t until_ms = (int64_t)clock_ms() + timeout_ms + GRACE_MS;
     _Alignas(8) char message[WIRE_MAX + 1];
 
     for (;;) {
         const struct wire_notice *notice = (const void *)message;
         const struct wire_outcome *outcome = (const void *)message;
-        int64_t left_ms = until_ms - now_ms();
+        int64_t left_ms = until_ms - (int64_t)clock_ms();
         int got = wire_receive(fd, message, sizeof message, NULL, left_ms > 0 ? (int)left_ms : 0);
 
         if (got == -ETIMEDOUT || got == -EAGAIN) {

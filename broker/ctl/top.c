@@ -13,358 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include "broker/base/clock.h"
 #include "broker/ctl/screen.h"
-#include "broker/ctl/show.h"
-#include "broker/tools/table.h"
-#include "broker/base/text.h"
+#include "broker/ctl/top_rows.h"
 
-#define ROWS_MAX    20000u
-#define CELLS       12u
-#define CELL_SIZE   40u
-#define FILTER_SIZE 40u
 /* Lines above the rows. */
 #define HEAD_LINES 4
 
-struct cell {
-    char text[CELL_SIZE];
-    double number; /* what it is sorted by; texts by themselves */
-};
-
-struct row {
-    struct cell cells[CELLS];
-};
-
-/* Not struct column: that is a table's. */
-struct column_of {
-    const char *title;
-    int width;
-    bool text; /* to the left, and sorted by its text */
-};
-
-struct top;
-
-struct view {
-    const char *name;
-    char key;
-    const struct column_of *columns;
-    size_t count;
-    size_t sort; /* at first */
-    void (*collect)(struct top *top);
-};
-
-/* What a worker had counted. */
-struct worker_past {
-    uint64_t since_ms; /* of the worker: another one may have its place by now */
-    uint64_t leases, waits, commands;
-};
-
-struct pool_past {
-    struct pool_statistics statistics;
-    struct histogram_sum waits;
-};
-
-struct top {
-    struct broker *broker;
-    const char *socket_path;
-    pid_t pid;
-    bool gone;
-    char problem[256];
-
-    struct pool_statistics *pools; /* now */
-    struct pool_past *past;        /* a while ago */
-    struct worker_past *workers;
-    bool first;     /* there is no past yet */
-    double seconds; /* since then */
-    int64_t read_ns;
-
-    struct row *rows;
-    size_t count;
-    const struct view *view;
-    size_t sort;
-    bool ascending;
-    size_t scroll;
-    char filter[FILTER_SIZE];
-    bool typing; /* the filter */
-    bool help;
-    int interval_ms;
-};
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
-/* ---- cells ---- */
-
-static struct row *add_row(struct top *top)
-{
-    if (top->count == ROWS_MAX)
-        return NULL;
-    memset(&top->rows[top->count], 0, sizeof *top->rows);
-    return &top->rows[top->count++];
-}
-
-static void set_text(struct cell *cell, const char *text, size_t size)
-{
-    char clean[CELL_SIZE];
-
-    text_clean(clean, sizeof clean, text, size < CELL_SIZE - 1 ? size : CELL_SIZE - 1);
-    snprintf(cell->text, sizeof cell->text, "%s", clean);
-}
-
-static void set_number(struct cell *cell, uint64_t number)
-{
-    snprintf(cell->text, sizeof cell->text, "%" PRIu64, number);
-    cell->number = (double)number;
-}
-
-/* How fast a counter grew since the last look. */
-static void set_rate(struct top *top, struct cell *cell, uint64_t now, uint64_t then)
-{
-    double rate = top->first || now < then ? 0 : (double)(now - then) / top->seconds;
-
-    cell->number = rate;
-    if (top->first)
-        snprintf(cell->text, sizeof cell->text, "-");
-    else if (rate >= 1e6)
-        snprintf(cell->text, sizeof cell->text, "%.2fM", rate / 1e6);
-    else if (rate >= 1e5)
-        snprintf(cell->text, sizeof cell->text, "%.0fk", rate / 1e3);
-    else
-        snprintf(cell->text, sizeof cell->text, rate > 0 && rate < 9.95 ? "%.1f" : "%.0f", rate);
-}
-
-static void set_time(struct cell *cell, uint64_t ns)
-{
-    text_time(cell->text, sizeof cell->text, ns);
-    cell->number = (double)ns;
-}
-
-static void set_age(struct cell *cell, uint64_t ms)
-{
-    uint64_t seconds = ms / 1000;
-
-    cell->number = (double)ms;
-    if (seconds < 60)
-        snprintf(cell->text, sizeof cell->text, "%.1fs", (double)ms / 1000);
-    else if (seconds < 3600)
-        snprintf(cell->text, sizeof cell->text, "%" PRIu64 "m%02" PRIu64 "s", seconds / 60,
-                 seconds % 60);
-    else
-        snprintf(cell->text, sizeof cell->text, "%" PRIu64 "h%02" PRIu64 "m", seconds / 3600,
-                 seconds % 3600 / 60);
-}
-
-static void set_command(const struct top *top, struct cell *cell, uint32_t pid)
-{
-    char text[64];
-    size_t size = broker_command(top->broker, pid, text, sizeof text);
-
-    set_text(cell, size > 0 ? text : "-", size > 0 ? size : 1);
-}
-
-/* ---- the pools ---- */
-
-static const char *state_of(const struct catalog_pool *pool)
-{
-    switch (shm_load32(&pool->gate)) {
-    case GATE_PAUSED:
-        return "paused";
-    case GATE_DRAINED:
-        return "drained";
-    default:
-        break;
-    }
-    switch (shm_load32(&pool->backend)) {
-    case BACKEND_UP:
-        return "up";
-    case BACKEND_DOWN:
-        return "DOWN";
-    default:
-        return "unknown";
-    }
-}
-
-/* The p99 of the waits since the last look; 0: nobody waited. */
-static uint64_t recent_wait(struct top *top, uint32_t index, const struct segment *segment)
-{
-    struct histogram_sum *past = &top->past[index].waits, now, grown = {0};
-
-    if (!segment->base)
-        return 0;
-    histogram_sum_read(segment, HISTOGRAM_wait, &now);
-    for (uint32_t i = 0; i < SCALE_BUCKETS; i++) {
-        grown.buckets[i] =
-            now.buckets[i] > past->buckets[i] ? now.buckets[i] - past->buckets[i] : 0;
-        grown.count += grown.buckets[i];
-    }
-    grown.max = now.max;
-    *past = now;
-    return top->first || grown.count == 0 ? 0 : histogram_sum_quantile(&grown, 990);
-}
-
-static const struct column_of pool_columns[] = {
-    {"POOL", 14, true},   {"STATE", 8, true},     {"SIZE", 5, false},       {"IDLE", 5, false},
-    {"LEASED", 7, false}, {"WAIT", 6, false},     {"LEASES/s", 9, false},   {"WAITS/s", 8, false},
-    {"CMDS/s", 8, false}, {"P99 WAIT", 9, false}, {"TIMEOUT/s", 10, false}, {"WORKERS", 8, false},
-};
-
-static void collect_pools(struct top *top)
-{
-    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
-        const struct pool_statistics *now = &top->pools[i], *then = &top->past[i].statistics;
-        struct row *row;
-        uint64_t wait;
-
-        if (!now->present)
-            continue;
-        wait = recent_wait(top, i, &top->broker->segments[i]);
-        row = add_row(top);
-        if (!row)
-            return;
-        set_text(&row->cells[0], now->entry.name, CATALOG_NAME_SIZE);
-        set_text(&row->cells[1], state_of(&now->entry), 8);
-        set_number(&row->cells[2], now->entry.size);
-        set_number(&row->cells[3], now->connections[USE_idle]);
-        set_number(&row->cells[4], now->connections[USE_leased]);
-        set_number(&row->cells[5], now->waiting);
-        set_rate(top, &row->cells[6], now->counters[COUNTER_leases],
-                 then->counters[COUNTER_leases]);
-        set_rate(top, &row->cells[7], now->counters[COUNTER_waits], then->counters[COUNTER_waits]);
-        set_rate(top, &row->cells[8],
-                 now->counters[COUNTER_commands] + now->counters[COUNTER_handed],
-                 then->counters[COUNTER_commands] + then->counters[COUNTER_handed]);
-        if (wait > 0)
-            set_time(&row->cells[9], wait);
-        else
-            set_text(&row->cells[9], "-", 1);
-        set_rate(top, &row->cells[10], now->counters[COUNTER_timeouts],
-                 then->counters[COUNTER_timeouts]);
-        set_number(&row->cells[11], now->workers);
-    }
-}
-
-/* ---- the workers ---- */
-
-static const struct column_of worker_columns[] = {
-    {"PID", 8, false},    {"POOL", 12, true},     {"UID", 6, false},
-    {"HELD", 5, false},   {"LEASES/s", 9, false}, {"WAITS/s", 8, false},
-    {"CMDS/s", 8, false}, {"TIMEOUTS", 9, false}, {"COMMAND", 16, true},
-};
-
-static uint32_t held_by(const struct segment *segment, uint32_t worker)
-{
-    uint32_t held = 0;
-
-    for (uint32_t i = 0; i < segment->connection_max; i++) {
-        uint64_t word = shm_load(&segment->connections[i].word);
-
-        held += word_state(word) == WORD_LEASED && word_owner(word) == worker;
-    }
-    return held;
-}
-
-static void collect_worker(struct top *top, uint32_t index, uint32_t pool)
-{
-    const struct segment *segment = &top->broker->segments[pool];
-    struct catalog_worker entry = top->broker->catalog.workers[index];
-    struct worker_past *past = &top->workers[index], now = {.since_ms = entry.since_ms};
-    struct row *row = add_row(top);
-
-    if (!row)
-        return;
-    set_number(&row->cells[0], entry.pid);
-    set_text(&row->cells[1], top->broker->catalog.pools[pool].name, CATALOG_NAME_SIZE);
-    set_number(&row->cells[2], entry.uid);
-    set_command(top, &row->cells[8], entry.pid);
-    if (!segment->base || index >= segment->worker_max)
-        return;
-    now.leases = shm_load_relaxed(&segment->workers[index].counters[COUNTER_leases]);
-    now.waits = shm_load_relaxed(&segment->workers[index].counters[COUNTER_waits]);
-    now.commands = shm_load_relaxed(&segment->workers[index].counters[COUNTER_commands]) +
-                   shm_load_relaxed(&segment->workers[index].counters[COUNTER_handed]);
-    if (past->since_ms != now.since_ms)
-        *past = now;
-    set_number(&row->cells[3], held_by(segment, index));
-    set_rate(top, &row->cells[4], now.leases, past->leases);
-    set_rate(top, &row->cells[5], now.waits, past->waits);
-    set_rate(top, &row->cells[6], now.commands, past->commands);
-    set_number(&row->cells[7],
-               shm_load_relaxed(&segment->workers[index].counters[COUNTER_timeouts]));
-    *past = now;
-}
-
-static void collect_workers(struct top *top)
-{
-    const struct catalog *catalog = &top->broker->catalog;
-
-    for (uint32_t i = 0; i < catalog->worker_max; i++) {
-        int pool = statistics_worker_pool(catalog, i);
-
-        if (pool >= 0)
-            collect_worker(top, i, (uint32_t)pool);
-    }
-}
-
-/* ---- the leases ---- */
-
-static const struct column_of lease_columns[] = {
-    {"POOL", 14, true},  {"CONN", 5, false}, {"STATE", 9, true},    {"AGE", 9, false},
-    {"USES", 11, false}, {"PID", 9, false},  {"COMMAND", 20, true},
-};
-
-static void collect_lease(struct top *top, uint32_t pool, uint32_t index, uint64_t word)
-{
-    const struct segment *segment = &top->broker->segments[pool];
-    const struct catalog *catalog = &top->broker->catalog;
-    uint32_t holder = word_holder(segment, word);
-    struct row *row = add_row(top);
-
-    if (!row)
-        return;
-    set_text(&row->cells[0], catalog->pools[pool].name, CATALOG_NAME_SIZE);
-    set_number(&row->cells[1], index);
-    set_text(&row->cells[2], word_state_name(word), 16);
-    set_age(&row->cells[3], statistics_lease_age(segment, index, word));
-    set_number(&row->cells[4], shm_load_relaxed(&segment->connections[index].uses));
-    if (statistics_worker_pool(catalog, holder) != (int)pool)
-        return;
-    set_number(&row->cells[5], catalog->workers[holder].pid);
-    set_command(top, &row->cells[6], catalog->workers[holder].pid);
-}
-
-static void collect_leases(struct top *top)
-{
-    for (uint32_t pool = 0; pool < CATALOG_MAX_POOLS; pool++) {
-        const struct segment *segment = &top->broker->segments[pool];
-
-        for (uint32_t i = 0; segment->base && i < segment->connection_max; i++) {
-            uint64_t word = shm_load(&segment->connections[i].word);
-
-            if (word_is_out(word))
-                collect_lease(top, pool, i, word);
-        }
-    }
-}
-
-#define COUNT(columns) (sizeof(columns) / sizeof *(columns))
-_Static_assert(COUNT(pool_columns) <= CELLS && COUNT(worker_columns) <= CELLS &&
-                   COUNT(lease_columns) <= CELLS,
-               "a row has a cell for each column");
-
-static const struct view views[] = {
-    {"pools", 'p', pool_columns, COUNT(pool_columns), 6, collect_pools},
-    {"workers", 'w', worker_columns, COUNT(worker_columns), 4, collect_workers},
-    {"leases", 'l', lease_columns, COUNT(lease_columns), 3, collect_leases},
-};
-
 /* ---- filter and order ---- */
 
-static bool matches(const struct top *top, const struct row *row)
+static bool matches(const struct top *top, const struct top_row *row)
 {
     if (!top->filter[0])
         return true;
@@ -387,8 +45,8 @@ static void filter_rows(struct top *top)
 static int compare_rows(const void *a, const void *b, void *context)
 {
     const struct top *top = context;
-    const struct cell *left = &((const struct row *)a)->cells[top->sort];
-    const struct cell *right = &((const struct row *)b)->cells[top->sort];
+    const struct top_cell *left = &((const struct top_row *)a)->cells[top->sort];
+    const struct top_cell *right = &((const struct top_row *)b)->cells[top->sort];
     int order;
 
     if (top->view->columns[top->sort].text)
@@ -434,7 +92,7 @@ static int make_workers(struct top *top)
 static int read_all(struct top *top)
 {
     struct statistics_source source;
-    int64_t now = now_ns();
+    int64_t now = (int64_t)clock_us();
 
     if (top->gone || catalog_broker_gone(&top->broker->catalog)) {
         top->gone = true;
@@ -446,8 +104,8 @@ static int read_all(struct top *top)
         return -ENOMEM;
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
         top->past[i].statistics = top->pools[i];
-    top->seconds = (double)(now - top->read_ns) / 1e9;
-    top->read_ns = now;
+    top->seconds = (double)(now - top->read_us) / 1e6;
+    top->read_us = now;
     broker_source(top->broker, &source);
     statistics_read(&source, top->pools);
     top->count = 0;
@@ -464,12 +122,10 @@ static void draw_head(const struct top *top)
     const struct catalog *catalog = &top->broker->catalog;
     uint64_t leases = 0, waiting = 0, connections = 0;
     uint32_t workers = 0, pools = 0;
-    struct timespec now;
-    struct cell up;
+    struct top_cell up;
     char line[512];
 
-    clock_gettime(CLOCK_REALTIME, &now);
-    set_age(&up, (uint64_t)now.tv_sec * 1000 - catalog->header->started_ms);
+    top_set_age(&up, clock_realtime_ms() - catalog->header->started_ms);
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
         const struct pool_statistics *pool = &top->pools[i];
 
@@ -504,19 +160,19 @@ static void draw_head(const struct top *top)
 }
 
 /* The row's cells, or with NULL the titles, as far as `room` goes. */
-static void draw_cells(const struct top *top, const struct row *row, int room)
+static void draw_cells(const struct top *top, const struct top_row *row, int room)
 {
     char line[512];
     size_t at = 0;
 
     for (size_t i = 0; i < top->view->count; i++) {
-        const struct column_of *column = &top->view->columns[i];
+        const struct top_column *column = &top->view->columns[i];
         const char *text = row ? row->cells[i].text : column->title;
         int width = column->width;
 
         /* The last one makes do with what is left, and takes all of it. */
         if (i == top->view->count - 1 && column->text && room - (int)at >= 8)
-            width = room - (int)at < (int)CELL_SIZE ? room - (int)at : (int)CELL_SIZE;
+            width = room - (int)at < (int)TOP_CELL_SIZE ? room - (int)at : (int)TOP_CELL_SIZE;
         if ((int)at + width > room || at + (size_t)width >= sizeof line)
             break;
         /* A blank between two, on whichever side there is room. */
@@ -556,7 +212,7 @@ static int draw(struct top *top)
     draw_head(top);
     if (top->help) {
         screen_line(true, "keys");
-        for (size_t i = 0; i < COUNT(help_lines); i++)
+        for (size_t i = 0; i < sizeof help_lines / sizeof *help_lines; i++)
             screen_line(false, help_lines[i]);
         return screen_end();
     }
@@ -574,7 +230,7 @@ static int draw(struct top *top)
 
 /* ---- keys ---- */
 
-static void choose_view(struct top *top, const struct view *view)
+static void choose_view(struct top *top, const struct top_view *view)
 {
     top->view = view;
     top->sort = view->sort;
@@ -616,9 +272,9 @@ static bool take_key(struct top *top, int key)
         type_filter(top, key);
         return true;
     }
-    for (size_t i = 0; i < COUNT(views); i++)
-        if (key == views[i].key)
-            choose_view(top, &views[i]);
+    for (size_t i = 0; i < TOP_VIEWS; i++)
+        if (key == top_views[i].key)
+            choose_view(top, &top_views[i]);
     screen_size(&columns, &lines);
     switch (key) {
     case 'q':
@@ -667,27 +323,27 @@ static bool take_key(struct top *top, int key)
 /* Reads when it is time or the view has changed, and draws after each key. Results: 0; -errno. */
 static int loop(struct top *top)
 {
-    int64_t next_ns = 0;
+    int64_t next_us = 0;
     int result = 0;
 
     while (result == 0) {
-        int64_t now = now_ns();
+        int64_t now = (int64_t)clock_us();
         int key;
 
-        if (now >= next_ns) {
+        if (now >= next_us) {
             result = read_all(top);
-            next_ns = now + top->interval_ms * INT64_C(1000000);
+            next_us = now + top->interval_ms * INT64_C(1000);
         }
         if (result == 0)
             result = draw(top);
         if (result != 0)
             break;
-        key = screen_key((int)((next_ns - now) / 1000000) + 1);
+        key = screen_key((int)((next_us - now) / 1000) + 1);
         if (key == KEY_END || !take_key(top, key))
             break;
         /* Another view or filter needs other rows: look again. */
         if (key != KEY_NONE && !strchr("<>r?h", key < 256 ? key : '?') && key < 256)
-            next_ns = 0;
+            next_us = 0;
     }
     return result;
 }
@@ -700,10 +356,10 @@ int top_run(struct broker *broker, const char *socket_path, pid_t pid)
         .pid = pid,
         .pools = calloc(CATALOG_MAX_POOLS, sizeof *top.pools),
         .past = calloc(CATALOG_MAX_POOLS, sizeof *top.past),
-        .rows = calloc(ROWS_MAX, sizeof *top.rows),
+        .rows = calloc(TOP_ROWS_MAX, sizeof *top.rows),
         .first = true,
-        .view = &views[0],
-        .sort = views[0].sort,
+        .view = &top_views[0],
+        .sort = top_views[0].sort,
         .interval_ms = 1000,
     };
     int result = -ENOMEM;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Workers forked from the test, with shared memory for what they found. */
-#include "broker/testbed/internal.h"
-#include "tests/support/support.h"
+/* Worker processes: see crew.h. */
+#include "broker/testbed/crew.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -11,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "broker/testbed/internal.h"
 
 #define READY_LIMIT_MS 20000
 
