@@ -105,7 +105,7 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/su
 	judge.c observer.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := bench command config dial_turns handshake log mailbox option_table password_file plot proc_text process queue replication resp segment \
+UNIT_TESTS := bench command config dial_turns handshake json log mailbox option_table password_file plot proc_text process queue replication resp segment \
 	server_error session session_info statistics survey takeover text timer wire word
 SYSTEM_TESTS := allocations async bench broker cancellation casualties commands dial_turns failing_malloc fallback handover \
 	handshake hostile hygiene leases lendisctl lending limits log no_memory operation places reach redis_failures replies report \
@@ -195,6 +195,7 @@ $(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblend
 
 # Of the measuring tools.
 $(B)/tests/unit/test_plot: $(O)/broker/testbed/plot.o
+$(B)/tests/unit/test_json: $(O)/broker/tools/json.o
 $(B)/tests/unit/test_bench: $(call objects,$(addprefix broker/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
 $(B)/tests/system/test_report: $(O)/broker/report/processes.o
 

@@ -51,7 +51,8 @@ bool cell_parse_variants(struct bench *bench, struct cell *cell, const char *lis
     return true;
 }
 
-void cell_describe(const struct cell *cell, char *text, size_t size)
+/* The load in words. */
+static void describe(const struct cell *cell, char *text, size_t size)
 {
     const struct load_shape *load = &cell->load;
     size_t value = load->value ? load->value : CLIENT_VALUE_MIN, used;
@@ -391,7 +392,7 @@ void cell_run(struct bench *bench, const struct cell *cell)
     note_disturbed(bench, cell);
     if (!bench->out)
         return;
-    cell_describe(cell, text, sizeof text);
+    describe(cell, text, sizeof text);
     fprintf(bench->out, "\n[%s] %s: %s; %u round%s of %g s\n", cell->row, cell->transport, text,
             bench->rounds, bench->rounds == 1 ? "" : "s", bench->seconds);
     print_table(bench, cell);

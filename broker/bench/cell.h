@@ -39,7 +39,4 @@ bool cell_parse_variants(struct bench *bench, struct cell *cell, const char *lis
 /* All rounds, then the table. */
 void cell_run(struct bench *bench, const struct cell *cell);
 
-/* The load in words. */
-void cell_describe(const struct cell *cell, char *text, size_t size);
-
 #endif

@@ -15,7 +15,8 @@
 #define STOP_LIMIT_MS  2000
 #define MAX_SIZE       4096
 
-const char variant_modes[] =
+/* For messages. */
+static const char variant_modes[] =
     "direct, lendis, exec, lease, acquire, transaction, direct-transaction, twemproxy, haproxy";
 
 static const struct {

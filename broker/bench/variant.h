@@ -42,9 +42,6 @@ struct servers {
     const char *pool_lines;
 };
 
-/* The names of all modes, separated by ", ". */
-extern const char variant_modes[];
-
 /* False: why not is in `problem`. `variant` stays where it is: its build is a part of it. */
 bool variant_parse(const char *text, struct variant *variant, char *problem, size_t size);
 

@@ -60,7 +60,8 @@ void costs_of(const struct options *options, const struct comparison *comparison
         workers;
 }
 
-int costs_path(const struct options *options, char *path, size_t size)
+/* The file: that of the options, or the usual one. Results: 0; -ENAMETOOLONG; -ENOENT, there is no home. */
+static int costs_path(const struct options *options, char *path, size_t size)
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
     int length;

@@ -21,9 +21,6 @@ struct costs {
 void costs_of(const struct options *options, const struct comparison *comparison,
               struct costs *costs);
 
-/* The file: that of the options, or the usual one. Results: 0; -ENAMETOOLONG; -ENOENT, there is no home. */
-int costs_path(const struct options *options, char *path, size_t size);
-
 /* Keeps them for idle or busy workers, whatever the options say; those of the others stay. Results: 0; -errno. */
 int costs_save(const struct options *options, const struct costs *costs);
 

@@ -52,11 +52,8 @@ static inline int64_t now_ms(void)
 
 void sleep_us(int64_t us);
 
-/* Polls every millisecond. True as soon as `condition` is; false when it still was not after
- * limit_ms. */
-bool wait_until(bool (*condition)(void *context), void *context, int limit_ms);
-
-/* The same for an expression: assert_true(eventually(count_fds(pid) == before, 1000)). */
+/* Polls every millisecond: true as soon as the expression is, false when it still was not after limit_ms. As in
+ * assert_true(eventually(count_fds(pid) == before, 1000)). */
 #define eventually(expression, limit_ms)                                                           \
     ({                                                                                             \
         int64_t eventually_until = now_ns() + (int64_t)(limit_ms)*1000000;                         \
@@ -80,9 +77,6 @@ void scratch_share(void);
 
 /* `path`, of LAB_PATH_SIZE, becomes directory/name; the name is formatted. */
 void scratch_path(char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* Prints the end of every server's log to stderr. */
-void print_logs(void);
 
 /* ---- programs ---- */
 

@@ -66,7 +66,7 @@ static void print_log(const char *path)
     (void)written;
 }
 
-void print_logs(void)
+static void print_logs(void)
 {
     for (unsigned i = 0; i < scratch.log_count; i++)
         print_log(scratch.logs[i]);
@@ -260,9 +260,4 @@ void sleep_us(int64_t us)
     struct timespec pause = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
 
     nanosleep(&pause, NULL);
-}
-
-bool wait_until(bool (*condition)(void *context), void *context, int limit_ms)
-{
-    return eventually(condition(context), limit_ms);
 }
