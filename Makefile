@@ -86,11 +86,12 @@ POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corr
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c reload.c supervise.c)
-BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) $(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) \
-	$(addprefix broker/metrics/,exporter.c microhttpd.c) $(DAEMON_SOURCES)
+BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) \
+	$(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) $(addprefix broker/metrics/,exporter.c microhttpd.c) $(DAEMON_SOURCES)
 
 # The tools.
-TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c $(TERMINAL_SOURCES)
+TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c \
+	$(TERMINAL_SOURCES)
 CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c show_config.c show_services.c \
 	show_statistics.c top.c top_rows.c) broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c main.c options.c picture.c \
@@ -99,14 +100,14 @@ BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c
 	lock_pool.c machine.c main.c memory.c options.c output.c rows.c storm.c units.c variant.c) broker/testbed/crew.c \
 	broker/tools/json.c broker/tools/table.c $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
-TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) $(addprefix broker/testbed/,lendisd.c process.c program.c \
-	redis.c scratch.c)
+TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
+	$(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
 SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c \
 	judge.c observer.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := bench command config dial_turns handshake json log mailbox option_table password_file plot proc_text process queue replication resp segment \
-	server_error session session_info statistics survey takeover text timer wire word
+UNIT_TESTS := bench command config dial_turns handshake json log mailbox option_table \
+	password_file plot proc_text process queue replication resp segment server_error session session_info statistics survey takeover text timer wire word
 SYSTEM_TESTS := allocations async bench broker cancellation casualties commands dial_turns failing_malloc fallback handover \
 	handshake hostile hygiene leases lendisctl lending limits log no_memory operation places reach redis_failures replies report \
 	reset roles secret_memory secrets server_errors service sessions stall statistics stdio surplus upkeep

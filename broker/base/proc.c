@@ -14,7 +14,8 @@
 
 /* ---- files ---- */
 
-/* Reads on at `text`. Files of /proc have no size: until there is nothing more, or no room. Results: how much; -1. */
+/* Reads on at `text`. Files of /proc have no size: until there is nothing more, or no room.
+ * Results: how much; -1. */
 static ssize_t fill(int fd, char *text, size_t room)
 {
     size_t used = 0;

@@ -18,8 +18,8 @@ static const char *next_line(const char *at)
 }
 
 /*
- * Copies the next line, without its end and cut to the size, and moves on. False: there is none. sscanf(3) measures
- * the whole text that it is given, which for each line of a long one takes long.
+ * Copies the next line, without its end and cut to the size, and moves on. False: there is none.
+ * sscanf(3) measures the whole text that it is given, which for each line of a long one takes long.
  */
 static bool take_line(const char **text, char *line, size_t size)
 {

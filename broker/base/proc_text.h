@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What files of /proc, /sys and cgroups say, from their text: proc(5), slabinfo(5), cgroups(7). Fields come and go with
- * kernels, so each is looked for by its name, and what is not there is NAN: a sum with such a part
- * is NAN as well, so that nobody takes a part for the whole. All sizes are bytes.
+ * What files of /proc, /sys and cgroups say, from their text: proc(5), slabinfo(5), cgroups(7).
+ * Fields come and go with kernels, so each is looked for by its name, and what is not there is NAN:
+ * a sum with such a part is NAN as well, so that nobody takes a part for the whole. All sizes are
+ * bytes.
  */
 #ifndef LENDIS_PROC_TEXT_H
 #define LENDIS_PROC_TEXT_H
@@ -21,8 +22,8 @@ struct smaps {
 };
 
 /*
- * Sums over all mappings in `text`, or over those whose path begins with `path` unless that is NULL:
- * all 0 when there is none.
+ * Sums over all mappings in `text`, or over those whose path begins with `path` unless that is
+ * NULL: all 0 when there is none.
  */
 void smaps_parse(const char *text, const char *path, struct smaps *sum);
 
@@ -55,8 +56,9 @@ double slabinfo_object(const char *text, const char *name);
 double sockstat_value(const char *text, const char *protocol, const char *key);
 
 /*
- * /proc/PID/cgroup: whether the process is in the cgroup at `path` or below it, in any hierarchy; or, with `unit`
- * true, in one whose last or any other part is called `path`, as systemd calls its units.
+ * /proc/PID/cgroup: whether the process is in the cgroup at `path` or below it, in any hierarchy;
+ * or, with `unit` true, in one whose last or any other part is called `path`, as systemd calls its
+ * units.
  */
 bool cgroup_matches(const char *text, const char *path, bool unit);
 

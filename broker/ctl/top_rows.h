@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What `lendisctl top` shows: its state, its views, and the rows of each, made from two readings of the counters. Reads what
- * the broker shares, and nothing else; the terminal is top.c's.
+ * What `lendisctl top` shows: its state, its views, and the rows of each, made from two readings of
+ * the counters. Reads what the broker shares, and nothing else; the terminal is top.c's.
  */
 #ifndef LENDIS_CTL_TOP_ROWS_H
 #define LENDIS_CTL_TOP_ROWS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The costs of a connection: see costs.h. The file has lines "idle.redis_connection 12345". It is written anew beside the
- * old one and renamed, so that a reader finds the one or the other.
+ * The costs of a connection: see costs.h. The file has lines "idle.redis_connection 12345". It is
+ * written anew beside the old one and renamed, so that a reader finds the one or the other.
  */
 #include "broker/report/costs.h"
 
@@ -60,7 +60,8 @@ void costs_of(const struct options *options, const struct comparison *comparison
         workers;
 }
 
-/* The file: that of the options, or the usual one. Results: 0; -ENAMETOOLONG; -ENOENT, there is no home. */
+/* The file: that of the options, or the usual one. Results: 0; -ENAMETOOLONG; -ENOENT, there is
+ * no home. */
 static int costs_path(const struct options *options, char *path, size_t size)
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");

@@ -14,8 +14,8 @@
 #include "broker/base/proc.h"
 #include "broker/base/proc_text.h"
 
-/* include/linux/fdtable.h: NR_OPEN_DEFAULT places are in files_struct itself; of a larger table each place
- * takes a pointer and three bits. */
+/* include/linux/fdtable.h: NR_OPEN_DEFAULT places are in files_struct itself; of a larger table
+ * each place takes a pointer and three bits. */
 #define DESCRIPTORS_EMBEDDED 64
 #define DESCRIPTOR_BYTES     (sizeof(void *) + 3.0 / 8)
 

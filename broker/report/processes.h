@@ -24,8 +24,8 @@ struct process_memory {
 };
 
 /*
- * Adds what process `pid` has. With `segments` also the last two, which takes some times as long. False: the
- * process is gone, and nothing was added.
+ * Adds what process `pid` has. With `segments` also the last two, which takes some times as long.
+ * False: the process is gone, and nothing was added.
  */
 bool process_add(pid_t pid, bool segments, struct process_memory *sum);
 
@@ -38,7 +38,8 @@ enum match_kind {
 /* Processes that match, this one left out: an array to be freed. Results: their number; -errno. */
 int processes_find(enum match_kind kind, const char *text, pid_t **pids);
 
-/* The first of them that is in the unified hierarchy: its cgroup's folder under /sys/fs/cgroup. False: none. */
+/* The first of them that is in the unified hierarchy: its cgroup's folder under /sys/fs/cgroup.
+ * False: none. */
 bool cgroup_folder(const pid_t *pids, int count, char *folder, size_t size);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Worker processes: forked from a test or a measuring tool, they do what a function says, and share memory with it for what
- * they found. They end with the process that forked them, however it ends.
+ * Worker processes: forked from a test or a measuring tool, they do what a function says, and share
+ * memory with it for what they found. They end with the process that forked them, however it ends.
  */
 #ifndef LENDIS_CREW_H
 #define LENDIS_CREW_H

@@ -52,8 +52,8 @@ static inline int64_t now_ms(void)
 
 void sleep_us(int64_t us);
 
-/* Polls every millisecond: true as soon as the expression is, false when it still was not after limit_ms. As in
- * assert_true(eventually(count_fds(pid) == before, 1000)). */
+/* Polls every millisecond: true as soon as the expression is, false when it still was not after
+ * limit_ms. As in assert_true(eventually(count_fds(pid) == before, 1000)). */
 #define eventually(expression, limit_ms)                                                           \
     ({                                                                                             \
         int64_t eventually_until = now_ns() + (int64_t)(limit_ms)*1000000;                         \
@@ -86,8 +86,8 @@ void scratch_path(char *path, const char *format, ...) __attribute__((format(pri
  */
 const char *lab_program(const char *name);
 
-/* Looks for somebody else's program in PATH, then where daemons are, which is not in everybody's PATH. A name with a slash is a
- * path. False: it is not there. */
+/* Looks for somebody else's program in PATH, then where daemons are, which is not in everybody's
+ * PATH. A name with a slash is a path. False: it is not there. */
 bool program_find(const char *name, char *path, size_t size);
 
 /*
@@ -226,8 +226,8 @@ void lendisd_restart(struct lendisd *broker); /* kill and launch */
 void lendisd_pause(struct lendisd *broker);
 void lendisd_continue(struct lendisd *broker);
 
-/* A raw connection to a broker's socket, for clients that do not follow the rules; its descriptor blocks. Results: the
- * descriptor; -errno. */
+/* A raw connection to a broker's socket, for clients that do not follow the rules; its
+ * descriptor blocks. Results: the descriptor; -errno. */
 int lendisd_connect(const char *socket_path);
 
 /* True if the log has this text, or gets it within a moment. */

@@ -5,8 +5,9 @@
  * connect(2) succeeds through the listener's backlog, whatever the broker does, and SO_PEERCRED
  * tells who called listen(2) (unix(7)). With socket activation that is the service manager: then
  * the processes are searched for the catalog that names our socket. A process' memfds can be opened
- * through /proc/PID/fd by whoever may trace it (proc(5), ptrace(2)): root and, as long as the broker
- * has no secret (secret.h), its own user. That user can ask one that has a secret for the same memfds.
+ * through /proc/PID/fd by whoever may trace it (proc(5), ptrace(2)): root and, as long as the
+ * broker has no secret (secret.h), its own user. That user can ask one that has a secret for the
+ * same memfds.
  */
 #include "broker/tools/find_broker.h"
 
@@ -80,7 +81,8 @@ static bool offer_if_wanted(void *context, int fds, const char *name, const char
     return fd >= 0 && offer(fd, wanted->take, wanted->search);
 }
 
-/* Offers each memfd called `name` of the process with this folder, opened read-only, until one is taken. Results: 0; -errno. */
+/* Offers each memfd called `name` of the process with this folder, opened read-only, until one
+ * is taken. Results: 0; -errno. */
 static int each_memfd(int proc, const char *name, take_memfd *take, struct search *search)
 {
     struct wanted wanted = {.take = take, .search = search};
@@ -151,7 +153,8 @@ static bool use_segment(int fd, struct search *search)
     return false;
 }
 
-/* The process' number in the innermost namespace that it has one in: the last one behind NSpid. 0: not known. */
+/* The process' number in the innermost namespace that it has one in: the last one behind NSpid.
+ * 0: not known. */
 static uint32_t innermost_pid(int proc)
 {
     char *text = read_text_at(proc, "status"), *line = text ? strstr(text, "\nNSpid:") : NULL,
@@ -269,8 +272,8 @@ static void note_process(struct broker *broker)
     close(proc);
 }
 
-/* A broker that has a password is closed to all but root: it is asked for what it shares. Results: 0;
- * -EACCES, it does not give it, or does not answer. */
+/* A broker that has a password is closed to all but root: it is asked for what it shares.
+ * Results: 0; -EACCES, it does not give it, or does not answer. */
 static int ask(struct search *search)
 {
     struct wire_control asked = {.verb = WIRE_SHOW, .connection = WIRE_ANY, .pid = WIRE_ANY};
