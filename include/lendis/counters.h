@@ -35,7 +35,7 @@
     COUNTER(casualties, "connections", "Connections that ended while a command was being answered. When it grows, replies are larger than Redis sends.") \
     COUNTER(notices,  "errors",      "Reports of errors by which Redis said that a connection or a replica is not what it was: READONLY, NOAUTH, MASTERDOWN.") \
     COUNTER(attached, "workers",     "Workers that attached.") \
-    COUNTER(deaths,   "workers",     "Workers that died, or went with a connection in their hands.") \
+    COUNTER(deaths,   "worker",      "Workers that died, or went with a connection in their hands.") \
     COUNTER(denied,   "requests",    "Requests to attach that were refused: the process may not use the pool.")
 /* clang-format on */
 
