@@ -397,18 +397,18 @@ $(MODEL_QUEUE_BROKEN): $(MODEL)/queue/broken_%: $(addprefix tests/model/queue/,b
 	$(call say,CC,$@)
 	$(Q)$(CC) $(call MODEL_FLAGS,queue) $(call MODEL_STEPPED,queue) -DMODEL_BREAK=$* $(LDFLAGS) -o $@ $(filter %.c %.o,$^)
 
-# $(1): number of the mistake, $(2): the file that it is in
+# $(1): number of the mistake, $(2): the files that it is in
 define MODEL_MISTAKE
 MODEL_HANDOVER_BROKEN += $(MODEL)/handover/broken_$(1)
-$(MODEL)/handover/broken_$(1): libclient/$(2).c tests/model/handover/model.c tests/model/handover/broken.h \
-		$$(filter-out %/$(2).o %/model.o,$(MODEL_HANDOVER)) $(MODEL_HANDOVER_WORLD) $(MODEL)/handover/model
+$(MODEL)/handover/broken_$(1): $$(addprefix libclient/,$$(addsuffix .c,$(2))) tests/model/handover/model.c tests/model/handover/broken.h \
+		$$(filter-out $$(addprefix %/,$$(addsuffix .o,$(2))) %/model.o,$(MODEL_HANDOVER)) $(MODEL_HANDOVER_WORLD) $(MODEL)/handover/model
 	$$(call say,CC,$$@)
 	$$(Q)$$(CC) $$(call MODEL_FLAGS,handover) $$(call MODEL_STEPPED,handover) -DMODEL_BREAK=$(1) $$(LDFLAGS) -o $$@ $$(filter %.c %.o,$$^)
 endef
 $(foreach mistake,1 2 3 4 5 8,$(eval $(call MODEL_MISTAKE,$(mistake),batch)))
 $(foreach mistake,6 7,$(eval $(call MODEL_MISTAKE,$(mistake),takeover)))
-$(foreach mistake,9 10 11 12 21 22,$(eval $(call MODEL_MISTAKE,$(mistake),submit)))
-$(eval $(call MODEL_MISTAKE,13,wait_slot))
+$(foreach mistake,9 10 11 12 21,$(eval $(call MODEL_MISTAKE,$(mistake),submit)))
+$(eval $(call MODEL_MISTAKE,13,wait_slot submit))
 $(eval $(call MODEL_MISTAKE,14,lease))
 $(foreach mistake,15 16 17 18,$(eval $(call MODEL_MISTAKE,$(mistake),shared/mailbox)))
 $(eval $(call MODEL_MISTAKE,19,shared/waiter))

@@ -591,7 +591,10 @@ static void an_idle_broker_does_nothing(void **state)
     assert_true(crew_wait(&site.crew, 10000));
 }
 
-/* Leases are no business of the broker's, so load is not either. */
+/*
+ * Leases are no business of the broker's, so load is not either: thousands of commands wake it not once. (Where the machine
+ * is busy with other things a worker may wait for longer than 100 ms, and has the broker look at who serves it.)
+ */
 static void a_broker_under_load_does_nothing(void **state)
 {
     struct process_use before, after;
@@ -607,7 +610,7 @@ static void a_broker_under_load_does_nothing(void **state)
     expect_progress_of_all(20000);
     sleep_us(500000);
     assert_true(process_use(site.broker.pid, &after));
-    assert_int_equal(after.switches, before.switches);
+    assert_in_range(after.switches - before.switches, 0, 5);
     assert_int_equal(size_of_log(), logged);
     end_work();
     expect_no_failures("load");

@@ -315,7 +315,10 @@ static void get_shared_raw(struct load *load)
     length = redisFormatCommand(&request, "GET shared:%u", number);
     head = (size_t)snprintf(header, sizeof header, "$%zu\r\n", size);
     result = lendis_exec(load->pool, request, (size_t)length, -1, &reply, &reply_size);
-    if (result != 0) {
+    if (result == LENDIS_E_UNCERTAIN) {
+        got_on(load);
+        atomic_fetch_add(&load->report->cut, 1); /* as in missed() */
+    } else if (result != 0) {
         failed(load, "lendis_exec", result);
     } else {
         const char *bytes = reply;

@@ -20,8 +20,7 @@
  *   11  it takes its command back without looking whether it was taken
  *   12  a successor gives up without saying so before it looks again whether the connection has
  *       come
- *   21  a mailbox is taken without looking whether another process took it
- *   22  a reply is taken without looking whether the mailbox is still this process'
+ *   21  a reply is taken without looking whether the mailbox is still this process'
  *   wait_slot.c
  *   13  a mailbox is used again while it is abandoned to a combiner
  *   lease.c
@@ -65,8 +64,8 @@ static inline bool broken_cas(const char *function, int line, shm_u64 *at, uint6
 {
     bool blind = (MODEL_BREAK == 3 && IN("batch_settle")) || (MODEL_BREAK == 8 && IN("take_one")) ||
                  (MODEL_BREAK == 11 && IN("close_mail") && mail_state(expected) == MAIL_QUEUED) ||
-                 (MODEL_BREAK == 21 && IN("open_mail")) ||
-                 (MODEL_BREAK == 22 && IN("close_mail") && mail_state(expected) == MAIL_DONE);
+                 (MODEL_BREAK == 13 && IN("open_mail")) ||
+                 (MODEL_BREAK == 21 && IN("close_mail") && mail_state(expected) == MAIL_DONE);
 
     if (MODEL_BREAK == 5 && IN("batch_settle"))
         broken_early_tell(at);
@@ -97,7 +96,8 @@ static inline uint64_t broken_load(const char *function, int line, const shm_u64
         return mail_with(seen, MAIL_TAKEN);
     if (MODEL_BREAK == 6 && IN("takeover_hand_on"))
         return mail_with(seen, MAIL_TAKEOVER);
-    if (MODEL_BREAK == 13 && IN("mailbox_is_free") && mail_state(seen) == MAIL_ABANDONED)
+    if (MODEL_BREAK == 13 && (IN("mailbox_is_free") || IN("open_mail")) &&
+        mail_state(seen) == MAIL_ABANDONED)
         return mail_with(seen, MAIL_FREE);
     if (MODEL_BREAK == 15 && IN("mail_acknowledge"))
         return 0;

@@ -451,7 +451,20 @@ static const struct scenario scenarios[] = {
         .twins = true,
         .broker = true,
         .timed_looks = true,
-        .preludes = {{2, UNTIL_LEASED}},
+        .preludes = {{2, UNTIL_LEASED}, {0, UNTIL_ASLEEP}},
+    },
+    {
+        .name = "twins-open",
+        .text = "likewise, before it has handed its command over",
+        .connections = 1,
+        .cells = 4,
+        .workers = 3,
+        .rounds = {1, 1, 1},
+        .twins = true,
+        .broker = true,
+        .timed_looks = true,
+        .long_only = true,
+        .preludes = {{2, UNTIL_LEASED}, {2, UNTIL_RECEIVE}},
     },
     {
         .name = "twins-twice",
@@ -747,7 +760,6 @@ static const char *const shown_by[] = {
     [19] = "pair-twice",
     [20] = "alone-stopped",
     [21] = "twins",
-    [22] = "twins",
 };
 _Static_assert(MODEL_BREAK < sizeof shown_by / sizeof *shown_by, "there is no such variant");
 
