@@ -28,6 +28,7 @@ bool cpu_parse_stat(const char *line, double *ticks)
 
     if (strncmp(line, "cpu ", 4) != 0) /* and not cpu0 */
         return false;
+    /* NOLINTNEXTLINE(cert-err34-c): the kernel's numbers, proc_stat(5) */
     if (sscanf(line, "cpu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle,
                &iowait, &irq, &softirq) != 7)
         return false;

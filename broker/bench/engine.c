@@ -336,7 +336,7 @@ static long long connections_at_redis(redisContext *redis)
     if (reply && reply->type == REDIS_REPLY_STRING)
         at = strstr(reply->str, "connected_clients:");
     if (at)
-        count = atoll(at + strlen("connected_clients:")) - 1;
+        count = strtoll(at + strlen("connected_clients:"), NULL, 10) - 1;
     if (reply)
         freeReplyObject(reply);
     return count;

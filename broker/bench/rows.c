@@ -11,6 +11,7 @@
 #define SIZES        "direct,lendis:4,lendis:8,lendis:16"
 #define BOTH         "direct,lendis:4"
 
+/* Members of initializers, which take no brackets. NOLINTBEGIN(bugprone-macro-parentheses) */
 #define OPS(variant_, value_, text_)                                                               \
     {                                                                                              \
         .variant = variant_, .kind = TARGET_TIMES, .figure = "ops_per_s", .comparison = '>',       \
@@ -41,6 +42,7 @@
         .variant = "", .kind = TARGET_MEDIAN, .figure = figure_, .comparison = '<',                \
         .value = value_, .text = text_                                                             \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 const struct row rows[] = {
     /* First: what was measured before leaves its mark on the heap that workers inherit. */

@@ -592,8 +592,9 @@ static void an_idle_broker_does_nothing(void **state)
 }
 
 /*
- * Leases are no business of the broker's, so load is not either: thousands of commands wake it not once. (Where the machine
- * is busy with other things a worker may wait for longer than 100 ms, and has the broker look at who serves it.)
+ * Leases are no business of the broker's, so load is not either: thousands of commands wake it not
+ * once. (Where the machine is busy with other things a worker may wait for longer than 100 ms, and
+ * has the broker look at who serves it.)
  */
 static void a_broker_under_load_does_nothing(void **state)
 {

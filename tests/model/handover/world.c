@@ -619,8 +619,8 @@ static bool place_goes(void)
     return world.event == EVENT_GIVE_AWAY && world.processes[MODEL_BROKER].status == READY;
 }
 
-/* So many timed looks show all that there is to see, as long as nothing changes: one, but where somebody else
- * can have taken away what tells a sleeper that its time passed. */
+/* So many timed looks show all that there is to see, as long as nothing changes: one, but where
+ * somebody else can have taken away what tells a sleeper that its time passed. */
 #define LOOKS (scenario->twins ? 2 : 1)
 
 /* Time passes for those who sleep. Returns true if any of it has to. */
