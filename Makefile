@@ -310,7 +310,8 @@ deps-bench: | deps-build
 export LENDIS_BUILD := $(B)
 export CC PKG_CONFIG
 
-VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,possible --error-exitcode=99
+VALGRIND := valgrind -q --leak-check=full --show-leak-kinds=definite,possible --error-exitcode=99 \
+	--suppressions=tests/valgrind.supp
 
 # The broker that hostile workers are let loose on has sanitizers.
 HOSTILE_BROKER := $(if $(FLAVOUR),,asan-broker)
