@@ -25,10 +25,19 @@
 static pid_t child;
 static int pidfd = -1;
 
+/* Its runtime does not let a forked child go on as these children are to. */
+static void skip_under_tsan(void)
+{
+#ifdef __SANITIZE_THREAD__
+    skip();
+#endif
+}
+
 static void make_child(void (*run)(void))
 {
     pid_t parent = getpid();
 
+    skip_under_tsan();
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -74,20 +83,11 @@ static void sleep_on(void)
         pause();
 }
 
-/* Its runtime does not let a forked child go on as these children are to. */
-static void skip_under_tsan(void)
-{
-#ifdef __SANITIZE_THREAD__
-    skip();
-#endif
-}
-
 static void one_that_runs(void **state)
 {
     uint64_t ran_ns;
 
     (void)state;
-    skip_under_tsan();
     make_child(spin);
     assert_true(eventually(view_of(0).ran_ns > 0, LIMIT_MS));
     assert_int_equal(view_of(0).state, PROCESS_RUNNABLE);
@@ -100,7 +100,6 @@ static void one_that_sleeps(void **state)
     uint64_t ran_ns;
 
     (void)state;
-    skip_under_tsan();
     make_child(sleep_on);
     assert_true(eventually(view_of(0).state == PROCESS_ASLEEP, LIMIT_MS));
     ran_ns = view_of(0).ran_ns;
