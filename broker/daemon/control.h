@@ -10,7 +10,7 @@
 #define LENDIS_BROKER_CONTROL_H
 
 #include <sys/socket.h>
-#include "broker/pool/internal.h"
+#include "broker/pool/pool.h"
 #include "lendis/wire.h"
 
 #define CONTROL_REQUESTS 16u

@@ -10,7 +10,7 @@
 #ifndef LENDIS_BROKER_RELOAD_H
 #define LENDIS_BROKER_RELOAD_H
 
-#include "broker/pool/internal.h"
+#include "broker/pool/pool.h"
 
 struct reload {
     struct config *config;     /* in force; its contents are ours */

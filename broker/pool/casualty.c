@@ -21,7 +21,7 @@ static void log_loss(struct broker_pool *pool, uint32_t worker, const char *name
     const struct catalog *catalog = pool->site->catalog;
     uint32_t pid = worker < catalog->worker_max ? catalog->workers[worker].pid : 0;
 
-    log_limited(&pool->casualty_limit, LOG_LEVEL_NOTICE,
+    log_limited(&pool->parts->casualty_limit, LOG_LEVEL_NOTICE,
                 "pool %s: a connection ended while Redis answered %s of process %u; it is not sent "
                 "again. Too large a reply or argument (client-output-buffer-limit, "
                 "proto-max-bulk-len), or CLIENT KILL?",

@@ -21,13 +21,14 @@
 
 static bool is_refused(const struct broker_pool *pool)
 {
-    return pool->cleaning.refused_ms != 0 && clock_ms() - pool->cleaning.refused_ms < REFUSED_MS;
+    return pool->parts->cleaning.refused_ms != 0 &&
+           clock_ms() - pool->parts->cleaning.refused_ms < REFUSED_MS;
 }
 
 static void note_refusal(struct broker_pool *pool)
 {
-    pool->cleaning.refused_ms = clock_ms();
-    log_limited(&pool->cleaning.refused_limit, LOG_LEVEL_NOTICE,
+    pool->parts->cleaning.refused_ms = clock_ms();
+    log_limited(&pool->parts->cleaning.refused_limit, LOG_LEVEL_NOTICE,
                 "pool %s: %s; unclean connections are replaced unless it is known how to undo what "
                 "was left",
                 pool->config->name, reset_text(RESET_REFUSED));
@@ -36,8 +37,8 @@ static void note_refusal(struct broker_pool *pool)
 
 void cleaning_renew(struct broker_pool *pool)
 {
-    pool->cleaning.refused_ms = 0;
-    pool->cleaning.no_fieldsets = false;
+    pool->parts->cleaning.refused_ms = 0;
+    pool->parts->cleaning.no_fieldsets = false;
 }
 
 /* ---- the course of a reset ---- */
@@ -48,7 +49,7 @@ static void fail(struct broker_pool *pool, struct broker_connection *connection,
     if (redirected_close(pool, connection))
         return;
     if (connection->checking) {
-        log_limited(&pool->cleaning.failed_limit, LOG_LEVEL_INFO,
+        log_limited(&pool->parts->cleaning.failed_limit, LOG_LEVEL_INFO,
                     "pool %s: idle connection %u is replaced: %s", pool->config->name,
                     connection->index, reset_text(result));
         connection_close(connection, CLOSE_check);
@@ -57,7 +58,7 @@ static void fail(struct broker_pool *pool, struct broker_connection *connection,
     if (result == RESET_REFUSED)
         note_refusal(pool);
     else
-        log_limited(&pool->cleaning.failed_limit, LOG_LEVEL_DEBUG,
+        log_limited(&pool->parts->cleaning.failed_limit, LOG_LEVEL_DEBUG,
                     "pool %s: connection %u is replaced, not reset: %s", pool->config->name,
                     connection->index, reset_text(result));
     connection_close(connection, CLOSE_reset);
@@ -71,7 +72,7 @@ static void succeed(struct broker_pool *pool, struct broker_connection *connecti
     if (redirected_close(pool, connection))
         return;
     if (reset_lacks_fieldsets(connection->reset))
-        pool->cleaning.no_fieldsets = true;
+        pool->parts->cleaning.no_fieldsets = true;
     connection_reset_over(connection);
     shm_add_relaxed(
         &pool->owner.catalog->counters[was_check ? BROKER_COUNTER_checks : BROKER_COUNTER_resets],
@@ -115,8 +116,8 @@ static bool choose(const struct broker_pool *pool, const struct broker_connectio
     *kind = RESET_WHOLE;
     if (pool->config->reset == RESET_NEVER)
         *kind = RESET_PROVE;
-    else if (is_refused(pool) || (pool->server.rights.refused & RIGHT_BIT(ping)) != 0 ||
-             pool->server.rights.costly != 0)
+    else if (is_refused(pool) || (pool->parts->server.rights.refused & RIGHT_BIT(ping)) != 0 ||
+             pool->parts->server.rights.costly != 0)
         *kind = RESET_UNDO;
     else if (pool->config->password && !connection_may_carry_secret(connection))
         *kind = RESET_NAMED;
@@ -137,22 +138,23 @@ static uint64_t limit_ms(const struct broker_pool *pool, const struct broker_con
  */
 static void set_limit(struct broker_pool *pool, uint64_t ms)
 {
-    timer_ensure_at(pool->cleaning.timer, (clock_ms() + ms) * 1000);
+    timer_ensure_at(pool->parts->cleaning.timer, (clock_ms() + ms) * 1000);
 }
 
 static struct reset_profile profile_of(const struct broker_pool *pool)
 {
     const struct pool_config *config = pool->config;
     /* Where the user may not give a name, connections have none. */
-    bool nameless = rights_missing(&pool->server.rights) & RIGHT_BIT(name);
+    bool nameless = rights_missing(&pool->parts->server.rights) & RIGHT_BIT(name);
 
     return (struct reset_profile){
         .db = config->redis.db,
         .username = config->username,
         .client_name = nameless ? "" : pool->client_name,
         .keepalive_ms = config->tcp_keepalive_ms,
-        .fieldsets = !pool->cleaning.no_fieldsets,
-        .proof = pool->server.rights.refused & RIGHT_BIT(ping) ? RESET_BY_ERROR : RESET_BY_PING,
+        .fieldsets = !pool->parts->cleaning.no_fieldsets,
+        .proof =
+            pool->parts->server.rights.refused & RIGHT_BIT(ping) ? RESET_BY_ERROR : RESET_BY_PING,
     };
 }
 
@@ -178,7 +180,7 @@ bool cleaning_check(struct broker_pool *pool, struct broker_connection *connecti
     connection->checking = true;
     if (redirected_close(pool, connection))
         return true;
-    if (pool->server.rights.costly != 0)
+    if (pool->parts->server.rights.costly != 0)
         profile.proof = RESET_BY_PONG;
     begun(pool, connection,
           reset_begin(connection->fd, RESET_PROVE, &profile, 0, &connection->reset));
@@ -238,10 +240,10 @@ static int on_limit(sd_event_source *source, uint64_t usec, void *context)
 
 int cleaning_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->cleaning.timer, on_limit, pool);
+    return timer_new(pool->owner.event, &pool->parts->cleaning.timer, on_limit, pool);
 }
 
 void cleaning_stop(struct broker_pool *pool)
 {
-    pool->cleaning.timer = sd_event_source_disable_unref(pool->cleaning.timer);
+    pool->parts->cleaning.timer = sd_event_source_disable_unref(pool->parts->cleaning.timer);
 }

@@ -17,9 +17,9 @@
 
 static void pause_repairs(struct broker_pool *pool)
 {
-    pool->corruption.paused = true;
-    timer_set(pool->corruption.repair, PAUSE_US);
-    log_limited(&pool->corruption.limit, LOG_LEVEL_WARNING,
+    pool->parts->corruption.paused = true;
+    timer_set(pool->parts->corruption.repair, PAUSE_US);
+    log_limited(&pool->parts->corruption.limit, LOG_LEVEL_WARNING,
                 "pool %s: its shared memory is being overwritten by one of its workers; repairs "
                 "are slowed down",
                 pool->config->name);
@@ -30,17 +30,18 @@ void corruption_found(struct broker_connection *connection)
     struct broker_pool *pool = broker_pool_of(connection);
     uint64_t now = clock_ms();
 
-    pool->corruption.tainted = true;
+    pool->parts->corruption.tainted = true;
     if (connection->state == CONNECTION_OPEN)
         connection_close(connection, CLOSE_spoiled);
     else
         connection_restore(connection);
-    if (now - pool->corruption.since_ms > WINDOW_MS) {
-        pool->corruption.since_ms = now;
-        pool->corruption.count = 0;
+    if (now - pool->parts->corruption.since_ms > WINDOW_MS) {
+        pool->parts->corruption.since_ms = now;
+        pool->parts->corruption.count = 0;
     }
-    pool->corruption.count++;
-    if (pool->corruption.count > PER_CONNECTION * pool->config->size && !pool->corruption.paused)
+    pool->parts->corruption.count++;
+    if (pool->parts->corruption.count > PER_CONNECTION * pool->config->size &&
+        !pool->parts->corruption.paused)
         pause_repairs(pool);
 }
 
@@ -50,9 +51,9 @@ static int on_repair(sd_event_source *source, uint64_t usec, void *context)
 
     (void)source;
     (void)usec;
-    pool->corruption.paused = false;
-    pool->corruption.count = 0;
-    pool->corruption.since_ms = clock_ms();
+    pool->parts->corruption.paused = false;
+    pool->parts->corruption.count = 0;
+    pool->parts->corruption.since_ms = clock_ms();
     if (!pool->draining)
         deferred_want(pool, DEFERRED_INSPECT);
     return 0;
@@ -105,25 +106,25 @@ static void restore(struct broker_pool *pool)
             connection_close(&pool->connections[i], CLOSE_spoiled);
         else
             connection_restore(&pool->connections[i]);
-    pool->corruption.tainted = false;
+    pool->parts->corruption.tainted = false;
     log_limited(
-        &pool->corruption.limit, LOG_LEVEL_NOTICE,
+        &pool->parts->corruption.limit, LOG_LEVEL_NOTICE,
         "pool %s: its shared memory was overwritten by a worker that has left; it is restored",
         pool->config->name);
 }
 
 void corruption_all_left(struct broker_pool *pool)
 {
-    if (pool->corruption.tainted || !queue_works(&pool->owner.segment))
+    if (pool->parts->corruption.tainted || !queue_works(&pool->owner.segment))
         restore(pool);
 }
 
 int corruption_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->corruption.repair, on_repair, pool);
+    return timer_new(pool->owner.event, &pool->parts->corruption.repair, on_repair, pool);
 }
 
 void corruption_stop(struct broker_pool *pool)
 {
-    pool->corruption.repair = sd_event_source_disable_unref(pool->corruption.repair);
+    pool->parts->corruption.repair = sd_event_source_disable_unref(pool->parts->corruption.repair);
 }

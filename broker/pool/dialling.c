@@ -2,7 +2,6 @@
 /* Opening connections: see dialling.h. */
 #include "broker/pool/dialling.h"
 
-#include <stddef.h>
 #include "broker/pool/internal.h"
 #include "broker/redis/dial_error.h"
 
@@ -11,8 +10,8 @@ void dialling_refill(struct broker_pool *pool)
     sizing_settle(pool);
     if (sizing_demand(pool) == DEMAND_NONE || !target_is_there(pool))
         return;
-    pool->dialling.turn.node = pool->target.node;
-    dialler_ask(pool->owner.dialler, &pool->dialling.turn);
+    pool->parts->dialling.turn.node = pool->parts->target.node;
+    dialler_ask(pool->owner.dialler, &pool->parts->dialling.turn);
 }
 
 void dialling_failed(struct broker_pool *pool, const struct broker_connection *connection,
@@ -24,8 +23,7 @@ void dialling_failed(struct broker_pool *pool, const struct broker_connection *c
 
 static void dial_next(struct dial_turn *turn)
 {
-    struct broker_pool *pool =
-        (struct broker_pool *)((char *)turn - offsetof(struct broker_pool, dialling.turn));
+    struct broker_pool *pool = ((struct dialling *)turn)->pool;
     struct dial_target target;
     struct broker_connection *connection;
     char error[DIAL_ERROR_SIZE];
@@ -34,12 +32,12 @@ static void dial_next(struct dial_turn *turn)
     /* Things may have changed while the turn was waited for. */
     if (demand == DEMAND_NONE || !target_get(pool, &target))
         return;
-    target.survey = &pool->server.commands;
+    target.survey = &pool->parts->server.commands;
     connection = sizing_place(pool);
     if (!connection)
         return;
-    connection->address = (uint8_t)pool->target.current;
-    connection->probe = pool->health.failures > 0;
+    connection->address = (uint8_t)pool->parts->target.current;
+    connection->probe = pool->parts->health.failures > 0;
     connection->successor = demand == DEMAND_SUCCESSOR;
     if (connection_dial(connection, &target, error) != 0)
         dialling_failed(pool, connection, error);
@@ -48,7 +46,7 @@ static void dial_next(struct dial_turn *turn)
 
 void dialling_withdraw(struct broker_pool *pool)
 {
-    dialler_withdraw(pool->owner.dialler, &pool->dialling.turn);
+    dialler_withdraw(pool->owner.dialler, &pool->parts->dialling.turn);
 }
 
 void dialling_end(struct broker_pool *pool, enum close_reason reason)
@@ -60,5 +58,5 @@ void dialling_end(struct broker_pool *pool, enum close_reason reason)
 
 void dialling_start(struct broker_pool *pool)
 {
-    pool->dialling.turn.run = dial_next;
+    pool->parts->dialling = (struct dialling){.turn.run = dial_next, .pool = pool};
 }

@@ -13,7 +13,8 @@ struct broker_pool;
 struct broker_connection;
 
 struct dialling {
-    struct dial_turn turn;
+    struct dial_turn turn; /* the first: by it the rest is found */
+    struct broker_pool *pool;
 };
 
 void dialling_start(struct broker_pool *pool);

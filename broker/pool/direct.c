@@ -47,7 +47,7 @@ static void conclude(struct direct *direct, int fd)
 static void count_failure(struct broker_pool *pool, const char *error)
 {
     health_count_failure(pool, dial_reason(error), error);
-    target_pass(pool, pool->target.current);
+    target_pass(pool, pool->parts->target.current);
 }
 
 static void on_dialled(void *context, int fd, const char *error)
@@ -72,7 +72,7 @@ static void dial(struct dial_turn *turn)
     char error[DIAL_ERROR_SIZE];
 
     if (!target_get(pool, &target)) {
-        if (!pool->target.lookup)
+        if (!pool->parts->target.lookup)
             conclude(direct, -1);
         return; /* direct_resolved() goes on */
     }
@@ -84,7 +84,7 @@ static void dial(struct dial_turn *turn)
 
 int direct_offered(const struct broker_pool *pool)
 {
-    if (pool->pause.state != GATE_DRAINED)
+    if (pool->parts->pause.state != GATE_DRAINED)
         return -ESTALE;
     if (pool->config->enabled || pool->config->fallback != FALLBACK_DIRECT)
         return LENDIS_E_DISABLED;
@@ -102,16 +102,16 @@ int direct_start(struct broker_pool *pool, direct_done *done, void *context, str
     if (!made)
         return -ENOMEM;
     *made = (struct direct){
-        .next = pool->directs.first,
-        .link = &pool->directs.first,
+        .next = pool->parts->directs.first,
+        .link = &pool->parts->directs.first,
         .pool = pool,
-        .turn = {.run = dial, .node = pool->target.node},
+        .turn = {.run = dial, .node = pool->parts->target.node},
         .done = done,
         .context = context,
     };
     if (made->next)
         made->next->link = &made->next;
-    pool->directs.first = made;
+    pool->parts->directs.first = made;
     *direct = made; /* before it can be done */
     dialler_ask(pool->owner.dialler, &made->turn);
     return 0;
@@ -129,7 +129,7 @@ void direct_abandon(struct direct *direct)
 /* One that waits for an address. */
 static struct direct *find_resting(const struct broker_pool *pool)
 {
-    struct direct *each = pool->directs.first;
+    struct direct *each = pool->parts->directs.first;
 
     while (each && (each->dial || each->turn.queued))
         each = each->next;
@@ -142,7 +142,7 @@ void direct_resolved(struct broker_pool *pool, bool found)
     struct direct *each;
 
     /* Any of them can go while another is served. */
-    while ((!found || pool->target.resolved) && (each = find_resting(pool))) {
+    while ((!found || pool->parts->target.resolved) && (each = find_resting(pool))) {
         if (found)
             dialler_ask(pool->owner.dialler, &each->turn);
         else
@@ -155,8 +155,8 @@ void direct_resolved(struct broker_pool *pool, bool found)
 
 void direct_stop(struct broker_pool *pool)
 {
-    while (pool->directs.first) {
-        dial_cancel(pool->directs.first->dial);
-        conclude(pool->directs.first, -1);
+    while (pool->parts->directs.first) {
+        dial_cancel(pool->parts->directs.first->dial);
+        conclude(pool->parts->directs.first, -1);
     }
 }

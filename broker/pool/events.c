@@ -42,7 +42,7 @@ static void on_lost(struct broker_connection *connection)
     if (redirected_drop(pool, connection))
         return;
     word = revocation_take_ended(connection);
-    log_limited(&pool->lost_limit, LOG_LEVEL_DEBUG, "pool %s: Redis closed connection %u",
+    log_limited(&pool->parts->lost_limit, LOG_LEVEL_DEBUG, "pool %s: Redis closed connection %u",
                 pool->config->name, connection->index);
     health_connection_lost(pool, connection->opened_ms);
     connection_close(connection, CLOSE_lost);

@@ -39,7 +39,7 @@ static void wake_all(const struct broker_pool *pool)
 static void fail_fast(struct broker_pool *pool)
 {
     uint32_t limit = pool->config->fail_fast_after;
-    uint32_t failing = limit > 0 && pool->health.failures >= limit && pool->owner.open == 0;
+    uint32_t failing = limit > 0 && pool->parts->health.failures >= limit && pool->owner.open == 0;
     shm_u32 *mark = &pool->owner.catalog->failing;
 
     if (shm_load32(mark) == failing)
@@ -47,9 +47,9 @@ static void fail_fast(struct broker_pool *pool)
     shm_store32(mark, failing);
     if (!failing)
         return;
-    log_limited(&pool->health.limit, LOG_LEVEL_WARNING,
+    log_limited(&pool->parts->health.limit, LOG_LEVEL_WARNING,
                 "pool %s: %u dials in a row have failed: nobody waits any more until one succeeds",
-                pool->config->name, pool->health.failures);
+                pool->config->name, pool->parts->health.failures);
     wake_all(pool);
 }
 
@@ -60,7 +60,7 @@ void health_update(struct broker_pool *pool)
 
     if (pool->owner.open > 0)
         now = BACKEND_UP;
-    else if (pool->health.failures > 0)
+    else if (pool->parts->health.failures > 0)
         now = BACKEND_DOWN;
     if (now == BACKEND_DOWN && before != BACKEND_DOWN)
         server_renew(pool);
@@ -86,8 +86,8 @@ static void hold(struct broker_pool *pool, uint32_t rounds)
         most = pool->config->dial_backoff_max_ms;
     if (most < BACKOFF_FLOOR_MS)
         most = BACKOFF_FLOOR_MS;
-    pool->health.holding = true;
-    timer_set(pool->health.retry,
+    pool->parts->health.holding = true;
+    timer_set(pool->parts->health.retry,
               (BACKOFF_FLOOR_MS + UINT64_C(1) * random_up_to((uint32_t)most - BACKOFF_FLOOR_MS)) *
                   1000);
 }
@@ -98,7 +98,7 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *context)
 
     (void)source;
     (void)usec;
-    pool->health.holding = false;
+    pool->parts->health.holding = false;
     deferred_want(pool, DEFERRED_SERVE);
     return 0;
 }
@@ -120,31 +120,31 @@ void health_dial_failed(struct broker_pool *pool, bool probe, enum dial_reason r
 
     health_count_failure(pool, reason, error);
     server_dial_failed(pool);
-    if (pool->health.failures == 0)
-        log_limited(&pool->health.limit, LOG_LEVEL_WARNING,
+    if (pool->parts->health.failures == 0)
+        log_limited(&pool->parts->health.limit, LOG_LEVEL_WARNING,
                     "pool %s: cannot open a connection to %s: %s (%u open); trying again",
                     pool->config->name, pool->config->redis.text, error, pool->owner.open);
     /* Of dials that were under way together only the first counts: they all met the same trouble.
      */
-    if (pool->health.failures == 0 || probe) {
+    if (pool->parts->health.failures == 0 || probe) {
         if (answers)
-            pool->health.failures = 1;
-        else if (pool->health.failures < UINT32_MAX)
-            pool->health.failures++;
-        hold(pool, answers ? ANSWERS_ROUNDS : pool->health.failures);
+            pool->parts->health.failures = 1;
+        else if (pool->parts->health.failures < UINT32_MAX)
+            pool->parts->health.failures++;
+        hold(pool, answers ? ANSWERS_ROUNDS : pool->parts->health.failures);
     }
     health_update(pool);
 }
 
 void health_dial_succeeded(struct broker_pool *pool)
 {
-    if (pool->health.failures > 0)
-        log_limited(&pool->health.limit, LOG_LEVEL_NOTICE, "pool %s: connected to %s again",
+    if (pool->parts->health.failures > 0)
+        log_limited(&pool->parts->health.limit, LOG_LEVEL_NOTICE, "pool %s: connected to %s again",
                     pool->config->name, pool->config->redis.text);
     else if (broker_pool_backend(pool) == BACKEND_UNKNOWN)
-        log_limited(&pool->health.limit, LOG_LEVEL_INFO, "pool %s: connected to %s",
+        log_limited(&pool->parts->health.limit, LOG_LEVEL_INFO, "pool %s: connected to %s",
                     pool->config->name, pool->config->redis.text);
-    pool->health.failures = 0;
+    pool->parts->health.failures = 0;
     health_update(pool);
 }
 
@@ -152,40 +152,41 @@ void health_dial_succeeded(struct broker_pool *pool)
 
 void health_connection_lost(struct broker_pool *pool, uint64_t opened_ms)
 {
-    pool->health.churn = clock_ms() - opened_ms < CHURN_MS ? pool->health.churn + 1 : 0;
+    pool->parts->health.churn =
+        clock_ms() - opened_ms < CHURN_MS ? pool->parts->health.churn + 1 : 0;
 }
 
 void health_forgive(struct broker_pool *pool)
 {
-    if (pool->health.churn > 0)
-        pool->health.churn--;
+    if (pool->parts->health.churn > 0)
+        pool->parts->health.churn--;
 }
 
 bool health_is_churning(const struct broker_pool *pool)
 {
-    return pool->health.churn > 2 * pool->config->size;
+    return pool->parts->health.churn > 2 * pool->config->size;
 }
 
 void health_slow_down(struct broker_pool *pool)
 {
-    if (!pool->health.holding)
-        hold(pool, pool->health.churn / pool->config->size);
+    if (!pool->parts->health.holding)
+        hold(pool, pool->parts->health.churn / pool->config->size);
 }
 
 void health_reset(struct broker_pool *pool)
 {
-    pool->health.failures = 0;
-    pool->health.churn = 0;
-    pool->health.holding = false;
-    timer_stop(pool->health.retry);
+    pool->parts->health.failures = 0;
+    pool->parts->health.churn = 0;
+    pool->parts->health.holding = false;
+    timer_stop(pool->parts->health.retry);
 }
 
 int health_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->health.retry, on_retry, pool);
+    return timer_new(pool->owner.event, &pool->parts->health.retry, on_retry, pool);
 }
 
 void health_stop(struct broker_pool *pool)
 {
-    pool->health.retry = sd_event_source_disable_unref(pool->health.retry);
+    pool->parts->health.retry = sd_event_source_disable_unref(pool->parts->health.retry);
 }

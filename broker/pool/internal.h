@@ -36,27 +36,8 @@
 #include "broker/pool/stalled.h"
 #include "broker/pool/target.h"
 
-struct broker_pool {
-    struct connection_owner owner; /* the first, so that a connection finds its pool */
-    const struct pool_config *config;
-    const struct pool_site *site;
-    struct broker_connection *connections; /* `room` of them */
-    uint32_t places;              /* size, and spare ones: sizing.h; the first ones of the table */
-    uint32_t room;                /* length of the tables here and in the segment */
-    uint32_t index;               /* in the catalog */
-    uint32_t serial;              /* no other pool of this broker has it */
-    struct segment_header header; /* as it was made: workers can write the shared one */
-    int segment_fd;
-    int doorbell; /* eventfd */
-    bool leaving; /* no longer configured: it goes when all is back */
-    bool draining;
-    bool adopted;                 /* the segment is the one of the previous broker */
-    enum pool_gate previous_gate; /* as that had it */
-    struct pool_config own;       /* `config` is this when the pool outlives its configuration */
-    char client_name[CATALOG_NAME_SIZE + 8];
-    struct log_limit lost_limit;
-    struct log_limit casualty_limit;
-
+/* Of each pool, made when it starts. */
+struct pool_parts {
     struct members members;
     struct deferred deferred;
     struct scan scan;
@@ -80,6 +61,8 @@ struct broker_pool {
     struct bells bells;
     struct directs directs;
     struct privates privates;
+    struct log_limit lost_limit;
+    struct log_limit casualty_limit;
 };
 
 static inline struct broker_pool *broker_pool_of(struct broker_connection *connection)

@@ -54,7 +54,7 @@ static bool inspect(const struct broker_pool *pool, struct broker_connection *co
         *seen = (struct lease_seen){
             .word = word,
             .uses = uses,
-            .since_ms = begin_of(&pool->lease_limits, shared, now_ms),
+            .since_ms = begin_of(&pool->parts->lease_limits, shared, now_ms),
         };
     return true;
 }
@@ -73,7 +73,7 @@ static void revoke_late(struct broker_pool *pool, struct broker_connection *conn
     if (!holder_of(pool, word, &worker))
         return;
     holder = &pool->site->catalog->workers[worker];
-    log_limited(&pool->lease_limits.revoke_limit, LOG_LEVEL_WARNING,
+    log_limited(&pool->parts->lease_limits.revoke_limit, LOG_LEVEL_WARNING,
                 "pool %s: connection %u is taken from process %u of user %u, which has held it for "
                 "%ju ms; lease_timeout is %u ms",
                 pool->config->name, connection->index, holder->pid, holder->uid, (uintmax_t)age_ms,
@@ -91,7 +91,7 @@ static void note_leak(struct broker_pool *pool, struct broker_connection *connec
     if (!holder_of(pool, connection->seen.word, &worker))
         return;
     connection->seen.warned = true;
-    if (!log_admit(&pool->lease_limits.leak_limit, LOG_LEVEL_WARNING, &leak.kept_back))
+    if (!log_admit(&pool->parts->lease_limits.leak_limit, LOG_LEVEL_WARNING, &leak.kept_back))
         return;
     leak.pid = pool->site->catalog->workers[worker].pid;
     leak.uid = pool->site->catalog->workers[worker].uid;
@@ -159,9 +159,9 @@ static bool enforce_shares(struct broker_pool *pool, uint64_t now_ms)
     uint32_t count, held = 0, most = pool->config->per_uid_leases;
     bool taken = false;
 
-    if (most != pool->lease_limits.share)
-        pool->lease_limits.share_ms = now_ms;
-    pool->lease_limits.share = most;
+    if (most != pool->parts->lease_limits.share)
+        pool->parts->lease_limits.share_ms = now_ms;
+    pool->parts->lease_limits.share = most;
     if (most == 0)
         return false;
     count = collect_shares(pool, now_ms, shares);
@@ -169,11 +169,11 @@ static bool enforce_shares(struct broker_pool *pool, uint64_t now_ms)
         struct broker_connection *connection = &pool->connections[shares[i].index];
 
         held = i > 0 && shares[i].uid == shares[i - 1].uid ? held + 1 : 1;
-        if (held <= most || shares[i].since_ms <= pool->lease_limits.share_ms ||
+        if (held <= most || shares[i].since_ms <= pool->parts->lease_limits.share_ms ||
             !revocation_take(pool, connection, connection->seen.word, REVOKE_user_limit))
             continue;
         taken = true;
-        log_limited(&pool->lease_limits.revoke_limit, LOG_LEVEL_WARNING,
+        log_limited(&pool->parts->lease_limits.revoke_limit, LOG_LEVEL_WARNING,
                     "pool %s: connection %u is taken from a process of user %u, which holds more "
                     "than per_uid_leases = %u",
                     pool->config->name, connection->index, shares[i].uid, most);
@@ -201,7 +201,7 @@ static uint64_t interval_ms(const struct pool_config *config)
 
 static void arm(struct broker_pool *pool, uint64_t now_ms, uint64_t next_ms)
 {
-    timer_set(pool->lease_limits.timer, (next_ms > now_ms ? next_ms - now_ms : 1) * 1000);
+    timer_set(pool->parts->lease_limits.timer, (next_ms > now_ms ? next_ms - now_ms : 1) * 1000);
 }
 
 /* Looks at all leases. Returns when to look again. */
@@ -231,7 +231,7 @@ static uint64_t inspect_all(struct broker_pool *pool, uint64_t now_ms)
         else if (at_ms < next_ms)
             next_ms = at_ms;
     }
-    pool->lease_limits.looked_ms = now_ms;
+    pool->parts->lease_limits.looked_ms = now_ms;
     taken = enforce_shares(pool, now_ms) || taken;
     leak_report(leaks);
     revocation_report(pool);
@@ -242,8 +242,8 @@ static uint64_t inspect_all(struct broker_pool *pool, uint64_t now_ms)
 
 static bool has_something(const struct broker_pool *pool)
 {
-    return interval_ms(pool->config) > 0 && !pool->draining && pool->members.attached.count > 0 &&
-           pool->owner.open > 0;
+    return interval_ms(pool->config) > 0 && !pool->draining &&
+           pool->parts->members.attached.count > 0 && pool->owner.open > 0;
 }
 
 static int on_time(sd_event_source *source, uint64_t usec, void *context)
@@ -264,26 +264,27 @@ void lease_limits_wake(struct broker_pool *pool)
 {
     uint64_t now_ms = clock_ms();
 
-    if (!has_something(pool) || timer_is_on(pool->lease_limits.timer))
+    if (!has_something(pool) || timer_is_on(pool->parts->lease_limits.timer))
         return;
-    pool->lease_limits.looked_ms = now_ms;
+    pool->parts->lease_limits.looked_ms = now_ms;
     arm(pool, now_ms, now_ms + interval_ms(pool->config));
 }
 
 void lease_limits_renew(struct broker_pool *pool)
 {
     /* They may be shorter now than what the timer was set for. */
-    timer_stop(pool->lease_limits.timer);
+    timer_stop(pool->parts->lease_limits.timer);
     lease_limits_wake(pool);
 }
 
 int lease_limits_start(struct broker_pool *pool)
 {
-    pool->lease_limits.share = pool->config->per_uid_leases;
-    return timer_new(pool->owner.event, &pool->lease_limits.timer, on_time, pool);
+    pool->parts->lease_limits.share = pool->config->per_uid_leases;
+    return timer_new(pool->owner.event, &pool->parts->lease_limits.timer, on_time, pool);
 }
 
 void lease_limits_stop(struct broker_pool *pool)
 {
-    pool->lease_limits.timer = sd_event_source_disable_unref(pool->lease_limits.timer);
+    pool->parts->lease_limits.timer =
+        sd_event_source_disable_unref(pool->parts->lease_limits.timer);
 }

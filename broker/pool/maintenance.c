@@ -276,9 +276,9 @@ static void set_timer(struct broker_pool *pool, uint64_t next_ms)
     uint64_t now_ms = clock_ms();
 
     if (next_ms == NEVER)
-        timer_stop(pool->maintenance.timer);
+        timer_stop(pool->parts->maintenance.timer);
     else
-        timer_set(pool->maintenance.timer, next_ms > now_ms ? (next_ms - now_ms) * 1000 : 0);
+        timer_set(pool->parts->maintenance.timer, next_ms > now_ms ? (next_ms - now_ms) * 1000 : 0);
 }
 
 void maintenance_inspect(struct broker_pool *pool)
@@ -316,10 +316,10 @@ static int on_time(sd_event_source *source, uint64_t usec, void *context)
 
 int maintenance_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->maintenance.timer, on_time, pool);
+    return timer_new(pool->owner.event, &pool->parts->maintenance.timer, on_time, pool);
 }
 
 void maintenance_stop(struct broker_pool *pool)
 {
-    pool->maintenance.timer = sd_event_source_disable_unref(pool->maintenance.timer);
+    pool->parts->maintenance.timer = sd_event_source_disable_unref(pool->parts->maintenance.timer);
 }

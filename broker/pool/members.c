@@ -28,7 +28,7 @@ int broker_pool_descriptor(struct broker_pool *pool, uint32_t index, uint64_t ge
 
 int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd)
 {
-    return bells_find(&pool->bells, group, fd);
+    return bells_find(&pool->parts->bells, group, fd);
 }
 
 /* ---- coming ---- */
@@ -46,7 +46,7 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker, uint32_t tena
     /* Whoever maps the segment checks its header, which another worker may have overwritten. */
     if (memcmp(segment->base, &pool->header, sizeof pool->header) != 0)
         memcpy(segment->base, &pool->header, sizeof pool->header);
-    worker_set_put(&pool->members.attached, worker, true);
+    worker_set_put(&pool->parts->members.attached, worker, true);
     lease_limits_wake(pool);
     shm_add_relaxed(&pool->owner.catalog->counters[BROKER_COUNTER_attached], 1);
 }
@@ -54,13 +54,14 @@ void broker_pool_attach(struct broker_pool *pool, uint32_t worker, uint32_t tena
 void broker_pool_adopt_worker(struct broker_pool *pool, uint32_t worker, uint32_t tenant)
 {
     shm_store32(&pool->owner.segment.slots[worker].tenant, tenant);
-    worker_set_put(tenant == 0 ? &pool->members.expelled : &pool->members.attached, worker, true);
+    worker_set_put(tenant == 0 ? &pool->parts->members.expelled : &pool->parts->members.attached,
+                   worker, true);
 }
 
 void broker_pool_readmit(struct broker_pool *pool, uint32_t worker, uint32_t tenant)
 {
-    worker_set_put(&pool->members.expelled, worker, false);
-    worker_set_put(&pool->members.attached, worker, true);
+    worker_set_put(&pool->parts->members.expelled, worker, false);
+    worker_set_put(&pool->parts->members.attached, worker, true);
     shm_store32(&pool->owner.segment.slots[worker].tenant, tenant);
 }
 
@@ -88,7 +89,7 @@ enum taken { TAKEN_NOT, TAKEN_RETURNED, TAKEN_REVOKED };
 static bool revoke_of(struct broker_pool *pool, struct broker_connection *connection, uint64_t word,
                       uint32_t worker)
 {
-    return worker_set_has(&pool->members.expelled, worker)
+    return worker_set_has(&pool->parts->members.expelled, worker)
                ? revocation_take(pool, connection, word, REVOKE_died)
                : connection_revoke(connection, word, REVOKE_died);
 }
@@ -181,8 +182,8 @@ uint32_t broker_pool_expel(struct broker_pool *pool, uint32_t worker, uint64_t *
 
     /* First: what it begins from here on is taken from it when it is seen. */
     shm_store32(&pool->owner.segment.slots[worker].tenant, 0);
-    worker_set_put(&pool->members.attached, worker, false);
-    worker_set_put(&pool->members.expelled, worker, true);
+    worker_set_put(&pool->parts->members.attached, worker, false);
+    worker_set_put(&pool->parts->members.expelled, worker, true);
     leases = take_all_back(pool, worker, lost);
     /* It ends its commands by itself, or their owners do without it: it may be stopped. */
     revocation_report(pool);
@@ -198,15 +199,16 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker, const ui
 
     if (lost)
         memcpy(all_lost, lost, pool->room * sizeof *lost);
-    worker_set_put(&pool->members.attached, worker, false);
-    worker_set_put(&pool->members.expelled, worker, false);
+    worker_set_put(&pool->parts->members.attached, worker, false);
+    worker_set_put(&pool->parts->members.expelled, worker, false);
     leases = take_all_back(pool, worker, all_lost);
     free_slots(pool, worker);
     mail_taker_died(segment, worker, all_lost);
     for (uint32_t i = 0; i < COUNTER_COUNT; i++)
         shm_add_relaxed(&pool->owner.catalog->departed[i],
                         shm_load_relaxed(&segment->workers[worker].counters[i]));
-    if (pool->members.attached.count + pool->members.expelled.count == 0 && !pool->draining)
+    if (pool->parts->members.attached.count + pool->parts->members.expelled.count == 0 &&
+        !pool->draining)
         corruption_all_left(pool);
     serve_the_others(pool);
     return leases;
@@ -214,13 +216,14 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker, const ui
 
 int members_start(struct broker_pool *pool)
 {
-    int result = worker_set_new(&pool->members.attached, pool->site->worker_max);
+    int result = worker_set_new(&pool->parts->members.attached, pool->site->worker_max);
 
-    return result == 0 ? worker_set_new(&pool->members.expelled, pool->site->worker_max) : result;
+    return result == 0 ? worker_set_new(&pool->parts->members.expelled, pool->site->worker_max)
+                       : result;
 }
 
 void members_stop(struct broker_pool *pool)
 {
-    worker_set_free(&pool->members.attached);
-    worker_set_free(&pool->members.expelled);
+    worker_set_free(&pool->parts->members.attached);
+    worker_set_free(&pool->parts->members.expelled);
 }

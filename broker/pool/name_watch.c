@@ -33,7 +33,7 @@ static bool is_end(const struct socket_end *end, const char *text)
 
 static bool leads_elsewhere(const struct broker_pool *pool, const struct socket_end *peer)
 {
-    const struct addresses *addresses = &pool->target.addresses;
+    const struct addresses *addresses = &pool->parts->target.addresses;
 
     /* More of them than are kept: nothing can be said of the others. */
     if (peer->size == 0 || addresses->count == RESOLVER_MAX_ADDRESSES)
@@ -46,8 +46,8 @@ static bool leads_elsewhere(const struct broker_pool *pool, const struct socket_
 
 static void arm(struct broker_pool *pool)
 {
-    if (!pool->target.numeric && pool->config->check_interval_ms > 0)
-        timer_set(pool->name_watch.timer, (uint64_t)pool->config->check_interval_ms * 1000);
+    if (!pool->parts->target.numeric && pool->config->check_interval_ms > 0)
+        timer_set(pool->parts->name_watch.timer, (uint64_t)pool->config->check_interval_ms * 1000);
 }
 
 void name_watch_found(struct broker_pool *pool)
@@ -64,17 +64,17 @@ void name_watch_found(struct broker_pool *pool)
         maintenance_mark_due(connection, CLOSE_outdated);
         count++;
     }
-    if (pool->role_watch.fd > 0 && leads_elsewhere(pool, &pool->role_watch.ends.peer))
+    if (pool->parts->role_watch.fd > 0 && leads_elsewhere(pool, &pool->parts->role_watch.ends.peer))
         role_watch_renew(pool);
     if (count > 0)
-        log_limited(&pool->name_watch.limit, LOG_LEVEL_NOTICE,
+        log_limited(&pool->parts->name_watch.limit, LOG_LEVEL_NOTICE,
                     "pool %s: %s means another server now: %u connections are replaced",
                     pool->config->name, pool->config->redis.text, count);
 }
 
 void name_watch_opened(struct broker_pool *pool, struct broker_connection *connection)
 {
-    if (!pool->target.numeric && pool->target.addresses.count > 0 &&
+    if (!pool->parts->target.numeric && pool->parts->target.addresses.count > 0 &&
         leads_elsewhere(pool, &connection->ends.peer))
         maintenance_mark_due(connection, CLOSE_outdated);
 }
@@ -84,15 +84,15 @@ bool name_watch_failed(struct broker_pool *pool, const char *error)
     struct catalog_pool *entry = pool->owner.catalog;
 
     arm(pool);
-    if (pool->target.addresses.count == 0)
+    if (pool->parts->target.addresses.count == 0)
         return false;
-    log_limited(&pool->name_watch.limit, LOG_LEVEL_WARNING,
+    log_limited(&pool->parts->name_watch.limit, LOG_LEVEL_WARNING,
                 "pool %s: %s; what was found before is used", pool->config->name, error);
     shm_add_relaxed(&entry->dial_errors[DIAL_lookup], 1);
-    pool->target.resolved = true;
-    pool->target.resolved_ms = clock_ms();
-    if (pool->target.current >= pool->target.addresses.count)
-        pool->target.current = 0;
+    pool->parts->target.resolved = true;
+    pool->parts->target.resolved_ms = clock_ms();
+    if (pool->parts->target.current >= pool->parts->target.addresses.count)
+        pool->parts->target.current = 0;
     return true;
 }
 
@@ -102,13 +102,13 @@ void name_watch_begun(struct broker_pool *pool)
 {
     struct catalog_pool *entry = pool->owner.catalog;
 
-    pool->name_watch.begun_ms = clock_ms();
-    if (pool->target.addresses.count > 0) {
-        timer_set(pool->name_watch.timer, LOOKUP_PATIENCE_MS * 1000);
+    pool->parts->name_watch.begun_ms = clock_ms();
+    if (pool->parts->target.addresses.count > 0) {
+        timer_set(pool->parts->name_watch.timer, LOOKUP_PATIENCE_MS * 1000);
         return;
     }
     /* Until it is over this is what the pool waits for. */
-    if (pool->health.failures > 0)
+    if (pool->parts->health.failures > 0)
         return;
     catalog_write_begin(entry);
     snprintf(entry->last_error, sizeof entry->last_error, "\"%.60s\" is being looked up",
@@ -118,8 +118,8 @@ void name_watch_begun(struct broker_pool *pool)
 
 bool name_watch_is_impatient(const struct broker_pool *pool)
 {
-    return pool->target.addresses.count > 0 &&
-           clock_ms() - pool->name_watch.begun_ms >= LOOKUP_PATIENCE_MS;
+    return pool->parts->target.addresses.count > 0 &&
+           clock_ms() - pool->parts->name_watch.begun_ms >= LOOKUP_PATIENCE_MS;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *context)
@@ -128,21 +128,21 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *context)
 
     (void)source;
     (void)usec;
-    if (pool->draining || pool->leaving || pool->target.numeric)
+    if (pool->draining || pool->leaving || pool->parts->target.numeric)
         return 0;
-    if (pool->target.lookup) {
+    if (pool->parts->target.lookup) {
         deferred_want(pool, DEFERRED_SERVE);
         return 0;
     }
     arm(pool);
-    if (pool->owner.open > 0 || pool->role_watch.fd > 0)
+    if (pool->owner.open > 0 || pool->parts->role_watch.fd > 0)
         target_look_up(pool);
     return 0;
 }
 
 int name_watch_start(struct broker_pool *pool)
 {
-    struct name_watch *watch = &pool->name_watch;
+    struct name_watch *watch = &pool->parts->name_watch;
     int result = timer_new(pool->owner.event, &watch->timer, on_timer, pool);
 
     if (result >= 0)
@@ -152,5 +152,5 @@ int name_watch_start(struct broker_pool *pool)
 
 void name_watch_stop(struct broker_pool *pool)
 {
-    pool->name_watch.timer = sd_event_source_disable_unref(pool->name_watch.timer);
+    pool->parts->name_watch.timer = sd_event_source_disable_unref(pool->parts->name_watch.timer);
 }

@@ -22,7 +22,7 @@
 
 static void replace_all(struct broker_pool *pool, enum server_error error)
 {
-    struct notice *notice = &pool->notice;
+    struct notice *notice = &pool->parts->notice;
     uint64_t now_ms = clock_ms(), since_ms = now_ms - notice->replaced_ms;
 
     if (notice->pause_ms != 0 && since_ms < notice->pause_ms)
@@ -47,27 +47,27 @@ static void replace_all(struct broker_pool *pool, enum server_error error)
 void notice_publish(struct broker_pool *pool)
 {
     shm_u32 *mark = &pool->owner.catalog->unwell;
-    const char *ill = pool->role_watch.ill;
+    const char *ill = pool->parts->role_watch.ill;
 
-    if (!ill && pool->notice.erring)
+    if (!ill && pool->parts->notice.erring)
         ill = "it answers with errors about itself";
     if (shm_load32(mark) == (ill != NULL))
         return;
     shm_store32(mark, ill != NULL);
-    log_limited(&pool->notice.limit, LOG_LEVEL_NOTICE, "pool %s: %s%s%s", pool->config->name,
+    log_limited(&pool->parts->notice.limit, LOG_LEVEL_NOTICE, "pool %s: %s%s%s", pool->config->name,
                 ill ? "is unwell: " : "is well", ill ? ill : "",
                 ill ? "; services leave it while another member is well" : "");
 }
 
 static void set_erring(struct broker_pool *pool, bool erring)
 {
-    bool was = pool->notice.erring;
+    bool was = pool->parts->notice.erring;
 
-    pool->notice.erring = erring;
+    pool->parts->notice.erring = erring;
     notice_publish(pool);
     if (was || !erring)
         return;
-    timer_set(pool->notice.timer, UNWELL_MS * 1000);
+    timer_set(pool->parts->notice.timer, UNWELL_MS * 1000);
     role_watch_hurry(pool);
 }
 
@@ -77,7 +77,7 @@ static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
 
     (void)source;
     (void)usec;
-    if (!pool->notice.erring)
+    if (!pool->parts->notice.erring)
         return 0;
     /* Without a connection the next dial has to tell. */
     if (pool->owner.open == 0)
@@ -86,7 +86,7 @@ static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
         if (pool->connections[i].state == CONNECTION_OPEN && !pool->connections[i].reset &&
             cleaning_check(pool, &pool->connections[i]))
             break;
-    timer_set(pool->notice.timer, UNWELL_MS * 1000);
+    timer_set(pool->parts->notice.timer, UNWELL_MS * 1000);
     return 0;
 }
 
@@ -122,10 +122,10 @@ void notice_inspect(struct broker_pool *pool, struct broker_connection *connecti
 
 int notice_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->notice.timer, on_unwell, pool);
+    return timer_new(pool->owner.event, &pool->parts->notice.timer, on_unwell, pool);
 }
 
 void notice_stop(struct broker_pool *pool)
 {
-    pool->notice.timer = sd_event_source_disable_unref(pool->notice.timer);
+    pool->parts->notice.timer = sd_event_source_disable_unref(pool->parts->notice.timer);
 }

@@ -18,7 +18,7 @@
 /* Whether an attached worker has it. */
 static bool slot_lives(const struct broker_pool *pool, uint32_t slot)
 {
-    return worker_set_has(&pool->members.attached, slot_worker(&pool->owner.segment, slot));
+    return worker_set_has(&pool->parts->members.attached, slot_worker(&pool->owner.segment, slot));
 }
 
 void passing_note(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
@@ -29,7 +29,7 @@ void passing_note(struct broker_pool *pool, struct broker_connection *connection
         connection->handed = word;
         connection->handed_ms = clock_ms();
     }
-    timer_ensure(pool->passing.sweep, SWEEP_ORPHANED_MS * 1000);
+    timer_ensure(pool->parts->passing.sweep, SWEEP_ORPHANED_MS * 1000);
 }
 
 bool passing_inspect(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)
@@ -93,7 +93,7 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
         }
     }
     if (again)
-        timer_set(pool->passing.sweep, SWEEP_ORPHANED_MS * 1000);
+        timer_set(pool->parts->passing.sweep, SWEEP_ORPHANED_MS * 1000);
     revocation_report(pool);
     deferred_want(pool, DEFERRED_SERVE);
     return 0;
@@ -101,10 +101,10 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
 
 int passing_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->passing.sweep, on_sweep, pool);
+    return timer_new(pool->owner.event, &pool->parts->passing.sweep, on_sweep, pool);
 }
 
 void passing_stop(struct broker_pool *pool)
 {
-    pool->passing.sweep = sd_event_source_disable_unref(pool->passing.sweep);
+    pool->parts->passing.sweep = sd_event_source_disable_unref(pool->parts->passing.sweep);
 }

@@ -30,16 +30,16 @@ static void stop_dialling(struct broker_pool *pool)
 
 enum pool_gate pause_state(const struct broker_pool *pool)
 {
-    return pool->pause.state;
+    return pool->parts->pause.state;
 }
 
 void pause_set(struct broker_pool *pool, enum pool_gate gate)
 {
-    enum pool_gate before = pool->pause.state;
+    enum pool_gate before = pool->parts->pause.state;
 
     if (before == GATE_SERVICE)
         return;
-    pool->pause.state = gate;
+    pool->parts->pause.state = gate;
     report_to_workers(pool, gate);
     role_watch_renew(pool);
     if (gate == GATE_OPEN) {

@@ -20,7 +20,8 @@ bool broker_pool_exists(const struct broker_pool *pool)
 
 bool broker_pool_is_deserted(const struct broker_pool *pool)
 {
-    return pool->members.attached.count + pool->members.expelled.count == 0 && !pool->directs.first;
+    return pool->parts->members.attached.count + pool->parts->members.expelled.count == 0 &&
+           !pool->parts->directs.first;
 }
 
 void broker_pool_resume(struct broker_pool *pool)
@@ -86,7 +87,7 @@ void broker_pool_stop(struct broker_pool *pool)
     name_watch_stop(pool);
     direct_stop(pool);
     private_forget(pool);
-    bells_close(&pool->bells);
+    bells_close(&pool->parts->bells);
     lease_limits_stop(pool);
     if (pool->doorbell >= 0) {
         store_remove(pool->site->store, STORED_DOORBELL, pool->config->name);
@@ -100,6 +101,8 @@ void broker_pool_stop(struct broker_pool *pool)
     free(pool->connections);
     members_stop(pool);
     revocation_stop(pool);
+    free(pool->parts);
+    pool->parts = NULL;
 }
 
 /* ---- the beginning ---- */
@@ -155,7 +158,7 @@ static int make_sources(struct broker_pool *pool)
     };
     int result = 0;
 
-    bells_init(&pool->bells, &pool->owner.segment);
+    bells_init(&pool->parts->bells, &pool->owner.segment);
     if (pool->doorbell < 0) {
         pool->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (pool->doorbell < 0)
@@ -232,9 +235,12 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         .doorbell = -1,
         .serial = ++serials,
     };
+    pool->parts = calloc(1, sizeof *pool->parts);
+    if (!pool->parts)
+        return -ENOMEM;
     events_listen(&pool->owner);
     dialling_start(pool);
-    pool->target.settled = on_settled;
+    pool->parts->target.settled = on_settled;
     target_set(pool);
     snprintf(pool->owner.pool, sizeof pool->owner.pool, "%s", config->name);
     result = make_tables(pool);

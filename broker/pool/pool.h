@@ -23,11 +23,12 @@
 #include "broker/base/process.h"
 #include "broker/base/resolver.h"
 #include "broker/config/config.h"
+#include "broker/pool/connection.h"
 #include "broker/redis/dialler.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
 
-struct broker_pool;
+struct pool_parts;
 
 /* What all pools share. */
 struct pool_site {
@@ -43,6 +44,28 @@ struct pool_site {
     /* What a worker's process is doing; see stalled.h. */
     void (*inspect)(void *workers, uint32_t worker, uint32_t thread, struct process_view *view);
     void *workers;
+};
+
+/* What a pool is. Only the files of broker/pool and daemon/reload.c write it. */
+struct broker_pool {
+    struct connection_owner owner; /* the first, so that a connection finds its pool */
+    const struct pool_config *config;
+    const struct pool_site *site;
+    struct broker_connection *connections; /* `room` of them */
+    uint32_t places;              /* size, and spare ones: sizing.h; the first ones of the table */
+    uint32_t room;                /* length of the tables here and in the segment */
+    uint32_t index;               /* in the catalog */
+    uint32_t serial;              /* no other pool of this broker has it */
+    struct segment_header header; /* as it was made: workers can write the shared one */
+    int segment_fd;
+    int doorbell; /* eventfd */
+    bool leaving; /* no longer configured: it goes when all is back */
+    bool draining;
+    bool adopted;                 /* the segment is the one of the previous broker */
+    enum pool_gate previous_gate; /* as that had it */
+    struct pool_config own;       /* `config` is this when the pool outlives its configuration */
+    char client_name[CATALOG_NAME_SIZE + 8];
+    struct pool_parts *parts; /* internal.h */
 };
 
 /*

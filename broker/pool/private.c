@@ -48,7 +48,7 @@ static struct counts count(const struct broker_pool *pool, const struct ucred *p
 {
     struct counts counts = {0};
 
-    for (const struct private *each = pool->privates.first; each; each = each->next) {
+    for (const struct private *each = pool->parts->privates.first; each; each = each->next) {
         counts.pool++;
         counts.process += is_of_process(each, peer);
         counts.user += each->peer.uid == peer->uid;
@@ -86,7 +86,7 @@ static const char *limit_of(const struct broker_pool *pool, const struct counts 
 
 static void let_another_lead(const struct private *leaving)
 {
-    for (struct private *each = leaving->pool->privates.first; each; each = each->next)
+    for (struct private *each = leaving->pool->parts->privates.first; each; each = each->next)
         if (each != leaving && is_of_process(each, &leaving->peer)) {
             each->leads = true;
             return;
@@ -174,7 +174,7 @@ static void hear_all(struct broker_pool *pool, uid_t uid)
 {
     struct private *next;
 
-    for (struct private *each = pool->privates.first; each; each = next) {
+    for (struct private *each = pool->parts->privates.first; each; each = next) {
         next = each->next;
         if (each->peer.uid == uid && each->socket >= 0)
             hear(each);
@@ -185,7 +185,7 @@ static void hear_all(struct broker_pool *pool, uid_t uid)
 
 int private_admit(struct broker_pool *pool, const struct ucred *peer, struct private **place)
 {
-    struct privates *all = &pool->privates;
+    struct privates *all = &pool->parts->privates;
     struct counts counts = count(pool, peer);
     struct private *made;
     const char *key;
@@ -255,8 +255,8 @@ int private_keep(struct private *private, int socket, int process, int fd)
 
 void private_forget(struct broker_pool *pool)
 {
-    while (pool->privates.first) {
-        struct private *each = pool->privates.first;
+    while (pool->parts->privates.first) {
+        struct private *each = pool->parts->privates.first;
 
         if (each->fd >= 0)
             close(each->fd);

@@ -62,7 +62,7 @@ static void change_session(struct broker_pool *pool)
     health_reset(pool);
     server_renew(pool);
     cleaning_renew(pool);
-    pool->target.addresses.count = 0;
+    pool->parts->target.addresses.count = 0;
     reconfigure_reconnect(pool);
 }
 

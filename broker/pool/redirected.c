@@ -9,7 +9,7 @@ static void report(struct broker_pool *pool, const struct broker_connection *con
     char who[128];
 
     socket_holders_text(&connection->holders, who, sizeof who);
-    log_limited(&pool->redirected.limit, LOG_LEVEL_WARNING,
+    log_limited(&pool->parts->redirected.limit, LOG_LEVEL_WARNING,
                 "pool %s: connection %u was connected elsewhere by one of its holders, and is "
                 "replaced; %s",
                 pool->config->name, connection->index, who);

@@ -10,14 +10,14 @@
 
 int revocation_start(struct broker_pool *pool)
 {
-    pool->revocation.words = calloc(pool->room, sizeof *pool->revocation.words);
-    return pool->revocation.words ? 0 : -ENOMEM;
+    pool->parts->revocation.words = calloc(pool->room, sizeof *pool->parts->revocation.words);
+    return pool->parts->revocation.words ? 0 : -ENOMEM;
 }
 
 void revocation_stop(struct broker_pool *pool)
 {
-    free(pool->revocation.words);
-    pool->revocation = (struct revocation){0};
+    free(pool->parts->revocation.words);
+    pool->parts->revocation = (struct revocation){0};
 }
 
 bool revocation_take(struct broker_pool *pool, struct broker_connection *connection, uint64_t word,
@@ -26,19 +26,19 @@ bool revocation_take(struct broker_pool *pool, struct broker_connection *connect
     if (!connection_revoke(connection, word, reason))
         return false;
     if (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED) {
-        pool->revocation.words[connection->index] = word;
-        pool->revocation.pending = true;
+        pool->parts->revocation.words[connection->index] = word;
+        pool->parts->revocation.pending = true;
     }
     return true;
 }
 
 void revocation_report(struct broker_pool *pool)
 {
-    if (!pool->revocation.pending)
+    if (!pool->parts->revocation.pending)
         return;
-    pool->revocation.pending = false;
-    mail_revoked(&pool->owner.segment, pool->revocation.words, true);
-    memset(pool->revocation.words, 0, pool->room * sizeof *pool->revocation.words);
+    pool->parts->revocation.pending = false;
+    mail_revoked(&pool->owner.segment, pool->parts->revocation.words, true);
+    memset(pool->parts->revocation.words, 0, pool->room * sizeof *pool->parts->revocation.words);
 }
 
 uint64_t revocation_take_ended(struct broker_connection *connection)
@@ -60,7 +60,7 @@ void revocation_end_commands(struct broker_pool *pool, uint32_t index, uint64_t 
     if (word_state(word) != WORD_LEASED && word_state(word) != WORD_CARRIED)
         return;
     revocation_report(pool);
-    pool->revocation.words[index] = word;
-    mail_revoked(&pool->owner.segment, pool->revocation.words, false);
-    pool->revocation.words[index] = 0;
+    pool->parts->revocation.words[index] = word;
+    mail_revoked(&pool->owner.segment, pool->parts->revocation.words, false);
+    pool->parts->revocation.words[index] = 0;
 }

@@ -28,17 +28,17 @@ static bool is_watched(const struct broker_pool *pool)
 
 static bool is_resting(const struct broker_pool *pool)
 {
-    return pool->pause.state != GATE_OPEN || pool->draining;
+    return pool->parts->pause.state != GATE_OPEN || pool->draining;
 }
 
 static void arm(struct broker_pool *pool, uint32_t ms)
 {
-    timer_set(pool->role_watch.timer, (uint64_t)ms * 1000);
+    timer_set(pool->parts->role_watch.timer, (uint64_t)ms * 1000);
 }
 
 static void hang_up(struct broker_pool *pool)
 {
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
 
     dialler_withdraw(pool->owner.dialler, &watch->turn);
     dial_cancel(watch->dial);
@@ -52,7 +52,7 @@ static void hang_up(struct broker_pool *pool)
 
 static void find(struct broker_pool *pool, const char *ill)
 {
-    pool->role_watch.ill = ill;
+    pool->parts->role_watch.ill = ill;
     notice_publish(pool);
 }
 
@@ -61,7 +61,7 @@ static void find(struct broker_pool *pool, const char *ill)
 /* The question is not answered, to this user or by this server. */
 static void note_refusal(struct broker_pool *pool)
 {
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
 
     if (!watch->by_info) {
         watch->by_info = true;
@@ -69,7 +69,7 @@ static void note_refusal(struct broker_pool *pool)
         return;
     }
     watch->unable = true;
-    rights_refuse(&pool->server.rights, RIGHT_BIT(role));
+    rights_refuse(&pool->parts->server.rights, RIGHT_BIT(role));
     server_dialled(pool);
     hang_up(pool);
     find(pool, NULL);
@@ -94,19 +94,20 @@ static const char *judge(const struct broker_pool *pool, enum replication found)
 
 static void take_answer(struct broker_pool *pool, enum replication found)
 {
-    pool->role_watch.asked = false;
+    pool->parts->role_watch.asked = false;
     if (found == REPLICATION_REFUSED) {
         note_refusal(pool);
         return;
     }
     find(pool, judge(pool, found));
-    arm(pool, pool->role_watch.ill ? ILL_MS : WELL_MS);
+    arm(pool, pool->parts->role_watch.ill ? ILL_MS : WELL_MS);
 }
 
 /* The server or the network ended it. A proxy may do so at a command that it does not know. */
 static void take_end(struct broker_pool *pool)
 {
-    bool at_question = pool->role_watch.asked && pool->role_watch.answer.walk.bytes == 0;
+    bool at_question =
+        pool->parts->role_watch.asked && pool->parts->role_watch.answer.walk.bytes == 0;
 
     hang_up(pool);
     if (at_question)
@@ -118,7 +119,7 @@ static void take_end(struct broker_pool *pool)
 static int on_io(sd_event_source *source, int fd, uint32_t events, void *context)
 {
     struct broker_pool *pool = context;
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
     enum replication found;
     char data[4096];
     ssize_t got = recv(fd, data, sizeof data, MSG_DONTWAIT);
@@ -141,7 +142,7 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *context
 
 static void ask(struct broker_pool *pool)
 {
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
     const char *question = replication_ask(&watch->answer, watch->by_info);
 
     watch->asked = true;
@@ -159,7 +160,7 @@ static bool says_nothing(const char *error)
 static void note_failure(struct broker_pool *pool, const char *error)
 {
     health_count_failure(pool, dial_reason(error), error);
-    target_pass(pool, pool->target.current);
+    target_pass(pool, pool->parts->target.current);
     if (!says_nothing(error))
         find(pool, "it cannot be reached");
     arm(pool, AWAY_MS);
@@ -168,7 +169,7 @@ static void note_failure(struct broker_pool *pool, const char *error)
 static void on_dialled(void *context, int fd, const char *error)
 {
     struct broker_pool *pool = context;
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
 
     watch->dial = NULL;
     if (fd < 0 && error == dial_again) {
@@ -191,8 +192,9 @@ static void on_dialled(void *context, int fd, const char *error)
 
 static void dial(struct dial_turn *turn)
 {
-    struct broker_pool *pool =
-        (struct broker_pool *)((char *)turn - offsetof(struct broker_pool, role_watch.turn));
+    struct role_watch *watch =
+        (struct role_watch *)((char *)turn - offsetof(struct role_watch, turn));
+    struct broker_pool *pool = watch->pool;
     struct dial_target target;
     char error[DIAL_ERROR_SIZE];
 
@@ -201,17 +203,18 @@ static void dial(struct dial_turn *turn)
         arm(pool, AWAY_MS);
         return;
     }
-    if (dial_start(pool->owner.dialler, &target, on_dialled, pool, &pool->role_watch.dial, error) !=
-        0)
+    if (dial_start(pool->owner.dialler, &target, on_dialled, pool, &pool->parts->role_watch.dial,
+                   error) != 0)
         note_failure(pool, error);
 }
 
 static void ask_for_turn(struct broker_pool *pool)
 {
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
 
+    watch->pool = pool;
     watch->turn.run = dial;
-    watch->turn.node = pool->target.node;
+    watch->turn.node = pool->parts->target.node;
     arm(pool, ILL_MS);
     dialler_ask(pool->owner.dialler, &watch->turn);
 }
@@ -219,7 +222,7 @@ static void ask_for_turn(struct broker_pool *pool)
 static int on_timer(sd_event_source *source, uint64_t usec, void *context)
 {
     struct broker_pool *pool = context;
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
 
     (void)source;
     (void)usec;
@@ -246,13 +249,14 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *context)
 
 void role_watch_hurry(struct broker_pool *pool)
 {
-    if (pool->role_watch.timer && is_watched(pool) && !is_resting(pool) && !pool->role_watch.asked)
+    if (pool->parts->role_watch.timer && is_watched(pool) && !is_resting(pool) &&
+        !pool->parts->role_watch.asked)
         arm(pool, 0);
 }
 
 void role_watch_renew(struct broker_pool *pool)
 {
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
 
     if (!watch->timer)
         return;
@@ -265,7 +269,7 @@ void role_watch_renew(struct broker_pool *pool)
 
 int role_watch_start(struct broker_pool *pool)
 {
-    struct role_watch *watch = &pool->role_watch;
+    struct role_watch *watch = &pool->parts->role_watch;
     int result = timer_new(pool->owner.event, &watch->timer, on_timer, pool);
 
     if (result < 0 || !is_watched(pool))
@@ -278,8 +282,8 @@ int role_watch_start(struct broker_pool *pool)
 
 void role_watch_stop(struct broker_pool *pool)
 {
-    if (!pool->role_watch.timer)
+    if (!pool->parts->role_watch.timer)
         return;
     hang_up(pool);
-    pool->role_watch.timer = sd_event_source_disable_unref(pool->role_watch.timer);
+    pool->parts->role_watch.timer = sd_event_source_disable_unref(pool->parts->role_watch.timer);
 }

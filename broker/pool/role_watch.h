@@ -26,6 +26,7 @@ struct role_watch {
     sd_event_source *timer; /* the next question, or the end of the patience with this one */
     sd_event_source *io;    /* of fd */
     struct dial_turn turn;
+    struct broker_pool *pool; /* for the turn, which finds it */
     struct dial *dial;
     int fd;          /* 0: there is no connection */
     bool asked;      /* a question has no answer yet */

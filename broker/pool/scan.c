@@ -19,12 +19,12 @@
 
 static bool is_attached(const struct broker_pool *pool, uint32_t worker)
 {
-    return worker_set_has(&pool->members.attached, worker);
+    return worker_set_has(&pool->parts->members.attached, worker);
 }
 
 static bool is_expelled(const struct broker_pool *pool, uint32_t worker)
 {
-    return worker_set_has(&pool->members.expelled, worker);
+    return worker_set_has(&pool->parts->members.expelled, worker);
 }
 
 static void inspect(struct broker_pool *pool, struct broker_connection *connection)
@@ -75,12 +75,12 @@ static void inspect(struct broker_pool *pool, struct broker_connection *connecti
 
 static void inspect_all(struct broker_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->places && !pool->corruption.paused; i++)
+    for (uint32_t i = 0; i < pool->places && !pool->parts->corruption.paused; i++)
         inspect(pool, &pool->connections[i]);
     sizing_call_reserve(pool);
     if (pool->config->max_uses > 0)
         maintenance_inspect(pool);
-    if (pool->pause.state != GATE_OPEN)
+    if (pool->parts->pause.state != GATE_OPEN)
         pause_step(pool);
 }
 
@@ -128,10 +128,10 @@ static int on_bell(sd_event_source *source, int fd, uint32_t events, void *conte
     if (!take_ring(fd))
         return 0;
     sizing_note_request(pool, true);
-    bells_ring_told(&pool->bells, &pool->owner.segment);
+    bells_ring_told(&pool->parts->bells, &pool->owner.segment);
     if (pool->draining)
         pause_close_returned(pool, CLOSE_drained);
-    else if (!pool->corruption.paused)
+    else if (!pool->parts->corruption.paused)
         run(pool, DEFERRED_INSPECT);
     return 0;
 }
@@ -141,15 +141,16 @@ int scan_start(struct broker_pool *pool)
     int result = deferred_start(pool, run);
 
     if (result == 0)
-        result = sd_event_add_io(pool->owner.event, &pool->scan.bell, pool->doorbell, EPOLLIN,
-                                 on_bell, pool);
+        result = sd_event_add_io(pool->owner.event, &pool->parts->scan.bell, pool->doorbell,
+                                 EPOLLIN, on_bell, pool);
     if (result >= 0)
-        result = sd_event_source_set_ratelimit(pool->scan.bell, BELL_INTERVAL_US, BELL_BURST);
+        result =
+            sd_event_source_set_ratelimit(pool->parts->scan.bell, BELL_INTERVAL_US, BELL_BURST);
     return result < 0 ? result : 0;
 }
 
 void scan_stop(struct broker_pool *pool)
 {
     deferred_stop(pool);
-    pool->scan.bell = sd_event_source_disable_unref(pool->scan.bell);
+    pool->parts->scan.bell = sd_event_source_disable_unref(pool->parts->scan.bell);
 }

@@ -7,28 +7,28 @@
 
 void server_renew(struct broker_pool *pool)
 {
-    survey_renew(&pool->server.commands);
-    rights_renew(&pool->server.rights);
+    survey_renew(&pool->parts->server.commands);
+    rights_renew(&pool->parts->server.rights);
 }
 
 static void report_refusals(struct broker_pool *pool)
 {
-    uint32_t fresh = rights_report(&pool->server.rights);
+    uint32_t fresh = rights_report(&pool->parts->server.rights);
 
-    shm_store32(&pool->owner.catalog->refused, pool->server.rights.refused);
+    shm_store32(&pool->owner.catalog->refused, pool->parts->server.rights.refused);
     for (uint32_t i = 0; i < RIGHT_COUNT; i++)
         if (fresh >> i & 1)
-            log_limited(&pool->server.refusal_limit, LOG_LEVEL_NOTICE, "pool %s: %s %s %s: %s",
-                        pool->config->name, pool->config->redis.text,
-                        pool->server.rights.costly >> i & 1 ? "closes the connection at"
-                                                            : "refuses",
+            log_limited(&pool->parts->server.refusal_limit, LOG_LEVEL_NOTICE,
+                        "pool %s: %s %s %s: %s", pool->config->name, pool->config->redis.text,
+                        pool->parts->server.rights.costly >> i & 1 ? "closes the connection at"
+                                                                   : "refuses",
                         right_command((enum right)i), right_lost((enum right)i));
 }
 
 void server_refuses(struct broker_pool *pool, uint32_t rights)
 {
-    rights_refuse(&pool->server.rights, rights);
-    pool->server.rights.reported |= rights;
+    rights_refuse(&pool->parts->server.rights, rights);
+    pool->parts->server.rights.reported |= rights;
     report_refusals(pool);
 }
 
@@ -39,15 +39,16 @@ void server_publish_commands(struct broker_pool *pool)
     size_t size;
     bool all;
 
-    size = survey_publish(&pool->server.commands, pool->config->exclusive_commands, text, &all);
+    size =
+        survey_publish(&pool->parts->server.commands, pool->config->exclusive_commands, text, &all);
     if (!all)
-        log_limited(&pool->server.commands_limit, LOG_LEVEL_WARNING,
+        log_limited(&pool->parts->server.commands_limit, LOG_LEVEL_WARNING,
                     "pool %s: more commands need a connection for themselves than there is room "
                     "for; list those that matter in exclusive_commands",
                     pool->config->name);
     if (memcmp(text, entry->commands, sizeof text) == 0)
         return;
-    log_limited(&pool->server.commands_limit, LOG_LEVEL_INFO,
+    log_limited(&pool->parts->server.commands_limit, LOG_LEVEL_INFO,
                 "pool %s: commands other than in lendis' own table: %s", pool->config->name,
                 size > 0 ? text : "none");
     catalog_write_begin(entry);
@@ -58,10 +59,10 @@ void server_publish_commands(struct broker_pool *pool)
 
 void server_dial_failed(struct broker_pool *pool)
 {
-    if (!pool->server.commands.given_up)
+    if (!pool->parts->server.commands.given_up)
         return;
-    pool->server.commands.given_up = false;
-    log_limited(&pool->server.commands_limit, LOG_LEVEL_WARNING,
+    pool->parts->server.commands.given_up = false;
+    log_limited(&pool->parts->server.commands_limit, LOG_LEVEL_WARNING,
                 "pool %s: %s does not answer COMMAND; what it says of blocking commands stays "
                 "unknown",
                 pool->config->name, pool->config->redis.text);
@@ -70,7 +71,7 @@ void server_dial_failed(struct broker_pool *pool)
 
 void server_dialled(struct broker_pool *pool)
 {
-    struct server *server = &pool->server;
+    struct server *server = &pool->parts->server;
 
     if (server->commands.fresh && server->commands.refused)
         rights_refuse(&server->rights, RIGHT_BIT(command));

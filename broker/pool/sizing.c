@@ -29,7 +29,7 @@ uint32_t sizing_places(const struct pool_config *config)
 
 uint32_t sizing_limit(const struct broker_pool *pool)
 {
-    return pool->config->size + pool->sizing.reserve;
+    return pool->config->size + pool->parts->sizing.reserve;
 }
 
 uint32_t sizing_room(const struct pool_config *config)
@@ -74,7 +74,7 @@ static uint32_t wanted(const struct broker_pool *pool, const struct sizing_count
     if (spare < pool->config->min_idle)
         spare = pool->config->min_idle;
     /* Whoever rang may not be in the queue yet. */
-    if (spare == 0 && pool->sizing.requested)
+    if (spare == 0 && pool->parts->sizing.requested)
         spare = 1;
     return counts->out >= limit || spare > limit - counts->out ? limit : counts->out + spare;
 }
@@ -83,13 +83,13 @@ enum demand sizing_demand(const struct broker_pool *pool)
 {
     struct sizing_counts counts;
 
-    if (pool->draining || pool->health.holding || pool->corruption.paused ||
-        pool->pause.state != GATE_OPEN)
+    if (pool->draining || pool->parts->health.holding || pool->parts->corruption.paused ||
+        pool->parts->pause.state != GATE_OPEN)
         return DEMAND_NONE;
     /* One at a time until it is known which commands may share a connection. */
-    if (pool->server.commands.due && pool->owner.dialling > 0)
+    if (pool->parts->server.commands.due && pool->owner.dialling > 0)
         return DEMAND_NONE;
-    if (pool->health.failures > 0) {
+    if (pool->parts->health.failures > 0) {
         /* One at a time, and always one: how else would anybody learn that Redis is back. */
         if (pool->owner.dialling > 0)
             return DEMAND_NONE;
@@ -116,7 +116,7 @@ struct broker_connection *sizing_place(const struct broker_pool *pool)
 
 void sizing_note_request(struct broker_pool *pool, bool requested)
 {
-    pool->sizing.requested = requested;
+    pool->parts->sizing.requested = requested;
 }
 
 /* ---- the reserve ---- */
@@ -140,22 +140,23 @@ void sizing_call_reserve(struct broker_pool *pool)
     if (pool->config->reserve_size == 0 || !is_overdue(pool))
         return;
     sizing_count(pool, &counts);
-    if (pool->sizing.reserve < pool->config->reserve_size && counts.regular >= sizing_limit(pool))
-        pool->sizing.reserve++;
+    if (pool->parts->sizing.reserve < pool->config->reserve_size &&
+        counts.regular >= sizing_limit(pool))
+        pool->parts->sizing.reserve++;
 }
 
 void sizing_give_up_reserve(struct broker_pool *pool, const struct sizing_counts *counts)
 {
     uint32_t used = counts->regular > pool->config->size ? counts->regular - pool->config->size : 0;
 
-    if (queue_length(&pool->owner.segment) == 0 && pool->sizing.reserve > used)
-        pool->sizing.reserve = used;
+    if (queue_length(&pool->owner.segment) == 0 && pool->parts->sizing.reserve > used)
+        pool->parts->sizing.reserve = used;
 }
 
 void sizing_cut_reserve(struct broker_pool *pool)
 {
-    if (pool->sizing.reserve > pool->config->reserve_size)
-        pool->sizing.reserve = pool->config->reserve_size;
+    if (pool->parts->sizing.reserve > pool->config->reserve_size)
+        pool->parts->sizing.reserve = pool->config->reserve_size;
 }
 
 /* ---- places ---- */

@@ -60,7 +60,7 @@ static void find_taken(const struct broker_pool *pool, struct taken *taken)
 /* Looks again in time, unless a look is due before that. */
 static void inspect_in(struct broker_pool *pool, uint64_t ms)
 {
-    timer_ensure(pool->stalled.timer, UINT64_C(1000) * ms);
+    timer_ensure(pool->parts->stalled.timer, UINT64_C(1000) * ms);
 }
 
 static uint32_t tick_ms(const struct broker_pool *pool)
@@ -162,7 +162,7 @@ static void take(struct broker_pool *pool, struct broker_connection *connection,
                  uint64_t age_ms, const char *why)
 {
     if (revocation_take(pool, connection, connection->stall.word, REVOKE_stalled))
-        log_limited(&pool->stalled.limit, LOG_LEVEL_INFO,
+        log_limited(&pool->parts->stalled.limit, LOG_LEVEL_INFO,
                     "pool %s: connection %u, with commands of others, is taken from process %d, "
                     "which has not gone on for %ju ms and %s",
                     pool->config->name, connection->index, (int)pid, (uintmax_t)age_ms, why);
@@ -236,7 +236,7 @@ static uint64_t inspect_one(struct broker_pool *pool, struct broker_connection *
 /* Looks at all that are watched. Returns when to look again, in ms; 0: not at all. */
 static uint64_t inspect_all(struct broker_pool *pool)
 {
-    uint32_t inspections = STALL_INSPECT_MOST, first = pool->stalled.next;
+    uint32_t inspections = STALL_INSPECT_MOST, first = pool->parts->stalled.next;
     uint64_t next_ms = 0;
     struct taken taken;
 
@@ -252,7 +252,7 @@ static uint64_t inspect_all(struct broker_pool *pool)
         if (connection->stall.word == 0)
             continue;
         if (inspections > 0)
-            pool->stalled.next = connection->index + 1;
+            pool->parts->stalled.next = connection->index + 1;
         ms = inspect_one(pool, connection, &taken, &inspections);
         if (ms > 0 && (next_ms == 0 || ms < next_ms))
             next_ms = ms;
@@ -269,11 +269,11 @@ static int on_time(sd_event_source *source, uint64_t usec, void *context)
     (void)usec;
     if (pool->draining)
         return 0;
-    if (!pool->corruption.paused)
+    if (!pool->parts->corruption.paused)
         next_ms = inspect_all(pool);
     if (next_ms > 0)
         inspect_in(pool, next_ms);
-    if (!pool->revocation.pending)
+    if (!pool->parts->revocation.pending)
         return 0;
     revocation_report(pool);
     deferred_want(pool, DEFERRED_SERVE);
@@ -282,10 +282,10 @@ static int on_time(sd_event_source *source, uint64_t usec, void *context)
 
 int stalled_start(struct broker_pool *pool)
 {
-    return timer_new(pool->owner.event, &pool->stalled.timer, on_time, pool);
+    return timer_new(pool->owner.event, &pool->parts->stalled.timer, on_time, pool);
 }
 
 void stalled_stop(struct broker_pool *pool)
 {
-    pool->stalled.timer = sd_event_source_disable_unref(pool->stalled.timer);
+    pool->parts->stalled.timer = sd_event_source_disable_unref(pool->parts->stalled.timer);
 }

@@ -17,7 +17,7 @@
  *                                sleeps longer is not in our hands (a signal handler, a lock)
  *   blocked (disk, swap)         after four times
  *   cannot be seen               after four times: at the least setting 2.4 s, longer than two
- *                                whole periods of a cgroup's quota at its longest (1 s, cpu.max), in
+ *                                whole periods of a quota at its longest (1 s, cpu.max), in
  *                                which one with any quota at all runs
  *
  * The budget: a look at the connections that are watched, one pass over the slots, whatever their

@@ -14,15 +14,15 @@ static void note_addresses(struct broker_pool *pool, const struct addresses *add
 {
     struct catalog_pool *entry = pool->owner.catalog;
 
-    if (pool->target.addresses.count == 0 && pool->health.failures == 0) {
+    if (pool->parts->target.addresses.count == 0 && pool->parts->health.failures == 0) {
         catalog_write_begin(entry);
         entry->last_error[0] = '\0'; /* it said that they were waited for */
         catalog_write_end(entry);
     }
-    pool->target.addresses = *addresses;
-    pool->target.current = 0;
-    pool->target.resolved = true;
-    pool->target.resolved_ms = clock_ms();
+    pool->parts->target.addresses = *addresses;
+    pool->parts->target.current = 0;
+    pool->parts->target.resolved = true;
+    pool->parts->target.resolved_ms = clock_ms();
     name_watch_found(pool);
     role_watch_hurry(pool);
 }
@@ -32,33 +32,33 @@ static void on_resolved(void *context, const struct addresses *addresses, const 
     struct broker_pool *pool = context;
     bool usable = addresses != NULL;
 
-    pool->target.lookup = NULL;
+    pool->parts->target.lookup = NULL;
     if (addresses)
         note_addresses(pool, addresses);
     else
         usable = name_watch_failed(pool, error);
     if (!usable)
-        health_dial_failed(pool, pool->health.failures > 0, DIAL_lookup, error);
-    pool->target.settled(pool, usable);
+        health_dial_failed(pool, pool->parts->health.failures > 0, DIAL_lookup, error);
+    pool->parts->target.settled(pool, usable);
 }
 
 void target_look_up(struct broker_pool *pool)
 {
     int result;
 
-    if (pool->target.lookup)
+    if (pool->parts->target.lookup)
         return;
     result = resolver_lookup(pool->site->resolver, pool->config->redis.host, on_resolved, pool,
-                             &pool->target.lookup);
+                             &pool->parts->target.lookup);
     if (result == 0)
         name_watch_begun(pool);
     else if (!name_watch_failed(pool, strerror(-result)))
-        health_dial_failed(pool, pool->health.failures > 0, DIAL_local, strerror(-result));
+        health_dial_failed(pool, pool->parts->health.failures > 0, DIAL_local, strerror(-result));
 }
 
 bool target_is_there(struct broker_pool *pool)
 {
-    struct target *target = &pool->target;
+    struct target *target = &pool->parts->target;
 
     if (target->numeric)
         return true;
@@ -73,22 +73,23 @@ bool target_is_there(struct broker_pool *pool)
 
 void target_pass(struct broker_pool *pool, uint32_t address)
 {
-    if (pool->target.numeric || !pool->target.resolved || address != pool->target.current)
+    if (pool->parts->target.numeric || !pool->parts->target.resolved ||
+        address != pool->parts->target.current)
         return;
-    pool->target.current++;
-    if (pool->target.current >= pool->target.addresses.count)
-        pool->target.resolved = false;
+    pool->parts->target.current++;
+    if (pool->parts->target.current >= pool->parts->target.addresses.count)
+        pool->parts->target.resolved = false;
 }
 
 void target_forget(struct broker_pool *pool)
 {
-    pool->target.resolved = false;
+    pool->parts->target.resolved = false;
 }
 
 void target_cancel(struct broker_pool *pool)
 {
-    resolver_cancel(pool->target.lookup);
-    pool->target.lookup = NULL;
+    resolver_cancel(pool->parts->target.lookup);
+    pool->parts->target.lookup = NULL;
 }
 
 bool target_get(struct broker_pool *pool, struct dial_target *target)
@@ -98,8 +99,9 @@ bool target_get(struct broker_pool *pool, struct dial_target *target)
     if (!target_is_there(pool))
         return false;
     *target = (struct dial_target){
-        .host = pool->target.numeric ? config->redis.host
-                                     : pool->target.addresses.text[pool->target.current],
+        .host = pool->parts->target.numeric
+                    ? config->redis.host
+                    : pool->parts->target.addresses.text[pool->parts->target.current],
         .path = config->redis.path,
         .port = config->redis.port,
         .db = config->redis.db,
@@ -109,8 +111,8 @@ bool target_get(struct broker_pool *pool, struct dial_target *target)
         .client_name = pool->client_name,
         .timeout_ms = config->connect_timeout_ms,
         .keepalive_ms = config->tcp_keepalive_ms,
-        .node = pool->target.node,
-        .rights = &pool->server.rights,
+        .node = pool->parts->target.node,
+        .rights = &pool->parts->server.rights,
     };
     return true;
 }
@@ -118,15 +120,16 @@ bool target_get(struct broker_pool *pool, struct dial_target *target)
 void target_set(struct broker_pool *pool)
 {
     const struct pool_config *config = pool->config;
-    bool pending = pool->target.lookup != NULL;
+    bool pending = pool->parts->target.lookup != NULL;
 
     target_cancel(pool);
-    pool->target.resolved = false;
-    pool->target.current = 0;
+    pool->parts->target.resolved = false;
+    pool->parts->target.current = 0;
     if (pending)
-        pool->target.settled(pool, false); /* who waited for the old one may ask again */
-    pool->target.numeric = !config->redis.host || resolver_is_numeric(config->redis.host);
-    pool->target.node = dial_node_key(config->redis.host, config->redis.port, config->redis.path);
+        pool->parts->target.settled(pool, false); /* who waited for the old one may ask again */
+    pool->parts->target.numeric = !config->redis.host || resolver_is_numeric(config->redis.host);
+    pool->parts->target.node =
+        dial_node_key(config->redis.host, config->redis.port, config->redis.path);
     if (config->redis.host || config->redis.path)
-        dialler_expect(pool->site->dialler, pool->target.node);
+        dialler_expect(pool->site->dialler, pool->parts->target.node);
 }

@@ -7,6 +7,8 @@
 #define LENDIS_BROKER_WORKERS_INTERNAL_H
 
 #include "broker/pool/direct.h"
+#include "broker/pool/members.h"
+#include "broker/pool/private.h"
 #include "broker/workers/worker.h"
 
 /* More than any message of ours, so that those of other versions can be answered. */

@@ -22,7 +22,7 @@
 
 #include <sys/socket.h>
 #include <sys/types.h>
-#include "broker/pool/internal.h"
+#include "broker/pool/pool.h"
 
 #define WORKERS_UNATTACHED 256u
 

@@ -21,6 +21,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "broker/daemon/control.h"
+#include "broker/pool/internal.h"
 #include "broker/workers/worker.h"
 #include "lendis.h"
 #include "lendis/wire.h"
@@ -380,7 +381,7 @@ static bool is_as_told(const struct host *host, const struct wire_descriptor *an
     case WIRE_DOORBELL:
         return is_same(fd, pool->doorbell); /* of all eventfds, alas */
     case WIRE_BELL:                         /* of all timerfds */
-        return answer->index < BELLS && is_same(fd, pool->bells.fds[answer->index] - 1);
+        return answer->index < BELLS && is_same(fd, pool->parts->bells.fds[answer->index] - 1);
     case WIRE_CONNECTION: /* it may be closed by now */
         return answer->index < PLACES &&
                (pool->connections[answer->index].fd < 0 ||
@@ -589,8 +590,11 @@ static void expect_in_order(struct host *host)
 
     REQUIRE(host->workers.unattached == 0);
     REQUIRE(host->workers.free_count == WORKER_MAX - resting);
-    REQUIRE(host->pools[0].members.attached.count + host->pools[1].members.attached.count == 0);
-    REQUIRE(host->pools[0].members.expelled.count + host->pools[1].members.expelled.count ==
+    REQUIRE(host->pools[0].parts->members.attached.count +
+                host->pools[1].parts->members.attached.count ==
+            0);
+    REQUIRE(host->pools[0].parts->members.expelled.count +
+                host->pools[1].parts->members.expelled.count ==
             resting);
     for (uint32_t i = 0; i < WORKER_MAX; i++)
         taken += shm_load32(&host->catalog.workers[i].pool) != 0;

@@ -37,6 +37,7 @@ static struct {
     struct store store;
     struct dialler dialler;
     struct broker_pool pool;
+    struct pool_parts parts;
 } world;
 
 static void changed(void *context)
@@ -107,8 +108,9 @@ static int setup(void **state)
                                  .site = &world.site,
                                  .places = LENDIS_MAX_CONNECTIONS,
                                  .room = LENDIS_MAX_CONNECTIONS,
-                                 .health.holding = true, /* dials nothing */
+                                 .parts = &world.parts,
                                  .doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    pool->parts->health.holding = true; /* dials nothing */
     pool->owner.event = world.site.event;
     pool->owner.dialler = &world.dialler;
     pool->owner.catalog = &world.catalog.pools[0];
@@ -117,8 +119,8 @@ static int setup(void **state)
     assert_non_null(pool->connections);
     assert_int_equal(revocation_start(pool), 0);
     assert_int_equal(members_start(pool), 0);
-    memset(pool->members.attached.bits, 0xff, LENDIS_MAX_WORKERS / 8);
-    pool->members.attached.count = LENDIS_MAX_WORKERS;
+    memset(pool->parts->members.attached.bits, 0xff, LENDIS_MAX_WORKERS / 8);
+    pool->parts->members.attached.count = LENDIS_MAX_WORKERS;
     assert_int_equal(segment_new(0, 1, pool->room, LENDIS_MAX_WORKERS, &fd, tables()), 0);
     close(fd);
     assert_int_equal(passing_start(pool), 0);
@@ -152,9 +154,9 @@ static uint64_t pass(void)
 /* What was deferred is of the same wake-up. */
 static void finish(void)
 {
-    assert_int_not_equal(world.pool.deferred.work, 0);
+    assert_int_not_equal(world.parts.deferred.work, 0);
     assert_true(sd_event_run(world.site.event, 0) > 0);
-    assert_int_equal(world.pool.deferred.work, 0);
+    assert_int_equal(world.parts.deferred.work, 0);
 }
 
 static void inspect_all(void)
