@@ -66,11 +66,14 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c mailbox.c password_file.c poll_wakeup.c \
 	queue.c redis_url.c request.c segment.c server_error.c waiter.c wire.c)
-CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attach.c attachment.c attempt.c batch.c broker_link.c call.c clock.c \
-	combiner.c dial.c doorbell.c error.c exec.c fallback.c handle.c hiredis.c inherit.c \
-	lease.c lending.c lending_policy.c loss.c membership.c notice.c private_connection.c \
-	reach.c resp.c service.c session.c socket_cookie.c socket_io.c submit.c takeover.c \
-	uid_limit.c wait_slot.c)
+CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attempt.c call.c clock.c error.c \
+	exec.c handle.c hiredis.c lease.c lending.c lending_policy.c loss.c notice.c service.c)
+CLIENT_SOURCES += $(addprefix libclient/connection/,dial.c fallback.c private_connection.c \
+	resp.c session.c socket_io.c)
+CLIENT_SOURCES += $(addprefix libclient/handover/,batch.c combiner.c doorbell.c submit.c \
+	takeover.c wait_slot.c)
+CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker_link.c \
+	inherit.c membership.c reach.c socket_cookie.c uid_limit.c)
 
 # lendisd, from the lowest folder up.
 TERMINAL_SOURCES := $(addprefix broker/base/,clock.c option_table.c standard_io.c text.c)
@@ -80,9 +83,12 @@ CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c enviro
 	print.c values.c)
 REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c handshake.c redirection.c \
 	replies.c reply_walk.c replication.c rights.c session_info.c session_reset.c)
-POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c deferred.c dialling.c direct.c \
-	events.c health.c leak_report.c lease_limits.c maintenance.c members.c name_watch.c notice.c passing.c pause.c poll_bells.c pool.c \
-	private.c reconfigure.c redirected.c restore.c revocation.c role_watch.c scan.c server.c sizing.c stalled.c target.c worker_set.c)
+POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c \
+	deferred.c direct.c events.c leak_report.c lease_limits.c maintenance.c members.c \
+	passing.c pause.c poll_bells.c pool.c private.c reconfigure.c restore.c revocation.c \
+	scan.c sizing.c stalled.c worker_set.c)
+POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c health.c name_watch.c notice.c \
+	redirected.c role_watch.c server.c target.c)
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c reload.c supervise.c)
@@ -106,11 +112,16 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/su
 	judge.c observer.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
-UNIT_TESTS := bench command config dial_turns handshake json log mailbox option_table \
-	password_file plot proc_text process queue replication resp segment server_error session session_info statistics survey takeover text timer wire word
-SYSTEM_TESTS := allocations async bench broker cancellation casualties commands dial_turns failing_malloc fallback handover \
-	handshake hostile hygiene leases lendisctl lending limits log no_memory operation places reach redis_failures replies report \
-	reset roles secret_memory secrets server_errors service sessions stall statistics stdio surplus upkeep
+UNIT_TESTS := $(addprefix libclient/test_,command mailbox password_file queue resp segment \
+	server_error session takeover wire word)
+UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log option_table \
+	plot proc_text process replication session_info statistics text timer)
+SYSTEM_TESTS := $(addprefix libclient/test_,allocations async cancellation commands fallback \
+	handover hygiene leases lending reach replies service sessions stdio surplus)
+SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
+	hostile limits log no_memory places redis_failures reset roles secret_memory secrets \
+	server_errors stall statistics upkeep)
+SYSTEM_TESTS += $(addprefix tools/test_,bench lendisctl operation report)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
@@ -123,7 +134,8 @@ BENCH_OBJECTS := $(call objects,$(BENCH_SOURCES))
 TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 
 # Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
-SCRIPT_TESTS := $(addprefix tests/system/,install.sh manual.sh completion.sh supervise.sh init.sh printing.sh)
+SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
+	broker/supervise.sh broker/init.sh tools/printing.sh)
 # Under a systemd of their own, in which they install what is built; with the load generator.
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 
@@ -131,12 +143,12 @@ SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 FUZZ_TARGETS := resp command config wire redis_url
 FUZZ_PROGRAMS := $(FUZZ_TARGETS:%=$(B)/tests/fuzz/fuzz_%)
 
-UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/test_%) $(FUZZ_TARGETS:%=$(B)/tests/fuzz/replay_%)
-SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/test_%)
+UNIT_PROGRAMS := $(UNIT_TESTS:%=$(B)/tests/unit/%) $(FUZZ_TARGETS:%=$(B)/tests/fuzz/replay_%)
+SYSTEM_PROGRAMS := $(SYSTEM_TESTS:%=$(B)/tests/system/%)
 # Kill points are in the library of the crash flavour; the broker beside it is this flavour's.
 KILLPOINTS := build/crash/tests/crash/killpoints/killpoints
 # Counts the steps that the broker takes.
-BUDGET := build/crash/tests/unit/test_budget
+BUDGET := build/crash/tests/unit/broker/test_budget
 STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/storm/,storm fork_race)
 
 PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
@@ -189,16 +201,16 @@ $(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plo
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm
 
-$(B)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
+$(B)/tests/unit/%: $(O)/tests/unit/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(HIREDIS_LIBS) $(BROKER_LIBS) -lm
 
 # Of the measuring tools.
-$(B)/tests/unit/test_plot: $(O)/broker/testbed/plot.o
-$(B)/tests/unit/test_json: $(O)/broker/tools/json.o
-$(B)/tests/unit/test_bench: $(call objects,$(addprefix broker/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
-$(B)/tests/system/test_report: $(O)/broker/report/processes.o
+$(B)/tests/unit/broker/test_plot: $(O)/broker/testbed/plot.o
+$(B)/tests/unit/broker/test_json: $(O)/broker/tools/json.o
+$(B)/tests/unit/broker/test_bench: $(call objects,$(addprefix broker/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
+$(B)/tests/system/tools/test_report: $(O)/broker/report/processes.o
 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
 	@mkdir -p $(@D)
@@ -210,16 +222,16 @@ $(B)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/%.o $(B)/liblendis.a $(filter-out $(SHAR
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(BROKER_LIBS)
 
-$(B)/tests/system/test_%: $(O)/tests/system/test_%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
+$(B)/tests/system/%: $(O)/tests/system/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(HIREDIS_LIBS)
 
 # What a clean connection is.
-$(addprefix $(B)/tests/system/test_,hygiene reset): $(O)/tests/system/clean.o
+$(B)/tests/system/libclient/test_hygiene $(B)/tests/system/broker/test_reset: $(O)/tests/support/clean.o
 
 # A primary, two replicas and their service.
-$(addprefix $(B)/tests/system/test_,roles service): $(O)/tests/system/trio.o
+$(B)/tests/system/broker/test_roles $(B)/tests/system/libclient/test_service: $(O)/tests/support/trio.o
 
 # Memory that runs out in the program that it is preloaded into.
 FAILING_MALLOC := $(B)/tests/support/failing_malloc.so
@@ -228,15 +240,15 @@ $(FAILING_MALLOC): $(O)/tests/support/failing_malloc_preload.o
 	$(call say,LD,$@)
 	$(Q)$(CC) -shared $(LDFLAGS) $(FLAVOUR_$(FLAVOUR)) -o $@ $^
 
-$(B)/tests/system/test_failing_malloc: | $(FAILING_MALLOC)
+$(B)/tests/system/broker/test_failing_malloc: | $(FAILING_MALLOC)
 
 .PHONY: allocations
-allocations: $(B)/lendisd $(B)/tests/system/test_failing_malloc ## let every allocation of the broker fail, once and from then on, in some minutes
-	@ALLOCATION_STEP=1 tests/run -t 3600 $(B)/tests/system/test_failing_malloc
+allocations: $(B)/lendisd $(B)/tests/system/broker/test_failing_malloc ## let every allocation of the broker fail, once and from then on, in some minutes
+	@ALLOCATION_STEP=1 tests/run -t 3600 $(B)/tests/system/broker/test_failing_malloc
 
 # A Redis module, for a server of the tests' own: it is no part of a flavour.
-$(B)/tests/system/test_commands: | $(B)/tests/system/blocking_module.so
-$(B)/tests/system/blocking_module.so: tests/system/blocking_module.c | deps-check
+$(B)/tests/system/libclient/test_commands: | $(B)/tests/system/libclient/blocking_module.so
+$(B)/tests/system/libclient/blocking_module.so: tests/system/libclient/blocking_module.c | deps-check
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -std=gnu11 -fPIC -shared $(WARNINGS) $(WERROR) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
@@ -268,7 +280,7 @@ $(NEXT): | deps-build
 endif
 
 $(call objects,$(CTL_SOURCES) $(REPORT_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CFLAGS)
-$(call objects,$(filter-out $(BENCH_SOURCES),$(wildcard tests/*/*.c tests/crash/*/*.c))): | deps-check
+$(call objects,$(filter-out $(BENCH_SOURCES),$(wildcard tests/*/*.c tests/*/*/*.c))): | deps-check
 
 # What the programs say of themselves is filled in: see deploy/generate.sh.
 $(B)/man/%: deploy/man/%.scd deploy/generate.sh $(B)/lendisd $(B)/lendisctl | deps-man
@@ -361,9 +373,11 @@ MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -D
 	$(WERROR) $(CFLAGS) -fno-sanitize=all
 MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-protector
 MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
-MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/,attempt.o batch.o call.o \
-	combiner.o doorbell.o exec.o lease.o lending.o lending_policy.o loss.o notice.o resp.o session.o socket_io.o submit.o \
-	takeover.o wait_slot.o $(addprefix shared/,command.o mailbox.o queue.o server_error.o waiter.o)))
+MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/, \
+	attempt.o call.o exec.o lease.o lending.o lending_policy.o loss.o notice.o \
+	$(addprefix connection/,resp.o session.o socket_io.o) \
+	$(addprefix handover/,batch.o combiner.o doorbell.o submit.o takeover.o wait_slot.o) \
+	$(addprefix shared/,command.o mailbox.o queue.o server_error.o waiter.o)))
 MODEL_WORLD := $(addprefix common/,coroutine.o stage.o explorer.o program.o) world.o check.o trace.o
 MODEL_QUEUE_WORLD := $(addprefix $(MODEL)/queue/,$(MODEL_WORLD))
 MODEL_HANDOVER_WORLD := $(addprefix $(MODEL)/handover/,$(MODEL_WORLD) redis.o absent.o)
@@ -406,14 +420,14 @@ $(MODEL)/handover/broken_$(1): $$(addprefix libclient/,$$(addsuffix .c,$(2))) te
 	$$(call say,CC,$$@)
 	$$(Q)$$(CC) $$(call MODEL_FLAGS,handover) $$(call MODEL_STEPPED,handover) -DMODEL_BREAK=$(1) $$(LDFLAGS) -o $$@ $$(filter %.c %.o,$$^)
 endef
-$(foreach mistake,1 2 3 4 5 8,$(eval $(call MODEL_MISTAKE,$(mistake),batch)))
-$(foreach mistake,6 7,$(eval $(call MODEL_MISTAKE,$(mistake),takeover)))
-$(foreach mistake,9 10 11 12 21,$(eval $(call MODEL_MISTAKE,$(mistake),submit)))
-$(eval $(call MODEL_MISTAKE,13,wait_slot submit))
+$(foreach mistake,1 2 3 4 5 8,$(eval $(call MODEL_MISTAKE,$(mistake),handover/batch)))
+$(foreach mistake,6 7,$(eval $(call MODEL_MISTAKE,$(mistake),handover/takeover)))
+$(foreach mistake,9 10 11 12 21,$(eval $(call MODEL_MISTAKE,$(mistake),handover/submit)))
+$(eval $(call MODEL_MISTAKE,13,handover/wait_slot handover/submit))
 $(eval $(call MODEL_MISTAKE,14,lease))
 $(foreach mistake,15 16 17 18,$(eval $(call MODEL_MISTAKE,$(mistake),shared/mailbox)))
 $(eval $(call MODEL_MISTAKE,19,shared/waiter))
-$(eval $(call MODEL_MISTAKE,20,doorbell))
+$(eval $(call MODEL_MISTAKE,20,handover/doorbell))
 
 MODEL_BROKEN := $(MODEL_QUEUE_BROKEN) $(MODEL_HANDOVER_BROKEN)
 MODEL_PROGRAMS := $(MODEL)/queue/model $(MODEL)/handover/model $(MODEL_BROKEN)
@@ -460,8 +474,8 @@ C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 # What the product consists of, and the tests that are compiled for every flavour.
 PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(BROKER_OBJECTS) $(CTL_OBJECTS) $(REPORT_OBJECTS) $(BENCH_OBJECTS) \
 	$(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
-TEST_OBJECTS = $(call objects,$(filter-out tests/system/blocking_module.c,$(wildcard $(addprefix tests/,unit/*.c \
-	system/*.c fuzz/*.c support/*.c crash/storm/*.c))))
+TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_module.c, \
+	$(wildcard $(addprefix tests/,unit/*/*.c system/*/*.c fuzz/*.c support/*.c crash/storm/*.c))))
 LINT_JOBS ?= $(shell nproc)
 lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) | deps-lint ## check layers, sizes and layout, and look for mistakes (cppcheck, clang-tidy)
 	tests/lint/layers.sh $(PRODUCT_OBJECTS)
@@ -512,7 +526,7 @@ $(B)/examples/worker: $(O)/deploy/examples/worker.o $(B)/liblendis.a
 .PHONY: examples
 examples: $(addprefix $(B)/examples/,worker async prefork-http http-load) ## build the programs of deploy/examples
 
-$(B)/tests/system/test_async: | $(B)/examples/async
+$(B)/tests/system/libclient/test_async: | $(B)/examples/async
 
 .PHONY: demo deps-demo
 demo: $(B)/lendisd $(B)/examples/prefork-http $(B)/examples/http-load | deps-demo ## see 200 workers on 8 connections, next to 200 connections

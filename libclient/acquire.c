@@ -2,17 +2,17 @@
 /* Leases for callers: from the pool, a member of a service, or a connection of this process
  * alone. */
 #include <errno.h>
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/cancel.h"
 #include "libclient/clock.h"
-#include "libclient/fallback.h"
+#include "libclient/connection/fallback.h"
 #include "libclient/lease.h"
 #include "libclient/lending.h"
-#include "libclient/membership.h"
+#include "libclient/membership/membership.h"
 #include "libclient/result.h"
 #include "libclient/service.h"
-#include "libclient/socket_io.h"
-#include "libclient/uid_limit.h"
+#include "libclient/connection/socket_io.h"
+#include "libclient/membership/uid_limit.h"
 
 /* So many dead connections in a row are given back before one is lent unseen. */
 #define LOOKS_MAX 8

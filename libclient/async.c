@@ -20,18 +20,18 @@
 #include <unistd.h>
 #include "lendis/waiter.h"
 #include "libclient/async.h"
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/cancel.h"
 #include "libclient/clock.h"
-#include "libclient/fallback.h"
+#include "libclient/connection/fallback.h"
 #include "libclient/lease.h"
 #include "libclient/lending.h"
 #include "libclient/lending_policy.h"
-#include "libclient/membership.h"
+#include "libclient/membership/membership.h"
 #include "libclient/result.h"
 #include "libclient/service.h"
-#include "libclient/uid_limit.h"
-#include "libclient/wait_slot.h"
+#include "libclient/membership/uid_limit.h"
+#include "libclient/handover/wait_slot.h"
 #include "libclient/shared/descriptor.h"
 
 /* Until another attempt, as in lending_again(). */

@@ -6,18 +6,18 @@
 #include "libclient/attempt.h"
 
 #include <errno.h>
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/clock.h"
-#include "libclient/combiner.h"
-#include "libclient/doorbell.h"
-#include "libclient/fallback.h"
+#include "libclient/handover/combiner.h"
+#include "libclient/handover/doorbell.h"
+#include "libclient/connection/fallback.h"
 #include "libclient/lease.h"
 #include "libclient/lending.h"
 #include "libclient/lending_policy.h"
-#include "libclient/membership.h"
+#include "libclient/membership/membership.h"
 #include "libclient/result.h"
-#include "libclient/submit.h"
-#include "libclient/uid_limit.h"
+#include "libclient/handover/submit.h"
+#include "libclient/membership/uid_limit.h"
 
 /* A connection can be dead at most as often as there are ones that died since they were last
  * used. */

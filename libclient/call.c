@@ -8,11 +8,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/lending_policy.h"
 #include "libclient/notice.h"
-#include "libclient/resp.h"
-#include "libclient/socket_io.h"
+#include "libclient/connection/resp.h"
+#include "libclient/connection/socket_io.h"
 
 /* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
  * one takes few reads. */

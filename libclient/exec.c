@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "libclient/cancel.h"
-#include "libclient/resp.h"
+#include "libclient/connection/resp.h"
 #include "libclient/service.h"
 
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,

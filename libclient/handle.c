@@ -8,11 +8,11 @@
 #include "libclient/async.h"
 #include "libclient/call.h"
 #include "libclient/cancel.h"
-#include "libclient/dial.h"
+#include "libclient/connection/dial.h"
 #include "libclient/error.h"
-#include "libclient/fallback.h"
-#include "libclient/membership.h"
-#include "libclient/private_connection.h"
+#include "libclient/connection/fallback.h"
+#include "libclient/membership/membership.h"
+#include "libclient/connection/private_connection.h"
 #include "libclient/service.h"
 
 /* The page that a child finds zeroed. */

@@ -14,12 +14,12 @@
 #include <string.h>
 #include <unistd.h>
 #include "libclient/cancel.h"
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/clock.h"
 #include "libclient/error.h"
 #include "libclient/exec.h"
 #include "libclient/lease.h"
-#include "libclient/socket_cookie.h"
+#include "libclient/membership/socket_cookie.h"
 #include "libclient/lending_policy.h"
 #include "libclient/shared/descriptor.h"
 

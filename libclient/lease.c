@@ -15,14 +15,14 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/clock.h"
 #include "libclient/lending_policy.h"
-#include "libclient/membership.h"
-#include "libclient/private_connection.h"
+#include "libclient/membership/membership.h"
+#include "libclient/connection/private_connection.h"
 #include "libclient/result.h"
-#include "libclient/socket_cookie.h"
-#include "libclient/uid_limit.h"
+#include "libclient/membership/socket_cookie.h"
+#include "libclient/membership/uid_limit.h"
 #include "lendis/queue.h"
 
 enum verdict {

@@ -8,15 +8,15 @@
 
 #include <time.h>
 #include "lendis/waiter.h"
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/clock.h"
-#include "libclient/doorbell.h"
+#include "libclient/handover/doorbell.h"
 #include "libclient/lease.h"
 #include "libclient/lending_policy.h"
-#include "libclient/membership.h"
+#include "libclient/membership/membership.h"
 #include "libclient/result.h"
-#include "libclient/uid_limit.h"
-#include "libclient/wait_slot.h"
+#include "libclient/membership/uid_limit.h"
+#include "libclient/handover/wait_slot.h"
 
 static bool has_idle(const struct segment *segment)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The worker's part of a pool's policy: see lending_policy.h. */
 #include "libclient/lending_policy.h"
-#include "libclient/doorbell.h"
+#include "libclient/handover/doorbell.h"
 
 #include <stdio.h>
 #include "lendis/queue.h"

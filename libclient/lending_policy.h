@@ -7,7 +7,7 @@
 #ifndef LENDIS_POLICY_H
 #define LENDIS_POLICY_H
 
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "lendis/waiter.h"
 
 /* Not leased for this long: its end, or something that nobody asked for, may have come meanwhile.

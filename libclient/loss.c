@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/shared/command.h"
 
 /*

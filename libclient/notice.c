@@ -2,7 +2,7 @@
 /* Errors of the server about itself: see notice.h. */
 #include "libclient/notice.h"
 
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/shared/server_error.h"
 
 /* What a read can get from another node concerns the node of a replica; else whether it is the

@@ -20,8 +20,8 @@
 #include "lendis/poll_wakeup.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
-#include "libclient/reach.h"
-#include "libclient/session.h"
+#include "libclient/membership/reach.h"
+#include "libclient/connection/session.h"
 
 #define LENDIS_PUBLIC __attribute__((visibility("default")))
 

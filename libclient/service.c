@@ -12,10 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include "lendis/queue.h"
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/attempt.h"
 #include "libclient/clock.h"
-#include "libclient/membership.h"
+#include "libclient/membership/membership.h"
 #include "libclient/result.h"
 #include "libclient/shared/server_error.h"
 

@@ -13,8 +13,8 @@
  * The budget of one wake-up: a constant number of passes over the connections, the slots, the cells
  * of the queue, whatever is in them; never one table for each entry of another one. So what is
  * found in one pass is collected (a bit or a word for each connection) and the next pass does with
- * it what is to be done: see stalled.c, mailbox.h, revocation.h. tests/unit/test_budget.c counts
- * that at the largest sizes.
+ * it what is to be done: see stalled.c, mailbox.h, revocation.h. tests/unit/broker/test_budget.c
+ * counts that at the largest sizes.
  */
 #ifndef LENDIS_BROKER_POOL_H
 #define LENDIS_BROKER_POOL_H

@@ -107,7 +107,7 @@ struct connection {
     shm_u64 stalled; /* 1 + the generation whose combiner is to be looked at by the broker */
     shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's */
     shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
-    shm_u64 rung;    /* which lease, given back, a waiter rang for: libclient/doorbell.c */
+    shm_u64 rung;    /* which lease, given back, a waiter rang for: libclient/handover/doorbell.c */
     shm_u64 ended;   /* 1 + the generation that the broker closed by itself; the broker's */
     shm_u64 said;    /* (1 + generation) << 8 | an error of the server about itself; 0: none */
     shm_u64 lost;    /* 1 + the generation that ended while a command was being answered */

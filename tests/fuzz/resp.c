@@ -17,7 +17,7 @@
 #include <hiredis/hiredis.h>
 #include <stdbool.h>
 #include <string.h>
-#include "libclient/resp.h"
+#include "libclient/connection/resp.h"
 #include "tests/fuzz/fuzz.h"
 
 #define COUNT_MAX 1000000000

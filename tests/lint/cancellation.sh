@@ -31,4 +31,4 @@ awk -v without="$without" '
             if (!(name in seen)) { print name " is on the list, and there is no such function"; bad++ }
         if (found < 20) { print "only " found " public functions found"; bad++ }
         exit bad > 0
-    }' libclient/*.c >&2
+    }' libclient/*.c libclient/*/*.c >&2

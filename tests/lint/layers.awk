@@ -4,10 +4,14 @@
 # tests/lint/known-circles excuses. A circle is a largest set of files each of which reaches every
 # other one; it is named by its files in their order.
 
-function folder_of(file)
+# The room that a file is in: the nearest folder above it that the table has. A folder that it has
+# not is a part of the one around it.
+function folder_of(file,    folder)
 {
     sub(/\/[^\/]*$/, "", file)
-    return file
+    for (folder = file; folder ~ /\// && !(folder in layer);)
+        sub(/\/[^\/]*$/, "", folder)
+    return folder in layer ? folder : file
 }
 
 function fail(text)

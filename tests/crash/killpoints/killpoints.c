@@ -23,7 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/pool.h"
 #include "lendis/mailbox.h"
 #include "lendis/queue.h"

@@ -5,15 +5,15 @@
  * lending.c and lease.c can be linked as they are.
  */
 #include <errno.h>
-#include "libclient/attachment.h"
-#include "libclient/fallback.h"
+#include "libclient/membership/attachment.h"
+#include "libclient/connection/fallback.h"
 #include "model.h"
 #include "libclient/attempt.h"
-#include "libclient/membership.h"
-#include "libclient/private_connection.h"
+#include "libclient/membership/membership.h"
+#include "libclient/connection/private_connection.h"
 #include "libclient/service.h"
-#include "libclient/socket_cookie.h"
-#include "libclient/uid_limit.h"
+#include "libclient/membership/socket_cookie.h"
+#include "libclient/membership/uid_limit.h"
 
 void attachment_forget_descriptor(struct attachment *attachment, uint32_t index,
                                   uint64_t generation)

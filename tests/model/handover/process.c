@@ -26,8 +26,8 @@
  */
 #include <errno.h>
 #include <string.h>
-#include "libclient/attachment.h"
-#include "libclient/membership.h"
+#include "libclient/membership/attachment.h"
+#include "libclient/membership/membership.h"
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
 #include "model.h"

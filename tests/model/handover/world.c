@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 #include "lendis/mailbox.h"
-#include "libclient/attachment.h"
+#include "libclient/membership/attachment.h"
 #include "libclient/clock.h"
 
 /* waiter.c's and queue.c's declarations of what the explorer does for them. */

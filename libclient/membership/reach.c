@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* Whether the broker can be reached again: see reach.h. */
+#include "libclient/membership/reach.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "libclient/membership/attachment.h"
+#include "libclient/error.h"
+
+/* Results: 0; -errno of stat(2). */
+static int look_at(const char *path, struct reach_file *file)
+{
+    struct stat stat_of;
+
+    *file = (struct reach_file){0};
+    if (stat(path, &stat_of) < 0)
+        return -errno;
+    file->device = stat_of.st_dev;
+    file->inode = stat_of.st_ino;
+    file->changed = stat_of.st_ctim;
+    return 0;
+}
+
+static bool is_same(const struct reach_file *a, const struct reach_file *b)
+{
+    return a->device == b->device && a->inode == b->inode;
+}
+
+static bool is_unchanged(const struct reach_file *a, const struct reach_file *b)
+{
+    return is_same(a, b) && a->changed.tv_sec == b->changed.tv_sec &&
+           a->changed.tv_nsec == b->changed.tv_nsec;
+}
+
+/* The folder that the socket is in. */
+static void look_at_folder(const char *socket_path, struct reach_file *file)
+{
+    const char *slash = strrchr(socket_path, '/');
+    char *path;
+
+    *file = (struct reach_file){0};
+    path = !slash ? strdup(".")
+                  : strndup(socket_path, slash == socket_path ? 1 : (size_t)(slash - socket_path));
+    if (path)
+        look_at(path, file);
+    free(path);
+}
+
+void reach_note(struct lendis_pool *pool)
+{
+    struct reach *reach = &pool->reach;
+
+    reach->was_refused = false;
+    look_at("/", &reach->root);
+    look_at("/proc/self/ns/mnt", &reach->mounts);
+    look_at_folder(pool->socket_path, &reach->folder);
+    atomic_store_explicit(&pool->local->lost, 0, memory_order_relaxed);
+}
+
+/* Not noted before, nothing is known: a handle that never attached. */
+static bool sees_another_tree(const struct lendis_pool *pool)
+{
+    const struct reach *reach = &pool->reach;
+    struct reach_file root, mounts, folder;
+
+    if (reach->root.inode == 0)
+        return false;
+    look_at("/", &root);
+    look_at("/proc/self/ns/mnt", &mounts);
+    look_at_folder(pool->socket_path, &folder);
+    return (!is_same(&root, &reach->root) || !is_same(&mounts, &reach->mounts)) &&
+           (folder.inode == 0 || !is_same(&folder, &reach->folder));
+}
+
+static bool is_refused_again(struct lendis_pool *pool)
+{
+    struct reach *reach = &pool->reach;
+    struct reach_file before = reach->refused;
+    bool again = reach->was_refused;
+
+    look_at(pool->socket_path, &reach->refused); /* all zero: it is behind a closed folder */
+    reach->was_refused = true;
+    return again && is_unchanged(&before, &reach->refused);
+}
+
+void reach_failed(struct lendis_pool *pool, int result)
+{
+    bool lost = false;
+
+    if (result == -EACCES)
+        lost = is_refused_again(pool);
+    else
+        pool->reach.was_refused = false;
+    if (result == -ENOENT || result == -ENOTDIR)
+        lost = sees_another_tree(pool);
+    if (result == LENDIS_E_DENIED)
+        lost = true;
+    atomic_store_explicit(&pool->local->lost, lost ? result : 0, memory_order_relaxed);
+}
+
+int reach_lost(const struct lendis_pool *pool)
+{
+    int result = atomic_load_explicit(&pool->local->lost, memory_order_relaxed);
+
+    if (result != 0)
+        error_note(
+            result,
+            "the broker's socket %s cannot be reached again: %s (since it attached, this process "
+            "has changed its root, its mounts or its rights)",
+            pool->socket_path, lendis_strerror(result));
+    return result;
+}
+
+/* What others hold can be handed on by them; what is idle needs a descriptor here. */
+static bool is_usable(const struct attachment *attachment, uint32_t index)
+{
+    uint64_t word = shm_load(&attachment->segment.connections[index].word);
+    const struct cached_descriptor *cached = &attachment->cached[index];
+
+    switch (word_state(word)) {
+    case WORD_IDLE:
+        return atomic_load_explicit(&cached->generation, memory_order_relaxed) ==
+               1 + word_generation(word);
+    case WORD_LEASED:
+    case WORD_HANDED:
+    case WORD_CARRIED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int reach_cut_off(const struct attachment *attachment)
+{
+    const struct lendis_pool *pool = attachment->pool;
+
+    if (atomic_load_explicit(&pool->local->lost, memory_order_relaxed) == 0 ||
+        !attachment_is_orphan(attachment))
+        return 0;
+    for (uint32_t i = 0; i < segment_places(&attachment->segment); i++)
+        if (is_usable(attachment, i))
+            return 0;
+    return reach_lost(pool);
+}

@@ -1,0 +1,190 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# lendisd as process 1 of a container, alone and with --supervise: it reaps what is left to it. And
+# the socket by which the broker below reports to --supervise: nobody else reaches it, and a
+# supervisor that is stopped stops nobody.
+#
+# Environment: LENDIS_BUILD, the folder of the programs (build). As root, with unshare, nsenter,
+# setpriv and python3.
+set -u
+cd "$(dirname "$0")/../../.." || exit 1
+build=$(realpath "${LENDIS_BUILD:-build}")
+[ "$(id -u)" -eq 0 ] || { echo "1..0 # skip: not root"; exit 77; }
+work=$(mktemp -d "${TMPDIR:-/tmp}/lendis-init.XXXXXX") || exit 1
+cases=0 bad=0
+pids=()
+
+# shellcheck disable=SC2317 # by the trap
+end()
+{
+    [ "${#pids[@]}" -eq 0 ] || kill -KILL "${pids[@]}" 2>/dev/null
+    wait 2>/dev/null
+    rm -rf "$work"
+}
+trap end EXIT
+trap 'exit 130' INT TERM
+
+ok()
+{
+    local status=$?
+
+    cases=$((cases + 1))
+    [ "$status" -eq 0 ] || { bad=$((bad + 1)) && printf 'not '; }
+    echo "ok $cases - $1"
+}
+
+until_true()
+{
+    local until=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ "$SECONDS" -lt "$until" ] || return 1
+        sleep 0.05
+    done
+}
+
+child_of()
+{
+    local child
+    child=$(cat "/proc/$1/task/$1/children" 2>/dev/null)
+    echo "${child%% *}"
+}
+
+children_in_state()
+{
+    ps -o stat= --ppid "$1" 2>/dev/null | grep -c "^$2"
+}
+
+redis-server --port 0 --unixsocket "$work/redis.sock" --save '' --dir "$work" >"$work/redis.log" 2>&1 &
+pids+=($!)
+until_true 10 redis-cli -s "$work/redis.sock" ping
+printf '[broker]\nsocket = %s/lendis.sock\ndrain_timeout = 1s\n[pool main]\nredis = unix://%s/redis.sock\n' \
+    "$work" "$work" >"$work/lendis.conf"
+
+works()
+{
+    "$build/lendisctl" --socket "$work/lendis.sock" reconnect main >/dev/null
+}
+
+# A process of the namespace leaves three to process 1 that end at once, and one that lasts.
+leave_orphans()
+{
+    nsenter -t "$1" -p -m sh -c '(true & true & true & sleep 60 &)'
+    until_true 10 orphaned "$1"
+}
+
+orphaned()
+{
+    ps -o args= --ppid "$1" | grep -q '^sleep 60'
+}
+
+for how in "" --supervise; do
+    # shellcheck disable=SC2086 # an option or nothing
+    unshare -pf --mount-proc "$build/lendisd" --config "$work/lendis.conf" $how >"$work/log" 2>&1 &
+    outer=$!
+    pids+=("$outer")
+    until_true 20 works
+    ok "process 1 ${how:-alone}: lends"
+    init=$(child_of "$outer")
+    leave_orphans "$init"
+    ok "process 1 ${how:-alone}: is given what others leave"
+    kill "$(ps -o pid=,args= --ppid "$init" | awk '/sleep 60/ { print $1 }')"
+    until_true 10 eval '! orphaned "$init"' && until_true 10 eval '[ "$(children_in_state "$init" Z)" -eq 0 ]'
+    ok "process 1 ${how:-alone}: reaps it"
+    works
+    ok "process 1 ${how:-alone}: goes on"
+    kill -TERM "$init"
+    until_true 10 eval '! kill -0 "$init"'
+    ok "process 1 ${how:-alone}: SIGTERM ends it"
+    wait "$outer"
+done
+
+# ---- the socket of --supervise ----
+
+notify_of()
+{
+    tr '\0' '\n' <"/proc/$(child_of "$1")/environ" | sed -n 's/^NOTIFY_SOCKET=//p'
+}
+
+"$build/lendisd" --supervise --config "$work/lendis.conf" >"$work/log" 2>&1 &
+parent=$!
+pids+=("$parent")
+until_true 20 works
+socket=$(notify_of "$parent")
+[ -S "$socket" ] && [ "$(stat -c %a "$(dirname "$socket")")" = 700 ]
+ok "the socket of --supervise is in a directory of its own"
+
+# A liar says what keeps a broker that hangs from being replaced, and that there is nothing to keep.
+cat >"$work/liar.py" <<'END'
+import socket, sys, time
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.setblocking(False)
+until, sent = time.monotonic() + float(sys.argv[2]), 0
+while time.monotonic() < until:
+    try:
+        s.sendto(b"WATCHDOG=1\nREADY=1\nFDSTOREREMOVE=1\nFDNAME=catalog", sys.argv[1])
+        sent += 1
+    except BlockingIOError:
+        if len(sys.argv) > 3:
+            sys.exit(0)
+    time.sleep(0.001 if len(sys.argv) > 3 else 0.1)
+print(sent)
+END
+[ -e "$socket" ] && ! setpriv --reuid=65534 --regid=65534 --clear-groups test -e "$socket"
+ok "another user cannot reach it"
+before=$(child_of "$parent")
+python3 "$work/liar.py" "$socket" 30 >"$work/sent" &
+liar=$!
+pids+=("$liar")
+kill -STOP "$before"
+until_true 25 eval '[ -n "$(child_of "$parent")" ] && [ "$(child_of "$parent")" != "$before" ]'
+ok "WATCHDOG=1 of a process that is not the broker keeps no broker that hangs"
+kill "$liar"
+until_true 20 works
+ok "the next one lends"
+
+# Its queue is full, and it is stopped: the broker's own messages find no room for longer than a
+# watchdog's period.
+kill -STOP "$parent"
+python3 "$work/liar.py" "$socket" 30 fill
+ok "the queue of a supervisor that is stopped is full"
+sleep 6
+until_true 3 timeout 2 "$build/lendisctl" --socket "$work/lendis.sock" reconnect main >/dev/null
+ok "a supervisor that is stopped does not stop the broker"
+kill -CONT "$parent"
+kill -TERM "$parent"
+wait "$parent"
+ok "SIGTERM ends both"
+[ ! -e "$(dirname "$socket")" ]
+ok "no socket is left"
+
+# ---- a socket of a wrong type, from whoever activates ----
+
+cat >"$work/activate.py" <<'END'
+import os, socket, sys
+family, kind, address = getattr(socket, sys.argv[1]), getattr(socket, sys.argv[2]), sys.argv[3]
+s = socket.socket(family, kind)
+s.bind(("127.0.0.1", 0) if family == socket.AF_INET else address)
+if kind != socket.SOCK_DGRAM:
+    s.listen()
+fd = os.dup(s.fileno())
+os.dup2(fd, 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[4], ["lendisd", "--config", sys.argv[5]])
+END
+
+# refuses FAMILY TYPE TEXT...: says so of such a socket.
+refuses()
+{
+    rm -f "$work/x"
+    timeout 20 python3 "$work/activate.py" "$1" "$2" "$work/x" "$build/lendisd" "$work/lendis.conf" >"$work/activated" 2>&1
+    [ $? -eq 1 ] && grep "$2" "$work/activated" | grep "$1" | grep "$3" | grep -q 'wanted is a listening SOCK_SEQPACKET'
+    ok "$1 $2 from socket activation: says what it is"
+}
+refuses AF_UNIX SOCK_STREAM "$work/x"
+refuses AF_UNIX SOCK_DGRAM "$work/x, and does not listen"
+refuses AF_INET SOCK_STREAM "127.0.0.1 port"
+[ "$bad" -eq 0 ] || tail -n 30 "$work/log" | sed 's/^/# /'
+echo "1..$cases"
+[ "$bad" -eq 0 ]
