@@ -102,8 +102,8 @@ CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c 
 	show_statistics.c top.c top_rows.c) broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c main.c options.c picture.c \
 	processes.c progress.c redis_memory.c show.c targets.c watch.c worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
-BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c figures.c idle.c lease.c load.c \
-	lock_pool.c machine.c main.c memory.c options.c output.c rows.c storm.c units.c variant.c) broker/testbed/crew.c \
+BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c figures.c forwarder.c idle.c lease.c \
+	load.c lock_pool.c machine.c main.c memory.c options.c output.c rows.c storm.c units.c variant.c wake_limit.c) broker/testbed/crew.c \
 	broker/tools/json.c broker/tools/table.c $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
@@ -209,7 +209,7 @@ $(B)/tests/unit/%: $(O)/tests/unit/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(fil
 # Of the measuring tools.
 $(B)/tests/unit/broker/test_plot: $(O)/broker/testbed/plot.o
 $(B)/tests/unit/broker/test_json: $(O)/broker/tools/json.o
-$(B)/tests/unit/broker/test_bench: $(call objects,$(addprefix broker/bench/,figures.c units.c cpu.c machine.c variant.c client.c))
+$(B)/tests/unit/broker/test_bench: $(call objects,$(addprefix broker/bench/,figures.c units.c cpu.c forwarder.c machine.c variant.c client.c))
 $(B)/tests/system/tools/test_report: $(O)/broker/report/processes.o
 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))

@@ -12,6 +12,7 @@
 #include "broker/tools/table.h"
 #include "broker/bench/cpu.h"
 #include "broker/bench/units.h"
+#include "broker/bench/wake_limit.h"
 
 #define ARGUMENTS_MAX 64u
 #define OUTPUT_SIZE   16384u
@@ -22,6 +23,8 @@
 #define QUIET_TRIES 4
 /* Processors that others keep busy: above that a round is counted as disturbed. */
 #define DISTURBED 0.2
+/* How long the limit of wake-ups is measured, before each round of the variants. */
+#define LIMIT_SECONDS 0.2
 
 /* ---- what is compared ---- */
 
@@ -75,7 +78,10 @@ static void describe(const struct cell *cell, char *text, size_t size)
         used +=
             (size_t)snprintf(text + used, size - used, ", %u of them take leases", load->leasers);
     if (load->hold_us > 0)
-        snprintf(text + used, size - used, ", leases held %s", units_time(load->hold_us));
+        used += (size_t)snprintf(text + used, size - used, ", leases held %s",
+                                 units_time(load->hold_us));
+    if (load->rtt_us > 0)
+        snprintf(text + used, size - used, ", Redis %s away", units_time(load->rtt_us));
 }
 
 /* ---- a round ---- */
@@ -200,7 +206,7 @@ static bool run_once(struct bench *bench, const struct arguments *arguments, cha
 }
 
 static void run_round(struct bench *bench, const struct cell *cell, const struct variant *variant,
-                      unsigned round)
+                      unsigned round, double limit)
 {
     const char *transport = variant->transport[0] ? variant->transport : cell->transport;
     struct series series = {cell->row, cell->transport, variant->text};
@@ -208,6 +214,7 @@ static void run_round(struct bench *bench, const struct cell *cell, const struct
     struct arguments arguments = {0};
 
     bench->servers.workers = cell->load.workers;
+    bench->servers.rtt_us = cell->load.rtt_us;
     servers_start(&bench->servers, variant, transport);
     add_program(&arguments, variant);
     add_load(&arguments, bench, &cell->load);
@@ -219,6 +226,10 @@ static void run_round(struct bench *bench, const struct cell *cell, const struct
     bench_progress_end();
     pass_on(output, variant->text);
     figures_parse(&bench->figures, series, round, strstr(output, "mode\t"));
+    figures_add(&bench->figures, series, round, "wake_limit", limit);
+    figures_add(&bench->figures, series, round, "of_limit",
+                figures_get(&bench->figures, series, round, "ops_per_s") / limit);
+    figures_add(&bench->figures, series, round, "rtt_us", cell->load.rtt_us);
 }
 
 /* ---- the table ---- */
@@ -228,6 +239,8 @@ enum {
     COLUMN_OPS,
     COLUMN_SPREAD,
     COLUMN_TIMES,
+    COLUMN_LIMIT,
+    COLUMN_REACHED,
     COLUMN_P50,
     COLUMN_P99,
     COLUMN_P999,
@@ -283,6 +296,8 @@ static void print_row(struct table *table, const struct figures *figures, struct
         int decimals; /* -1: a time */
     } plain[] = {
         {COLUMN_OPS, "ops_per_s", 0},
+        {COLUMN_LIMIT, "wake_limit", 0},
+        {COLUMN_REACHED, "of_limit", 2},
         {COLUMN_P50, "p50_us", -1},
         {COLUMN_P99, "p99_us", -1},
         {COLUMN_P999, "p999_us", -1},
@@ -329,6 +344,8 @@ static void print_table(struct bench *bench, const struct cell *cell)
         [COLUMN_OPS] = {.title = "op/s"},
         [COLUMN_SPREAD] = {.title = "+-"},
         [COLUMN_TIMES] = {.title = "times the first"},
+        [COLUMN_LIMIT] = {.title = "limit"},
+        [COLUMN_REACHED] = {.title = "reached"},
         [COLUMN_P50] = {.title = "p50"},
         [COLUMN_P99] = {.title = "p99"},
         [COLUMN_P999] = {.title = "p99.9"},
@@ -381,14 +398,17 @@ void cell_run(struct bench *bench, const struct cell *cell)
 
     if (cell->count == 0)
         return;
-    for (unsigned round = 1; round <= bench->rounds; round++)
+    for (unsigned round = 1; round <= bench->rounds; round++) {
+        double limit = wake_limit_measure(cell->load.workers, LIMIT_SECONDS);
+
         for (size_t i = 0; i < cell->count; i++) {
             size_t at = round % 2 ? i : cell->count - 1 - i;
 
             bench_progress("%s, %s: round %u of %u, %s", cell->row, cell->transport, round,
                            bench->rounds, cell->variants[at].text);
-            run_round(bench, cell, &cell->variants[at], round);
+            run_round(bench, cell, &cell->variants[at], round, limit);
         }
+    }
     note_disturbed(bench, cell);
     if (!bench->out)
         return;

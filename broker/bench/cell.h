@@ -19,7 +19,8 @@ struct load_shape {
     unsigned mix; /* percentage of SET */
     unsigned leasers;
     double hold_us;
-    double rate; /* open loop: commands per second of all workers */
+    double rtt_us; /* to Redis over TCP; 0: as it is */
+    double rate;   /* open loop: commands per second of all workers */
     enum pace_kind pace;
 };
 

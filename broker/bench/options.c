@@ -48,6 +48,7 @@ enum {
     OPTION_RATE,
     OPTION_LEASERS,
     OPTION_HOLD,
+    OPTION_RTT,
     OPTION_RAMP,
     OPTION_AWAKE,
     OPTION_QUIET,
@@ -89,6 +90,8 @@ static const struct option_row table[] = {
     {"leasers", OPTION_LEASERS, "N", NULL, NULL,
      "so many workers take leases instead, measured apart (0)"},
     {"hold", OPTION_HOLD, "TIME", NULL, NULL, "how long leases are held after their command (0)"},
+    {"rtt", OPTION_RTT, "TIME", NULL, NULL,
+     "how far Redis is over TCP, a round trip, on top of what loopback takes: 1ms (0)"},
     {.text = "\nHow to measure:\n"},
     {"seconds", 's', "S", NULL, NULL, "of each round (0.7; with --full or one load 2)"},
     {"rounds", 'n', "N", NULL, NULL, "of each variant, interleaved (3)"},
@@ -192,6 +195,8 @@ static int take_load_option(int option, struct arguments *arguments)
                             "--rate is a number of commands per second from 1");
     case OPTION_LEASERS:
         return parse_count(&load->leasers, 0, WORKERS_MAX, "--leasers is a number of workers");
+    case OPTION_RTT:
+        return parse_time(&load->rtt_us, "--rtt is a time up to 100s, as in 1ms");
     default:
         return parse_time(&load->hold_us, "--hold is a time up to 100s, as in 500us");
     }
@@ -338,6 +343,10 @@ static int check_arguments(struct arguments *arguments)
         return usage_error("--rows have their own load and variants: one of both", NULL);
     if (arguments->load.rate > 0 && arguments->load.think_us > 0)
         return usage_error("--rate and --think: one of both", NULL);
+    if (arguments->load.rtt_us > 0 &&
+        (strstr(arguments->variants, ":unix") ||
+         (arguments->transports && strcmp(arguments->transports, "tcp") != 0)))
+        return usage_error("--rtt is a distance over TCP: not over Unix sockets", NULL);
     if (arguments->plot && plot_check(arguments->plot, problem, sizeof problem) != 0)
         return usage_error(problem, NULL);
     if (arguments->rows)

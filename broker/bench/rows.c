@@ -37,6 +37,10 @@
         AT_MOST("lendis:4", "p50_us", 0.5, "p50, times direct"),                                   \
         AT_MOST("lendis:4", "p99_us", 0.5, "p99, times direct"),                                   \
         AT_MOST("lendis:4", "cpu_s_per_mop", 1, "CPU per operation, times direct")
+#define FAR_TARGETS                                                                                \
+    OPS("lendis:4", 1.1, "op/s, times direct"),                                                    \
+        AT_MOST("lendis:4", "p50_us", 0.95, "p50, times direct"),                                  \
+        AT_MOST("lendis:4", "p99_us", 1, "p99, times direct")
 #define OF_PART(figure_, value_, text_)                                                            \
     {                                                                                              \
         .variant = "", .kind = TARGET_MEDIAN, .figure = figure_, .comparison = '<',                \
@@ -124,6 +128,25 @@ const struct row rows[] = {
      .load = {.workers = 200, .think_us = 20000},
      .full = SIZES,
      .targets = THINK_TARGETS},
+    {.name = "rtt0.2",
+     .text = "50 workers, Redis 0.2 ms away",
+     .load = {.workers = 50, .rtt_us = 200},
+     .tcp_only = true,
+     .full = SIZES,
+     .targets = {FAR_TARGETS}},
+    {.name = "rtt1",
+     .text = "50 workers, Redis 1 ms away",
+     .load = {.workers = 50, .rtt_us = 1000},
+     .tcp_only = true,
+     .quick = BOTH,
+     .full = SIZES,
+     .targets = {FAR_TARGETS}},
+    {.name = "rtt5",
+     .text = "50 workers, Redis 5 ms away",
+     .load = {.workers = 50, .rtt_us = 5000},
+     .tcp_only = true,
+     .full = SIZES,
+     .targets = {FAR_TARGETS}},
     {.name = "64B",
      .text = "200 workers, values of 64 bytes",
      .load = {.workers = 200, .value = 64},
@@ -243,7 +266,9 @@ void row_run(struct bench *bench, const struct row *row, const char *transports)
         row->part(bench);
         return;
     }
-    if (!transports)
+    if (row->tcp_only)
+        transports = "tcp";
+    else if (!transports)
         transports = bench->full || row->quick_unix ? "tcp,unix" : "tcp";
     snprintf(list, sizeof list, "%s", transports);
     while ((transport = strsep(&rest, ","))) {

@@ -115,7 +115,9 @@ bool variant_is_there(const struct variant *variant, char *problem, size_t size)
 
 const char *servers_redis_url(const struct servers *servers, const char *transport)
 {
-    return strcmp(transport, "unix") == 0 ? servers->redis.unix_url : servers->redis.tcp_url;
+    return strcmp(transport, "unix") == 0 ? servers->redis.unix_url
+           : servers->forwarder.pid != 0  ? servers->forwarder.url
+                                          : servers->redis.tcp_url;
 }
 
 static void start_broker(struct servers *servers, const struct variant *variant,
@@ -165,7 +167,8 @@ static struct proxy_addresses place_proxy(struct servers *servers, enum proxy pr
         addresses.port_fd = reserve_port(&port);
         snprintf(addresses.listen, sizeof addresses.listen, "127.0.0.1:%d", port);
         snprintf(addresses.server, sizeof addresses.server,
-                 twem ? "127.0.0.1:%d:1" : "127.0.0.1:%d", servers->redis.port);
+                 twem ? "127.0.0.1:%d:1" : "127.0.0.1:%d",
+                 servers->forwarder.pid != 0 ? servers->forwarder.port : servers->redis.port);
         snprintf(servers->proxy_url, sizeof servers->proxy_url, "redis://127.0.0.1:%d", port);
     }
     return addresses;
@@ -235,6 +238,8 @@ static void start_proxy(struct servers *servers, enum proxy proxy, const char *t
 
 void servers_start(struct servers *servers, const struct variant *variant, const char *transport)
 {
+    if (servers->rtt_us > 0 && strcmp(transport, "unix") != 0)
+        forwarder_start(&servers->forwarder, servers->redis.port, servers->rtt_us);
     if (variant->proxy != PROXY_NONE)
         start_proxy(servers, variant->proxy, transport);
     else if (client_mode_is_lendis(variant->mode))
@@ -251,4 +256,5 @@ void servers_stop(struct servers *servers)
             give_up("the proxy does not stop");
         servers->proxy_pid = 0;
     }
+    forwarder_stop(&servers->forwarder);
 }

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 #include "broker/testbed/lab.h"
 #include "broker/bench/client.h"
+#include "broker/bench/forwarder.h"
 
 #define VARIANT_SIZE 4u /* connections, where none are named */
 
@@ -35,9 +36,11 @@ struct variant {
 struct servers {
     struct redis_server redis;
     struct lendisd broker;
-    pid_t proxy_pid; /* 0: none runs */
+    struct forwarder forwarder; /* on the way to Redis over TCP, if that is to be far */
+    pid_t proxy_pid;            /* 0: none runs */
     char proxy_url[LAB_PATH_SIZE + 16];
     unsigned workers;         /* that are to attach */
+    double rtt_us;            /* to Redis over TCP; 0: as it is */
     const char *broker_lines; /* further lines of the configuration's sections; or "" */
     const char *pool_lines;
 };

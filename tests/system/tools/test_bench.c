@@ -119,6 +119,40 @@ static void an_open_loop_keeps_its_rate(void **state)
     assert_in_range((unsigned)figure("custom", "tcp", "lendis:2", "ops_per_s"), 320, 480);
 }
 
+/* Each command takes a round trip and more, on whichever way it goes. */
+static void distance_is_felt(void **state)
+{
+    static const char *const variants[] = {"direct", "lendis:1"};
+
+    (void)state;
+    assert_int_equal(bench("--workers=3", "--variants=direct,lendis:1", "--rtt=20ms",
+                           "--seconds=0.5", "--ramp=0.05", "--rounds=1", "--csv", NULL),
+                     0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(figure("custom", "tcp", variants[i], "rtt_us") == 20000);
+        assert_true(figure("custom", "tcp", variants[i], "ops") > 3);
+        /* Quantiles are off by a sixty-fourth. */
+        assert_true(figure("custom", "tcp", variants[i], "p50_us") > 20000 * 63.0 / 64);
+        assert_true(figure("custom", "tcp", variants[i], "wrong") == 0);
+    }
+    assert_int_equal(bench("--rtt=1ms", "--transport=tcp,unix", NULL), EX_USAGE);
+    assert_int_equal(bench("--rtt=1ms", "--variants=direct:unix", NULL), EX_USAGE);
+}
+
+static void wake_ups_are_measured_beside_it(void **state)
+{
+    double limit;
+
+    (void)state;
+    assert_int_equal(bench("--workers=40", "--variants=lendis:2", "--seconds=0.3", "--ramp=0.05",
+                           "--rounds=1", "--csv", NULL),
+                     0);
+    limit = figure("custom", "tcp", "lendis:2", "wake_limit");
+    assert_true(limit > 40);
+    assert_true(figure("custom", "tcp", "lendis:2", "of_limit") >
+                0.99 * figure("custom", "tcp", "lendis:2", "ops_per_s") / limit);
+}
+
 static void leases_are_measured_beside_commands(void **state)
 {
     (void)state;
@@ -314,6 +348,8 @@ int main(void)
         cmocka_unit_test(every_variant_works),
         cmocka_unit_test(processor_time_is_split),
         cmocka_unit_test(an_open_loop_keeps_its_rate),
+        cmocka_unit_test(distance_is_felt),
+        cmocka_unit_test(wake_ups_are_measured_beside_it),
         cmocka_unit_test(leases_are_measured_beside_commands),
         cmocka_unit_test(rounds_are_interleaved),
         cmocka_unit_test(a_missed_target_fails_when_asked),
