@@ -65,7 +65,7 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 # ---- sources ----
 
 SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c mailbox.c password_file.c poll_wakeup.c \
-	queue.c redis_url.c request.c segment.c server_error.c waiter.c wire.c)
+	queue.c redis_url.c request.c segment.c served.c server_error.c waiter.c wire.c)
 CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attempt.c call.c clock.c error.c \
 	exec.c handle.c hiredis.c lease.c lending.c lending_policy.c loss.c notice.c service.c)
 CLIENT_SOURCES += $(addprefix libclient/connection/,dial.c fallback.c private_connection.c \
@@ -89,7 +89,7 @@ POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corr
 	scan.c sizing.c stalled.c worker_set.c)
 POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c health.c name_watch.c notice.c \
 	redirected.c role_watch.c server.c target.c)
-WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c unattached.c worker.c workers.c)
+WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c question.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c reload.c supervise.c)
 BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) \
@@ -119,7 +119,7 @@ UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns hand
 SYSTEM_TESTS := $(addprefix libclient/test_,allocations async cancellation commands fallback \
 	handover hygiene leases lending reach replies service sessions stdio surplus)
 SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
-	hostile limits log no_memory places redis_failures reset roles secret_memory secrets \
+	hostile limits log no_memory places questions redis_failures reset roles secret_memory secrets \
 	server_errors stall statistics upkeep)
 SYSTEM_TESTS += $(addprefix tools/test_,bench lendisctl operation report)
 

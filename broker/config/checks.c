@@ -8,6 +8,7 @@
 #include "broker/config/environment.h"
 #include "broker/config/values.h"
 #include "libclient/shared/password_file.h"
+#include "libclient/shared/served.h"
 
 static struct place place_of(struct loader *loader, const struct pool_config *pool,
                              size_t field_offset)
@@ -132,7 +133,7 @@ static void check_member(const struct place *place, const char *name, size_t siz
         else if (member->role != role)
             config_complain(place, "pool %s has role = %s; role = %s is needed here", member->name,
                             config_role_names[member->role], config_role_names[role]);
-        member->serves = true;
+        member->is_member = true;
         return;
     }
     config_complain(place, "there is no pool \"%.*s\"", (int)size, name);
@@ -177,6 +178,37 @@ static void check_service(struct loader *loader, struct pool_config *pool)
     place = PLACE_OF(loader, pool, redis);
     if (pool->redis.text)
         config_complain(&place, "a service has none of its own; leave out redis, or primary");
+}
+
+/* The address of one list in another one; NULL: they have none in common. */
+static const char *common_address(const char *list, const char *other, size_t *size)
+{
+    for (const char *at = list; *at; at += *size + (at[*size] == ' ')) {
+        *size = strcspn(at, " ");
+        for (const char *each = other; *each; each += strcspn(each, " "), each += *each == ' ')
+            if (strcspn(each, " ") == *size && strncasecmp(at, each, *size) == 0)
+                return at;
+    }
+    return NULL;
+}
+
+/* A program that comes to an address must find one pool there for each database. */
+static void check_serves(struct loader *loader, uint32_t index)
+{
+    struct pool_config *pools = loader->config->pools, *pool = &pools[index];
+    struct place place = PLACE_OF(loader, pool, serves);
+
+    for (uint32_t i = 0; pool->serves && i < index; i++) {
+        const char *address = NULL;
+        size_t size;
+
+        if (pools[i].serves && pools[i].redis.db == pool->redis.db &&
+            strcmp(pool->serves, SERVED_NOTHING) != 0)
+            address = common_address(pool->serves, pools[i].serves, &size);
+        if (address)
+            config_complain(&place, "pool %s serves %.*s already, with the same database",
+                            pools[i].name, (int)size, address);
+    }
 }
 
 void config_check_pool(struct loader *loader, struct pool_config *pool)
@@ -243,6 +275,7 @@ void config_check(struct loader *loader)
     for (uint32_t i = 0; i < config->pool_count; i++) {
         config_check_pool(loader, &config->pools[i]);
         check_names(loader, i);
+        check_serves(loader, i);
     }
     if (config->pool_count == 0 && loader->errors == 0)
         config_complain_line(

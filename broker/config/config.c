@@ -46,6 +46,7 @@ void pool_config_free(struct pool_config *pool)
     free(pool->client_name);
     free(pool->primary);
     free(pool->replicas);
+    free(pool->serves);
     free(pool->allow_uids.ranges);
     free(pool->allow_gids.ranges);
     id_names_free(&pool->allow_users);

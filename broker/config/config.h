@@ -106,7 +106,8 @@ struct pool_config {
     uint32_t per_uid_workers;    /* 0: no limit */
     struct id_list allow_uids;   /* all four empty: whoever can open the socket */
     uint32_t role;               /* enum pool_role */
-    bool serves;                 /* it is a member of a service */
+    bool is_member;              /* of a service */
+    char *serves;                /* addresses, separated by a blank; NULL: its own */
     char *primary;               /* of a service, which has no `redis`; else NULL */
     char *replicas;              /* of a service: names, separated by a blank */
     bool enabled;

@@ -22,6 +22,7 @@ enum key_type {
     KEY_COUNT,
     KEY_DURATION,
     KEY_REDIS,
+    KEY_ADDRESSES,
     KEY_IDS,
     KEY_NAMES,
     KEY_USERS,
@@ -56,6 +57,9 @@ extern const char *const config_role_names[];
 
 /* Characters of a list of names: a line of the file; the catalog has room for it with all marks. */
 #define CONFIG_NAMES_MAX 175u
+
+/* Of a list of addresses: likewise. */
+#define CONFIG_ADDRESSES_MAX 185u
 
 /* Connections of a pool at most. */
 #define CONFIG_SIZE_MOST (LENDIS_MAX_CONNECTIONS - LENDIS_SPARE_PLACES)

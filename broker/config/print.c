@@ -5,19 +5,11 @@
 #include "broker/config/values.h"
 
 static const char *const type_names[] = {
-    [KEY_PATH] = "path",
-    [KEY_SOCKET] = "path",
-    [KEY_TEXT] = "text",
-    [KEY_CHOICE] = "choice",
-    [KEY_SWITCH] = "yes-or-no",
-    [KEY_COUNT] = "count",
-    [KEY_DURATION] = "duration",
-    [KEY_REDIS] = "redis-url",
-    [KEY_IDS] = "id-list",
-    [KEY_NAMES] = "name-list",
-    [KEY_USERS] = "user-list",
-    [KEY_GROUPS] = "group-list",
-    [KEY_LISTEN] = "listen-address",
+    [KEY_PATH] = "path",         [KEY_SOCKET] = "path",           [KEY_TEXT] = "text",
+    [KEY_CHOICE] = "choice",     [KEY_SWITCH] = "yes-or-no",      [KEY_COUNT] = "count",
+    [KEY_DURATION] = "duration", [KEY_REDIS] = "redis-url",       [KEY_ADDRESSES] = "address-list",
+    [KEY_IDS] = "id-list",       [KEY_NAMES] = "name-list",       [KEY_USERS] = "user-list",
+    [KEY_GROUPS] = "group-list", [KEY_LISTEN] = "listen-address",
 };
 
 static void print_ids(const struct id_list *list, FILE *out)
@@ -37,6 +29,7 @@ static bool is_set(const struct key *key, const void *field)
     case KEY_LISTEN:
     case KEY_TEXT:
     case KEY_NAMES:
+    case KEY_ADDRESSES:
         return *(char *const *)field != NULL;
     case KEY_REDIS:
         return ((const struct redis_address *)field)->text != NULL;
@@ -60,6 +53,7 @@ static void print_value(const struct key *key, const void *field, FILE *out)
     case KEY_LISTEN:
     case KEY_TEXT:
     case KEY_NAMES:
+    case KEY_ADDRESSES:
         fputs(*(char *const *)field, out);
         break;
     case KEY_CHOICE:
@@ -138,6 +132,7 @@ static void print_range(const struct key *key, FILE *out)
         break;
     case KEY_TEXT:
     case KEY_NAMES:
+    case KEY_ADDRESSES:
         fprintf(out, "up to %ju characters", (uintmax_t)key->max);
         break;
     default:

@@ -11,6 +11,7 @@
 #include "broker/config/accounts.h"
 #include "libclient/shared/command.h"
 #include "libclient/shared/redis_url.h"
+#include "libclient/shared/served.h"
 
 #define PATH_MAX_UNIX (sizeof((struct sockaddr_un *)0)->sun_path - 1)
 
@@ -327,6 +328,40 @@ static void parse_redis(const struct place *place, const char *text, struct redi
     };
 }
 
+/* Checks the addresses, and writes them with one blank between them. */
+static void parse_addresses(const struct place *place, const char *text, char **field)
+{
+    char why[REDIS_URL_WHY_SIZE], all[CONFIG_ADDRESSES_MAX + 1];
+    const char *at = text;
+    struct redis_url url;
+    size_t used = 0;
+    int result;
+
+    if (strlen(text) > CONFIG_ADDRESSES_MAX) {
+        config_complain(place, "%zu characters are too many; %u are allowed", strlen(text),
+                        CONFIG_ADDRESSES_MAX);
+        return;
+    }
+    if (strcmp(text, SERVED_NOTHING) == 0) {
+        replace(place->loader, field, text);
+        return;
+    }
+    for (const char *start = at; (result = served_next(&at, &url, why)) == 1; start = at) {
+        redis_url_free(&url);
+        start += strspn(start, ", \t");
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%.*s", used ? " " : "",
+                                 (int)(at - start), start);
+    }
+    if (result == -ENOMEM)
+        place->loader->no_memory = true;
+    else if (result < 0)
+        config_complain(place, "%s", why);
+    else if (used == 0)
+        config_complain(place, "there is no value");
+    else
+        replace(place->loader, field, all);
+}
+
 /* What a variable says must be able to stand in the file, too, and all of it as it is printed. */
 static bool is_legal_value(const struct place *place, const char *text)
 {
@@ -390,6 +425,9 @@ void config_parse_value(const struct place *place, const char *text, void *targe
         break;
     case KEY_REDIS:
         parse_redis(place, text, field);
+        break;
+    case KEY_ADDRESSES:
+        parse_addresses(place, text, field);
         break;
     case KEY_IDS:
         parse_ids(place, text, field);

@@ -123,6 +123,7 @@ void broker_pool_publish(struct broker_pool *pool)
     snprintf(entry->primary, sizeof entry->primary, "%s", config->primary ? config->primary : "");
     snprintf(entry->replicas, sizeof entry->replicas, "%s",
              config->replicas ? config->replicas : "");
+    snprintf(entry->serves, sizeof entry->serves, "%s", config->serves ? config->serves : "");
     entry->role = config->role;
     snprintf(entry->username, sizeof entry->username, "%s",
              config->username ? config->username : "");

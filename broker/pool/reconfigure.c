@@ -104,7 +104,7 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
 {
     const struct pool_config *before = pool->config;
     bool other_server = !same_session(before, config);
-    bool other_part = before->role != config->role || before->serves != config->serves;
+    bool other_part = before->role != config->role || before->is_member != config->is_member;
 
     pool->config = config;
     /* Before a connection is made there: workers look no further than they are told. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One worker, for the files of this folder alone. Functions are called downwards only: accept.c,
- * worker.c, direct_request.c, places.c, unattached.c, peer.c.
+ * worker.c, question.c, direct_request.c, places.c, unattached.c, peer.c.
  */
 #ifndef LENDIS_BROKER_WORKERS_INTERNAL_H
 #define LENDIS_BROKER_WORKERS_INTERNAL_H

@@ -19,6 +19,7 @@
 #include "broker/workers/message.h"
 #include "broker/workers/peer.h"
 #include "broker/workers/places.h"
+#include "broker/workers/question.h"
 #include "lendis.h"
 
 /*
@@ -299,7 +300,8 @@ int worker_on_message(sd_event_source *source, int fd, uint32_t events, void *co
     else if (worker->all->control &&
              wire_is(message, (size_t)got, WIRE_CONTROL, sizeof(struct wire_control)))
         pass_to_control(worker, message, (size_t)got);
-    else
+    else if (!question_answer(worker, message, (size_t)got))
         handle_hello(worker, message, (size_t)got, is_direct(message, (size_t)got));
+    explicit_bzero(message, sizeof message); /* of a LOGIN */
     return 0;
 }

@@ -128,6 +128,8 @@ struct catalog_pool {
     /* Of a service: names of pools, separated by a blank; else empty. */
     char primary[CATALOG_NAME_SIZE];
     char replicas[SERVICE_REPLICAS_SIZE];
+    /* Where unmodified programs find it, if that is not `address`: shared/served.h. */
+    char serves[192];
     /* Which commands may not share a connection, where that is not as lendis' own table has it:
      * names with marks, see shared/command.h. Always ends with a zero byte. */
     char commands[CATALOG_COMMANDS_SIZE];

@@ -33,7 +33,7 @@
 #define LENDIS_SEGMENT_MAGIC UINT64_C(0x314d47455344454c) /* "LEDSEGM1" */
 /* Major: another layout or protocol; both sides refuse the other's. Minor: additions at the end. */
 #ifndef LENDIS_ABI_MAJOR /* given by the flavour that tests an upgrade */
-#define LENDIS_ABI_MAJOR 3u
+#define LENDIS_ABI_MAJOR 4u
 #endif
 #define LENDIS_ABI_MINOR 0u
 

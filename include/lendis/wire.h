@@ -18,6 +18,10 @@
  *                                   which it has for as long as it keeps this socket open
  *   RETURN                          before it hangs up: it has closed the connection
  *
+ *   unmodified program              broker
+ *   ADDRESSES                    -> DESCRIPTOR(result) + the catalog, which has the addresses
+ *   LOGIN(pool, user, password)  -> OUTCOME(result): whether it is the pool's own login
+ *
  * A worker asks one thing at a time. The broker checks every field, answers a request that it
  * refuses with a result, and hangs up on what is not a message. It never waits: a worker that asks
  * again while an answer is still unread (SIOCOUTQ, unix(7)) is disconnected, so at most one
@@ -27,6 +31,9 @@
  * GOODBYE says that the process uses the place no more, and ends the connection: the place is free
  * at once. A socket that is closed without it leaves a place that is given to nobody else as long
  * as its process lives (broker/workers/worker.h).
+ *
+ * ADDRESSES and LOGIN are the only messages of their connections
+ * (broker/workers/question.h).
  *
  * CONTROL is for root and the broker's own user, and is the only message of its connection. Its
  * OUTCOME comes when it is so, or when the limit has passed, and the broker hangs up behind it.
@@ -52,6 +59,8 @@ enum wire_type {
     WIRE_DIRECT = 8,
     WIRE_RETURN = 9, /* a header alone */
     WIRE_GOODBYE = 10,
+    WIRE_ADDRESSES = 11, /* a header alone */
+    WIRE_LOGIN = 12,
 };
 
 enum wire_what {
@@ -138,6 +147,15 @@ struct wire_control {
     char value[192];              /* likewise */
 };
 
+/* What a program says by AUTH or HELLO: wiped by both sides as soon as it is read. */
+struct wire_login {
+    struct wire_header header;
+    char pool[CATALOG_NAME_SIZE]; /* zero-terminated */
+    char username[64];            /* likewise */
+    uint32_t size;                /* of the password */
+    char password[236];
+};
+
 /* Something to tell the operator while it is under way. */
 struct wire_notice {
     struct wire_header header;
@@ -146,7 +164,8 @@ struct wire_notice {
 
 struct wire_outcome {
     struct wire_header header;
-    int32_t result; /* 0; -ETIMEDOUT, the limit passed; -EPERM; -ESRCH, no such pool; -errno */
+    int32_t result; /* 0; -ETIMEDOUT, the limit passed; -EPERM; -ESRCH, no such pool; -errno;
+                       of a LOGIN -EACCES, it is another; LENDIS_E_DENIED */
     uint32_t count; /* what was done, in connections, leases or keys */
     char text[360]; /* what is wrong and what to do, or what was done; may be "" */
 };
@@ -159,6 +178,7 @@ _Static_assert(sizeof(struct wire_fetch) == 32, "layout");
 _Static_assert(sizeof(struct wire_descriptor) == 40, "layout");
 _Static_assert(sizeof(struct wire_control) == 320, "layout");
 _Static_assert(sizeof(struct wire_notice) == 256, "layout");
+_Static_assert(sizeof(struct wire_login) == 384, "layout");
 _Static_assert(sizeof(struct wire_outcome) == 384, "layout");
 
 /* The largest message; a receiver offers one byte more, so that a longer one shows. */

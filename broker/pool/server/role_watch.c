@@ -23,7 +23,7 @@ static const char unknown[] = "what it is is not known yet";
 
 static bool is_watched(const struct broker_pool *pool)
 {
-    return !pool->leaving && (pool->config->role == ROLE_REPLICA || pool->config->serves);
+    return !pool->leaving && (pool->config->role == ROLE_REPLICA || pool->config->is_member);
 }
 
 static bool is_resting(const struct broker_pool *pool)

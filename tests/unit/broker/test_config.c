@@ -204,6 +204,7 @@ static void defaults(void **state)
     assert_int_equal(config.pools[0].role, ROLE_PRIMARY);
     assert_null(config.pools[0].primary);
     assert_null(config.pools[0].replicas);
+    assert_null(config.pools[0].serves);
     assert_true(config.pools[0].enabled);
     assert_int_equal(config.pools[0].fallback, FALLBACK_ERROR);
     assert_int_equal(config.pools[0].fallback_connections, 1024);
@@ -256,6 +257,7 @@ static void all_keys(void **state)
                     "command_timeout = 0\n"
                     "reset = never\n"
                     "role = local\n"
+                    "serves = 127.0.0.1:6379,localhost  unix:///run/r.sock /run/q.sock [::1]\n"
                     "enabled = no\n"
                     "fallback = direct\n"
                     "fallback_connections = 16384\n"
@@ -302,6 +304,8 @@ static void all_keys(void **state)
     assert_int_equal(config.pools[0].command_timeout_ms, 0);
     assert_int_equal(config.pools[0].reset, RESET_NEVER);
     assert_int_equal(config.pools[0].role, ROLE_LOCAL);
+    assert_string_equal(config.pools[0].serves,
+                        "127.0.0.1:6379 localhost unix:///run/r.sock /run/q.sock [::1]");
     assert_false(config.pools[0].enabled);
     assert_int_equal(config.pools[0].fallback, FALLBACK_DIRECT);
     assert_int_equal(config.pools[0].fallback_connections, 16384);
@@ -767,6 +771,43 @@ static void services(void **state)
         "c:19: [pool g] replicas: 16 pools are too many; 15 are allowed\n");
 }
 
+static void served_addresses(void **state)
+{
+    static const struct {
+        const char *value, *complaint;
+    } bad[] = {
+        {"127.0.0.1:6379 h:99999", "\"99999\" is not a port; 1 to 65535 is allowed"},
+        {",", "there is no value"},
+        {"redis://h:1/2",
+         "\"redis://h:1/2\" names a database; programs choose it by SELECT, and redis says which "
+         "one the pool has"},
+        {"rediss://h", "rediss:// (TLS) is not supported; redis:// and unix:// are allowed"},
+        {"::1", "\"::1\" has more than one colon; write an IPv6 address in brackets"},
+        {"u:p@h", "no user or password is allowed in the URL; use username and password_file"},
+    };
+    struct config config;
+    char text[256], expected[320];
+
+    (void)state;
+    assert_accepted("[pool a]\nredis = redis://h\nserves = none\n"
+                    "[pool b]\nredis = redis://h/1\nserves = h h:6380\n"
+                    "[pool c]\nredis = redis://h/2\nserves = h h:6380\n"
+                    "[pool d]\nredis = redis://h\nserves = none\n"
+                    "[pool s]\nprimary = a\nserves = h:7\n",
+                    &config);
+    assert_string_equal(config.pools[0].serves, "none");
+    assert_string_equal(config.pools[2].serves, "h h:6380");
+    config_free(&config);
+    assert_refused("[pool a]\nredis = redis://h\nserves = h h:6380\n"
+                   "[pool b]\nredis = redis://h\nserves = g H:6380\n",
+                   "c:6: [pool b] serves: pool a serves H:6380 already, with the same database\n");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(text, sizeof text, POOL "serves = %s\n", bad[i].value);
+        snprintf(expected, sizeof expected, "c:3: [pool a] serves: %s\n", bad[i].complaint);
+        assert_refused(text, expected);
+    }
+}
+
 static void no_pool(void **state)
 {
     (void)state;
@@ -1087,6 +1128,7 @@ int main(void)
         cmocka_unit_test(conflict_with_a_default),
         cmocka_unit_test(bad_upkeep),
         cmocka_unit_test(services),
+        cmocka_unit_test(served_addresses),
         cmocka_unit_test(no_pool),
         cmocka_unit_test(no_file),
         cmocka_unit_test(odd_lines),
