@@ -88,7 +88,7 @@ POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corr
 	passing.c pause.c poll_bells.c pool.c private.c reconfigure.c restore.c revocation.c \
 	scan.c sizing.c stalled.c worker_set.c)
 POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c health.c name_watch.c notice.c \
-	redirected.c role_watch.c server.c target.c)
+	redirected.c role_watch.c server.c target.c unwell.c)
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c question.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c reload.c supervise.c)

@@ -35,6 +35,7 @@
 #include "broker/pool/sizing.h"
 #include "broker/pool/stalled.h"
 #include "broker/pool/server/target.h"
+#include "broker/pool/server/unwell.h"
 
 /* Of each pool, made when it starts. */
 struct pool_parts {
@@ -51,6 +52,7 @@ struct pool_parts {
     struct notice notice;
     struct role_watch role_watch;
     struct name_watch name_watch;
+    struct unwell unwell;
     struct passing passing;
     struct stalled stalled;
     struct lease_limits lease_limits;

@@ -218,6 +218,17 @@ static void on_settled(struct broker_pool *pool, bool found)
     deferred_want(pool, DEFERRED_SERVE);
 }
 
+static void on_addresses(struct broker_pool *pool)
+{
+    name_watch_found(pool);
+    role_watch_hurry(pool);
+}
+
+static const struct target_events target_events = {.begun = name_watch_begun,
+                                                   .found = on_addresses,
+                                                   .failed = name_watch_failed,
+                                                   .settled = on_settled};
+
 int broker_pool_start(struct broker_pool *pool, const struct pool_config *config, uint32_t index,
                       const struct pool_site *site)
 {
@@ -241,7 +252,7 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
         return -ENOMEM;
     events_listen(&pool->owner);
     dialling_start(pool);
-    pool->parts->target.settled = on_settled;
+    pool->parts->target.events = &target_events;
     target_set(pool);
     snprintf(pool->owner.pool, sizeof pool->owner.pool, "%s", config->name);
     result = make_tables(pool);

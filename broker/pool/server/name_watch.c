@@ -5,7 +5,6 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
-#include "broker/base/clock.h"
 #include "broker/base/timer.h"
 #include "broker/pool/internal.h"
 
@@ -84,15 +83,11 @@ bool name_watch_failed(struct broker_pool *pool, const char *error)
     struct catalog_pool *entry = pool->owner.catalog;
 
     arm(pool);
-    if (pool->parts->target.addresses.count == 0)
+    if (!target_reuse(pool))
         return false;
     log_limited(&pool->parts->name_watch.limit, LOG_LEVEL_WARNING,
                 "pool %s: %s; what was found before is used", pool->config->name, error);
     shm_add_relaxed(&entry->dial_errors[DIAL_lookup], 1);
-    pool->parts->target.resolved = true;
-    pool->parts->target.resolved_ms = clock_ms();
-    if (pool->parts->target.current >= pool->parts->target.addresses.count)
-        pool->parts->target.current = 0;
     return true;
 }
 
@@ -102,7 +97,6 @@ void name_watch_begun(struct broker_pool *pool)
 {
     struct catalog_pool *entry = pool->owner.catalog;
 
-    pool->parts->name_watch.begun_ms = clock_ms();
     if (pool->parts->target.addresses.count > 0) {
         timer_set(pool->parts->name_watch.timer, LOOKUP_PATIENCE_MS * 1000);
         return;
@@ -114,12 +108,6 @@ void name_watch_begun(struct broker_pool *pool)
     snprintf(entry->last_error, sizeof entry->last_error, "\"%.60s\" is being looked up",
              pool->config->redis.host);
     catalog_write_end(entry);
-}
-
-bool name_watch_is_impatient(const struct broker_pool *pool)
-{
-    return pool->parts->target.addresses.count > 0 &&
-           clock_ms() - pool->parts->name_watch.begun_ms >= LOOKUP_PATIENCE_MS;
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *context)

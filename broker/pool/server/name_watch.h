@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether the name of a pool's Redis still means the servers that its connections lead to. A failover by name says nothing to a
- * connection that is open: its server lives on, and answers reads with data that nobody writes any more. So the name is
- * looked up again each check_interval, and after each lookup that succeeds connections to an address that is no longer
- * among those found are replaced, without a dip (maintenance.h).
+ * Whether the name of a pool's Redis still means the servers that its connections lead to. A
+ * failover by name says nothing to a connection that is open: its server lives on, and answers
+ * reads with data that nobody writes any more. So the name is looked up again each check_interval,
+ * and after each lookup that succeeds connections to an address that is no longer among those found
+ * are replaced, without a dip (maintenance.h).
  *
- * A lookup that fails says nothing: what was found before goes on being used. While one is under way it is
- * waited for, but for LOOKUP_PATIENCE_MS only, if there is something older.
+ * A lookup that fails says nothing: what was found before goes on being used. While one is under
+ * way it is waited for, but for LOOKUP_PATIENCE_MS only, if there is something older.
  */
 #ifndef LENDIS_BROKER_NAME_WATCH_H
 #define LENDIS_BROKER_NAME_WATCH_H
@@ -16,16 +17,12 @@
 #include <systemd/sd-event.h>
 #include "broker/base/log.h"
 
-/* Far longer than a name server takes that is well, and no long wait for a caller. */
-#define LOOKUP_PATIENCE_MS 500u
-
 struct broker_pool;
 struct broker_connection;
 
 /* Of a pool; all zero at first. */
 struct name_watch {
     sd_event_source *timer; /* the next lookup, or the end of the patience */
-    uint64_t begun_ms;      /* the last lookup */
     struct log_limit limit;
 };
 
@@ -35,9 +32,6 @@ void name_watch_stop(struct broker_pool *pool);
 
 /* A lookup has begun. */
 void name_watch_begun(struct broker_pool *pool);
-
-/* The lookup that is under way takes long, and there are addresses of an earlier one to go on with. */
-bool name_watch_is_impatient(const struct broker_pool *pool);
 
 /* target.addresses are new: replaces what leads elsewhere. The caller refills the pool. */
 void name_watch_found(struct broker_pool *pool);

@@ -44,27 +44,11 @@ static void replace_all(struct broker_pool *pool, enum server_error error)
 
 /* ---- a replica that is unwell ---- */
 
-void notice_publish(struct broker_pool *pool)
-{
-    shm_u32 *mark = &pool->owner.catalog->unwell;
-    const char *ill = pool->parts->role_watch.ill;
-
-    if (!ill && pool->parts->notice.erring)
-        ill = "it answers with errors about itself";
-    if (shm_load32(mark) == (ill != NULL))
-        return;
-    shm_store32(mark, ill != NULL);
-    log_limited(&pool->parts->notice.limit, LOG_LEVEL_NOTICE, "pool %s: %s%s%s", pool->config->name,
-                ill ? "is unwell: " : "is well", ill ? ill : "",
-                ill ? "; services leave it while another member is well" : "");
-}
-
 static void set_erring(struct broker_pool *pool, bool erring)
 {
-    bool was = pool->parts->notice.erring;
+    bool was = pool->parts->unwell.erring;
 
-    pool->parts->notice.erring = erring;
-    notice_publish(pool);
+    unwell_set_erring(pool, erring);
     if (was || !erring)
         return;
     timer_set(pool->parts->notice.timer, UNWELL_MS * 1000);
@@ -77,7 +61,7 @@ static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
 
     (void)source;
     (void)usec;
-    if (!pool->parts->notice.erring)
+    if (!pool->parts->unwell.erring)
         return 0;
     /* Without a connection the next dial has to tell. */
     if (pool->owner.open == 0)

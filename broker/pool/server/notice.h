@@ -6,8 +6,7 @@
  * READONLY to a pool that writes, NOAUTH: the connections are not what they were. The name is
  * looked up again, and all of them are replaced; at once, then ever more rarely, for what is there
  * may be no better. MASTERDOWN, LOADING and the like from a replica: it is unwell, and services
- * leave it (struct catalog_pool.unwell), until a check of one of its connections says that it is
- * well. What role_watch.h finds counts as well.
+ * leave it (unwell.h), until a check of one of its connections says that it is well.
  */
 #ifndef LENDIS_BROKER_NOTICE_H
 #define LENDIS_BROKER_NOTICE_H
@@ -23,7 +22,6 @@ struct notice {
     sd_event_source *timer; /* the next question to a replica that is unwell */
     uint64_t replaced_ms;   /* when all connections were last to be replaced */
     uint32_t pause_ms;      /* not again within this time */
-    bool erring;            /* a replica answers with errors about itself */
     struct log_limit limit;
 };
 
@@ -33,9 +31,6 @@ void notice_stop(struct broker_pool *pool);
 
 /* Looks at what a worker reported of `connection`. */
 void notice_inspect(struct broker_pool *pool, struct broker_connection *connection);
-
-/* Publishes whether the pool's server is well, after something of it has changed. */
-void notice_publish(struct broker_pool *pool);
 
 /* A check was answered, by the server's proof or by an error about itself. */
 void notice_checked(struct broker_pool *pool, bool well);

@@ -14,8 +14,8 @@
 /* Between two questions: to a member that is well, and to one that is not. */
 #define WELL_MS 1000u
 #define ILL_MS  250u
-/* A server that cannot be reached is dialled again, and one that does not answer the question is asked
- * again, after this time. */
+/* A server that cannot be reached is dialled again, and one that does not answer the question is
+ * asked again, after this time. */
 #define AWAY_MS   1000u
 #define UNABLE_MS 60000u
 
@@ -50,12 +50,6 @@ static void hang_up(struct broker_pool *pool)
     watch->asked = false;
 }
 
-static void find(struct broker_pool *pool, const char *ill)
-{
-    pool->parts->role_watch.ill = ill;
-    notice_publish(pool);
-}
-
 /* ---- answers ---- */
 
 /* The question is not answered, to this user or by this server. */
@@ -72,7 +66,7 @@ static void note_refusal(struct broker_pool *pool)
     rights_refuse(&pool->parts->server.rights, RIGHT_BIT(role));
     server_dialled(pool);
     hang_up(pool);
-    find(pool, NULL);
+    unwell_set_role(pool, NULL);
     arm(pool, UNABLE_MS);
 }
 
@@ -99,8 +93,8 @@ static void take_answer(struct broker_pool *pool, enum replication found)
         note_refusal(pool);
         return;
     }
-    find(pool, judge(pool, found));
-    arm(pool, pool->parts->role_watch.ill ? ILL_MS : WELL_MS);
+    unwell_set_role(pool, judge(pool, found));
+    arm(pool, pool->parts->unwell.ill ? ILL_MS : WELL_MS);
 }
 
 /* The server or the network ended it. A proxy may do so at a command that it does not know. */
@@ -162,7 +156,7 @@ static void note_failure(struct broker_pool *pool, const char *error)
     health_count_failure(pool, dial_reason(error), error);
     target_pass(pool, pool->parts->target.current);
     if (!says_nothing(error))
-        find(pool, "it cannot be reached");
+        unwell_set_role(pool, "it cannot be reached");
     arm(pool, AWAY_MS);
 }
 
@@ -234,7 +228,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *context)
         watch->unable = watch->by_info = false;
     if (watch->asked) {
         hang_up(pool);
-        find(pool, "it does not answer");
+        unwell_set_role(pool, "it does not answer");
     }
     if (watch->fd > 0)
         ask(pool);
@@ -262,8 +256,8 @@ void role_watch_renew(struct broker_pool *pool)
         return;
     hang_up(pool);
     watch->by_info = watch->unable = false;
-    if (!is_watched(pool) && watch->ill)
-        find(pool, NULL);
+    if (!is_watched(pool) && pool->parts->unwell.ill)
+        unwell_set_role(pool, NULL);
     role_watch_hurry(pool);
 }
 
@@ -274,8 +268,7 @@ int role_watch_start(struct broker_pool *pool)
 
     if (result < 0 || !is_watched(pool))
         return result;
-    watch->ill = unknown;
-    shm_store32(&pool->owner.catalog->unwell, 1);
+    unwell_assume(pool, unknown);
     role_watch_hurry(pool);
     return 0;
 }

@@ -23,8 +23,7 @@ static void note_addresses(struct broker_pool *pool, const struct addresses *add
     pool->parts->target.current = 0;
     pool->parts->target.resolved = true;
     pool->parts->target.resolved_ms = clock_ms();
-    name_watch_found(pool);
-    role_watch_hurry(pool);
+    pool->parts->target.events->found(pool);
 }
 
 static void on_resolved(void *context, const struct addresses *addresses, const char *error)
@@ -36,24 +35,46 @@ static void on_resolved(void *context, const struct addresses *addresses, const 
     if (addresses)
         note_addresses(pool, addresses);
     else
-        usable = name_watch_failed(pool, error);
+        usable = pool->parts->target.events->failed(pool, error);
     if (!usable)
         health_dial_failed(pool, pool->parts->health.failures > 0, DIAL_lookup, error);
-    pool->parts->target.settled(pool, usable);
+    pool->parts->target.events->settled(pool, usable);
 }
 
 void target_look_up(struct broker_pool *pool)
 {
+    struct target *target = &pool->parts->target;
     int result;
 
-    if (pool->parts->target.lookup)
+    if (target->lookup)
         return;
     result = resolver_lookup(pool->site->resolver, pool->config->redis.host, on_resolved, pool,
-                             &pool->parts->target.lookup);
-    if (result == 0)
-        name_watch_begun(pool);
-    else if (!name_watch_failed(pool, strerror(-result)))
+                             &target->lookup);
+    if (result == 0) {
+        target->begun_ms = clock_ms();
+        target->events->begun(pool);
+    } else if (!target->events->failed(pool, strerror(-result))) {
         health_dial_failed(pool, pool->parts->health.failures > 0, DIAL_local, strerror(-result));
+    }
+}
+
+bool target_reuse(struct broker_pool *pool)
+{
+    struct target *target = &pool->parts->target;
+
+    if (target->addresses.count == 0)
+        return false;
+    target->resolved = true;
+    target->resolved_ms = clock_ms();
+    if (target->current >= target->addresses.count)
+        target->current = 0;
+    return true;
+}
+
+/* The lookup that is under way takes long, and there are addresses of an earlier one. */
+static bool is_impatient(const struct target *target)
+{
+    return target->addresses.count > 0 && clock_ms() - target->begun_ms >= LOOKUP_PATIENCE_MS;
 }
 
 bool target_is_there(struct broker_pool *pool)
@@ -64,7 +85,7 @@ bool target_is_there(struct broker_pool *pool)
         return true;
     if (!target->resolved || clock_ms() - target->resolved_ms >= RESOLVED_MS)
         target_look_up(pool);
-    if (!target->resolved && name_watch_is_impatient(pool)) {
+    if (!target->resolved && is_impatient(target)) {
         target->resolved = true;
         target->current = 0;
     }
@@ -126,7 +147,8 @@ void target_set(struct broker_pool *pool)
     pool->parts->target.resolved = false;
     pool->parts->target.current = 0;
     if (pending)
-        pool->parts->target.settled(pool, false); /* who waited for the old one may ask again */
+        pool->parts->target.events->settled(pool,
+                                            false); /* who waited for the old one may ask again */
     pool->parts->target.numeric = !config->redis.host || resolver_is_numeric(config->redis.host);
     pool->parts->target.node =
         dial_node_key(config->redis.host, config->redis.port, config->redis.path);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whom a pool dials: the configured address, or, of a name, those that it was looked up as, one
- * after the other.
+ * after the other. What follows from a lookup is others' business, who get struct target_events.
  */
 #ifndef LENDIS_BROKER_TARGET_H
 #define LENDIS_BROKER_TARGET_H
@@ -11,18 +11,30 @@
 #include "broker/base/resolver.h"
 #include "broker/redis/dialler.h"
 
+/* Far longer than a name server takes that is well, and no long wait for a caller. */
+#define LOOKUP_PATIENCE_MS 500u
+
 struct broker_pool;
+
+/* Called when a lookup begins; when it found addresses; when it failed, with true for the answer if
+ * those of an earlier one are used again; and after either: whether there are any. */
+struct target_events {
+    void (*begun)(struct broker_pool *pool);
+    void (*found)(struct broker_pool *pool);
+    bool (*failed)(struct broker_pool *pool, const char *error);
+    void (*settled)(struct broker_pool *pool, bool found);
+};
 
 struct target {
     bool numeric;  /* the host needs no lookup, or there is none */
     bool resolved; /* `addresses` can be used */
     uint32_t current;
+    uint64_t begun_ms; /* the last lookup */
     uint64_t resolved_ms;
     uint64_t node; /* dial_node_key() */
     struct lookup *lookup;
     struct addresses addresses;
-    /* The addresses were looked up, or cannot be. */
-    void (*settled)(struct broker_pool *pool, bool found);
+    const struct target_events *events;
 };
 
 /* Looks the configured address up anew, for connections that are dialled from now on. */
@@ -31,8 +43,12 @@ void target_set(struct broker_pool *pool);
 /* Looks the name up, unless that is under way. */
 void target_look_up(struct broker_pool *pool);
 
-/* True: there is an address to dial, perhaps an old one. False: one is being looked up, or that failed. */
+/* True: there is an address to dial, perhaps an old one. False: one is being looked up, or that
+ * failed. */
 bool target_is_there(struct broker_pool *pool);
+
+/* Uses the addresses of an earlier lookup again. False: there are none. */
+bool target_reuse(struct broker_pool *pool);
 
 /*
  * Whom to dial, without a survey. False: there is no address yet; target.lookup says whether there
