@@ -1,7 +1,8 @@
 # lendis: build, test, install. `make help` lists what there is.
 #
-# CC, CFLAGS, CPPFLAGS, LDFLAGS and PKG_CONFIG are the caller's and used as given. Each flavour (plain, asan, tsan,
-# crash, ...) is built in a folder of its own: build/ for the plain one, build/FLAVOUR/ for the others.
+# CC, CFLAGS, CPPFLAGS, LDFLAGS and PKG_CONFIG are the caller's and used as given. Each flavour
+# (plain, asan, tsan, crash, ...) is built in a folder of its own: build/ for the plain one,
+# build/FLAVOUR/ for the others.
 
 VERSION := 0.1.0
 SOVERSION := 0
@@ -47,10 +48,11 @@ O := $(B)/obj
 
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 WERROR ?= $(if $(CI),-Werror)
-HARDENING := -fstack-protector-strong $(if $(findstring -O0,$(FLAVOUR_$(FLAVOUR))),,-D_FORTIFY_SOURCE=2)
+HARDENING := -fstack-protector-strong \
+	$(if $(findstring -O0,$(FLAVOUR_$(FLAVOUR))),,-D_FORTIFY_SOURCE=2)
 ALL_CPPFLAGS := -D_GNU_SOURCE -DLENDIS_BUILD_VERSION='"$(VERSION)"' -Iinclude -I. $(CPPFLAGS)
-ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(WERROR) $(HARDENING) $(CFLAGS) \
-	$(FLAVOUR_$(FLAVOUR))
+ALL_CFLAGS := -std=gnu11 -fPIC -fvisibility=hidden -pthread $(WARNINGS) $(WERROR) $(HARDENING) \
+	$(CFLAGS) $(FLAVOUR_$(FLAVOUR))
 ALL_LDFLAGS := -pthread -Wl,-z,relro,-z,now $(LDFLAGS) $(FLAVOUR_$(FLAVOUR))
 
 HIREDIS_CFLAGS = $(shell $(PKG_CONFIG) --cflags hiredis)
@@ -64,8 +66,9 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 # ---- sources ----
 
-SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c mailbox.c password_file.c poll_wakeup.c \
-	queue.c redis_url.c request.c segment.c served.c server_error.c waiter.c wire.c)
+SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c \
+	mailbox.c password_file.c poll_wakeup.c queue.c redis_url.c request.c segment.c served.c \
+	server_error.c waiter.c wire.c)
 CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attempt.c call.c clock.c error.c \
 	exec.c handle.c hiredis.c lease.c lending.c lending_policy.c loss.c notice.c service.c)
 CLIENT_SOURCES += $(addprefix libclient/connection/,dial.c fallback.c private_connection.c \
@@ -77,45 +80,53 @@ CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker
 
 # lendisd, from the lowest folder up.
 TERMINAL_SOURCES := $(addprefix broker/base/,clock.c option_table.c standard_io.c text.c)
-BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c log_writer.c process.c random.c resolver.c \
-	secret.c service_manager.c timer.c)
-CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c keys.c loader.c \
-	print.c values.c)
-REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c handshake.c redirection.c \
-	replies.c reply_walk.c replication.c rights.c session_info.c session_reset.c)
+BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c \
+	log_writer.c process.c random.c resolver.c secret.c service_manager.c timer.c)
+CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c \
+	keys.c loader.c print.c values.c)
+REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c \
+	handshake.c redirection.c replies.c reply_walk.c replication.c rights.c session_info.c \
+	session_reset.c)
 POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c \
 	deferred.c direct.c events.c leak_report.c lease_limits.c maintenance.c members.c \
 	passing.c pause.c poll_bells.c pool.c private.c reconfigure.c restore.c revocation.c \
 	scan.c sizing.c stalled.c worker_set.c)
 POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c health.c name_watch.c notice.c \
 	redirected.c role_watch.c server.c target.c unwell.c)
-WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c question.c unattached.c worker.c workers.c)
+WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c \
+	question.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
-DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c reload.c supervise.c)
+DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c \
+	reload.c supervise.c)
 BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) \
-	$(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) $(addprefix broker/metrics/,exporter.c microhttpd.c) $(DAEMON_SOURCES)
+	$(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) \
+	$(addprefix broker/metrics/,exporter.c microhttpd.c) $(DAEMON_SOURCES)
 
 # The tools.
 TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c \
 	$(TERMINAL_SOURCES)
-CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c show_config.c show_services.c \
-	show_statistics.c top.c top_rows.c) broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
-REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c main.c options.c picture.c \
-	processes.c progress.c redis_memory.c show.c targets.c watch.c worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
-BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c figures.c forwarder.c idle.c lease.c \
-	load.c lock_pool.c machine.c main.c memory.c options.c output.c rows.c storm.c units.c variant.c wake_limit.c) broker/testbed/crew.c \
-	broker/tools/json.c broker/tools/table.c $(TERMINAL_SOURCES)
+CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c show_config.c \
+	show_services.c show_statistics.c top.c top_rows.c) \
+	broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
+REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c \
+	main.c options.c picture.c processes.c progress.c redis_memory.c show.c targets.c watch.c \
+	worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
+BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c \
+	figures.c forwarder.c idle.c lease.c load.c lock_pool.c machine.c main.c memory.c options.c \
+	output.c rows.c storm.c units.c variant.c wake_limit.c) \
+	broker/testbed/crew.c broker/tools/json.c broker/tools/table.c $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
 	$(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
-SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c $(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c \
-	judge.c observer.c)
+SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c \
+	$(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c judge.c observer.c)
 
-# One program each; a unit test needs no server, a system test starts its own redis-server and lendisd.
+# One program each; a unit test needs no server, a system test starts its own redis-server and
+# lendisd.
 UNIT_TESTS := $(addprefix libclient/test_,command mailbox password_file queue resp segment \
 	server_error session takeover wire word)
-UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log option_table \
-	plot proc_text process replication session_info statistics text timer)
+UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log \
+	option_table plot proc_text process replication session_info statistics text timer)
 SYSTEM_TESTS := $(addprefix libclient/test_,allocations async cancellation commands fallback \
 	handover hygiene leases lending reach replies service sessions stdio surplus)
 SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
@@ -126,14 +137,16 @@ SYSTEM_TESTS += $(addprefix tools/test_,bench lendisctl operation report)
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
 CLIENT_OBJECTS := $(call objects,$(CLIENT_SOURCES)) $(SHARED_OBJECTS)
-BROKER_OBJECTS := $(call objects,$(BROKER_SOURCES)) $(SHARED_OBJECTS)
+BROKER_ONLY := $(call objects,$(BROKER_SOURCES))
+BROKER_OBJECTS := $(BROKER_ONLY) $(SHARED_OBJECTS)
 CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
 REPORT_OBJECTS := $(call objects,$(REPORT_SOURCES))
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
 BENCH_OBJECTS := $(call objects,$(BENCH_SOURCES))
 TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 
-# Scripts test what is built or installed; tests/run tells how a test says that it failed or was skipped.
+# Scripts test what is built or installed. tests/run says how a test reports that it failed or was
+# skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
 # Under a systemd of their own, in which they install what is built; with the load generator.
@@ -155,22 +168,32 @@ PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
-# What is made from what the programs say of themselves: the example of a configuration, completions of shells.
+# Made from what the programs say of themselves: the example configuration, completions of shells.
 EXAMPLE := $(B)/lendis.conf
 COMPLETIONS := $(patsubst deploy/%,$(B)/%,$(wildcard deploy/completion/*))
 
 # Debian packages, brought by deploy/deps.sh where they are missing. NO_DEPS=1: never.
-BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev libmicrohttpd-dev
+BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev \
+	libmicrohttpd-dev
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
-CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client
+CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev \
+	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
 .PHONY: all
-all: $(PROGRAMS) $(LIBRARIES) $(EXAMPLE) $(COMPLETIONS) ## build everything that is installed (default)
+all: ## build everything that is installed (default)
+all: $(PROGRAMS) $(LIBRARIES) $(EXAMPLE) $(COMPLETIONS)
 
 # ---- rules ----
+
+# A program of the objects and archives that it depends on, with these libraries.
+define link
+@mkdir -p $(@D)
+$(call say,LD,$@)
+$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1)
+endef
 
 $(O)/%.o: %.c | deps-build
 	@mkdir -p $(@D)
@@ -183,55 +206,51 @@ $(B)/liblendis.a: $(CLIENT_OBJECTS)
 
 $(B)/liblendis.so.$(VERSION): $(CLIENT_OBJECTS) libclient/liblendis.map
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared -Wl,-soname,liblendis.so.$(SOVERSION) -Wl,--version-script=libclient/liblendis.map \
-		$(if $(FLAVOUR),,-Wl,-z,defs) $(ALL_LDFLAGS) -o $@ $(CLIENT_OBJECTS) $(HIREDIS_LIBS)
+	$(Q)$(CC) -shared -Wl,-soname,liblendis.so.$(SOVERSION) \
+		-Wl,--version-script=libclient/liblendis.map $(if $(FLAVOUR),,-Wl,-z,defs) \
+		$(ALL_LDFLAGS) -o $@ $(CLIENT_OBJECTS) $(HIREDIS_LIBS)
 
 $(B)/liblendis.so: $(B)/liblendis.so.$(VERSION)
-	$(Q)ln -sf liblendis.so.$(VERSION) $(B)/liblendis.so.$(SOVERSION) && ln -sf liblendis.so.$(VERSION) $@
+	$(Q)ln -sf liblendis.so.$(VERSION) $(B)/liblendis.so.$(SOVERSION)
+	$(Q)ln -sf liblendis.so.$(VERSION) $@
 
 $(B)/lendisd: $(O)/broker/daemon/main.o $(BROKER_OBJECTS)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(BROKER_LIBS)
+	$(call link,$(BROKER_LIBS))
 
 $(B)/lendisctl: $(CTL_OBJECTS)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SMARTCOLS_LIBS)
+	$(call link,$(SMARTCOLS_LIBS))
 
 $(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(B)/liblendis.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm
+	$(call link,$(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm)
 
-$(B)/tests/unit/%: $(O)/tests/unit/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(CMOCKA_LIBS) $(HIREDIS_LIBS) $(BROKER_LIBS) -lm
+$(B)/tests/unit/%: $(O)/tests/unit/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(BROKER_ONLY)
+	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS) $(BROKER_LIBS) -lm)
 
 # Of the measuring tools.
 $(B)/tests/unit/broker/test_plot: $(O)/broker/testbed/plot.o
 $(B)/tests/unit/broker/test_json: $(O)/broker/tools/json.o
-$(B)/tests/unit/broker/test_bench: $(call objects,$(addprefix broker/bench/,figures.c units.c cpu.c forwarder.c machine.c variant.c client.c))
+$(B)/tests/unit/broker/test_bench: \
+	$(addprefix $(O)/broker/bench/,figures.o units.o cpu.o forwarder.o machine.o variant.o \
+	client.o)
 $(B)/tests/system/tools/test_report: $(O)/broker/report/processes.o
 
-$(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(BROKER_LIBS)
+$(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(BROKER_ONLY) \
+		$(B)/liblendis.a
+	$(call link,$(HIREDIS_LIBS) $(BROKER_LIBS))
 
-$(B)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/%.o $(B)/liblendis.a $(filter-out $(SHARED_OBJECTS),$(BROKER_OBJECTS))
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS) $(BROKER_LIBS)
+$(B)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/%.o $(B)/liblendis.a $(BROKER_ONLY)
+	$(call link,-fsanitize=fuzzer $(HIREDIS_LIBS) $(BROKER_LIBS))
 
 $(B)/tests/system/%: $(O)/tests/system/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CMOCKA_LIBS) $(HIREDIS_LIBS)
+	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS))
 
 # What a clean connection is.
-$(B)/tests/system/libclient/test_hygiene $(B)/tests/system/broker/test_reset: $(O)/tests/support/clean.o
+$(B)/tests/system/libclient/test_hygiene: $(O)/tests/support/clean.o
+$(B)/tests/system/broker/test_reset: $(O)/tests/support/clean.o
 
 # A primary, two replicas and their service.
-$(B)/tests/system/broker/test_roles $(B)/tests/system/libclient/test_service: $(O)/tests/support/trio.o
+$(B)/tests/system/broker/test_roles: $(O)/tests/support/trio.o
+$(B)/tests/system/libclient/test_service: $(O)/tests/support/trio.o
 
 # Memory that runs out in the program that it is preloaded into.
 FAILING_MALLOC := $(B)/tests/support/failing_malloc.so
@@ -243,27 +262,29 @@ $(FAILING_MALLOC): $(O)/tests/support/failing_malloc_preload.o
 $(B)/tests/system/broker/test_failing_malloc: | $(FAILING_MALLOC)
 
 .PHONY: allocations
-allocations: $(B)/lendisd $(B)/tests/system/broker/test_failing_malloc ## let every allocation of the broker fail, once and from then on, in some minutes
+allocations: ## let every allocation of the broker fail, once and from then on, in some minutes
+allocations: $(B)/lendisd $(B)/tests/system/broker/test_failing_malloc
 	@ALLOCATION_STEP=1 tests/run -t 3600 $(B)/tests/system/broker/test_failing_malloc
 
 # A Redis module, for a server of the tests' own: it is no part of a flavour.
 $(B)/tests/system/libclient/test_commands: | $(B)/tests/system/libclient/blocking_module.so
-$(B)/tests/system/libclient/blocking_module.so: tests/system/libclient/blocking_module.c | deps-check
+$(B)/tests/system/libclient/%.so: tests/system/libclient/%.c | deps-check
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) -std=gnu11 -fPIC -shared $(WARNINGS) $(WERROR) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $<
+	$(Q)$(CC) -std=gnu11 -fPIC -shared $(WARNINGS) $(WERROR) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
+		-o $@ $<
 
 $(B)/lendis-bench: $(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(B)/liblendis.a
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm
+	$(call link,$(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm)
 
-$(B)/tests/crash/killpoints/killpoints: $(call objects,$(addprefix tests/crash/killpoints/,killpoints.c steps.c subject.c peer.c samples.c))
-$(B)/tests/crash/storm/storm: $(call objects,$(addprefix tests/crash/storm/,storm.c load.c values.c ledger.c hunter.c))
-$(B)/tests/crash/storm/fork_race: $(call objects,tests/crash/storm/fork_race.c)
-$(addprefix $(B)/tests/crash/,killpoints/killpoints storm/storm storm/fork_race): $(SUPPORT_OBJECTS) $(B)/liblendis.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(HIREDIS_LIBS)
+CRASH := $(B)/tests/crash
+$(CRASH)/killpoints/killpoints: $(addprefix $(O)/tests/crash/killpoints/, \
+	killpoints.o steps.o subject.o peer.o samples.o)
+$(CRASH)/storm/storm: $(addprefix $(O)/tests/crash/storm/,storm.o load.o values.o ledger.o hunter.o)
+$(CRASH)/storm/fork_race: $(O)/tests/crash/storm/fork_race.o
+$(addprefix $(CRASH)/,killpoints/killpoints storm/storm storm/fork_race): $(SUPPORT_OBJECTS) \
+		$(B)/liblendis.a
+	$(call link,$(HIREDIS_LIBS))
 
 ifneq ($(FLAVOUR),crash)
 .PHONY: $(KILLPOINTS) $(BUDGET)
@@ -318,7 +339,7 @@ deps-bench: | deps-build
 
 # ---- test ----
 
-# What tests find in their environment. LENDIS_BUILD: the folder of the programs that are to be tested.
+# What tests find in their environment. LENDIS_BUILD: the folder of the programs to be tested.
 export LENDIS_BUILD := $(B)
 export CC PKG_CONFIG
 
@@ -332,8 +353,11 @@ asan-broker:
 	@$(MAKE) --no-print-directory FLAVOUR=asan build/asan/lendisd
 
 .PHONY: check unit system scripts
-check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) $(BUDGET) $(STRESS_PROGRAMS) ## build and run all tests
-	@tests/run $(UNIT_PROGRAMS) $(BUDGET) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) -t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
+check: ## build and run all tests
+check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) \
+		$(BUDGET) $(STRESS_PROGRAMS)
+	@tests/run $(UNIT_PROGRAMS) $(BUDGET) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) \
+		-t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
 		tests/crash/storm/busy_storm.sh $(MODEL_PROGRAMS)
 
 .PHONY: check-busy
@@ -343,36 +367,43 @@ check-busy: ## make check with two busy loops beside it: no test depends on how 
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
 	@tests/run $(UNIT_PROGRAMS)
 
-system: $(PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) ## run the tests against a real redis-server; FLAVOUR likewise
+system: ## run the tests against a real redis-server; FLAVOUR likewise
+system: $(PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER)
 	@tests/run $(SYSTEM_PROGRAMS)
 
 scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
 
 .PHONY: systemd
-systemd: all man $(NEXT) ## run the tests of the units and of restarts, under a real systemd (as root)
+systemd: ## run the tests of the units and of restarts, under a real systemd (as root)
+systemd: all man $(NEXT)
 	@tests/run $(SYSTEMD_TESTS)
 
 .PHONY: crash stress
-# How long the storm lasts at least, and after how many seconds a test of these is taken for hanging.
+# How long the storm lasts at least, and after how many seconds a test of these counts as hanging.
 STRESS_SECONDS ?= 0
 export STRESS_SECONDS
 STRESS_LIMIT = $(shell expr $(STRESS_SECONDS) + 300)
 crash: $(B)/lendisd $(KILLPOINTS) ## kill, stop, fork and exec a worker at every step that it takes
 	@timeout --foreground $(STRESS_LIMIT) $(KILLPOINTS)
 
-stress: $(B)/lendisd $(STRESS_PROGRAMS) ## the storm: a worker is killed every 10 ms, for STORM_COMMANDS=1000000 or STRESS_SECONDS, what is longer; STORM_SEED, ...
-	@for program in $(STRESS_PROGRAMS); do timeout --foreground $(STRESS_LIMIT) $$program || exit; done
+# It ends after STORM_COMMANDS or STRESS_SECONDS, whichever comes last; see tests/README.md.
+stress: ## kill a worker every 10 ms, until STORM_COMMANDS=1000000 are done
+stress: $(B)/lendisd $(STRESS_PROGRAMS)
+	@for program in $(STRESS_PROGRAMS); do \
+		timeout --foreground $(STRESS_LIMIT) $$program || exit; done
 
 # ---- model ----
 
-# Two models, each with shared memory, processes and scenarios of its own. They are no part of a flavour. The code that
-# is explored is compiled so that little is left on its stacks that means nothing any more: the fewest states.
+# Two models, each with shared memory, processes and scenarios of its own. They are no part of a
+# flavour. The code that is explored is compiled so that its stacks keep as little as possible that
+# means nothing any more: the fewest states.
 MODEL := $(B)/tests/model
-MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -DLENDIS_MODEL -std=gnu11 $(WARNINGS) \
-	$(WERROR) $(CFLAGS) -fno-sanitize=all
+MODEL_FLAGS = $(ALL_CPPFLAGS) -Itests/model -Itests/model/$(1) -DLENDIS_STEPS -DLENDIS_MODEL \
+	-std=gnu11 $(WARNINGS) $(WERROR) $(CFLAGS) -fno-sanitize=all
 MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-protector
-MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o libclient/shared/queue.o libclient/shared/waiter.o)
+MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o \
+	$(addprefix libclient/shared/,queue.o waiter.o))
 MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/, \
 	attempt.o call.o exec.o lease.o lending.o lending_policy.o loss.o notice.o \
 	$(addprefix connection/,resp.o session.o socket_io.o) \
@@ -391,7 +422,8 @@ $(MODEL)/$(1)/common/%.o: tests/model/%.c
 $(MODEL)/$(1)/%.o: tests/model/$(1)/%.c
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$<)
-	$$(Q)$$(CC) $$(call MODEL_FLAGS,$(1)) $$(if $$(filter process,$$*),$$(call MODEL_STEPPED,$(1)),-O2) -MMD -MP -c -o $$@ $$<
+	$$(Q)$$(CC) $$(call MODEL_FLAGS,$(1)) \
+		$$(if $$(filter process,$$*),$$(call MODEL_STEPPED,$(1)),-O2) -MMD -MP -c -o $$@ $$<
 $(MODEL)/$(1)/libclient/%.o: libclient/%.c
 	@mkdir -p $$(@D)
 	$$(call say,CC,$$<)
@@ -406,19 +438,25 @@ $(MODEL)/queue/model $(MODEL)/handover/model:
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^
 
 # Variants with a mistake in them: each succeeds if the explorer finds it.
-MODEL_QUEUE_BROKEN := $(addprefix $(MODEL)/queue/broken_,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
-$(MODEL_QUEUE_BROKEN): $(MODEL)/queue/broken_%: $(addprefix tests/model/queue/,broken.c process.c model.c) \
+MODEL_QUEUE_BROKEN := $(addprefix $(MODEL)/queue/broken_, \
+	1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19)
+$(MODEL_QUEUE_BROKEN): $(MODEL)/queue/broken_%: \
+		$(addprefix tests/model/queue/,broken.c process.c model.c) \
 		$(MODEL_QUEUE_WORLD) $(MODEL)/queue/model
 	$(call say,CC,$@)
-	$(Q)$(CC) $(call MODEL_FLAGS,queue) $(call MODEL_STEPPED,queue) -DMODEL_BREAK=$* $(LDFLAGS) -o $@ $(filter %.c %.o,$^)
+	$(Q)$(CC) $(call MODEL_FLAGS,queue) $(call MODEL_STEPPED,queue) -DMODEL_BREAK=$* \
+		$(LDFLAGS) -o $@ $(filter %.c %.o,$^)
 
 # $(1): number of the mistake, $(2): the files that it is in
 define MODEL_MISTAKE
 MODEL_HANDOVER_BROKEN += $(MODEL)/handover/broken_$(1)
-$(MODEL)/handover/broken_$(1): $$(addprefix libclient/,$$(addsuffix .c,$(2))) tests/model/handover/model.c tests/model/handover/broken.h \
-		$$(filter-out $$(addprefix %/,$$(addsuffix .o,$(2))) %/model.o,$(MODEL_HANDOVER)) $(MODEL_HANDOVER_WORLD) $(MODEL)/handover/model
+$(MODEL)/handover/broken_$(1): $$(addprefix libclient/,$$(addsuffix .c,$(2))) \
+		$$(addprefix tests/model/handover/,model.c broken.h) \
+		$$(filter-out $$(addprefix %/,$$(addsuffix .o,$(2))) %/model.o,$(MODEL_HANDOVER)) \
+		$(MODEL_HANDOVER_WORLD) $(MODEL)/handover/model
 	$$(call say,CC,$$@)
-	$$(Q)$$(CC) $$(call MODEL_FLAGS,handover) $$(call MODEL_STEPPED,handover) -DMODEL_BREAK=$(1) $$(LDFLAGS) -o $$@ $$(filter %.c %.o,$$^)
+	$$(Q)$$(CC) $$(call MODEL_FLAGS,handover) $$(call MODEL_STEPPED,handover) \
+		-DMODEL_BREAK=$(1) $$(LDFLAGS) -o $$@ $$(filter %.c %.o,$$^)
 endef
 $(foreach mistake,1 2 3 4 5 8,$(eval $(call MODEL_MISTAKE,$(mistake),handover/batch)))
 $(foreach mistake,6 7,$(eval $(call MODEL_MISTAKE,$(mistake),handover/takeover)))
@@ -433,7 +471,8 @@ MODEL_BROKEN := $(MODEL_QUEUE_BROKEN) $(MODEL_HANDOVER_BROKEN)
 MODEL_PROGRAMS := $(MODEL)/queue/model $(MODEL)/handover/model $(MODEL_BROKEN)
 
 .PHONY: model model-long
-model: $(MODEL_PROGRAMS) ## explore every interleaving and kill of workers and broker on the shipped code, in a minute
+model: ## explore every interleaving and kill on the shipped code, in a minute
+model: $(MODEL_PROGRAMS)
 	@$(MODEL)/queue/model
 	@$(MODEL)/handover/model
 	@tests/run $(MODEL_BROKEN)
@@ -466,18 +505,19 @@ valgrind: $(UNIT_PROGRAMS) ## run the unit tests under valgrind
 coverage: ## run unit and system tests and print which share of the lines they reach
 	@rm -rf build/coverage
 	@$(MAKE) --no-print-directory FLAVOUR=coverage unit system
-	@find build/coverage/obj/broker build/coverage/obj/libclient -name '*.gcda' -exec gcov -n -r {} + | \
-		tests/coverage.awk
+	@find build/coverage/obj/broker build/coverage/obj/libclient -name '*.gcda' \
+		-exec gcov -n -r {} + | tests/coverage.awk
 
 .PHONY: lint format compile_commands.json
 C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 # What the product consists of, and the tests that are compiled for every flavour.
-PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(BROKER_OBJECTS) $(CTL_OBJECTS) $(REPORT_OBJECTS) $(BENCH_OBJECTS) \
-	$(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
-TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_module.c, \
-	$(wildcard $(addprefix tests/,unit/*/*.c system/*/*.c fuzz/*.c support/*.c crash/storm/*.c))))
+PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(BROKER_OBJECTS) $(CTL_OBJECTS) $(REPORT_OBJECTS) \
+	$(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
+TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_module.c, $(wildcard \
+	$(addprefix tests/,unit/*/*.c system/*/*.c fuzz/*.c support/*.c crash/storm/*.c))))
 LINT_JOBS ?= $(shell nproc)
-lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) | deps-lint ## check layers, sizes and layout, and look for mistakes (cppcheck, clang-tidy)
+lint: ## check layers, sizes and layout, and look for mistakes (cppcheck, clang-tidy)
+lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) | deps-lint
 	tests/lint/layers.sh $(PRODUCT_OBJECTS)
 	tests/lint/unused.sh $(PRODUCT_OBJECTS) $(TEST_OBJECTS)
 	tests/lint/sizes.sh
@@ -486,8 +526,9 @@ lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) | deps-lint ## ch
 	tests/lint/log.sh
 	libclient/shared/command_table.sh | cmp - libclient/shared/command_table.h
 	clang-format --dry-run -Werror $(C_FILES)
-	cppcheck -q -j $(LINT_JOBS) --std=c11 --error-exitcode=1 --enable=warning,portability,performance \
-		--inline-suppr --suppressions-list=tests/lint/cppcheck.txt -D_GNU_SOURCE \
+	cppcheck -q -j $(LINT_JOBS) --std=c11 --error-exitcode=1 \
+		--enable=warning,portability,performance --inline-suppr \
+		--suppressions-list=tests/lint/cppcheck.txt -D_GNU_SOURCE \
 		-DLENDIS_BUILD_VERSION='"$(VERSION)"' -Iinclude -I. libclient broker
 	printf '%s\n' $(filter libclient/%.c broker/%.c,$(C_FILES)) | \
 		xargs -n 8 -P $(LINT_JOBS) clang-tidy --quiet --warnings-as-errors='*' -p .
@@ -497,39 +538,34 @@ format: | deps-lint ## lay out all C files
 
 compile_commands.json: | deps-build ## for editors and clang-tidy
 	@$(MAKE) --no-print-directory -nB V=1 NO_DEPS=1 all $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) | \
-		awk -v directory="$(CURDIR)" 'BEGIN { print "[" } / -c -o / { file = $$NF; gsub(/["\\]/, "\\\\&"); \
-		printf "%s{\"directory\": \"%s\", \"file\": \"%s\", \"command\": \"%s\"}", comma, directory, \
-		file, $$0; comma = ",\n" } END { print "\n]" }' >$@
+		awk -v directory="$(CURDIR)" 'BEGIN { print "[" } \
+		/ -c -o / { file = $$NF; gsub(/["\\]/, "\\\\&"); \
+		printf "%s{\"directory\": \"%s\", \"file\": \"%s\", \"command\": \"%s\"}", \
+		comma, directory, file, $$0; comma = ",\n" } END { print "\n]" }' >$@
 
 # ---- the demonstration ----
 
 $(B)/examples/prefork-http: $(O)/deploy/examples/prefork-http.o $(B)/liblendis.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
+	$(call link,$(HIREDIS_LIBS))
 
 $(B)/examples/http-load: $(O)/deploy/examples/http-load.o
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^
+	$(call link,)
 
 $(B)/examples/async: $(O)/deploy/examples/async.o $(B)/liblendis.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS) $(SYSTEMD_LIBS)
+	$(call link,$(HIREDIS_LIBS) $(SYSTEMD_LIBS))
 
 $(B)/examples/worker: $(O)/deploy/examples/worker.o $(B)/liblendis.a
-	@mkdir -p $(@D)
-	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(HIREDIS_LIBS)
+	$(call link,$(HIREDIS_LIBS))
 
 .PHONY: examples
-examples: $(addprefix $(B)/examples/,worker async prefork-http http-load) ## build the programs of deploy/examples
+examples: ## build the programs of deploy/examples
+examples: $(addprefix $(B)/examples/,worker async prefork-http http-load)
 
 $(B)/tests/system/libclient/test_async: | $(B)/examples/async
 
 .PHONY: demo deps-demo
-demo: $(B)/lendisd $(B)/examples/prefork-http $(B)/examples/http-load | deps-demo ## see 200 workers on 8 connections, next to 200 connections
+demo: ## see 200 workers on 8 connections, next to 200 connections
+demo: $(B)/lendisd $(B)/examples/prefork-http $(B)/examples/http-load | deps-demo
 	@deploy/examples/demo.sh
 deps-demo: | deps-build
 	$(call deps_rule,$(DEMO_DEPS))
@@ -537,14 +573,17 @@ deps-demo: | deps-build
 # ---- bench ----
 
 .PHONY: bench bench-full
-bench: $(PROGRAMS) | deps-bench ## measure speed beside direct connections and proxies, and leases, storms and memory, against their targets, in 3 minutes
+bench: ## measure speed beside direct connections and proxies, against targets, in 3 minutes
+bench: $(PROGRAMS) | deps-bench
 	@$(B)/lendis-bench $(BENCH_OPTIONS)
 
-bench-full: $(PROGRAMS) | deps-bench ## the same with all loads and variants, in 20 minutes; BENCH_OPTIONS="--plot bench.svg" for both
+bench-full: ## all loads and variants, in 20 minutes; BENCH_OPTIONS="--plot bench.svg" for both
+bench-full: $(PROGRAMS) | deps-bench
 	@$(B)/lendis-bench --full $(BENCH_OPTIONS)
 
 .PHONY: report
-report: $(PROGRAMS) | deps-bench ## measure the memory of connections with and without lendis, against its targets, in 4 minutes
+report: ## measure the memory of connections with and without lendis, in 4 minutes
+report: $(PROGRAMS) | deps-bench
 	@$(B)/lendis-report compare --idle $(REPORT_OPTIONS)
 	@echo && $(B)/lendis-report compare --busy $(REPORT_OPTIONS)
 	@echo && $(B)/lendis-report compare --busy --workers 500 --pool-size 64 $(REPORT_OPTIONS)
@@ -558,11 +597,12 @@ man: $(MAN_PAGES) ## build the manual pages
 TOOLS := lendisctl lendis-report lendis-bench
 PUBLIC_HEADERS := include/lendis.h include/lendis_hiredis.h
 # For the system, for one of several brokers (lendis@NAME), and for a user's own manager.
-UNITS := $(foreach unit,lendis.socket lendis.service lendis@.socket lendis@.service,system/$(unit)) \
-	$(foreach unit,lendis.socket lendis.service,user/$(unit))
+UNITS := $(addprefix system/,lendis.socket lendis.service lendis@.socket lendis@.service) \
+	$(addprefix user/,lendis.socket lendis.service)
 
 install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can be given
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(DOCDIR))
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBDIR)/pkgconfig \
+		$(INCLUDEDIR) $(DOCDIR))
 	$(INSTALL) -m 755 $(addprefix $(B)/,$(TOOLS)) $(DESTDIR)$(BINDIR)/
 	$(INSTALL) -m 755 $(B)/lendisd $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(INCLUDEDIR)/
@@ -570,17 +610,22 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	$(INSTALL) -m 755 $(B)/liblendis.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
 	ln -sf liblendis.so.$(VERSION) $(DESTDIR)$(LIBDIR)/liblendis.so.$(SOVERSION)
 	ln -sf liblendis.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblendis.so
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-		-e 's|@VERSION@|$(VERSION)|' deploy/lendis.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+		deploy/lendis.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	for page in $(MAN_PAGES); do $(INSTALL) -D -m 644 $$page \
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
-	for tool in $(TOOLS); do $(INSTALL) -D -m 644 $(B)/completion/$$tool.bash $(DESTDIR)$(BASHCOMPDIR)/$$tool && \
-		$(INSTALL) -D -m 644 $(B)/completion/_$$tool $(DESTDIR)$(ZSHCOMPDIR)/_$$tool || exit; done
+	for tool in $(TOOLS); do $(INSTALL) -D -m 644 $(B)/completion/$$tool.bash \
+		$(DESTDIR)$(BASHCOMPDIR)/$$tool || exit; done
+	for tool in $(TOOLS); do $(INSTALL) -D -m 644 $(B)/completion/_$$tool \
+		$(DESTDIR)$(ZSHCOMPDIR)/_$$tool || exit; done
 	$(INSTALL) -m 644 LICENSE $(EXAMPLE) deploy/examples/worker.c deploy/examples/async.c \
 		deploy/grafana/lendis.json deploy/prometheus/lendis.rules.yml $(DESTDIR)$(DOCDIR)/
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(UNITDIR)/system $(UNITDIR)/user $(SYSUSERSDIR) $(DOCDIR)/systemd)
-	for unit in $(UNITS); do deploy/systemd/unit.sh $$unit $(SBINDIR) >$(DESTDIR)$(UNITDIR)/$$unit || exit; done
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(UNITDIR)/system $(UNITDIR)/user $(SYSUSERSDIR) \
+		$(DOCDIR)/systemd)
+	for unit in $(UNITS); do deploy/systemd/unit.sh $$unit $(SBINDIR) \
+		>$(DESTDIR)$(UNITDIR)/$$unit || exit; done
 	chmod 644 $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 	$(INSTALL) -m 644 deploy/systemd/lendis.sysusers $(DESTDIR)$(SYSUSERSDIR)/lendis.conf
 	$(INSTALL) -m 644 deploy/systemd/examples/*.conf $(DESTDIR)$(DOCDIR)/systemd/
@@ -588,14 +633,17 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 uninstall: ## remove what install installed
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(TOOLS)) $(DESTDIR)$(SBINDIR)/lendisd
 	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(PUBLIC_HEADERS)))
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) \
-		liblendis.so pkgconfig/lendis.pc)
-	for page in $(notdir $(MAN_PAGES)); do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
-	rm -f $(addprefix $(DESTDIR)$(BASHCOMPDIR)/,$(TOOLS)) $(addprefix $(DESTDIR)$(ZSHCOMPDIR)/_,$(TOOLS))
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) \
+		liblendis.so.$(SOVERSION) liblendis.so pkgconfig/lendis.pc)
+	for page in $(notdir $(MAN_PAGES)); do \
+		rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
+	rm -f $(addprefix $(DESTDIR)$(BASHCOMPDIR)/,$(TOOLS))
+	rm -f $(addprefix $(DESTDIR)$(ZSHCOMPDIR)/_,$(TOOLS))
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c lendis.json \
 		lendis.rules.yml)
 	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(DESTDIR)$(SYSUSERSDIR)/lendis.conf
-	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/systemd/,$(notdir $(wildcard deploy/systemd/examples/*.conf)))
+	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/systemd/, \
+		$(notdir $(wildcard deploy/systemd/examples/*.conf)))
 	rmdir $(DESTDIR)$(DOCDIR)/systemd $(DESTDIR)$(DOCDIR) 2>/dev/null || true
 
 # ---- for people ----
@@ -606,7 +654,8 @@ clean: ## remove build/
 
 .PHONY: help
 help: ## list the targets
-	@sed -n 's/^\([a-z_.-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 30
+	@sed -n 's/^\([a-z_.-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | \
+		expand -t 30
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 .SECONDARY:
