@@ -36,7 +36,7 @@ struct broker {
     struct catalog_writer writer;
     struct dialler dialler;
     struct resolver resolver;
-    struct pool_site site;
+    struct pool_environment environment;
     struct broker_pool *pools;
     struct reload reload;
     sd_event_source *idle_timer;
@@ -288,7 +288,7 @@ static int start_pools(struct broker *broker)
 {
     const struct config *config = broker->config;
 
-    broker->site = (struct pool_site){
+    broker->environment = (struct pool_environment){
         .event = broker->event,
         .dialler = &broker->dialler,
         .resolver = &broker->resolver,
@@ -307,7 +307,7 @@ static int start_pools(struct broker *broker)
     broker->reload = (struct reload){
         .config = broker->config,
         .pools = broker->pools,
-        .site = &broker->site,
+        .environment = &broker->environment,
         .published = on_published,
         .context = broker,
     };

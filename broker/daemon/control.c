@@ -335,7 +335,7 @@ static void resume(struct request *request)
 /* The leases of process `pid`, or of all, in one pool. *known: the process is attached to it. */
 static uint32_t kill_in_pool(struct broker_pool *pool, uint32_t index, uint32_t pid, bool *known)
 {
-    const struct catalog *catalog = pool->site->catalog;
+    const struct catalog *catalog = pool->environment->catalog;
     uint32_t count = 0;
 
     if (pid == WIRE_ANY) {

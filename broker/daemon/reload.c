@@ -74,9 +74,9 @@ static struct broker_pool *find_free(const struct reload *reload)
 static int start_pool(struct reload *reload, const struct pool_config *config)
 {
     struct broker_pool *pool = find_free(reload);
-    int result =
-        pool ? broker_pool_start(pool, config, (uint32_t)(pool - reload->pools), reload->site)
-             : -ENOSPC;
+    int result = pool ? broker_pool_start(pool, config, (uint32_t)(pool - reload->pools),
+                                          reload->environment)
+                      : -ENOSPC;
 
     if (result != 0) {
         log_line(LOG_LEVEL_ERR, "pool %s: cannot be made: %s", config->name, strerror(-result));
@@ -129,8 +129,8 @@ static void free_pool(struct broker_pool *pool)
     memset(entry->name, 0, sizeof *entry - offsetof(struct catalog_pool, name));
     catalog_write_end(entry);
     shm_store32(&entry->backend, BACKEND_UNKNOWN);
-    atomic_fetch_and_explicit(&pool->site->catalog->header->gates, ~(UINT64_C(1) << pool->index),
-                              memory_order_seq_cst);
+    atomic_fetch_and_explicit(&pool->environment->catalog->header->gates,
+                              ~(UINT64_C(1) << pool->index), memory_order_seq_cst);
     pool_config_free(&pool->own);
     *pool = (struct broker_pool){0};
 }
@@ -208,8 +208,8 @@ static void take_over_broker(struct reload *reload, struct config *next, struct 
         next->broker.max_workers = reload->config->broker.max_workers;
     }
     log_set_level((enum log_level)next->broker.log_level);
-    reload->site->dialler->limit = next->broker.dial_concurrency;
-    reload->site->dialler->rate = next->broker.dial_rate;
+    reload->environment->dialler->limit = next->broker.dial_concurrency;
+    reload->environment->dialler->rate = next->broker.dial_rate;
 }
 
 /* Everything fits: from here on it is done. */
@@ -310,8 +310,8 @@ int reload_set(struct reload *reload, uint64_t pools, const char *key, const cha
     if (pools == 0) {
         result = config_set(reload->config, NULL, key, value, report, &audience);
         log_set_level((enum log_level)reload->config->broker.log_level);
-        reload->site->dialler->limit = reload->config->broker.dial_concurrency;
-        reload->site->dialler->rate = reload->config->broker.dial_rate;
+        reload->environment->dialler->limit = reload->config->broker.dial_concurrency;
+        reload->environment->dialler->rate = reload->config->broker.dial_rate;
     }
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS && result == 0; i++)
         if (pools >> i & 1)

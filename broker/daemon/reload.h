@@ -15,7 +15,7 @@
 struct reload {
     struct config *config;     /* in force; its contents are ours */
     struct broker_pool *pools; /* CATALOG_MAX_POOLS; config NULL: none */
-    struct pool_site *site;
+    struct pool_environment *environment;
     void (*published)(void *context); /* the configuration is another one: tell the world */
     void *context;
 };

@@ -18,7 +18,7 @@ static void copy_name(char name[LOST_COMMAND_SIZE], const char *shared)
 
 static void log_loss(struct broker_pool *pool, uint32_t worker, const char *name)
 {
-    const struct catalog *catalog = pool->site->catalog;
+    const struct catalog *catalog = pool->environment->catalog;
     uint32_t pid = worker < catalog->worker_max ? catalog->workers[worker].pid : 0;
 
     log_limited(&pool->parts->casualty_limit, LOG_LEVEL_NOTICE,

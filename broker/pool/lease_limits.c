@@ -25,8 +25,8 @@
 static bool holder_of(const struct broker_pool *pool, uint64_t word, uint32_t *worker)
 {
     *worker = word_holder(&pool->owner.segment, word);
-    return *worker < pool->site->worker_max &&
-           shm_load32(&pool->site->catalog->workers[*worker].pool) == 1 + pool->index;
+    return *worker < pool->environment->worker_max &&
+           shm_load32(&pool->environment->catalog->workers[*worker].pool) == 1 + pool->index;
 }
 
 /* When a lease began that was not there at the last look. */
@@ -72,7 +72,7 @@ static void revoke_late(struct broker_pool *pool, struct broker_connection *conn
         return; /* it came back just now */
     if (!holder_of(pool, word, &worker))
         return;
-    holder = &pool->site->catalog->workers[worker];
+    holder = &pool->environment->catalog->workers[worker];
     log_limited(&pool->parts->lease_limits.revoke_limit, LOG_LEVEL_WARNING,
                 "pool %s: connection %u is taken from process %u of user %u, which has held it for "
                 "%ju ms; lease_timeout is %u ms",
@@ -93,8 +93,8 @@ static void note_leak(struct broker_pool *pool, struct broker_connection *connec
     connection->seen.warned = true;
     if (!log_admit(&pool->parts->lease_limits.leak_limit, LOG_LEVEL_WARNING, &leak.kept_back))
         return;
-    leak.pid = pool->site->catalog->workers[worker].pid;
-    leak.uid = pool->site->catalog->workers[worker].uid;
+    leak.pid = pool->environment->catalog->workers[worker].pid;
+    leak.uid = pool->environment->catalog->workers[worker].uid;
     memcpy(leak.pool, pool->config->name, sizeof leak.pool);
     made = malloc(sizeof *made);
     if (!made)
@@ -142,7 +142,7 @@ static uint32_t collect_shares(const struct broker_pool *pool, uint64_t now_ms,
             !holder_of(pool, seen->word, &worker))
             continue;
         shares[count++] = (struct share){
-            .uid = pool->site->catalog->workers[worker].uid,
+            .uid = pool->environment->catalog->workers[worker].uid,
             .index = i,
             .since_ms = seen->since_ms,
         };

@@ -216,10 +216,11 @@ uint32_t broker_pool_reclaim(struct broker_pool *pool, uint32_t worker, const ui
 
 int members_start(struct broker_pool *pool)
 {
-    int result = worker_set_new(&pool->parts->members.attached, pool->site->worker_max);
+    int result = worker_set_new(&pool->parts->members.attached, pool->environment->worker_max);
 
-    return result == 0 ? worker_set_new(&pool->parts->members.expelled, pool->site->worker_max)
-                       : result;
+    return result == 0
+               ? worker_set_new(&pool->parts->members.expelled, pool->environment->worker_max)
+               : result;
 }
 
 void members_stop(struct broker_pool *pool)

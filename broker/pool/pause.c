@@ -6,7 +6,7 @@
 
 static void report_to_workers(struct broker_pool *pool, enum pool_gate gate)
 {
-    shm_u64 *gates = &pool->site->catalog->header->gates;
+    shm_u64 *gates = &pool->environment->catalog->header->gates;
     uint64_t bit = UINT64_C(1) << pool->index;
 
     /* What it is before that it is: who finds the bit set reads the other. */

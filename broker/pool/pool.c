@@ -90,11 +90,11 @@ void broker_pool_stop(struct broker_pool *pool)
     bells_close(&pool->parts->bells);
     lease_limits_stop(pool);
     if (pool->doorbell >= 0) {
-        store_remove(pool->site->store, STORED_DOORBELL, pool->config->name);
+        store_remove(pool->environment->store, STORED_DOORBELL, pool->config->name);
         close(pool->doorbell);
     }
     if (pool->segment_fd >= 0) {
-        store_remove(pool->site->store, STORED_SEGMENT, pool->config->name);
+        store_remove(pool->environment->store, STORED_SEGMENT, pool->config->name);
         close(pool->segment_fd);
     }
     segment_unmap(&pool->owner.segment);
@@ -164,7 +164,7 @@ static int make_sources(struct broker_pool *pool)
         pool->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (pool->doorbell < 0)
             return -errno;
-        store_put(pool->site->store, pool->doorbell, STORED_DOORBELL, pool->config->name);
+        store_put(pool->environment->store, pool->doorbell, STORED_DOORBELL, pool->config->name);
     }
     for (size_t i = 0; i < sizeof parts / sizeof *parts && result == 0; i++)
         result = parts[i](pool);
@@ -178,10 +178,10 @@ static int make_segment(struct broker_pool *pool)
 
     if (getrandom(&instance, sizeof instance, 0) != (ssize_t)sizeof instance)
         return -errno;
-    result = segment_new(pool->index, instance | 1, pool->room, pool->site->worker_max,
+    result = segment_new(pool->index, instance | 1, pool->room, pool->environment->worker_max,
                          &pool->segment_fd, &pool->owner.segment);
     if (result == 0)
-        store_put(pool->site->store, pool->segment_fd, STORED_SEGMENT, pool->config->name);
+        store_put(pool->environment->store, pool->segment_fd, STORED_SEGMENT, pool->config->name);
     return result;
 }
 
@@ -203,7 +203,7 @@ static int make_tables(struct broker_pool *pool)
     memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
     for (uint32_t i = 0; i < pool->room; i++) /* what the previous broker knew of is no news */
         pool->connections[i].lost_seen = shm_load(&pool->owner.segment.connections[i].lost);
-    pool->owner.segment.gates = &pool->site->catalog->header->gates;
+    pool->owner.segment.gates = &pool->environment->catalog->header->gates;
     pool->owner.segment.gate_bit = UINT64_C(1) << pool->index;
     pool->owner.segment.places = &pool->owner.catalog->places;
     if (!pool->adopted)
@@ -230,18 +230,18 @@ static const struct target_events target_events = {.begun = name_watch_begun,
                                                    .settled = on_settled};
 
 int broker_pool_start(struct broker_pool *pool, const struct pool_config *config, uint32_t index,
-                      const struct pool_site *site)
+                      const struct pool_environment *environment)
 {
     static uint32_t serials;
     int result;
 
     *pool = (struct broker_pool){
-        .owner = {.event = site->event,
-                  .dialler = site->dialler,
-                  .catalog = &site->catalog->pools[index],
-                  .store = site->store},
+        .owner = {.event = environment->event,
+                  .dialler = environment->dialler,
+                  .catalog = &environment->catalog->pools[index],
+                  .store = environment->store},
         .config = config,
-        .site = site,
+        .environment = environment,
         .index = index,
         .segment_fd = -1,
         .doorbell = -1,

@@ -31,7 +31,7 @@
 struct pool_parts;
 
 /* What all pools share. */
-struct pool_site {
+struct pool_environment {
     sd_event *event;
     struct dialler *dialler;
     struct resolver *resolver;
@@ -50,7 +50,7 @@ struct pool_site {
 struct broker_pool {
     struct connection_owner owner; /* the first, so that a connection finds its pool */
     const struct pool_config *config;
-    const struct pool_site *site;
+    const struct pool_environment *environment;
     struct broker_connection *connections; /* `room` of them */
     uint32_t places;              /* size, and spare ones: sizing.h; the first ones of the table */
     uint32_t room;                /* length of the tables here and in the segment */
@@ -73,7 +73,7 @@ struct broker_pool {
  * must follow; -errno.
  */
 int broker_pool_start(struct broker_pool *pool, const struct pool_config *config, uint32_t index,
-                      const struct pool_site *site);
+                      const struct pool_environment *environment);
 
 /* Closes all connections and frees everything. */
 void broker_pool_stop(struct broker_pool *pool);

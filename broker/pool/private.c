@@ -152,8 +152,8 @@ static bool hear(struct private *private)
     /* Only a process that is seen to live and did not say it has its place rest. */
     if (private->process < 0 ||
         (got > 0 && wire_is(&message, (size_t)got, WIRE_RETURN, sizeof message)) ||
-        sd_event_add_time_relative(private->pool->site->event, &private->rest, CLOCK_MONOTONIC,
-                                   REST_US, 0, on_rested, private) < 0) {
+        sd_event_add_time_relative(private->pool->environment->event, &private->rest,
+                                   CLOCK_MONOTONIC, REST_US, 0, on_rested, private) < 0) {
         private_free(private);
         return true;
     }
@@ -224,7 +224,7 @@ int private_admit(struct broker_pool *pool, const struct ucred *peer, struct pri
 
 static int watch(struct private *private, int socket, int process)
 {
-    sd_event *event = private->pool->site->event;
+    sd_event *event = private->pool->environment->event;
     int result = sd_event_add_io(event, &private->messages, socket, EPOLLIN, on_message, private);
 
     if (result >= 0 && process >= 0)

@@ -18,12 +18,12 @@
  */
 static const struct catalog_pool *previous_entry(const struct broker_pool *pool)
 {
-    const struct catalog *previous = pool->site->previous;
+    const struct catalog *previous = pool->environment->previous;
     const struct pool_config *config = pool->config;
     const struct catalog_pool *entry;
     int index;
 
-    if (!previous->header || previous->worker_max != pool->site->worker_max)
+    if (!previous->header || previous->worker_max != pool->environment->worker_max)
         return NULL;
     index = catalog_find_pool(previous, config->name);
     if (index < 0)
@@ -41,7 +41,7 @@ static int take(const struct broker_pool *pool, const char *format)
     char name[CATALOG_NAME_SIZE + 32];
 
     snprintf(name, sizeof name, format, pool->config->name);
-    return store_take(pool->site->store, name);
+    return store_take(pool->environment->store, name);
 }
 
 static bool adopt_segment(struct broker_pool *pool, const struct catalog_pool *previous)
@@ -52,14 +52,14 @@ static bool adopt_segment(struct broker_pool *pool, const struct catalog_pool *p
     if (fd < 0)
         return false;
     if (segment_map(fd, true, segment) == 0 && segment->connection_max == pool->room &&
-        segment->worker_max == pool->site->worker_max &&
+        segment->worker_max == pool->environment->worker_max &&
         segment->instance == previous->segment_instance) {
         pool->segment_fd = fd;
         ((struct segment_header *)segment->base)->pool = pool->index;
         return true;
     }
     segment_unmap(segment);
-    store_remove(pool->site->store, STORED_SEGMENT, pool->config->name);
+    store_remove(pool->environment->store, STORED_SEGMENT, pool->config->name);
     close(fd);
     return false;
 }
@@ -89,8 +89,8 @@ static bool adopt_connection(struct broker_pool *pool, int fd, const char *name)
         pool->connections[index].generation == 0)
         return connection_adopt(&pool->connections[index], fd, generation, opened_ms);
     if (good)
-        store_remove(pool->site->store, STORED_CONNECTION, pool->config->name, (unsigned)index,
-                     generation, opened_ms);
+        store_remove(pool->environment->store, STORED_CONNECTION, pool->config->name,
+                     (unsigned)index, generation, opened_ms);
     close(fd);
     return false;
 }
@@ -103,7 +103,7 @@ static void adopt_connections(struct broker_pool *pool)
     int fd;
 
     snprintf(prefix, sizeof prefix, "connection.%s.", pool->config->name);
-    while (store_take_next(pool->site->store, prefix, &fd, &rest)) {
+    while (store_take_next(pool->environment->store, prefix, &fd, &rest)) {
         bool good = adopt_connection(pool, fd, rest);
 
         adopted += good;

@@ -175,12 +175,13 @@ static void inspect_process(struct broker_pool *pool, struct broker_connection *
 {
     struct stalled_watch *watch = &connection->stall;
     uint32_t worker = word_holder(&pool->owner.segment, watch->word);
-    pid_t pid =
-        worker < pool->site->worker_max ? (pid_t)pool->site->catalog->workers[worker].pid : 0;
+    pid_t pid = worker < pool->environment->worker_max
+                    ? (pid_t)pool->environment->catalog->workers[worker].pid
+                    : 0;
     struct process_view view;
     struct verdict verdict;
 
-    pool->site->inspect(pool->site->workers, worker, beat_thread(watch->beat), &view);
+    pool->environment->inspect(pool->environment->workers, worker, beat_thread(watch->beat), &view);
     /*
      * Twice at least: if it was the broker that did not run for long, both have to have had a
      * chance since.

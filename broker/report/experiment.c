@@ -34,7 +34,7 @@
 static char redis_version[32];
 
 /* Everything that runs for a variant. */
-struct site {
+struct environment {
     const struct options *options;
     struct redis_server servers[SERVERS_MAX];
     unsigned server_count;
@@ -95,42 +95,45 @@ static bool has_all_keys(const struct redis_server *server)
     return has;
 }
 
-static struct redis_server *start_server(struct site *site, bool tcp, const char *const *arguments)
+static struct redis_server *start_server(struct environment *environment, bool tcp,
+                                         const char *const *arguments)
 {
-    struct redis_server *server = &site->servers[site->server_count++];
+    struct redis_server *server = &environment->servers[environment->server_count++];
 
     *server = (struct redis_server){.tcp = tcp, .arguments = arguments};
     redis_start(server);
     return server;
 }
 
-static void start_reference_servers(struct site *site)
+static void start_reference_servers(struct environment *environment)
 {
-    const struct options *options = site->options;
-    struct redis_server *primary = start_server(site, true, NULL);
+    const struct options *options = environment->options;
+    struct redis_server *primary = start_server(environment, true, NULL);
 
     fill(primary, options->value_bytes);
-    snprintf(site->replica_of, sizeof site->replica_of, "127.0.0.1 %d", primary->port);
-    site->replica_arguments[0] = "--replicaof";
-    site->replica_arguments[1] = site->replica_of;
+    snprintf(environment->replica_of, sizeof environment->replica_of, "127.0.0.1 %d",
+             primary->port);
+    environment->replica_arguments[0] = "--replicaof";
+    environment->replica_arguments[1] = environment->replica_of;
     for (unsigned i = 0; i < REFERENCE_REPLICAS; i++) {
         struct redis_server *replica =
-            start_server(site, !options->unix_socket, site->replica_arguments);
+            start_server(environment, !options->unix_socket, environment->replica_arguments);
 
         if (!eventually(has_all_keys(replica), 20000))
             give_up("a replica does not get the data of its primary");
     }
-    fill(start_server(site, !options->unix_socket, NULL), options->value_bytes);
+    fill(start_server(environment, !options->unix_socket, NULL), options->value_bytes);
 }
 
-static void start_servers(struct site *site)
+static void start_servers(struct environment *environment)
 {
-    if (site->options->reference)
-        start_reference_servers(site);
+    if (environment->options->reference)
+        start_reference_servers(environment);
     else
-        fill(start_server(site, !site->options->unix_socket, NULL), site->options->value_bytes);
+        fill(start_server(environment, !environment->options->unix_socket, NULL),
+             environment->options->value_bytes);
     if (!redis_version[0]) {
-        redisReply *reply = redis_do(&site->servers[0], "INFO SERVER");
+        redisReply *reply = redis_do(&environment->servers[0], "INFO SERVER");
         const char *at = reply->str ? strstr(reply->str, "redis_version:") : NULL;
 
         if (at)
@@ -141,50 +144,50 @@ static void start_servers(struct site *site)
 
 /* ---- the plan ---- */
 
-static void add_target(struct site *site, const struct redis_server *server, enum use use,
-                       unsigned connections, const char *pool)
+static void add_target(struct environment *environment, const struct redis_server *server,
+                       enum use use, unsigned connections, const char *pool)
 {
-    struct plan_target *target = &site->plan->targets[site->plan->target_count++];
+    struct plan_target *target = &environment->plan->targets[environment->plan->target_count++];
 
     target->use = use;
     target->connections = connections;
-    target->port = site->options->unix_socket ? 0 : server->port;
+    target->port = environment->options->unix_socket ? 0 : server->port;
     snprintf(target->socket_path, sizeof target->socket_path, "%s", server->socket_path);
     snprintf(target->pool, sizeof target->pool, "%s", pool);
 }
 
-static void make_plan(struct site *site, enum variant variant, unsigned workers)
+static void make_plan(struct environment *environment, enum variant variant, unsigned workers)
 {
-    const struct redis_server *servers = site->servers;
+    const struct redis_server *servers = environment->servers;
 
-    site->plan = plan_new(workers, site->plan_path);
-    site->plan->variant = variant;
-    site->plan->value_bytes = site->options->value_bytes;
-    site->plan->busy = site->options->busy;
-    if (!site->options->reference) {
-        add_target(site, &servers[0], USE_MIXED, site->options->connections, "main");
+    environment->plan = plan_new(workers, environment->plan_path);
+    environment->plan->variant = variant;
+    environment->plan->value_bytes = environment->options->value_bytes;
+    environment->plan->busy = environment->options->busy;
+    if (!environment->options->reference) {
+        add_target(environment, &servers[0], USE_MIXED, environment->options->connections, "main");
         return;
     }
-    add_target(site, &servers[0], USE_WRITE, REFERENCE_PRIMARY, "app");
+    add_target(environment, &servers[0], USE_WRITE, REFERENCE_PRIMARY, "app");
     for (unsigned i = 0; i < REFERENCE_REPLICAS; i++)
-        add_target(site, &servers[1 + i], USE_READ, REFERENCE_REPLICA, "app");
-    add_target(site, &servers[1 + REFERENCE_REPLICAS], USE_MIXED, REFERENCE_LOCAL, "local");
+        add_target(environment, &servers[1 + i], USE_READ, REFERENCE_REPLICA, "app");
+    add_target(environment, &servers[1 + REFERENCE_REPLICAS], USE_MIXED, REFERENCE_LOCAL, "local");
 }
 
-static void put_pool(FILE *config, const struct site *site, unsigned server, const char *name,
-                     const char *role, unsigned size)
+static void put_pool(FILE *config, const struct environment *environment, unsigned server,
+                     const char *name, const char *role, unsigned size)
 {
-    const struct redis_server *redis = &site->servers[server];
+    const struct redis_server *redis = &environment->servers[server];
 
     /* All are kept open: what the pool holds at its largest is what is measured. */
     fprintf(config, "[pool %s]\nredis = %s\nrole = %s\nsize = %u\nmin_idle = %u\n", name,
-            site->options->unix_socket ? redis->unix_url : redis->tcp_url, role, size, size);
+            environment->options->unix_socket ? redis->unix_url : redis->tcp_url, role, size, size);
 }
 
-static void start_broker(struct site *site, unsigned workers)
+static void start_broker(struct environment *environment, unsigned workers)
 {
     /* A worker of a service is one of each of its pools, too. */
-    unsigned places = workers * (site->options->reference ? 3 + REFERENCE_REPLICAS : 1) + 64;
+    unsigned places = workers * (environment->options->reference ? 3 + REFERENCE_REPLICAS : 1) + 64;
     char *text;
     size_t size;
     FILE *config = open_memstream(&text, &size);
@@ -192,32 +195,33 @@ static void start_broker(struct site *site, unsigned workers)
     if (!config)
         give_up("no memory");
     fprintf(config, "max_workers = %u\n", places > 1024 ? places : 1024);
-    if (site->options->reference) {
-        put_pool(config, site, 0, "primary", "primary", REFERENCE_PRIMARY);
-        put_pool(config, site, 1, "replica1", "replica", REFERENCE_REPLICA);
-        put_pool(config, site, 2, "replica2", "replica", REFERENCE_REPLICA);
-        put_pool(config, site, 3, "local", "local", REFERENCE_LOCAL);
+    if (environment->options->reference) {
+        put_pool(config, environment, 0, "primary", "primary", REFERENCE_PRIMARY);
+        put_pool(config, environment, 1, "replica1", "replica", REFERENCE_REPLICA);
+        put_pool(config, environment, 2, "replica2", "replica", REFERENCE_REPLICA);
+        put_pool(config, environment, 3, "local", "local", REFERENCE_LOCAL);
         fputs("[pool app]\nprimary = primary\nreplicas = replica1 replica2\n", config);
     } else {
-        put_pool(config, site, 0, "main", "primary", options_pool_size(site->options, workers));
+        put_pool(config, environment, 0, "main", "primary",
+                 options_pool_size(environment->options, workers));
     }
     fclose(config);
-    lendisd_start(&site->broker, "%s", text);
+    lendisd_start(&environment->broker, "%s", text);
     free(text);
-    snprintf(site->plan->broker_socket, sizeof site->plan->broker_socket, "%s",
-             site->broker.socket_path);
+    snprintf(environment->plan->broker_socket, sizeof environment->plan->broker_socket, "%s",
+             environment->broker.socket_path);
 }
 
 /* ---- looking ---- */
 
-static void look_at_redis(const struct site *site, struct readings *readings)
+static void look_at_redis(const struct environment *environment, struct readings *readings)
 {
     char problem[256];
 
-    for (unsigned i = 0; i < site->server_count; i++) {
-        redisContext *context = redis_open(&site->servers[i]);
+    for (unsigned i = 0; i < environment->server_count; i++) {
+        redisContext *context = redis_open(&environment->servers[i]);
 
-        process_add(site->servers[i].pid, false, &readings->redis);
+        process_add(environment->servers[i].pid, false, &readings->redis);
         if (!redis_memory_add(context, &readings->said, problem, sizeof problem))
             give_up("INFO: %s", problem);
         redisFree(context);
@@ -225,36 +229,36 @@ static void look_at_redis(const struct site *site, struct readings *readings)
 }
 
 /* With `segments` false what is theirs is not told apart, which is faster. */
-static void look(const struct site *site, bool segments, struct figures *figures)
+static void look(const struct environment *environment, bool segments, struct figures *figures)
 {
     struct readings readings = {0};
 
-    process_add(site->master, segments, &readings.workers);
-    for (unsigned i = 0; i < site->plan->workers; i++)
-        if (!process_add(atomic_load(&site->plan->pids[i]), segments, &readings.workers))
-            give_up("a worker ended: %s",
-                    site->plan->problem[0] ? site->plan->problem : "nobody knows why");
-    if (site->broker.pid) {
-        process_add(site->broker.pid, segments, &readings.broker);
-        readings.segments = proc_memfd_bytes(site->broker.pid, "lendis-");
+    process_add(environment->master, segments, &readings.workers);
+    for (unsigned i = 0; i < environment->plan->workers; i++)
+        if (!process_add(atomic_load(&environment->plan->pids[i]), segments, &readings.workers))
+            give_up("a worker ended: %s", environment->plan->problem[0] ? environment->plan->problem
+                                                                        : "nobody knows why");
+    if (environment->broker.pid) {
+        process_add(environment->broker.pid, segments, &readings.broker);
+        readings.segments = proc_memfd_bytes(environment->broker.pid, "lendis-");
     }
-    look_at_redis(site, &readings);
+    look_at_redis(environment, &readings);
     kernel_read(&readings.kernel);
     figures_of(&readings, figures);
-    figures->values[FIGURE_SOCKET_SLAB] -= site->before.socket_slab;
-    figures->values[FIGURE_SOCKETS] -= site->before.sockets;
-    figures->values[FIGURE_SOCKET_CHARGED] -= site->before.socket_charged;
-    figures->values[FIGURE_MACHINE] += site->before.available;
+    figures->values[FIGURE_SOCKET_SLAB] -= environment->before.socket_slab;
+    figures->values[FIGURE_SOCKETS] -= environment->before.sockets;
+    figures->values[FIGURE_SOCKET_CHARGED] -= environment->before.socket_charged;
+    figures->values[FIGURE_MACHINE] += environment->before.available;
     figures_total(figures);
 }
 
 /* ---- waiting until nothing moves ---- */
 
-static double what_moves(const struct site *site)
+static double what_moves(const struct environment *environment)
 {
     struct figures figures;
 
-    look(site, false, &figures);
+    look(environment, false, &figures);
     /* used_memory moves before Redis gives pages back. */
     return figures.values[FIGURE_WORKERS_PSS] + figures.values[FIGURE_REDIS] +
            figures.values[FIGURE_REDIS_USED] + figures.values[FIGURE_BROKER_RSS];
@@ -271,9 +275,9 @@ static bool at_rest(const double *values, unsigned count)
     return most - least <= fmax(most * STEADY_SHARE, STEADY_BYTES);
 }
 
-static void wait_until_steady(const struct site *site, struct outcome *outcome)
+static void wait_until_steady(const struct environment *environment, struct outcome *outcome)
 {
-    unsigned window = (site->options->busy ? STEADY_BUSY_MS : STEADY_IDLE_MS) / TICK_MS;
+    unsigned window = (environment->options->busy ? STEADY_BUSY_MS : STEADY_IDLE_MS) / TICK_MS;
     int64_t begin_ms = now_ms();
     double values[TICKS_MAX];
     char text[64];
@@ -281,7 +285,7 @@ static void wait_until_steady(const struct site *site, struct outcome *outcome)
     for (unsigned tick = 0; now_ms() - begin_ms < STEADY_LIMIT_S * 1000; tick++) {
         int64_t tick_ms = now_ms(), took_ms;
 
-        values[tick % window] = what_moves(site);
+        values[tick % window] = what_moves(environment);
         outcome->seconds = (double)(now_ms() - begin_ms) / 1000;
         if (tick + 1 >= window && at_rest(values, window)) {
             outcome->steady = true;
@@ -299,54 +303,54 @@ static void wait_until_steady(const struct site *site, struct outcome *outcome)
 /* ---- all of it ---- */
 
 /* What Redis' allocator keeps of buffers that it has freed would tell of the beginning, not of what is in use. */
-static void purge(const struct site *site)
+static void purge(const struct environment *environment)
 {
-    for (unsigned i = 0; i < site->server_count; i++)
-        freeReplyObject(redis_do(&site->servers[i], "MEMORY PURGE"));
+    for (unsigned i = 0; i < environment->server_count; i++)
+        freeReplyObject(redis_do(&environment->servers[i], "MEMORY PURGE"));
 }
 
-static void measure(struct site *site, struct outcome *outcome)
+static void measure(struct environment *environment, struct outcome *outcome)
 {
-    unsigned long commands = atomic_load(&site->plan->commands);
+    unsigned long commands = atomic_load(&environment->plan->commands);
     int64_t begin_ms = now_ms();
 
-    wait_until_steady(site, outcome);
-    outcome->commands = (double)(atomic_load(&site->plan->commands) - commands) * 1000 /
+    wait_until_steady(environment, outcome);
+    outcome->commands = (double)(atomic_load(&environment->plan->commands) - commands) * 1000 /
                         (double)(now_ms() - begin_ms + 1);
-    purge(site);
-    look(site, true, &outcome->figures);
+    purge(environment);
+    look(environment, true, &outcome->figures);
 }
 
-static void end(struct site *site)
+static void end(struct environment *environment)
 {
-    workers_stop(site->plan, site->master);
-    plan_free(site->plan);
-    lendisd_stop(&site->broker);
-    for (unsigned i = 0; i < site->server_count; i++)
-        redis_stop(&site->servers[i]);
+    workers_stop(environment->plan, environment->master);
+    plan_free(environment->plan);
+    lendisd_stop(&environment->broker);
+    for (unsigned i = 0; i < environment->server_count; i++)
+        redis_stop(&environment->servers[i]);
 }
 
 void experiment_run(const struct options *options, enum variant variant, unsigned workers,
                     struct outcome *outcome)
 {
     static const char *const names[] = {"without Redis", "own connections", "through lendis"};
-    struct site site = {.options = options};
+    struct environment environment = {.options = options};
     char doing[64];
 
     *outcome = (struct outcome){0};
     snprintf(doing, sizeof doing, "%u workers, %s", workers, names[variant]);
     progress_begin(doing);
-    kernel_read(&site.before); /* finds the caches */
+    kernel_read(&environment.before); /* finds the caches */
     kernel_shrink();
-    kernel_read(&site.before);
-    start_servers(&site);
-    make_plan(&site, variant, workers);
+    kernel_read(&environment.before);
+    start_servers(&environment);
+    make_plan(&environment, variant, workers);
     if (variant == VARIANT_LENDIS)
-        start_broker(&site, workers);
-    site.master = workers_start(site.plan_path);
-    workers_wait(site.plan, site.master, progress_show);
-    measure(&site, outcome);
+        start_broker(&environment, workers);
+    environment.master = workers_start(environment.plan_path);
+    workers_wait(environment.plan, environment.master, progress_show);
+    measure(&environment, outcome);
     progress_say("ending");
-    end(&site);
+    end(&environment);
     progress_begin(NULL);
 }

@@ -123,7 +123,7 @@ struct host {
     int listener;
     struct sockaddr_un address;
     socklen_t address_size;
-    struct pool_site site;
+    struct pool_environment environment;
     struct broker_pool pools[2];
     struct workers workers;
     struct control control;
@@ -184,16 +184,16 @@ static void host_start(struct host *host)
     REQUIRE(catalog_new(0x1234567890abcdefu, WORKER_MAX, &host->catalog_fd, &host->catalog) == 0);
     REQUIRE(resolver_start(&host->resolver, host->event) == 0);
     REQUIRE(dialler_init(&host->dialler, host->event, 8, 0) == 0);
-    host->site = (struct pool_site){.event = host->event,
-                                    .dialler = &host->dialler,
-                                    .resolver = &host->resolver,
-                                    .catalog = &host->catalog,
-                                    .previous = &host->former,
-                                    .store = &host->store,
-                                    .worker_max = WORKER_MAX,
-                                    .changed = nothing_changes};
+    host->environment = (struct pool_environment){.event = host->event,
+                                                  .dialler = &host->dialler,
+                                                  .resolver = &host->resolver,
+                                                  .catalog = &host->catalog,
+                                                  .previous = &host->former,
+                                                  .store = &host->store,
+                                                  .worker_max = WORKER_MAX,
+                                                  .changed = nothing_changes};
     for (uint32_t i = 0; i < 2; i++)
-        REQUIRE(broker_pool_start(&host->pools[i], &configs[i], i, &host->site) == 0);
+        REQUIRE(broker_pool_start(&host->pools[i], &configs[i], i, &host->environment) == 0);
     REQUIRE(workers_init(&host->workers, host->event, &host->catalog, host->catalog_fd, host->pools,
                          2) == 0);
     REQUIRE(control_init(&host->control, host->event, host->pools, 2) == 0);

@@ -11,19 +11,19 @@
 
 void stage_open(struct stage *stage)
 {
-    segment_observe(&stage->site.observer, stage->site.broker.socket_path, "p");
-    stage->leaver = pool_attach(&stage->site.broker, "p");
-    stage->next = pool_attach(&stage->site.broker, "p");
+    segment_observe(&stage->fixture.observer, stage->fixture.broker.socket_path, "p");
+    stage->leaver = pool_attach(&stage->fixture.broker, "p");
+    stage->next = pool_attach(&stage->fixture.broker, "p");
     if (!stage->user)
         stage->user = "default";
-    assert_true(pool_fills(&stage->site.observer, 1, 10000));
+    assert_true(pool_fills(&stage->fixture.observer, 1, 10000));
 }
 
 void stage_end(struct stage *stage)
 {
     lendis_detach(stage->leaver);
     lendis_detach(stage->next);
-    site_end(&stage->site);
+    fixture_end(&stage->fixture);
     *stage = (struct stage){0};
 }
 
@@ -31,7 +31,7 @@ unsigned long closed_so_far(const struct stage *stage)
 {
     struct catalog_pool pool;
 
-    observe_pool(&stage->site.observer, &pool);
+    observe_pool(&stage->fixture.observer, &pool);
     return CATALOG_SUM(pool.closed);
 }
 
@@ -39,7 +39,7 @@ unsigned long resets_so_far(const struct stage *stage)
 {
     struct catalog_pool pool;
 
-    observe_pool(&stage->site.observer, &pool);
+    observe_pool(&stage->fixture.observer, &pool);
     return pool.counters[BROKER_COUNTER_resets];
 }
 
@@ -77,8 +77,8 @@ static void expect_unwatched(struct stage *stage, struct lendis_lease *lease)
 
     snprintf(script, sizeof script,
              "redis.call('SELECT', %u) redis.call('SET', 'watched', 'again')", stage->db);
-    freeReplyObject(stage->cluster ? redis_do(&stage->site.redis, "SET watched again")
-                                   : redis_do(&stage->site.redis, "EVAL %s 0", script));
+    freeReplyObject(stage->cluster ? redis_do(&stage->fixture.redis, "SET watched again")
+                                   : redis_do(&stage->fixture.redis, "EVAL %s 0", script));
     expect_text(lendis_lease_command(lease, "MULTI"), REDIS_REPLY_STATUS, "OK");
     expect_text(lendis_lease_command(lease, "SET other value"), REDIS_REPLY_STATUS, "QUEUED");
     reply = lendis_lease_command(lease, "EXEC");
@@ -132,7 +132,7 @@ void stage_expect_clean(struct stage *stage)
     snprintf(value, sizeof value, "value %u", ++round);
     expect_text(lendis_lease_command(lease, "SET mine %s", value), REDIS_REPLY_STATUS, "OK");
     expect_text(lendis_lease_command(lease, "GET mine"), REDIS_REPLY_STRING, value);
-    info = redis_do(&stage->site.redis, "CLIENT LIST ID %lld", stage->id);
+    info = redis_do(&stage->fixture.redis, "CLIENT LIST ID %lld", stage->id);
     assert_int_equal(info->type, REDIS_REPLY_STRING);
     expect_field(info->str, "db=%u", stage->db);
     expect_field(info->str, "name=lendis-p");

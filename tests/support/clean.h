@@ -18,7 +18,7 @@ enum fate {
 };
 
 struct stage {
-    struct site site;
+    struct fixture fixture;
     struct lendis_pool *leaver, *next; /* two workers of the pool */
     /* What the next one finds. Set before stage_open(). */
     unsigned db;

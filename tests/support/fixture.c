@@ -33,17 +33,17 @@ __attribute__((visibility("default"))) const char *__asan_default_options(void)
 }
 #endif
 
-void site_end(struct site *site)
+void fixture_end(struct fixture *fixture)
 {
-    crew_end(&site->crew);
-    if (site->observer.socket > 0)
-        observer_close(&site->observer);
-    lendisd_kill(&site->broker);
-    fake_stop(&site->fake);
-    redis_kill(&site->redis);
-    if (site->redis.port_fd > 0)
-        close(site->redis.port_fd);
-    *site = (struct site){0};
+    crew_end(&fixture->crew);
+    if (fixture->observer.socket > 0)
+        observer_close(&fixture->observer);
+    lendisd_kill(&fixture->broker);
+    fake_stop(&fixture->fake);
+    redis_kill(&fixture->redis);
+    if (fixture->redis.port_fd > 0)
+        close(fixture->redis.port_fd);
+    *fixture = (struct fixture){0};
 }
 
 struct lendis_pool *pool_attach(const struct lendisd *broker, const char *name)

@@ -3,14 +3,14 @@
  * What the system tests need on top of support.h: everything that a test started in one place, so
  * that a teardown can end it whatever the test came to; and workers whose every reply is checked.
  */
-#ifndef LENDIS_TESTS_SITE_H
-#define LENDIS_TESTS_SITE_H
+#ifndef LENDIS_TESTS_FIXTURE_H
+#define LENDIS_TESTS_FIXTURE_H
 
 #include "lendis_hiredis.h"
 #include "tests/support/support.h"
 
 /* What a test runs; all zero at first. */
-struct site {
+struct fixture {
     struct redis_server redis;
     struct fake_redis fake;
     struct lendisd broker;
@@ -19,7 +19,7 @@ struct site {
 };
 
 /* Ends whatever of it runs. */
-void site_end(struct site *site);
+void fixture_end(struct fixture *fixture);
 
 /* lendis_attach() with the defaults; gives up when it fails. */
 struct lendis_pool *pool_attach(const struct lendisd *broker, const char *name);

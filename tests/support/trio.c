@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct site site;
+struct fixture fixture;
 struct redis_server replicas[2];
 static char replica_of[32];
 static const char *const replica_arguments[] = {"--replicaof", replica_of, NULL};
@@ -22,9 +22,9 @@ bool is_synced(const struct redis_server *replica)
 
 void trio_start_servers(void)
 {
-    site.redis.tcp = true;
-    redis_start(&site.redis);
-    snprintf(replica_of, sizeof replica_of, "127.0.0.1 %d", site.redis.port);
+    fixture.redis.tcp = true;
+    redis_start(&fixture.redis);
+    snprintf(replica_of, sizeof replica_of, "127.0.0.1 %d", fixture.redis.port);
     for (int i = 0; i < 2; i++) {
         replicas[i] = (struct redis_server){.arguments = replica_arguments};
         redis_start(&replicas[i]);
@@ -37,20 +37,20 @@ int trio_start(void **state)
 {
     (void)state;
     trio_start_servers();
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "[pool main]\nredis = %s\nsize = 3\n"
                   "[pool r1]\nredis = %s\nsize = 2\nrole = replica\n"
                   "[pool r2]\nredis = %s\nsize = 2\nrole = replica\n"
                   "[pool shop]\nprimary = main\nreplicas = r1, r2\n"
                   "[pool alone]\nprimary = main\n",
-                  site.redis.unix_url, replicas[0].unix_url, replicas[1].unix_url);
+                  fixture.redis.unix_url, replicas[0].unix_url, replicas[1].unix_url);
     return 0;
 }
 
 int trio_end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     for (int i = 0; i < 2; i++)
         redis_kill(&replicas[i]);
     return 0;

@@ -12,7 +12,7 @@
 #include <cmocka.h>
 #include "tests/support/fixture.h"
 
-extern struct site site; /* its redis is the primary */
+extern struct fixture fixture; /* its redis is the primary */
 extern struct redis_server replicas[2];
 
 /* The servers, without a broker. */

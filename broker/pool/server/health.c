@@ -67,7 +67,7 @@ void health_update(struct broker_pool *pool)
     shm_store32(&pool->owner.catalog->backend, now);
     fail_fast(pool);
     if (now != before)
-        pool->site->changed(pool->site->context);
+        pool->environment->changed(pool->environment->context);
 }
 
 /* ---- dials ---- */

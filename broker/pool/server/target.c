@@ -48,8 +48,8 @@ void target_look_up(struct broker_pool *pool)
 
     if (target->lookup)
         return;
-    result = resolver_lookup(pool->site->resolver, pool->config->redis.host, on_resolved, pool,
-                             &target->lookup);
+    result = resolver_lookup(pool->environment->resolver, pool->config->redis.host, on_resolved,
+                             pool, &target->lookup);
     if (result == 0) {
         target->begun_ms = clock_ms();
         target->events->begun(pool);
@@ -153,5 +153,5 @@ void target_set(struct broker_pool *pool)
     pool->parts->target.node =
         dial_node_key(config->redis.host, config->redis.port, config->redis.path);
     if (config->redis.host || config->redis.path)
-        dialler_expect(pool->site->dialler, pool->parts->target.node);
+        dialler_expect(pool->environment->dialler, pool->parts->target.node);
 }

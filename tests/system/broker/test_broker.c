@@ -26,22 +26,22 @@
 #define WORKERS     24
 #define CONNECTIONS 4
 
-static struct site site;
+static struct fixture fixture;
 
 static int start(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "drain_timeout = 8s\n[pool p]\nredis = %s\nsize = %d\nmin_idle = %d\n",
-                  site.redis.unix_url, CONNECTIONS, CONNECTIONS);
+                  fixture.redis.unix_url, CONNECTIONS, CONNECTIONS);
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -90,7 +90,7 @@ struct work {
 
 static int work(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct work *mine = crew_result(crew, number);
 
     crew_ready(crew);
@@ -111,8 +111,8 @@ static int work(struct crew *crew, unsigned number)
 static bool all_have_fetched(void)
 {
     for (unsigned i = 0; i < WORKERS; i++)
-        if (atomic_load(&((struct work *)crew_result(&site.crew, i))->fetched) !=
-            atomic_load(&site.crew.control->go))
+        if (atomic_load(&((struct work *)crew_result(&fixture.crew, i))->fetched) !=
+            atomic_load(&fixture.crew.control->go))
             return false;
     return true;
 }
@@ -120,20 +120,20 @@ static bool all_have_fetched(void)
 /* From here on no worker needs the broker. */
 static void make_all_fetch(void)
 {
-    atomic_fetch_add(&site.crew.control->go, 1);
+    atomic_fetch_add(&fixture.crew.control->go, 1);
     assert_true(eventually(all_have_fetched(), 20000));
 }
 
 static void start_work(void)
 {
-    crew_start(&site.crew, WORKERS, sizeof(struct work), work, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, WORKERS, sizeof(struct work), work, NULL);
+    crew_go(&fixture.crew);
     make_all_fetch();
 }
 
 static unsigned long good_of(unsigned number)
 {
-    return atomic_load(&((struct work *)crew_result(&site.crew, number))->tally.good);
+    return atomic_load(&((struct work *)crew_result(&fixture.crew, number))->tally.good);
 }
 
 /* True as soon as each worker has done `more` commands since `before` was taken. */
@@ -158,7 +158,7 @@ static void expect_no_failures(const char *when)
 {
     struct tally tally;
 
-    tally_crew(&site.crew, &tally);
+    tally_crew(&fixture.crew, &tally);
     tally_print(when, &tally);
     assert_int_equal(tally_failed(&tally), 0);
     assert_int_equal(tally.wrong, 0);
@@ -167,9 +167,9 @@ static void expect_no_failures(const char *when)
 
 static void end_work(void)
 {
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
 }
 
 /* ---- killed ---- */
@@ -180,19 +180,20 @@ static void a_killed_broker_costs_no_command(void **state)
     start_work();
     for (int round = 0; round < 3; round++) {
         make_all_fetch();
-        lendisd_kill(&site.broker);
+        lendisd_kill(&fixture.broker);
         for (int i = 0; i < 3; i++)
             expect_progress_of_all(20000);
         expect_no_failures("while the broker is dead");
 
-        lendisd_launch(&site.broker, true);
-        segment_observe(&site.observer, site.broker.socket_path, "p");
-        assert_true(eventually(workers_attached(&site.observer) == 1 + WORKERS, 2000));
+        lendisd_launch(&fixture.broker, true);
+        segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+        assert_true(eventually(workers_attached(&fixture.observer) == 1 + WORKERS, 2000));
         expect_progress_of_all(20000);
         expect_no_failures("and after its restart");
         /* Those of the old broker are closed, by its workers. */
-        assert_true(eventually(redis_info(&site.redis, "connected_clients") <= CONNECTIONS, 5000));
-        observer_close(&site.observer);
+        assert_true(
+            eventually(redis_info(&fixture.redis, "connected_clients") <= CONNECTIONS, 5000));
+        observer_close(&fixture.observer);
     }
     end_work();
 }
@@ -206,7 +207,7 @@ static bool pings(struct lendis_pool *pool)
 
 static int wait_for_lease(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
     int result;
 
@@ -223,20 +224,20 @@ static int wait_for_lease(struct crew *crew, unsigned number)
  * still held. */
 static void waiters_go_over_to_a_new_broker(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *leases[CONNECTIONS];
     struct word_count count;
 
     (void)state;
     for (int i = 0; i < CONNECTIONS; i++)
         leases[i] = lease_of(pool);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    crew_start(&site.crew, 6, 0, wait_for_lease, NULL);
-    crew_go(&site.crew);
-    assert_true(eventually(observe_words(&site.observer, &count) && count.waiting == 6, 10000));
-    lendisd_restart(&site.broker);
-    assert_true(crew_wait(&site.crew, 8000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    crew_start(&fixture.crew, 6, 0, wait_for_lease, NULL);
+    crew_go(&fixture.crew);
+    assert_true(eventually(observe_words(&fixture.observer, &count) && count.waiting == 6, 10000));
+    lendisd_restart(&fixture.broker);
+    assert_true(crew_wait(&fixture.crew, 8000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
 
     /* What was held all the time works, and goes with its last holder. */
     for (int i = 0; i < CONNECTIONS; i++) {
@@ -244,7 +245,7 @@ static void waiters_go_over_to_a_new_broker(void **state)
         assert_int_equal(lendis_release(leases[i]), 0);
     }
     assert_true(eventually(
-        pings(pool) && redis_info(&site.redis, "connected_clients") <= CONNECTIONS, 5000));
+        pings(pool) && redis_info(&fixture.redis, "connected_clients") <= CONNECTIONS, 5000));
     lendis_detach(pool);
 }
 
@@ -252,17 +253,17 @@ static void waiters_go_over_to_a_new_broker(void **state)
  * harms anyone. */
 static void who_has_fetched_nothing_waits_for_a_broker(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
     int64_t before_ms = now_ms();
     int result;
 
     (void)state;
-    lendisd_kill(&site.broker);
+    lendisd_kill(&fixture.broker);
     result = lendis_acquire(pool, 300, &lease);
     assert_true(result == LENDIS_E_DOWN || result == LENDIS_E_TIMEOUT);
     assert_in_range(now_ms() - before_ms, 300, 5000);
-    lendisd_launch(&site.broker, true);
+    lendisd_launch(&fixture.broker, true);
     assert_int_equal(lendis_acquire(pool, 10000, &lease), 0);
     assert_int_equal(lendis_release(lease), 0);
     lendis_detach(pool);
@@ -275,17 +276,17 @@ static void a_stopped_broker_costs_no_command(void **state)
     (void)state;
     start_work();
     expect_progress_of_all(20000);
-    lendisd_pause(&site.broker);
+    lendisd_pause(&fixture.broker);
     for (int i = 0; i < 3; i++)
         expect_progress_of_all(20000);
     expect_no_failures("while the broker is stopped");
-    lendisd_continue(&site.broker);
+    lendisd_continue(&fixture.broker);
     expect_progress_of_all(20000);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_int_equal(workers_attached(&site.observer), 1 + WORKERS);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_int_equal(workers_attached(&fixture.observer), 1 + WORKERS);
     end_work();
     expect_no_failures("afterwards");
-    assert_true(pool_fills(&site.observer, CONNECTIONS, 5000));
+    assert_true(pool_fills(&fixture.observer, CONNECTIONS, 5000));
 }
 
 /* ---- drained ---- */
@@ -298,21 +299,21 @@ static void expect_gone(const char *path)
 
 static void draining_waits_for_leases(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease = lease_of(pool);
 
     (void)state;
-    assert_int_equal(kill(site.broker.pid, SIGTERM), 0);
-    assert_int_equal(program_wait(site.broker.pid, 500), -1);
+    assert_int_equal(kill(fixture.broker.pid, SIGTERM), 0);
+    assert_int_equal(program_wait(fixture.broker.pid, 500), -1);
     expect_pong(lendis_lease_command(lease, "PING"));
     assert_int_equal(lendis_release(lease), 0);
-    assert_int_equal(program_wait(site.broker.pid, 5000), 0);
-    site.broker.pid = 0;
-    expect_gone(site.broker.socket_path);
-    assert_true(eventually(redis_info(&site.redis, "connected_clients") == 0, 5000));
+    assert_int_equal(program_wait(fixture.broker.pid, 5000), 0);
+    fixture.broker.pid = 0;
+    expect_gone(fixture.broker.socket_path);
+    assert_true(eventually(redis_info(&fixture.redis, "connected_clients") == 0, 5000));
 
     /* And the handle finds the next one. */
-    lendisd_launch(&site.broker, true);
+    lendisd_launch(&fixture.broker, true);
     expect_pong(lendis_command(pool, "PING"));
     lendis_detach(pool);
 }
@@ -325,17 +326,17 @@ static void draining_has_an_end(void **state)
     int64_t before_ms;
 
     (void)state;
-    lendisd_kill(&site.broker);
-    lendisd_start(&site.broker, "drain_timeout = 300ms\n[pool p]\nredis = %s\nsize = 2\n",
-                  site.redis.unix_url);
-    pool = pool_attach(&site.broker, "p");
+    lendisd_kill(&fixture.broker);
+    lendisd_start(&fixture.broker, "drain_timeout = 300ms\n[pool p]\nredis = %s\nsize = 2\n",
+                  fixture.redis.unix_url);
+    pool = pool_attach(&fixture.broker, "p");
     lease = lease_of(pool);
     before_ms = now_ms();
-    assert_int_equal(kill(site.broker.pid, SIGTERM), 0);
-    assert_int_equal(program_wait(site.broker.pid, 5000), 0);
-    site.broker.pid = 0;
+    assert_int_equal(kill(fixture.broker.pid, SIGTERM), 0);
+    assert_int_equal(program_wait(fixture.broker.pid, 5000), 0);
+    fixture.broker.pid = 0;
     assert_true(now_ms() - before_ms >= 290);
-    expect_gone(site.broker.socket_path);
+    expect_gone(fixture.broker.socket_path);
     /* The lease was revoked: shutdown(2). */
     reply = lendis_lease_command(lease, "PING");
     assert_null(reply);
@@ -346,16 +347,16 @@ static void draining_has_an_end(void **state)
 
 static void a_second_signal_ends_the_draining(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     (void)state;
     lease_of(pool);
-    assert_int_equal(kill(site.broker.pid, SIGTERM), 0);
-    assert_int_equal(program_wait(site.broker.pid, 300), -1);
-    assert_int_equal(kill(site.broker.pid, SIGINT), 0);
-    assert_int_equal(program_wait(site.broker.pid, 3000), 0);
-    site.broker.pid = 0;
-    expect_gone(site.broker.socket_path);
+    assert_int_equal(kill(fixture.broker.pid, SIGTERM), 0);
+    assert_int_equal(program_wait(fixture.broker.pid, 300), -1);
+    assert_int_equal(kill(fixture.broker.pid, SIGINT), 0);
+    assert_int_equal(program_wait(fixture.broker.pid, 3000), 0);
+    fixture.broker.pid = 0;
+    expect_gone(fixture.broker.socket_path);
     lendis_detach(pool);
 }
 
@@ -364,8 +365,8 @@ static void draining_under_load_and_restarting(void **state)
     (void)state;
     start_work();
     expect_progress_of_all(20000);
-    assert_int_equal(lendisd_stop(&site.broker), 0);
-    lendisd_launch(&site.broker, true);
+    assert_int_equal(lendisd_stop(&fixture.broker), 0);
+    lendisd_launch(&fixture.broker, true);
     expect_progress_of_all(20000);
     end_work();
     expect_no_failures("drained and started again");
@@ -390,17 +391,17 @@ static int run(char *output, size_t size, const char *config, const char *option
 
 static void a_second_broker_refuses_to_start(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     char output[4096];
 
     (void)state;
-    assert_int_not_equal(run(output, sizeof output, site.broker.config_path, NULL), 0);
-    assert_non_null(strstr(output, site.broker.socket_path));
+    assert_int_not_equal(run(output, sizeof output, fixture.broker.config_path, NULL), 0);
+    assert_non_null(strstr(output, fixture.broker.socket_path));
     assert_non_null(strstr(output, "another process listens"));
-    assert_int_equal(access(site.broker.socket_path, F_OK), 0);
+    assert_int_equal(access(fixture.broker.socket_path, F_OK), 0);
     expect_pong(lendis_command(pool, "PING"));
     lendis_detach(pool);
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     lendis_detach(pool);
 }
 
@@ -409,10 +410,10 @@ static void a_stale_socket_is_replaced(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    lendisd_kill(&site.broker);
-    assert_int_equal(access(site.broker.socket_path, F_OK), 0);
-    lendisd_launch(&site.broker, true);
-    pool = pool_attach(&site.broker, "p");
+    lendisd_kill(&fixture.broker);
+    assert_int_equal(access(fixture.broker.socket_path, F_OK), 0);
+    lendisd_launch(&fixture.broker, true);
+    pool = pool_attach(&fixture.broker, "p");
     expect_pong(lendis_command(pool, "PING"));
     lendis_detach(pool);
 }
@@ -429,12 +430,12 @@ static void what_is_no_socket_is_left_alone(void **state)
     assert_non_null(file);
     fprintf(file, "data\n");
     fclose(file);
-    lendisd_kill(&site.broker);
-    unlink(site.broker.socket_path);
-    assert_int_equal(rename(path, site.broker.socket_path), 0);
-    assert_int_not_equal(run(output, sizeof output, site.broker.config_path, NULL), 0);
-    assert_non_null(strstr(output, site.broker.socket_path));
-    assert_int_equal(stat(site.broker.socket_path, &stat_of), 0);
+    lendisd_kill(&fixture.broker);
+    unlink(fixture.broker.socket_path);
+    assert_int_equal(rename(path, fixture.broker.socket_path), 0);
+    assert_int_not_equal(run(output, sizeof output, fixture.broker.config_path, NULL), 0);
+    assert_non_null(strstr(output, fixture.broker.socket_path));
+    assert_int_equal(stat(fixture.broker.socket_path, &stat_of), 0);
     assert_int_equal(stat_of.st_size, 5);
 }
 
@@ -443,7 +444,7 @@ static void the_socket_is_for_its_group(void **state)
     struct stat stat_of;
 
     (void)state;
-    assert_int_equal(stat(site.broker.socket_path, &stat_of), 0);
+    assert_int_equal(stat(fixture.broker.socket_path, &stat_of), 0);
     assert_true(S_ISSOCK(stat_of.st_mode));
     assert_int_equal(stat_of.st_mode & 0777, 0660);
 }
@@ -525,7 +526,7 @@ static void the_configuration_in_effect(void **state)
     snprintf(text, sizeof text,
              "[broker]\nsocket = %s\n[pool web]\nredis = redis://db.example:6380/3\n"
              "username = me\npassword_file = %s\nsize = 4\n",
-             site.broker.socket_path, secret);
+             fixture.broker.socket_path, secret);
     write_text(path, text);
     assert_int_equal(run(output, sizeof output, path, "--check-config"), 0);
 
@@ -551,7 +552,7 @@ static void the_configuration_in_effect(void **state)
 
 static int stay(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     talk(pool, crew_result(crew, number), number, 0);
     crew_ready(crew);
@@ -577,18 +578,19 @@ static long size_of_log(void)
 {
     struct stat stat_of;
 
-    return stat(site.broker.log_path, &stat_of) == 0 ? (long)stat_of.st_size : -1;
+    return stat(fixture.broker.log_path, &stat_of) == 0 ? (long)stat_of.st_size : -1;
 }
 
 static void an_idle_broker_does_nothing(void **state)
 {
     (void)state;
-    crew_start(&site.crew, 10, sizeof(struct tally), stay, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 10, sizeof(struct tally), stay, NULL);
+    crew_go(&fixture.crew);
     /* The first second may see it come to rest. */
-    assert_true(is_idle_for_a_second(site.broker.pid) || is_idle_for_a_second(site.broker.pid));
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 10000));
+    assert_true(is_idle_for_a_second(fixture.broker.pid) ||
+                is_idle_for_a_second(fixture.broker.pid));
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 10000));
 }
 
 /*
@@ -603,13 +605,13 @@ static void a_broker_under_load_does_nothing(void **state)
     (void)state;
     start_work();
     expect_progress_of_all(20000);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     sleep_us(500000);
     logged = size_of_log();
-    assert_true(process_use(site.broker.pid, &before));
+    assert_true(process_use(fixture.broker.pid, &before));
     expect_progress_of_all(20000);
     sleep_us(500000);
-    assert_true(process_use(site.broker.pid, &after));
+    assert_true(process_use(fixture.broker.pid, &after));
     assert_int_equal(after.switches, before.switches);
     assert_int_equal(size_of_log(), logged);
     end_work();
@@ -620,7 +622,7 @@ static void a_broker_under_load_does_nothing(void **state)
 
 static int hold_and_wait(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
 
     (void)number;
@@ -636,19 +638,19 @@ static void the_leases_of_the_dead_come_back(void **state)
     int64_t worst_ms = 0, before_ms, took_ms;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     for (int round = 0; round < 10; round++) {
-        crew_start(&site.crew, CONNECTIONS, 0, hold_and_wait, NULL);
-        crew_go(&site.crew);
-        assert_int_equal(words_in(&site.observer, WORD_LEASED), CONNECTIONS);
+        crew_start(&fixture.crew, CONNECTIONS, 0, hold_and_wait, NULL);
+        crew_go(&fixture.crew);
+        assert_int_equal(words_in(&fixture.observer, WORD_LEASED), CONNECTIONS);
         before_ms = now_ms();
         for (unsigned i = 0; i < CONNECTIONS; i++)
-            crew_signal(&site.crew, i, SIGKILL);
-        assert_true(eventually(words_in(&site.observer, WORD_LEASED) == 0, 5000));
+            crew_signal(&fixture.crew, i, SIGKILL);
+        assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 0, 5000));
         took_ms = now_ms() - before_ms;
         worst_ms = took_ms > worst_ms ? took_ms : worst_ms;
-        assert_true(pool_fills(&site.observer, CONNECTIONS, 5000));
-        crew_end(&site.crew);
+        assert_true(pool_fills(&fixture.observer, CONNECTIONS, 5000));
+        crew_end(&fixture.crew);
     }
     fprintf(stderr, "taken back after %lld ms at worst\n", (long long)worst_ms);
     assert_true(worst_ms < 1000); /* 100 ms on a machine that has nothing else to do */

@@ -17,12 +17,12 @@
 
 #define INNOCENTS 10
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -31,15 +31,15 @@ static void start(bool tcp, const char *more)
 {
     static const char *const arguments[] = {"--client-output-buffer-limit", "normal 1mb 0 0", NULL};
 
-    site.redis.tcp = tcp;
-    site.redis.arguments = arguments;
-    redis_start(&site.redis);
+    fixture.redis.tcp = tcp;
+    fixture.redis.arguments = arguments;
+    redis_start(&fixture.redis);
     freeReplyObject(
-        redis_do(&site.redis, "EVAL %s 0",
+        redis_do(&fixture.redis, "EVAL %s 0",
                  "for i = 1, 3000 do redis.call('RPUSH', 'list', string.rep('x', 1000)) end"));
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\n%s",
-                  tcp ? site.redis.tcp_url : site.redis.unix_url, more);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\n%s",
+                  tcp ? fixture.redis.tcp_url : fixture.redis.unix_url, more);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
 }
 
 static int result_of(struct lendis_pool *pool, redisReply *reply)
@@ -54,7 +54,7 @@ static struct catalog_pool entry(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return entry;
 }
 
@@ -80,8 +80,8 @@ static void expect_one_connection_for_each(bool tcp)
     char line[128];
 
     start(tcp, "size = 2\nmin_idle = 2\n");
-    assert_true(pool_fills(&site.observer, 2, 10000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     for (unsigned round = 1; round <= 6; round++) {
         assert_int_equal(result_of(pool, lendis_command(pool, "LRANGE list 0 -1")),
                          LENDIS_E_UNCERTAIN);
@@ -89,7 +89,7 @@ static void expect_one_connection_for_each(bool tcp)
         assert_int_equal(result_of(pool, lendis_command(pool, "LLEN list")), 0);
     }
     snprintf(line, sizeof line, "while Redis answered LRANGE of process %d;", getpid());
-    assert_true(lendisd_logged(&site.broker, line));
+    assert_true(lendisd_logged(&fixture.broker, line));
     lendis_detach(pool);
 }
 
@@ -113,12 +113,12 @@ static void in_a_pipeline_on_a_lease(void **state)
 
     (void)state;
     start(false, "size = 2\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     assert_int_equal(result_of(pool, lendis_lease_command(lease, "LRANGE list 0 -1")),
                      LENDIS_E_UNCERTAIN);
     lendis_release(lease);
-    assert_true(eventually(lendisd_logged(&site.broker, "answered LRANGE of"), 5000));
+    assert_true(eventually(lendisd_logged(&fixture.broker, "answered LRANGE of"), 5000));
     lendis_detach(pool);
 }
 
@@ -137,20 +137,20 @@ static void an_argument_that_is_too_large(void **state)
 
     (void)state;
     assert_non_null(value);
-    site.redis.arguments = arguments;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 2, 10000));
-    pool = pool_attach(&site.broker, "p");
+    fixture.redis.arguments = arguments;
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\n",
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     reply = lendis_command_argv(pool, 3, words, sizes);
     assert_non_null(reply);
     assert_int_equal(reply->type, REDIS_REPLY_ERROR);
     assert_non_null(strstr(reply->str, "Protocol error"));
     freeReplyObject(reply);
     assert_int_equal(result_of(pool, lendis_command(pool, "GET key")), 0);
-    assert_true(pool_fills(&site.observer, 2, 10000));
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
     after = entry();
     assert_int_equal(shm_load_relaxed(&after.counters[BROKER_COUNTER_opened]), 3);
     lendis_detach(pool);
@@ -166,7 +166,7 @@ struct innocent {
 
 static int read_and_write(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct innocent *innocent = crew_result(crew, number);
 
     crew_ready(crew);
@@ -189,25 +189,25 @@ static void the_innocent(void **state)
 
     (void)state;
     start(false, "size = 2\nmin_idle = 2\n");
-    pool = pool_attach(&site.broker, "p");
-    crew_start(&site.crew, INNOCENTS, sizeof(struct innocent), read_and_write, NULL);
-    crew_go(&site.crew);
+    pool = pool_attach(&fixture.broker, "p");
+    crew_start(&fixture.crew, INNOCENTS, sizeof(struct innocent), read_and_write, NULL);
+    crew_go(&fixture.crew);
     for (int round = 0; round < 40; round++)
         assert_int_not_equal(result_of(pool, lendis_command(pool, "LRANGE list 0 -1")), 0);
     assert_in_range(lost(), 40, 80 + 1); /* with others once, then alone */
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     for (unsigned i = 0; i < INNOCENTS; i++)
-        reads_failed += ((struct innocent *)crew_result(&site.crew, i))->reads_failed;
-    tally_crew(&site.crew, &tally);
+        reads_failed += ((struct innocent *)crew_result(&fixture.crew, i))->reads_failed;
+    tally_crew(&fixture.crew, &tally);
     tally_print("beside forty replies that were too large", &tally);
     assert_int_equal(reads_failed, 0);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.down, 0);
     assert_int_equal(tally.timeout, 0);
     assert_true(tally.worst_us < 2000000);
-    assert_false(lendisd_logged(&site.broker, "answered LLEN"));
+    assert_false(lendisd_logged(&fixture.broker, "answered LLEN"));
     lendis_detach(pool);
 }
 

@@ -17,13 +17,13 @@
 /* A turn ends after 250 ms, and a dial takes its time; connect_timeout is 5 s. */
 #define PROMPT_MS 1500
 
-static struct site site;
+static struct fixture fixture;
 static struct redis_server nodes[NODES];
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     for (size_t i = 0; i < NODES; i++) {
         redis_kill(&nodes[i]);
         nodes[i] = (struct redis_server){0};
@@ -33,7 +33,7 @@ static int end(void **state)
 
 static unsigned dials_under_way(void)
 {
-    return words_in(&site.observer, WORD_OPENING);
+    return words_in(&fixture.observer, WORD_OPENING);
 }
 
 /* All leases of `pool` end in a time-out, and their connections in a dial. */
@@ -43,7 +43,7 @@ static void lose_all(struct lendis_pool *pool)
 
     for (size_t i = 0; i < SIZE; i++)
         assert_int_equal(lendis_acquire(pool, LIMIT_MS, &leases[i]), 0);
-    redis_pause(&site.redis);
+    redis_pause(&fixture.redis);
     for (size_t i = 0; i < SIZE; i++)
         assert_null(lendis_lease_command(leases[i], "PING"));
     /* Together, so that many dials are due at once. */
@@ -53,7 +53,7 @@ static void lose_all(struct lendis_pool *pool)
 
 static void expect_prompt_first_lease(const char *name)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, name);
+    struct lendis_pool *pool = pool_attach(&fixture.broker, name);
     struct lendis_lease *lease;
     int64_t before_ms = now_ms(), took_ms;
 
@@ -71,23 +71,23 @@ static void a_stopped_server_has_its_share_of_turns(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     redis_start(&nodes[0]);
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "dial_concurrency = 4\n"
                   "[pool stopped]\nredis = %s\nsize = %u\nmin_idle = %u\ncommand_timeout = 50ms\n"
                   "[pool same]\nredis = %s\nsize = 4\nmin_idle = 0\n"
                   "[pool well]\nredis = %s\nsize = 4\nmin_idle = 0\n",
-                  site.redis.unix_url, SIZE, SIZE, site.redis.unix_url, nodes[0].unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "stopped");
-    assert_true(pool_fills(&site.observer, SIZE, LIMIT_MS));
-    pool = pool_attach(&site.broker, "stopped");
+                  fixture.redis.unix_url, SIZE, SIZE, fixture.redis.unix_url, nodes[0].unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "stopped");
+    assert_true(pool_fills(&fixture.observer, SIZE, LIMIT_MS));
+    pool = pool_attach(&fixture.broker, "stopped");
     lose_all(pool);
     assert_true(eventually(dials_under_way() > 0, LIMIT_MS));
     expect_prompt_first_lease("well");
     assert_true(dials_under_way() > 0);
-    redis_continue(&site.redis);
-    assert_true(pool_fills(&site.observer, SIZE, LIMIT_MS));
+    redis_continue(&fixture.redis);
+    assert_true(pool_fills(&fixture.observer, SIZE, LIMIT_MS));
     lendis_detach(pool);
 }
 
@@ -97,21 +97,21 @@ static void more_stopped_servers_than_turns(void **state)
     (void)state;
     for (size_t i = 0; i < NODES; i++)
         redis_start(&nodes[i]);
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     for (size_t i = 0; i < NODES; i++)
         redis_pause(&nodes[i]);
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "dial_concurrency = 2\n"
                   "[pool a]\nredis = %s\nsize = 4\nmin_idle = 4\n"
                   "[pool b]\nredis = %s\nsize = 4\nmin_idle = 4\n"
                   "[pool c]\nredis = %s\nsize = 4\nmin_idle = 4\n"
                   "[pool well]\nredis = %s\nsize = 4\nmin_idle = 0\n",
-                  nodes[0].unix_url, nodes[1].unix_url, nodes[2].unix_url, site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "c");
+                  nodes[0].unix_url, nodes[1].unix_url, nodes[2].unix_url, fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "c");
     expect_prompt_first_lease("well");
     for (size_t i = 0; i < NODES; i++)
         redis_continue(&nodes[i]);
-    assert_true(pool_fills(&site.observer, 4, LIMIT_MS));
+    assert_true(pool_fills(&fixture.observer, 4, LIMIT_MS));
 }
 
 int main(int argc, char **argv)

@@ -32,7 +32,7 @@
  * end. */
 #define QUIET 5u
 
-static struct site site;
+static struct fixture fixture;
 static struct failing_malloc *control;
 static char control_path[LAB_PATH_SIZE];
 static int metrics_port, metrics_fd = -1;
@@ -41,7 +41,7 @@ static int end(void **state)
 {
     (void)state;
     failing_malloc_no_preload();
-    site_end(&site);
+    fixture_end(&fixture);
     if (metrics_fd >= 0)
         close(metrics_fd);
     metrics_fd = -1;
@@ -64,19 +64,19 @@ static void begin(void)
         scratch_path(control_path, "malloc");
         control = failing_malloc_new(control_path);
     }
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     metrics_fd = reserve_port(&metrics_port);
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "metrics = 127.0.0.1:%d\n"
                       "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\ncheck_interval = 20ms\n"
                       "wait_timeout = 300ms\ndial_backoff_min = 10ms\ndial_backoff_max = 20ms\n",
-                      metrics_port, site.redis.unix_url);
+                      metrics_port, fixture.redis.unix_url);
 }
 
 /* Before every start: what was logged then is not for now. */
 static void truncate_log(void)
 {
-    if (truncate(site.broker.log_path, 0) < 0)
+    if (truncate(fixture.broker.log_path, 0) < 0)
         assert_int_equal(errno, ENOENT);
 }
 
@@ -87,9 +87,10 @@ static void launch(unsigned number, bool all)
     truncate_log();
     failing_malloc_set(control, number, all);
     failing_malloc_preload(control_path);
-    lendisd_launch(&site.broker, false);
+    lendisd_launch(&fixture.broker, false);
     failing_malloc_no_preload();
-    if (!eventually(lendisd_logged(&site.broker, "lends at") || program_ended(site.broker.pid),
+    if (!eventually(lendisd_logged(&fixture.broker, "lends at") ||
+                        program_ended(fixture.broker.pid),
                     LIMIT_MS))
         fail_msg("allocation %u: it neither starts nor ends", number);
 }
@@ -100,7 +101,7 @@ static bool command_works(void)
     redisReply *reply;
     bool works;
 
-    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0)
+    if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0)
         return false;
     reply = lendis_command(pool, "PING");
     works = reply && reply->type == REDIS_REPLY_STATUS;
@@ -112,8 +113,8 @@ static bool command_works(void)
 static void expect_recovery(unsigned number, bool all)
 {
     failing_malloc_set(control, 0, false);
-    if (!eventually(program_ended(site.broker.pid) || command_works(), LIMIT_MS) ||
-        program_ended(site.broker.pid))
+    if (!eventually(program_ended(fixture.broker.pid) || command_works(), LIMIT_MS) ||
+        program_ended(fixture.broker.pid))
         fail_msg("allocation %u%s: the broker does not recover, or has ended", number,
                  all ? " and all that follow" : "");
 }
@@ -121,12 +122,12 @@ static void expect_recovery(unsigned number, bool all)
 /* It has ended by itself: with a status and a reason. */
 static void expect_refusal(unsigned number)
 {
-    int status = program_wait(site.broker.pid, LIMIT_MS);
+    int status = program_wait(fixture.broker.pid, LIMIT_MS);
 
-    site.broker.pid = 0;
+    fixture.broker.pid = 0;
     if (!WIFEXITED(status) || WEXITSTATUS(status) == 0)
         fail_msg("allocation %u: wait status %x", number, (unsigned)status);
-    assert_int_not_equal(access(site.broker.socket_path, F_OK), 0);
+    assert_int_not_equal(access(fixture.broker.socket_path, F_OK), 0);
 }
 
 /* ---- the start ---- */
@@ -140,14 +141,14 @@ static unsigned starts(bool all)
 
         launch(number, all);
         failed = atomic_load(&control->failed) > 0;
-        if (program_ended(site.broker.pid)) {
+        if (program_ended(fixture.broker.pid)) {
             expect_refusal(number);
             refused++;
         } else {
             expect_recovery(number, all);
-            assert_int_equal(lendisd_stop(&site.broker), 0);
+            assert_int_equal(lendisd_stop(&fixture.broker), 0);
         }
-        unlink(site.broker.socket_path);
+        unlink(fixture.broker.socket_path);
         if (!failed)
             break;
     }
@@ -195,9 +196,9 @@ static void ask_for_metrics(void)
 /* Dials, an attachment with its fetch, checks, a reload, metrics. */
 static void run_course(void)
 {
-    freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+    freeReplyObject(redis_do(&fixture.redis, "CLIENT KILL TYPE normal SKIPME yes"));
     command_works();
-    kill(site.broker.pid, SIGHUP);
+    kill(fixture.broker.pid, SIGHUP);
     ask_for_metrics();
     command_works();
     sleep_us(30000); /* more than check_interval: it is no matter whether there was one */
@@ -208,7 +209,7 @@ static void runs(bool all)
     unsigned number = 1, failures = 0, quiet = 0;
 
     launch(0, false);
-    assert_false(program_ended(site.broker.pid));
+    assert_false(program_ended(fixture.broker.pid));
     for (; number < ALLOCATIONS_MAX && quiet < QUIET; number++) {
         bool failed;
 
@@ -222,7 +223,7 @@ static void runs(bool all)
     assert_true(failures > 0);
     fprintf(stderr, "course: %u allocations\n", number);
     assert_true(number < ALLOCATIONS_MAX);
-    assert_int_equal(lendisd_stop(&site.broker), 0);
+    assert_int_equal(lendisd_stop(&fixture.broker), 0);
 }
 
 static void while_it_runs_once(void **state)

@@ -20,7 +20,7 @@
 
 #define LIMIT_MS 15000
 
-static struct site site;
+static struct fixture fixture;
 static pid_t proxy;
 
 static int end(void **state)
@@ -29,7 +29,7 @@ static int end(void **state)
     if (proxy > 0)
         program_kill(proxy);
     proxy = 0;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -49,7 +49,7 @@ static uint32_t refused(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return entry.refused;
 }
 
@@ -57,7 +57,7 @@ static uint64_t dial_errors(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return CATALOG_SUM(entry.dial_errors);
 }
 
@@ -65,7 +65,7 @@ static uint64_t closed_for(enum close_reason reason)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return entry.closed[reason];
 }
 
@@ -73,14 +73,14 @@ static uint64_t checked(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return entry.counters[BROKER_COUNTER_checks];
 }
 
 static void start_broker(const char *url, const char *more)
 {
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\n%s", url, more);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\n%s", url, more);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
 }
 
 static void expect_text(struct lendis_pool *pool, const char *command, int type, const char *text)
@@ -101,10 +101,10 @@ static void expect_works(uint32_t expected)
     uint64_t before;
     char output[8192];
     const char *argv[] = {
-        built_program("lendisctl"), "--socket", site.broker.socket_path, "show", "pools", NULL};
+        built_program("lendisctl"), "--socket", fixture.broker.socket_path, "show", "pools", NULL};
 
-    assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
+    pool = pool_attach(&fixture.broker, "p");
     expect_text(pool, "SET key value", REDIS_REPLY_STATUS, "OK");
     expect_text(pool, "GET key", REDIS_REPLY_STRING, "value");
     lendis_detach(pool);
@@ -126,13 +126,13 @@ static void a_user_with(const char *rights, uint32_t expected)
 {
     char secret[LAB_PATH_SIZE], more[LAB_PATH_SIZE + 128], command[256];
 
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     snprintf(command, sizeof command, "ACL SETUSER app on >pw ~* %s", rights);
-    freeReplyObject(redis_do(&site.redis, command));
+    freeReplyObject(redis_do(&fixture.redis, command));
     write_secret(secret, "pw\n");
     snprintf(more, sizeof more, "username = app\npassword_file = %s\ncheck_interval = 200ms\n",
              secret);
-    start_broker(site.redis.unix_url, more);
+    start_broker(fixture.redis.unix_url, more);
     expect_works(expected);
 }
 
@@ -140,9 +140,9 @@ static void a_user_with_get_and_set_alone(void **state)
 {
     (void)state;
     a_user_with("+get +set", RIGHT_BIT(name) | RIGHT_BIT(ping) | RIGHT_BIT(command));
-    assert_true(lendisd_logged(&site.broker, "refuses CLIENT SETNAME"));
-    assert_true(lendisd_logged(&site.broker, "refuses PING"));
-    assert_true(lendisd_logged(&site.broker, "refuses COMMAND"));
+    assert_true(lendisd_logged(&fixture.broker, "refuses CLIENT SETNAME"));
+    assert_true(lendisd_logged(&fixture.broker, "refuses PING"));
+    assert_true(lendisd_logged(&fixture.broker, "refuses COMMAND"));
 }
 
 static void a_user_with_ping(void **state)
@@ -155,7 +155,7 @@ static void a_user_with_all(void **state)
 {
     (void)state;
     a_user_with("+@all", 0);
-    assert_false(lendisd_logged(&site.broker, "refuses"));
+    assert_false(lendisd_logged(&fixture.broker, "refuses"));
 }
 
 /* Asked again when the server may be another one: here it has come to its end meanwhile. */
@@ -163,11 +163,11 @@ static void a_right_that_is_granted_later(void **state)
 {
     (void)state;
     a_user_with("+get +set +ping +command", RIGHT_BIT(name));
-    redis_kill(&site.redis);
-    redis_start(&site.redis);
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER app on >pw ~* +@all"));
+    redis_kill(&fixture.redis);
+    redis_start(&fixture.redis);
+    freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER app on >pw ~* +@all"));
     assert_true(eventually(refused() == 0, LIMIT_MS));
-    assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
+    assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
 }
 
 /* What is needed is not done without. */
@@ -177,14 +177,14 @@ static void a_database_is_needed(void **state)
     struct catalog_pool entry;
 
     (void)state;
-    redis_start(&site.redis);
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER app on >pw ~* +get +set"));
+    redis_start(&fixture.redis);
+    freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER app on >pw ~* +get +set"));
     write_secret(secret, "pw\n");
     snprintf(more, sizeof more, "username = app\npassword_file = %s\n", secret);
-    snprintf(url, sizeof url, "unix://%s?db=3", site.redis.socket_path);
+    snprintf(url, sizeof url, "unix://%s?db=3", fixture.redis.socket_path);
     start_broker(url, more);
     assert_true(eventually(dial_errors() > 0, LIMIT_MS));
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     assert_int_equal(entry.backend, BACKEND_DOWN);
     assert_non_null(strstr(entry.last_error, "select"));
 }
@@ -196,9 +196,9 @@ static void a_server_without_client(void **state)
     static const char *const arguments[] = {"--rename-command", "CLIENT", "", NULL};
 
     (void)state;
-    site.redis.arguments = arguments;
-    redis_start(&site.redis);
-    start_broker(site.redis.unix_url, "check_interval = 200ms\n");
+    fixture.redis.arguments = arguments;
+    redis_start(&fixture.redis);
+    start_broker(fixture.redis.unix_url, "check_interval = 200ms\n");
     expect_works(RIGHT_BIT(name));
 }
 
@@ -213,8 +213,8 @@ static void a_proxy_that_closes_the_connection(void **state)
     (void)state;
     if (!program_find("nutcracker", program, sizeof program))
         skip();
-    site.redis.tcp = true;
-    redis_start(&site.redis);
+    fixture.redis.tcp = true;
+    redis_start(&fixture.redis);
     port_fd = reserve_port(&port);
     stats_fd = reserve_port(&stats_port);
     snprintf(stats, sizeof stats, "%d", stats_port);
@@ -223,15 +223,15 @@ static void a_proxy_that_closes_the_connection(void **state)
     file = fopen(config, "we");
     assert_non_null(file);
     fprintf(file, "p:\n  listen: 127.0.0.1:%d\n  redis: true\n  servers:\n   - 127.0.0.1:%d:1\n",
-            port, site.redis.port);
+            port, fixture.redis.port);
     assert_int_equal(fclose(file), 0);
     proxy = program_start(argv, log, 0);
     snprintf(url, sizeof url, "redis://127.0.0.1:%d/0", port);
     start_broker(url, "check_interval = 200ms\ndial_backoff_min = 10ms\n");
-    assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
-    expect_text(pool_attach(&site.broker, "p"), "SET key value", REDIS_REPLY_STATUS, "OK");
+    assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
+    expect_text(pool_attach(&fixture.broker, "p"), "SET key value", REDIS_REPLY_STATUS, "OK");
     assert_int_equal(refused() & RIGHT_BIT(name), RIGHT_BIT(name));
-    assert_true(lendisd_logged(&site.broker, "closes the connection at CLIENT SETNAME"));
+    assert_true(lendisd_logged(&fixture.broker, "closes the connection at CLIENT SETNAME"));
     assert_true(eventually(checked() >= 4, LIMIT_MS));
     assert_int_equal(closed_for(CLOSE_check), 0);
     assert_int_equal(closed_for(CLOSE_lost), 0);
@@ -245,7 +245,7 @@ static bool says_sentinel(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return strstr(entry.last_error, "Sentinel") != NULL;
 }
 
@@ -259,8 +259,8 @@ static void expect_sentinel(const char *url)
     errors = dial_errors();
     assert_true(eventually(dial_errors() >= errors + 2, LIMIT_MS));
     assert_true(says_sentinel());
-    assert_int_equal(words_in(&site.observer, WORD_IDLE), 0);
-    assert_true(lendisd_logged(&site.broker, "cannot open"));
+    assert_int_equal(words_in(&fixture.observer, WORD_IDLE), 0);
+    assert_true(lendisd_logged(&fixture.broker, "cannot open"));
 }
 
 static void start_sentinel(int *port)
@@ -311,7 +311,7 @@ static size_t resident(void)
 {
     struct smaps memory;
 
-    return process_memory(site.broker.pid, &memory) ? (size_t)memory.rss : SIZE_MAX;
+    return process_memory(fixture.broker.pid, &memory) ? (size_t)memory.rss : SIZE_MAX;
 }
 
 /* To the handshake's commands or (`survey`) to COMMAND: `head`, and then `more` for ever. */
@@ -321,14 +321,15 @@ static void expect_bounded(bool survey, const char *head, const char *more, cons
     int64_t until_ms;
     size_t before, most = 0;
 
-    fake_start(&site.fake, FAKE_ANSWER);
-    strcpy(site.fake.control->endless_head, head);
-    strcpy(site.fake.control->endless_more, more);
-    atomic_store(survey ? &site.fake.control->survey : &site.fake.control->handshake, FAKE_ENDLESS);
-    start_broker(site.fake.unix_url, "connect_timeout = 2s\n");
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    strcpy(fixture.fake.control->endless_head, head);
+    strcpy(fixture.fake.control->endless_more, more);
+    atomic_store(survey ? &fixture.fake.control->survey : &fixture.fake.control->handshake,
+                 FAKE_ENDLESS);
+    start_broker(fixture.fake.unix_url, "connect_timeout = 2s\n");
     before = resident();
     assert_true(eventually(dial_errors() >= 1, LIMIT_MS));
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     if (!strstr(entry.last_error, error))
         fail_msg("%s", entry.last_error);
     for (until_ms = now_ms() + 500; now_ms() < until_ms; sleep_us(2000))
@@ -337,10 +338,10 @@ static void expect_bounded(bool survey, const char *head, const char *more, cons
         fail_msg("from %zu to %zu KiB", before / 1024, most / 1024);
     if (survey) {
         /* The server is not asked again; its connections are good. */
-        assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
+        assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
         assert_int_equal(refused(), RIGHT_BIT(command));
     }
-    site_end(&site);
+    fixture_end(&fixture);
 }
 
 static void answers_without_an_end(void **state)

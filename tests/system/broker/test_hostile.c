@@ -30,8 +30,8 @@
 #define HOSTILE_WORKERS 3
 #define SCRIBBLE_MS     5000
 
-static struct site site;
-static struct crew good; /* site.crew are the hostile ones */
+static struct fixture fixture;
+static struct crew good; /* fixture.crew are the hostile ones */
 
 static int choose_broker(void **state)
 {
@@ -48,12 +48,12 @@ static int choose_broker(void **state)
 static int start(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool good]\nredis = %s\nsize = 2\nmin_idle = 2\n"
                   "[pool bad]\nredis = %s\nsize = 8\nmin_idle = 2\n",
-                  site.redis.unix_url, site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "good");
+                  fixture.redis.unix_url, fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "good");
     return 0;
 }
 
@@ -61,7 +61,7 @@ static int end(void **state)
 {
     (void)state;
     crew_end(&good);
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -69,7 +69,7 @@ static int end(void **state)
 
 static void expect_good_pool_works(void)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "good");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "good");
     struct tally tally = {0};
 
     for (unsigned long turn = 0; turn < 30; turn++)
@@ -80,24 +80,24 @@ static void expect_good_pool_works(void)
 
 static void expect_no_sanitizer_report(void)
 {
-    assert_false(lendisd_logged(&site.broker, "AddressSanitizer"));
-    assert_false(lendisd_logged(&site.broker, "LeakSanitizer"));
-    assert_false(lendisd_logged(&site.broker, "runtime error:"));
+    assert_false(lendisd_logged(&fixture.broker, "AddressSanitizer"));
+    assert_false(lendisd_logged(&fixture.broker, "LeakSanitizer"));
+    assert_false(lendisd_logged(&fixture.broker, "runtime error:"));
 }
 
 /* It is alive, and ends as it ought to. */
 static void expect_clean_end(void)
 {
-    assert_false(program_ended(site.broker.pid));
+    assert_false(program_ended(fixture.broker.pid));
     expect_no_sanitizer_report();
-    observer_close(&site.observer);
-    assert_int_equal(lendisd_stop(&site.broker), 0);
+    observer_close(&fixture.observer);
+    assert_int_equal(lendisd_stop(&fixture.broker), 0);
     expect_no_sanitizer_report();
 }
 
 static int talk_until_stopped(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "good");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "good");
     struct tally *tally = crew_result(crew, number);
 
     crew_ready(crew);
@@ -150,7 +150,7 @@ static int fetch(int socket, uint32_t what, uint32_t index, uint64_t generation,
 
 static int attached_client(const char *pool)
 {
-    int client = lendisd_connect(site.broker.socket_path);
+    int client = lendisd_connect(fixture.broker.socket_path);
 
     if (client < 0 || hello(client, pool) != 0)
         give_up("cannot attach to pool %s", pool);
@@ -320,7 +320,7 @@ static int scribble(struct crew *crew, unsigned number)
 static int64_t attach_ns(void)
 {
     int64_t before_ns = now_ns();
-    struct lendis_pool *pool = pool_attach(&site.broker, "good");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "good");
     int64_t took_ns = now_ns() - before_ns;
 
     lendis_detach(pool);
@@ -359,8 +359,8 @@ static void scribbling_reaches_no_other_pool(void **state)
     (void)state;
     crew_start(&good, GOOD_WORKERS, sizeof tally, talk_until_stopped, NULL);
     crew_go(&good);
-    crew_start(&site.crew, HOSTILE_WORKERS, sizeof(atomic_ulong), scribble, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, HOSTILE_WORKERS, sizeof(atomic_ulong), scribble, NULL);
+    crew_go(&fixture.crew);
     expect_prompt_attaches(now_ms() + SCRIBBLE_MS);
 
     crew_stop(&good);
@@ -372,17 +372,17 @@ static void scribbling_reaches_no_other_pool(void **state)
     assert_true(tally.good > 1000);
     assert_true(tally.worst_us < 2000000);
 
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
     for (unsigned i = 0; i < HOSTILE_WORKERS; i++)
-        rounds += atomic_load((atomic_ulong *)crew_result(&site.crew, i));
+        rounds += atomic_load((atomic_ulong *)crew_result(&fixture.crew, i));
     fprintf(stderr, "%lu rounds of scribbling\n", rounds);
     assert_true(rounds > 100);
-    assert_true(eventually(workers_attached(&site.observer) == 1, 10000));
-    assert_true(pool_fills(&site.observer, 2, 10000));
+    assert_true(eventually(workers_attached(&fixture.observer) == 1, 10000));
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
     expect_good_pool_works();
     /* Nor does the broker keep busy when they are gone. */
-    assert_true(eventually(process_cpu_ms(site.broker.pid, 500) <= 50, 10000));
+    assert_true(eventually(process_cpu_ms(fixture.broker.pid, 500) <= 50, 10000));
     expect_clean_end();
 }
 
@@ -451,13 +451,13 @@ static int steal_rings(struct crew *crew, unsigned number)
 static void a_doorbell_that_blocks_holds_nobody_up(void **state)
 {
     (void)state;
-    crew_start(&site.crew, 3, 0, steal_rings, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 3, 0, steal_rings, NULL);
+    crew_go(&fixture.crew);
     expect_prompt_attaches(now_ms() + 1500);
-    crew_stop(&site.crew);
+    crew_stop(&fixture.crew);
     for (unsigned i = 0; i < 3; i++)
-        crew_signal(&site.crew, i, SIGKILL);
-    assert_true(crew_wait(&site.crew, 10000));
+        crew_signal(&fixture.crew, i, SIGKILL);
+    assert_true(crew_wait(&fixture.crew, 10000));
     expect_good_pool_works();
     expect_clean_end();
 }
@@ -465,7 +465,7 @@ static void a_doorbell_that_blocks_holds_nobody_up(void **state)
 /* With SO_LINGER the last close(2) of a TCP socket waits until all is sent: tcp(7), socket(7). */
 static int leave_it_lingering(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "slow");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "slow");
     struct linger forever = {.l_onoff = 1, .l_linger = 60};
     struct lendis_lease *lease;
     static char nonsense[1 << 16];
@@ -486,22 +486,22 @@ static int leave_it_lingering(struct crew *crew, unsigned number)
 static void a_socket_that_lingers_holds_nobody_up(void **state)
 {
     (void)state;
-    lendisd_kill(&site.broker);
-    fake_start(&site.fake, FAKE_ANSWER);
-    lendisd_start(&site.broker,
+    lendisd_kill(&fixture.broker);
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    lendisd_start(&fixture.broker,
                   "[pool good]\nredis = %s\nsize = 2\nmin_idle = 2\n"
                   "[pool slow]\nredis = %s\nsize = 2\nmin_idle = 2\n",
-                  site.redis.unix_url, site.fake.tcp_url);
-    segment_observe(&site.observer, site.broker.socket_path, "slow");
-    assert_true(pool_fills(&site.observer, 2, 10000));
-    assert_int_equal(kill(site.fake.pid, SIGSTOP), 0);
-    crew_start(&site.crew, 2, 0, leave_it_lingering, NULL);
-    crew_go(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+                  fixture.redis.unix_url, fixture.fake.tcp_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "slow");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
+    assert_int_equal(kill(fixture.fake.pid, SIGSTOP), 0);
+    crew_start(&fixture.crew, 2, 0, leave_it_lingering, NULL);
+    crew_go(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     expect_prompt_attaches(now_ms() + 500);
     expect_good_pool_works();
-    kill(site.fake.pid, SIGCONT);
+    kill(fixture.fake.pid, SIGCONT);
     expect_clean_end();
 }
 
@@ -571,7 +571,7 @@ static void send_nonsense(int (*connected)(void))
 
 static int connected_only(void)
 {
-    int client = lendisd_connect(site.broker.socket_path);
+    int client = lendisd_connect(fixture.broker.socket_path);
 
     assert_true(client >= 0);
     return client;
@@ -585,11 +585,11 @@ static int connected_and_attached(void)
 /* All that a client did is gone with it: descriptors, places, memory. */
 static void expect_all_released(int descriptors)
 {
-    if (!eventually(count_fds(site.broker.pid) == descriptors, 10000)) {
-        print_fds(site.broker.pid);
-        fail_msg("%d descriptors instead of %d", count_fds(site.broker.pid), descriptors);
+    if (!eventually(count_fds(fixture.broker.pid) == descriptors, 10000)) {
+        print_fds(fixture.broker.pid);
+        fail_msg("%d descriptors instead of %d", count_fds(fixture.broker.pid), descriptors);
     }
-    assert_true(eventually(workers_attached(&site.observer) == 1, 10000));
+    assert_true(eventually(workers_attached(&fixture.observer) == 1, 10000));
     expect_good_pool_works();
 }
 
@@ -600,14 +600,14 @@ static int descriptors_at_rest(void)
     int64_t since_ms;
     int count, now;
 
-    assert_true(pool_fills(&site.observer, 2, 10000));
-    segment_observe(&bad, site.broker.socket_path, "bad");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
+    segment_observe(&bad, fixture.broker.socket_path, "bad");
     assert_true(pool_fills(&bad, 2, 10000));
     observer_close(&bad);
-    assert_true(eventually(workers_attached(&site.observer) == 1, 10000));
-    count = count_fds(site.broker.pid);
+    assert_true(eventually(workers_attached(&fixture.observer) == 1, 10000));
+    count = count_fds(fixture.broker.pid);
     for (since_ms = now_ms(); now_ms() - since_ms < 100; sleep_us(1000)) {
-        now = count_fds(site.broker.pid);
+        now = count_fds(fixture.broker.pid);
         if (now != count)
             since_ms = now_ms();
         count = now;
@@ -815,10 +815,10 @@ static void a_crowd_that_says_nothing(void **state)
 
     (void)state;
     for (int i = 0; i < 200; i++) {
-        clients[i] = lendisd_connect(site.broker.socket_path);
+        clients[i] = lendisd_connect(fixture.broker.socket_path);
         assert_true(clients[i] >= 0);
     }
-    assert_int_equal(lendis_attach(site.broker.socket_path, "good", &patient, &pool), 0);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "good", &patient, &pool), 0);
     fprintf(stderr, "attached behind the crowd after %lld ms\n", (long long)(now_ms() - before_ms));
     lendis_detach(pool);
     for (int i = 0; i < 200; i++)

@@ -27,25 +27,25 @@
 #define LITTLE_MEMORY_IS_FATAL 0
 #endif
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
-static void start_site(const char *broker_keys)
+static void start_fixture(const char *broker_keys)
 {
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "%s[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\n", broker_keys,
-                  site.redis.unix_url);
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "%s[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\n", broker_keys,
+                  fixture.redis.unix_url);
 }
 
 static int attach(struct lendis_pool **pool)
 {
-    return lendis_attach(site.broker.socket_path, "p", NULL, pool);
+    return lendis_attach(fixture.broker.socket_path, "p", NULL, pool);
 }
 
 static void expect_works(struct lendis_pool *pool)
@@ -68,7 +68,7 @@ static void the_worker_table_is_full(void **state)
     int64_t before_ms;
 
     (void)state;
-    start_site("max_workers = 5\n");
+    start_fixture("max_workers = 5\n");
     for (int i = 0; i < 5; i++)
         assert_int_equal(attach(&pools[i]), 0);
     for (int round = 0; round < 3; round++) {
@@ -82,7 +82,7 @@ static void the_worker_table_is_full(void **state)
         assert_true(eventually(attach(&pools[round]) == 0, 5000));
         expect_works(pools[round]);
     }
-    assert_true(lendisd_logged(&site.broker, "max_workers"));
+    assert_true(lendisd_logged(&fixture.broker, "max_workers"));
     for (int i = 0; i < 5; i++)
         lendis_detach(pools[i]);
 }
@@ -106,15 +106,15 @@ static void the_table_is_full_for_a_child(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    start_site("max_workers = 1\n");
+    start_fixture("max_workers = 1\n");
     assert_int_equal(attach(&pool), 0);
     expect_works(pool);
-    crew_start(&site.crew, 1, 0, child_of_a_full_table, pool);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 1, 0, child_of_a_full_table, pool);
+    crew_go(&fixture.crew);
     expect_works(pool);
     lendis_detach(pool);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
 }
 
 /* ---- the wait queue ---- */
@@ -150,9 +150,9 @@ static void the_wait_queue_is_full(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    start_site("max_workers = 3\n");
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_int_equal(site.observer.segment.slot_max, 3 + SLOTS - 1);
+    start_fixture("max_workers = 3\n");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_int_equal(fixture.observer.segment.slot_max, 3 + SLOTS - 1);
     assert_int_equal(attach(&pool), 0);
     for (int i = 0; i < 4; i++)
         assert_int_equal(lendis_acquire(pool, 5000, &leases[i]), 0);
@@ -174,9 +174,9 @@ static void the_wait_queue_is_full(void **state)
     for (int i = 0; i < 4; i++)
         assert_int_equal(lendis_release(leases[i]), 0);
     expect_works(pool);
-    assert_true(observe_words(&site.observer, &count));
+    assert_true(observe_words(&fixture.observer, &count));
     assert_int_equal(count.waiting, 0);
-    assert_true(pool_fills(&site.observer, 4, 5000));
+    assert_true(pool_fills(&fixture.observer, 4, 5000));
     lendis_detach(pool);
 }
 
@@ -186,9 +186,9 @@ static void limit_broker(rlim_t descriptors)
 {
     struct rlimit limit;
 
-    assert_int_equal(prlimit(site.broker.pid, RLIMIT_NOFILE, NULL, &limit), 0);
+    assert_int_equal(prlimit(fixture.broker.pid, RLIMIT_NOFILE, NULL, &limit), 0);
     limit.rlim_cur = descriptors ? descriptors : limit.rlim_max;
-    assert_int_equal(prlimit(site.broker.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+    assert_int_equal(prlimit(fixture.broker.pid, RLIMIT_NOFILE, &limit, NULL), 0);
 }
 
 static bool is_clear(int result)
@@ -204,14 +204,14 @@ static void the_broker_has_no_descriptors_left(void **state)
     int result = 0;
 
     (void)state;
-    start_site("");
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 4, 10000));
+    start_fixture("");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
     assert_int_equal(attach(&pool), 0);
     expect_works(pool);
 
     /* A worker takes two: some find room, then nobody. */
-    limit_broker((rlim_t)count_fds(site.broker.pid) + 7);
+    limit_broker((rlim_t)count_fds(fixture.broker.pid) + 7);
     for (got = 0; got < 64 && (result = attach(&more[got])) == 0; got++)
         expect_works(more[got]);
     assert_in_range(got, 1, 8);
@@ -227,15 +227,15 @@ static void the_broker_has_no_descriptors_left(void **state)
         expect_works(more[0]);
     }
     assert_int_equal(clear, 10);
-    assert_true(process_cpu_ms(site.broker.pid, 1000) < 200);
-    assert_true(lendisd_logged(&site.broker, "open files"));
+    assert_true(process_cpu_ms(fixture.broker.pid, 1000) < 200);
+    assert_true(lendisd_logged(&fixture.broker, "open files"));
 
     /* A connection that is lost cannot be replaced now, and is when there is room. */
-    freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+    freeReplyObject(redis_do(&fixture.redis, "CLIENT KILL TYPE normal SKIPME yes"));
     limit_broker(0);
     assert_true(eventually(attach(&more[got]) == 0, 10000));
     expect_works(more[got]);
-    assert_true(pool_fills(&site.observer, 4, 15000));
+    assert_true(pool_fills(&fixture.observer, 4, 15000));
     for (unsigned i = 0; i <= got; i++)
         lendis_detach(more[i]);
     lendis_detach(pool);
@@ -249,14 +249,14 @@ static void the_broker_cannot_open_connections(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 4\nmin_idle = 1\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 1, 10000));
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 4\nmin_idle = 1\n",
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
     assert_int_equal(attach(&pool), 0);
     expect_works(pool);
-    limit_broker((rlim_t)count_fds(site.broker.pid));
+    limit_broker((rlim_t)count_fds(fixture.broker.pid));
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     {
         struct lendis_lease *second;
@@ -264,10 +264,10 @@ static void the_broker_cannot_open_connections(void **state)
 
         assert_true(result == LENDIS_E_TIMEOUT || result == LENDIS_E_DOWN);
     }
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     assert_true(CATALOG_SUM(entry.dial_errors) > 0);
     assert_non_null(strstr(entry.last_error, "open files"));
-    assert_true(process_cpu_ms(site.broker.pid, 1000) < 200);
+    assert_true(process_cpu_ms(fixture.broker.pid, 1000) < 200);
     assert_int_equal(lendis_release(lease), 0);
     expect_works(pool);
     limit_broker(0);
@@ -336,19 +336,19 @@ static void a_worker_has_no_descriptors_left(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    start_site("");
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    start_fixture("");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     assert_int_equal(attach(&pool), 0);
     for (int round = 0; round < 3; round++) {
-        crew_start(&site.crew, 2, 0, worker_without_descriptors, NULL);
-        while (!crew_wait(&site.crew, 0))
+        crew_start(&fixture.crew, 2, 0, worker_without_descriptors, NULL);
+        while (!crew_wait(&fixture.crew, 0))
             expect_works(pool);
         for (unsigned i = 0; i < 2; i++)
-            assert_int_equal(WEXITSTATUS(site.crew.statuses[i]), 0);
-        assert_int_equal(crew_failures(&site.crew), 0);
-        crew_end(&site.crew);
+            assert_int_equal(WEXITSTATUS(fixture.crew.statuses[i]), 0);
+        assert_int_equal(crew_failures(&fixture.crew), 0);
+        crew_end(&fixture.crew);
         /* Its connections went back clean. */
-        assert_true(pool_fills(&site.observer, 4, 5000));
+        assert_true(pool_fills(&fixture.observer, 4, 5000));
     }
     lendis_detach(pool);
 }
@@ -410,18 +410,19 @@ static void a_worker_has_no_memory_left(void **state)
     (void)state;
     if (LITTLE_MEMORY_IS_FATAL)
         skip();
-    start_site("");
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 4, 10000));
+    start_fixture("");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
     assert_int_equal(attach(&pool), 0);
-    descriptors = count_fds(site.broker.pid);
-    crew_start(&site.crew, 2, sizeof(unsigned), worker_without_memory, NULL);
-    assert_true(crew_wait(&site.crew, 20000));
+    descriptors = count_fds(fixture.broker.pid);
+    crew_start(&fixture.crew, 2, sizeof(unsigned), worker_without_memory, NULL);
+    assert_true(crew_wait(&fixture.crew, 20000));
     for (unsigned i = 0; i < 2; i++)
-        assert_int_equal(WEXITSTATUS(site.crew.statuses[i]), 0);
-    fprintf(stderr, "%u attempts without enough memory\n", *(unsigned *)crew_result(&site.crew, 0));
+        assert_int_equal(WEXITSTATUS(fixture.crew.statuses[i]), 0);
+    fprintf(stderr, "%u attempts without enough memory\n",
+            *(unsigned *)crew_result(&fixture.crew, 0));
     expect_works(pool);
-    assert_true(eventually(count_fds(site.broker.pid) == descriptors, 5000));
+    assert_true(eventually(count_fds(fixture.broker.pid) == descriptors, 5000));
     lendis_detach(pool);
 }
 
@@ -438,16 +439,16 @@ static void the_broker_has_no_memory_left(void **state)
     (void)state;
     if (LITTLE_MEMORY_IS_FATAL)
         skip();
-    redis_start(&site.redis);
-    lendisd_configure(&site.broker, "max_workers = 8192\n[pool p]\nredis = %s\nsize = 64\n",
-                      site.redis.unix_url);
+    redis_start(&fixture.redis);
+    lendisd_configure(&fixture.broker, "max_workers = 8192\n[pool p]\nredis = %s\nsize = 64\n",
+                      fixture.redis.unix_url);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         const char *argv[] = {"sh", "-c", command, NULL};
         int status;
 
         snprintf(command, sizeof command, "ulimit -v %u; exec timeout -s TERM 0.3 %s --config %s",
                  limits[i], named && *named ? named : built_program("lendisd"),
-                 site.broker.config_path);
+                 fixture.broker.config_path);
         status = program_run(argv, output, sizeof output, 20000);
         if (status == 124) {
             assert_non_null(strstr(output, "lends at"));
@@ -456,11 +457,11 @@ static void the_broker_has_no_memory_left(void **state)
         refused++;
         if (status == 0 || status >= 128 || strlen(output) == 0)
             fail_msg("%u KiB: status %d: %s", limits[i], status, output);
-        assert_int_equal(access(site.broker.socket_path, F_OK), -1);
+        assert_int_equal(access(fixture.broker.socket_path, F_OK), -1);
     }
     assert_true(refused > 0);
-    lendisd_launch(&site.broker, true);
-    assert_int_equal(lendisd_stop(&site.broker), 0);
+    lendisd_launch(&fixture.broker, true);
+    assert_int_equal(lendisd_stop(&fixture.broker), 0);
 }
 
 /* Neither a full nor a missing /dev/shm concerns anybody: in a mount namespace where it is gone. */
@@ -476,16 +477,16 @@ static void dev_shm_is_not_needed(void **state)
     (void)state;
     if (geteuid() != 0 || program_run(probe, output, sizeof output, 10000) != 0)
         skip(); /* mount namespaces are root's, where they are allowed at all */
-    redis_start(&site.redis);
-    lendisd_configure(&site.broker, "[pool p]\nredis = %s\n", site.redis.unix_url);
+    redis_start(&fixture.redis);
+    lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\n", fixture.redis.unix_url);
     snprintf(command, sizeof command,
              "mount -t tmpfs -o ro,size=4k none /dev/shm && exec %s --config %s",
-             named && *named ? named : built_program("lendisd"), site.broker.config_path);
-    site.broker.pid = program_start(argv, site.broker.log_path, 0);
+             named && *named ? named : built_program("lendisd"), fixture.broker.config_path);
+    fixture.broker.pid = program_start(argv, fixture.broker.log_path, 0);
     assert_true(eventually(attach(&pool) == 0, 10000));
     expect_works(pool);
     lendis_detach(pool);
-    assert_int_equal(lendisd_stop(&site.broker), 0);
+    assert_int_equal(lendisd_stop(&fixture.broker), 0);
 }
 
 /* ---- nothing piles up ---- */
@@ -497,38 +498,38 @@ static void attaching_and_detaching_leaves_nothing(void **state)
     int descriptors, own;
 
     (void)state;
-    start_site("");
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 4, 10000));
+    start_fixture("");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
     for (int i = 0; i < 50; i++) {
         assert_int_equal(attach(&pool), 0);
         expect_works(pool);
         lendis_detach(pool);
     }
-    assert_true(eventually(workers_attached(&site.observer) == 1, 5000));
+    assert_true(eventually(workers_attached(&fixture.observer) == 1, 5000));
     sleep_us(50000);
-    descriptors = count_fds(site.broker.pid);
+    descriptors = count_fds(fixture.broker.pid);
     own = count_fds(getpid());
-    assert_true(process_memory(site.broker.pid, &before));
+    assert_true(process_memory(fixture.broker.pid, &before));
     for (int i = 0; i < 1000; i++) {
         assert_int_equal(attach(&pool), 0);
         if (i % 10 == 0)
             expect_works(pool);
         lendis_detach(pool);
     }
-    assert_true(eventually(workers_attached(&site.observer) == 1, 5000));
-    if (!eventually(count_fds(site.broker.pid) == descriptors, 5000)) {
-        print_fds(site.broker.pid);
-        fail_msg("%d descriptors instead of %d", count_fds(site.broker.pid), descriptors);
+    assert_true(eventually(workers_attached(&fixture.observer) == 1, 5000));
+    if (!eventually(count_fds(fixture.broker.pid) == descriptors, 5000)) {
+        print_fds(fixture.broker.pid);
+        fail_msg("%d descriptors instead of %d", count_fds(fixture.broker.pid), descriptors);
     }
     assert_int_equal(count_fds(getpid()), own);
-    assert_true(process_memory(site.broker.pid, &after));
+    assert_true(process_memory(fixture.broker.pid, &after));
     fprintf(stderr, "the broker's memory: %.0f KiB before, %.0f KiB after\n", before.uss / 1024,
             after.uss / 1024);
     /* A sanitizer keeps freed memory for a while. */
     if (!LITTLE_MEMORY_IS_FATAL)
         assert_true(after.uss <= before.uss + 256 * 1024);
-    assert_true(pool_fills(&site.observer, 4, 5000));
+    assert_true(pool_fills(&fixture.observer, 4, 5000));
 }
 
 static int come_and_go(struct crew *crew, unsigned number)
@@ -550,16 +551,16 @@ static void many_come_and_go_at_once(void **state)
     int descriptors;
 
     (void)state;
-    start_site("");
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 4, 10000));
-    descriptors = count_fds(site.broker.pid);
-    crew_start(&site.crew, 10, sizeof(struct tally), come_and_go, NULL);
-    assert_true(crew_wait(&site.crew, 30000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    assert_true(eventually(workers_attached(&site.observer) == 1, 5000));
-    assert_true(pool_fills(&site.observer, 4, 5000));
-    assert_true(eventually(count_fds(site.broker.pid) == descriptors, 5000));
+    start_fixture("");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
+    descriptors = count_fds(fixture.broker.pid);
+    crew_start(&fixture.crew, 10, sizeof(struct tally), come_and_go, NULL);
+    assert_true(crew_wait(&fixture.crew, 30000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_true(eventually(workers_attached(&fixture.observer) == 1, 5000));
+    assert_true(pool_fills(&fixture.observer, 4, 5000));
+    assert_true(eventually(count_fds(fixture.broker.pid) == descriptors, 5000));
 }
 
 int main(int argc, char **argv)

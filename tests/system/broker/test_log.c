@@ -21,12 +21,12 @@
 #define NOBODY   65534u
 #define REQUESTS 3000u
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -41,7 +41,7 @@ static int pester(struct crew *crew, unsigned number)
         return 1;
     wire_header(&request.header, WIRE_CONTROL, sizeof request);
     for (unsigned i = 0; i < REQUESTS; i++) {
-        int fd = lendisd_connect(site.broker.socket_path);
+        int fd = lendisd_connect(fixture.broker.socket_path);
 
         if (fd < 0)
             return 2;
@@ -60,16 +60,16 @@ static int pester(struct crew *crew, unsigned number)
 static void expect_pestered(void)
 {
     scratch_share();
-    assert_int_equal(chmod(site.broker.socket_path, 0666), 0);
-    crew_start(&site.crew, 1, sizeof(unsigned), pester, NULL);
-    assert_true(crew_wait(&site.crew, 60000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    assert_int_equal(*(unsigned *)crew_result(&site.crew, 0), REQUESTS);
+    assert_int_equal(chmod(fixture.broker.socket_path, 0666), 0);
+    crew_start(&fixture.crew, 1, sizeof(unsigned), pester, NULL);
+    assert_true(crew_wait(&fixture.crew, 60000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_int_equal(*(unsigned *)crew_result(&fixture.crew, 0), REQUESTS);
 }
 
 static unsigned lines_logged(void)
 {
-    FILE *log = fopen(site.broker.log_path, "re");
+    FILE *log = fopen(fixture.broker.log_path, "re");
     unsigned lines = 0;
     char line[4096];
 
@@ -85,13 +85,13 @@ static void who_may_only_connect_cannot_fill_the_log(void **state)
     unsigned before;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "log_level = debug\n[pool p]\nredis = %s\nallow_uids = 12345\n",
-                  site.redis.unix_url);
-    assert_true(lendisd_logged(&site.broker, "connected to"));
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "log_level = debug\n[pool p]\nredis = %s\nallow_uids = 12345\n",
+                  fixture.redis.unix_url);
+    assert_true(lendisd_logged(&fixture.broker, "connected to"));
     before = lines_logged();
     expect_pestered();
-    assert_true(lendisd_logged(&site.broker, "may not control the broker"));
+    assert_true(lendisd_logged(&fixture.broker, "may not control the broker"));
     /* A few of each kind for each window; the machine can be slow. */
     assert_in_range(lines_logged() - before, 2, 100);
 }
@@ -99,12 +99,12 @@ static void who_may_only_connect_cannot_fill_the_log(void **state)
 /* The broker, and what it may write to its standard error, whose other end nobody reads. */
 static int start_unread(const char *option)
 {
-    const char *const argv[] = {built_program("lendisd"), "--config", site.broker.config_path,
+    const char *const argv[] = {built_program("lendisd"), "--config", fixture.broker.config_path,
                                 option, NULL};
     int ends[2], full = 0;
 
-    lendisd_configure(&site.broker, "log_level = debug\n[pool p]\nredis = %s\nsize = 2\n",
-                      site.redis.unix_url);
+    lendisd_configure(&fixture.broker, "log_level = debug\n[pool p]\nredis = %s\nsize = 2\n",
+                      fixture.redis.unix_url);
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     /* Not a byte more finds room. */
     assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
@@ -112,8 +112,8 @@ static int start_unread(const char *option)
         full++;
     assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
     assert_true(full > 0);
-    site.broker.pid = fork();
-    if (site.broker.pid == 0) {
+    fixture.broker.pid = fork();
+    if (fixture.broker.pid == 0) {
         dup2(ends[1], STDOUT_FILENO);
         dup2(ends[1], STDERR_FILENO);
         execv(argv[0], (char *const *)argv);
@@ -127,7 +127,7 @@ static bool can_attach(void)
 {
     struct lendis_pool *pool;
 
-    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0)
+    if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0)
         return false;
     lendis_detach(pool);
     return true;
@@ -139,20 +139,20 @@ static void expect_going_on(const char *option)
     struct lendis_pool *pool;
     redisReply *reply;
 
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     unread = start_unread(option);
     assert_true(eventually(can_attach(), 20000));
     expect_pestered();
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     reply = lendis_command(pool, "ECHO mine");
     assert_non_null(reply);
     assert_string_equal(reply->str, "mine");
     freeReplyObject(reply);
     lendis_detach(pool);
     /* It reports its end, too, and does not wait for that to be read. */
-    kill(site.broker.pid, SIGTERM);
-    status = program_wait(site.broker.pid, 20000);
-    site.broker.pid = status == -1 ? site.broker.pid : 0;
+    kill(fixture.broker.pid, SIGTERM);
+    status = program_wait(fixture.broker.pid, 20000);
+    fixture.broker.pid = status == -1 ? fixture.broker.pid : 0;
     assert_int_equal(status, 0);
     close(unread);
 }

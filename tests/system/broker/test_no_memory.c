@@ -85,9 +85,9 @@ SEEN void *aligned_alloc(size_t alignment, size_t size)
 }
 #endif
 
-/* ---- the site ---- */
+/* ---- the fixture ---- */
 
-static struct site site;
+static struct fixture fixture;
 
 static int start(void **state)
 {
@@ -96,21 +96,21 @@ static int start(void **state)
     (void)state;
     assert_non_null(value);
     memset(value, 'x', LARGE);
-    site.redis.tcp = true;
-    redis_start(&site.redis);
-    freeReplyObject(redis_do(&site.redis, "SET large %s", value));
+    fixture.redis.tcp = true;
+    redis_start(&fixture.redis);
+    freeReplyObject(redis_do(&fixture.redis, "SET large %s", value));
     free(value);
-    freeReplyObject(redis_do(&site.redis, "RPUSH list a b c d e f g"));
-    lendisd_start(&site.broker,
+    freeReplyObject(redis_do(&fixture.redis, "RPUSH list a b c d e f g"));
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = %d\nmin_idle = %d\n"
                   "[pool one]\nredis = %s\nsize = 1\nmin_idle = 1\n"
                   "[pool off]\nredis = %s\nenabled = no\nfallback = direct\nsize = 2\n"
                   "[pool r]\nredis = %s\nsize = 1\nrole = replica\n"
                   "[pool shop]\nprimary = p\nreplicas = r\n",
-                  site.redis.unix_url, SIZE, SIZE, site.redis.unix_url, site.redis.unix_url,
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, SIZE, LIMIT_MS));
+                  fixture.redis.unix_url, SIZE, SIZE, fixture.redis.unix_url,
+                  fixture.redis.unix_url, fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, SIZE, LIMIT_MS));
     return 0;
 }
 
@@ -118,7 +118,7 @@ static int end(void **state)
 {
     (void)state;
     failing = false;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -300,7 +300,7 @@ static void by_attach(struct lendis_pool *pool)
 
     (void)pool;
     begin_failing();
-    result = lendis_attach(site.broker.socket_path, "p", NULL, &own);
+    result = lendis_attach(fixture.broker.socket_path, "p", NULL, &own);
     lendis_detach(own);
     end_failing();
     expect_result(result);
@@ -334,7 +334,7 @@ static void by_child(struct lendis_pool *pool)
 
 static void by_url(struct lendis_pool *pool)
 {
-    struct lendis_options options = {.size = sizeof options, .fallback_url = site.redis.tcp_url};
+    struct lendis_options options = {.size = sizeof options, .fallback_url = fixture.redis.tcp_url};
     struct lendis_pool *own = NULL;
     redisReply *reply = NULL;
     int result;
@@ -360,7 +360,7 @@ static void fail_each(const char *name, void (*way)(struct lendis_pool *pool))
         unsigned long number = 0;
 
         do {
-            struct lendis_pool *pool = pool_attach(&site.broker, name);
+            struct lendis_pool *pool = pool_attach(&fixture.broker, name);
             redisReply *reply;
 
             assert_true(++number < MOST);
@@ -374,7 +374,7 @@ static void fail_each(const char *name, void (*way)(struct lendis_pool *pool))
                          lendis_strerror(lendis_pool_error(pool, NULL)));
             freeReplyObject(reply);
             lendis_detach(pool);
-            assert_true(pool_fills(&site.observer, SIZE, LIMIT_MS));
+            assert_true(pool_fills(&fixture.observer, SIZE, LIMIT_MS));
         } while (allocations >= number);
         /* There was something that could fail. */
         assert_true(number > 1);

@@ -42,11 +42,11 @@ struct worker {
     char sample[160];
 };
 
-static struct site site;
+static struct fixture fixture;
 
 static struct worker *worker(unsigned number)
 {
-    return crew_result(&site.crew, number);
+    return crew_result(&fixture.crew, number);
 }
 
 /* Ends the sockets to the broker, as a program does that closes all descriptors which it does not know. */
@@ -60,7 +60,7 @@ static void hang_up(void)
 
         if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) == 0 && type == SOCK_SEQPACKET &&
             getpeername(fd, (struct sockaddr *)&peer, &size) == 0 &&
-            strcmp(peer.sun_path, site.broker.socket_path) == 0)
+            strcmp(peer.sun_path, fixture.broker.socket_path) == 0)
             close(fd);
     }
 }
@@ -108,7 +108,7 @@ static int work(struct crew *of, unsigned number)
             sleep_us(100);
         result = 0;
         if (order == ORDER_ATTACH)
-            result = lendis_attach(site.broker.socket_path, "p", NULL, &pool);
+            result = lendis_attach(fixture.broker.socket_path, "p", NULL, &pool);
         else if (order == ORDER_HANG_UP)
             hang_up();
         else if (order == ORDER_TALK)
@@ -145,25 +145,25 @@ static int order(unsigned number, enum order what)
     return end_order(number, done);
 }
 
-static void start_site(unsigned count, unsigned max_workers, const char *keys)
+static void start_fixture(unsigned count, unsigned max_workers, const char *keys)
 {
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "max_workers = %u\n[pool p]\nredis = %s\n%s", max_workers,
-                  site.redis.unix_url, keys);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    crew_start(&site.crew, count, sizeof(struct worker), work, NULL);
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "max_workers = %u\n[pool p]\nredis = %s\n%s", max_workers,
+                  fixture.redis.unix_url, keys);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    crew_start(&fixture.crew, count, sizeof(struct worker), work, NULL);
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
 static unsigned places_taken(void)
 {
-    return workers_attached(&site.observer);
+    return workers_attached(&fixture.observer);
 }
 
 /* Those whose process lives and who are not its workers any more. */
@@ -171,8 +171,8 @@ static unsigned resting(void)
 {
     unsigned count = 0;
 
-    for (uint32_t i = 0; i < site.observer.catalog.worker_max; i++) {
-        const struct catalog_worker *entry = &site.observer.catalog.workers[i];
+    for (uint32_t i = 0; i < fixture.observer.catalog.worker_max; i++) {
+        const struct catalog_worker *entry = &fixture.observer.catalog.workers[i];
 
         count += shm_load32(&entry->pool) != 0 && shm_load32(&entry->tenant) == 0;
     }
@@ -187,7 +187,7 @@ static void nobody_gets_the_place_of_the_living(void **state)
     int done[5];
 
     (void)state;
-    start_site(5, 7, "size = 1\n");
+    start_fixture(5, 7, "size = 1\n");
     assert_int_equal(order(0, ORDER_ATTACH), 0);
     assert_int_equal(order(0, ORDER_TALK), 0);
     assert_int_equal(order(0, ORDER_HANG_UP), 0);
@@ -214,14 +214,14 @@ static void nobody_gets_the_place_of_the_living(void **state)
 static void a_place_rests_until_its_process_ends(void **state)
 {
     (void)state;
-    start_site(3, 3, "size = 2\n");
+    start_fixture(3, 3, "size = 2\n");
     assert_int_equal(order(0, ORDER_ATTACH), 0);
     assert_int_equal(order(1, ORDER_ATTACH), 0);
     assert_int_equal(order(0, ORDER_HANG_UP), 0);
     assert_true(eventually(resting() == 1, LIMIT_MS));
     assert_int_equal(order(2, ORDER_ATTACH), LENDIS_E_BUSY);
-    assert_true(lendisd_logged(&site.broker, "1 of them hung up"));
-    crew_signal(&site.crew, 0, SIGKILL);
+    assert_true(lendisd_logged(&fixture.broker, "1 of them hung up"));
+    crew_signal(&fixture.crew, 0, SIGKILL);
     assert_true(eventually(places_taken() == 2, LIMIT_MS));
     assert_int_equal(order(2, ORDER_ATTACH), 0);
     assert_int_equal(order(2, ORDER_TALK), 0);
@@ -231,7 +231,7 @@ static void a_place_rests_until_its_process_ends(void **state)
 static void a_goodbye_frees_the_place(void **state)
 {
     (void)state;
-    start_site(2, 2, "size = 2\n");
+    start_fixture(2, 2, "size = 2\n");
     for (int i = 0; i < 20; i++) {
         assert_int_equal(order(i % 2, ORDER_ATTACH), 0);
         assert_int_equal(order(i % 2, ORDER_DETACH), 0);
@@ -244,7 +244,7 @@ static void a_goodbye_frees_the_place(void **state)
 static void the_expelled_lose_their_leases(void **state)
 {
     (void)state;
-    start_site(2, 4, "size = 1\n");
+    start_fixture(2, 4, "size = 1\n");
     assert_int_equal(order(0, ORDER_ATTACH), 0);
     assert_int_equal(order(1, ORDER_ATTACH), 0);
     assert_int_equal(order(0, ORDER_HOLD), 0);
@@ -262,14 +262,14 @@ static void the_expelled_go_on_waiting(void **state)
     int done;
 
     (void)state;
-    start_site(2, 4, "size = 1\n");
+    start_fixture(2, 4, "size = 1\n");
     assert_int_equal(order(0, ORDER_ATTACH), 0);
     assert_int_equal(order(1, ORDER_ATTACH), 0);
     assert_int_equal(order(0, ORDER_HOLD), 0);
     done = atomic_load(&worker(1)->done);
     begin_order(1, ORDER_HOLD);
-    assert_true(eventually(queue_maybe_waiting(&site.observer.segment), LIMIT_MS));
-    crew_signal(&site.crew, 1, SIGUSR1);
+    assert_true(eventually(queue_maybe_waiting(&fixture.observer.segment), LIMIT_MS));
+    crew_signal(&fixture.crew, 1, SIGUSR1);
     assert_int_equal(order(0, ORDER_RELEASE), 0);
     assert_int_equal(end_order(1, done), 0);
     assert_int_equal(order(1, ORDER_RELEASE), 0);
@@ -288,12 +288,12 @@ static void a_late_answer_is_dropped(void **state)
     int64_t id;
 
     (void)state;
-    start_site(1, 4, "size = 2\nmin_idle = 2\n");
-    assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
-    assert_int_equal(lendis_attach(site.broker.socket_path, "p", &hasty, &pool), 0);
-    assert_int_equal(kill(site.broker.pid, SIGSTOP), 0);
+    start_fixture(1, 4, "size = 2\nmin_idle = 2\n");
+    assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "p", &hasty, &pool), 0);
+    assert_int_equal(kill(fixture.broker.pid, SIGSTOP), 0);
     assert_int_not_equal(lendis_acquire(pool, 300, &first), 0);
-    assert_int_equal(kill(site.broker.pid, SIGCONT), 0);
+    assert_int_equal(kill(fixture.broker.pid, SIGCONT), 0);
     assert_int_equal(lendis_acquire(pool, LIMIT_MS, &first), 0);
     assert_int_equal(lendis_acquire(pool, LIMIT_MS, &second), 0);
     assert_int_not_equal(lendis_lease_fd(first), lendis_lease_fd(second));
@@ -322,15 +322,15 @@ static void who_is_refused_lends_nothing(void **state)
     redisReply *reply = NULL;
 
     (void)state;
-    start_site(1, 4, "size = 2\n");
-    pool = pool_attach(&site.broker, "p");
+    start_fixture(1, 4, "size = 2\n");
+    pool = pool_attach(&fixture.broker, "p");
     reply = lendis_command(pool, "PING");
     assert_non_null(reply);
     freeReplyObject(reply);
-    lendisd_kill(&site.broker);
-    lendisd_configure(&site.broker, "[pool p]\nredis = %s\nsize = 2\nallow_users = nobody\n",
-                      site.redis.unix_url);
-    lendisd_launch(&site.broker, true);
+    lendisd_kill(&fixture.broker);
+    lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\nsize = 2\nallow_users = nobody\n",
+                      fixture.redis.unix_url);
+    lendisd_launch(&fixture.broker, true);
     assert_true(eventually(
         !(reply = lendis_command(pool, "PING")) || (freeReplyObject(reply), false), LIMIT_MS));
     assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_DENIED);

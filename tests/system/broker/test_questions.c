@@ -18,7 +18,7 @@
 
 #define LIMIT_MS 5000
 
-static struct site site;
+static struct fixture fixture;
 static char password_path[LAB_PATH_SIZE];
 
 static int start(void **state)
@@ -26,32 +26,32 @@ static int start(void **state)
     FILE *file;
 
     (void)state;
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     scratch_path(password_path, "password");
     file = fopen(password_path, "w");
     if (!file || fputs("sesame\n", file) < 0 || fclose(file) != 0)
         give_up("%s: %s", password_path, strerror(errno));
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nserves = localhost:6379, [::1]\n"
                   "[pool q]\nredis = redis://127.0.0.1:1\nusername = ali\npassword_file = %s\n"
                   "[pool r]\nredis = redis://127.0.0.1:1/1\npassword_file = %s\nserves = none\n"
                   "[pool closed]\nredis = redis://127.0.0.1:1/2\npassword_file = %s\n"
                   "allow_uids = 4000000000\n",
-                  site.redis.unix_url, password_path, password_path, password_path);
+                  fixture.redis.unix_url, password_path, password_path, password_path);
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
 /* Sends the only message of a connection. */
 static int ask(const void *message)
 {
-    int fd = lendisd_connect(site.broker.socket_path);
+    int fd = lendisd_connect(fixture.broker.socket_path);
 
     assert_true(fd >= 0);
     assert_int_equal(wire_send(fd, message, -1), 0);
@@ -147,9 +147,9 @@ static void addresses_are_for_users(void **state)
     int fd, got = -1;
 
     (void)state;
-    lendisd_stop(&site.broker);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nallow_uids = 4000000000\n",
-                  site.redis.unix_url);
+    lendisd_stop(&fixture.broker);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nallow_uids = 4000000000\n",
+                  fixture.redis.unix_url);
     wire_header(&question, WIRE_ADDRESSES, sizeof question);
     fd = ask(&question);
     assert_int_equal(wire_receive(fd, &answer, sizeof answer, &got, LIMIT_MS), sizeof answer);
@@ -166,13 +166,13 @@ static void addresses_change_by_reload(void **state)
     int fd, got = -1;
 
     (void)state;
-    lendisd_configure(&site.broker, "[pool p]\nredis = %s\nserves = /run/other.sock\n",
-                      site.redis.unix_url);
+    lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\nserves = /run/other.sock\n",
+                      fixture.redis.unix_url);
     wire_header(&question, WIRE_ADDRESSES, sizeof question);
     fd = ask(&question);
     assert_int_equal(wire_receive(fd, &answer, sizeof answer, &got, LIMIT_MS), sizeof answer);
     assert_int_equal(catalog_map(got, &catalog), 0);
-    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
+    assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
     assert_true(eventually(
         strcmp(catalog.pools[catalog_find_pool(&catalog, "p")].serves, "/run/other.sock") == 0,
         LIMIT_MS));

@@ -22,18 +22,18 @@
  * s, less after a short outage. */
 #define RECOVERY_MS 15000
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
 static void start_pool(const char *url, const char *more)
 {
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\n%s", url, more);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\n%s", url, more);
 }
 
 /* What the broker says of a pool. */
@@ -49,7 +49,7 @@ static struct entry entry_of(const char *pool)
     struct catalog_pool found;
     struct entry entry;
 
-    segment_observe(&observer, site.broker.socket_path, pool);
+    segment_observe(&observer, fixture.broker.socket_path, pool);
     observe_pool(&observer, &found);
     observer_close(&observer);
     entry = (struct entry){.backend = found.backend, .dial_errors = CATALOG_SUM(found.dial_errors)};
@@ -79,7 +79,7 @@ static void expect_text(redisReply *reply, int type, const char *text)
 
 static int talk_until_stopped(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct tally *tally = crew_result(crew, number);
 
     crew_ready(crew);
@@ -91,7 +91,7 @@ static int talk_until_stopped(struct crew *crew, unsigned number)
 
 static unsigned long good_of(unsigned number)
 {
-    return atomic_load(&((struct tally *)crew_result(&site.crew, number))->good);
+    return atomic_load(&((struct tally *)crew_result(&fixture.crew, number))->good);
 }
 
 static bool all_went_on(const unsigned long *before)
@@ -118,28 +118,28 @@ static void redis_restarts_under_load(void **state)
     struct tally tally;
 
     (void)state;
-    redis_start(&site.redis);
-    start_pool(site.redis.unix_url, "wait_timeout = 300ms\n");
-    crew_start(&site.crew, WORKERS, sizeof tally, talk_until_stopped, NULL);
-    crew_go(&site.crew);
+    redis_start(&fixture.redis);
+    start_pool(fixture.redis.unix_url, "wait_timeout = 300ms\n");
+    crew_start(&fixture.crew, WORKERS, sizeof tally, talk_until_stopped, NULL);
+    crew_go(&fixture.crew);
     expect_progress_of_all();
     for (int round = 0; round < 3; round++) {
-        redis_kill(&site.redis);
+        redis_kill(&fixture.redis);
         sleep_us(400000 * (int64_t)round);
-        redis_start(&site.redis);
+        redis_start(&fixture.redis);
         expect_progress_of_all();
     }
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    tally_crew(&site.crew, &tally);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    tally_crew(&fixture.crew, &tally);
     tally_print("three restarts", &tally);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.other, 0);
     assert_int_equal(tally.busy, 0);
     assert_true(tally.down > 0); /* the second and the third took longer than wait_timeout */
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 4, RECOVERY_MS));
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, RECOVERY_MS));
 }
 
 /* ---- hangs ---- */
@@ -150,15 +150,15 @@ static void a_hanging_redis_costs_its_time_limit(void **state)
     int64_t before_ms;
 
     (void)state;
-    redis_start(&site.redis);
-    start_pool(site.redis.unix_url,
+    redis_start(&fixture.redis);
+    start_pool(fixture.redis.unix_url,
                "command_timeout = 300ms\nwait_timeout = 400ms\nconnect_timeout = 500ms\n");
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    pool = pool_attach(&site.broker, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    pool = pool_attach(&fixture.broker, "p");
     expect_text(lendis_command(pool, "SET key before"), REDIS_REPLY_STATUS, "OK");
-    assert_true(pool_fills(&site.observer, 4, 10000));
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
 
-    redis_pause(&site.redis);
+    redis_pause(&fixture.redis);
     before_ms = now_ms();
     assert_int_equal(result_of(pool, lendis_command(pool, "SET key after")), LENDIS_E_UNCERTAIN);
     assert_in_range(now_ms() - before_ms, 300, 5000);
@@ -170,16 +170,16 @@ static void a_hanging_redis_costs_its_time_limit(void **state)
     /* Four connections given up on: there is none left, and no new one can be had. */
     assert_true(eventually(entry_of("p").backend == BACKEND_DOWN, 10000));
     assert_int_equal(result_of(pool, lendis_command(pool, "GET key")), LENDIS_E_DOWN);
-    assert_int_equal(pool_counter(&site.observer, COUNTER_uncertain), 2);
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_uncertain), 2);
 
-    redis_continue(&site.redis);
+    redis_continue(&fixture.redis);
     assert_true(eventually(result_of(pool, lendis_command(pool, "PING")) == 0, RECOVERY_MS));
     /* What was uncertain was executed after all; what comes now is our own. */
     expect_text(lendis_command(pool, "GET key"), REDIS_REPLY_STRING, "after");
     expect_text(lendis_command(pool, "GET number"), REDIS_REPLY_STRING, "1");
     for (int i = 0; i < 20; i++)
         expect_text(lendis_command(pool, "ECHO mine"), REDIS_REPLY_STRING, "mine");
-    assert_true(pool_fills(&site.observer, 4, RECOVERY_MS));
+    assert_true(pool_fills(&fixture.observer, 4, RECOVERY_MS));
     lendis_detach(pool);
 }
 
@@ -188,51 +188,51 @@ static void redis_hangs_under_load(void **state)
     struct tally tally;
 
     (void)state;
-    redis_start(&site.redis);
-    start_pool(site.redis.unix_url,
+    redis_start(&fixture.redis);
+    start_pool(fixture.redis.unix_url,
                "command_timeout = 200ms\nwait_timeout = 300ms\nconnect_timeout = 300ms\n");
-    crew_start(&site.crew, WORKERS, sizeof tally, talk_until_stopped, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, WORKERS, sizeof tally, talk_until_stopped, NULL);
+    crew_go(&fixture.crew);
     expect_progress_of_all();
     for (int round = 0; round < 2; round++) {
-        redis_pause(&site.redis);
+        redis_pause(&fixture.redis);
         sleep_us(600000);
-        redis_continue(&site.redis);
+        redis_continue(&fixture.redis);
         expect_progress_of_all();
     }
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    tally_crew(&site.crew, &tally);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    tally_crew(&fixture.crew, &tally);
     tally_print("two hangs", &tally);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.missing, 0);
     assert_int_equal(tally.other, 0);
     assert_true(tally_failed(&tally) > 0);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 4, RECOVERY_MS));
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, RECOVERY_MS));
 }
 
 /* ---- what only a fake does ---- */
 
 static void start_fake_pool(bool tcp, const char *more)
 {
-    fake_start(&site.fake, FAKE_ANSWER);
-    start_pool(tcp ? site.fake.tcp_url : site.fake.unix_url, more);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 4, 10000));
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    start_pool(tcp ? fixture.fake.tcp_url : fixture.fake.unix_url, more);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
 }
 
 /* What a read and a write come to, and that both work when the server behaves again. */
 static void expect_results(struct lendis_pool *pool, enum fake_action action, int of_read,
                            int of_write)
 {
-    atomic_store(&site.fake.control->command, action);
+    atomic_store(&fixture.fake.control->command, action);
     assert_int_equal(result_of(pool, lendis_command(pool, "GET read-%d", action)), of_read);
     assert_int_equal(result_of(pool, lendis_command(pool, "SET key write-%d", action)), of_write);
-    atomic_store(&site.fake.control->command, FAKE_ANSWER);
+    atomic_store(&fixture.fake.control->command, FAKE_ANSWER);
     expect_text(lendis_command(pool, "GET own"), REDIS_REPLY_STRING, "own");
-    assert_true(pool_fills(&site.observer, 4, RECOVERY_MS));
+    assert_true(pool_fills(&fixture.observer, 4, RECOVERY_MS));
 }
 
 static void failures_in_the_middle_of_a_reply(void **state)
@@ -241,7 +241,7 @@ static void failures_in_the_middle_of_a_reply(void **state)
 
     (void)state;
     start_fake_pool(true, "command_timeout = 300ms\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     expect_results(pool, FAKE_SILENT, LENDIS_E_TIMEOUT, LENDIS_E_UNCERTAIN);
     /* A part of the reply came, and then the limit: of a read that is all there is to say. */
     expect_results(pool, FAKE_STALL, LENDIS_E_TIMEOUT, LENDIS_E_UNCERTAIN);
@@ -262,13 +262,13 @@ static void what_was_being_answered_is_not_repeated(void **state)
 
     (void)state;
     start_fake_pool(false, "");
-    pool = pool_attach(&site.broker, "p");
-    atomic_store(&site.fake.control->command, FAKE_CLOSE);
+    pool = pool_attach(&fixture.broker, "p");
+    atomic_store(&fixture.fake.control->command, FAKE_CLOSE);
     assert_int_equal(result_of(pool, lendis_command(pool, "SET key value")), LENDIS_E_UNCERTAIN);
-    assert_int_equal(atomic_load(&site.fake.control->commands), 1);
+    assert_int_equal(atomic_load(&fixture.fake.control->commands), 1);
     assert_int_equal(result_of(pool, lendis_command(pool, "GET key")), LENDIS_E_UNCERTAIN);
-    assert_int_equal(atomic_load(&site.fake.control->commands), 2);
-    atomic_store(&site.fake.control->command, FAKE_ANSWER);
+    assert_int_equal(atomic_load(&fixture.fake.control->commands), 2);
+    atomic_store(&fixture.fake.control->command, FAKE_ANSWER);
     expect_text(lendis_command(pool, "GET own"), REDIS_REPLY_STRING, "own");
     lendis_detach(pool);
 }
@@ -294,27 +294,27 @@ static void a_refused_password_is_reported(void **state)
     int64_t before_ms;
 
     (void)state;
-    site.redis.password = "right";
-    redis_start(&site.redis);
-    admin = redis_open(&site.redis);
+    fixture.redis.password = "right";
+    redis_start(&fixture.redis);
+    admin = redis_open(&fixture.redis);
     scratch_path(secret, "secret");
     write_secret(secret, "other");
     snprintf(more, sizeof more, "password_file = %s\n", secret);
-    start_pool(site.redis.unix_url, more);
-    pool = pool_attach(&site.broker, "p");
+    start_pool(fixture.redis.unix_url, more);
+    pool = pool_attach(&fixture.broker, "p");
     before_ms = now_ms();
     assert_int_equal(lendis_acquire(pool, 300, &lease), LENDIS_E_DOWN);
     assert_in_range(now_ms() - before_ms, 300, 5000);
     assert_int_equal(entry_of("p").backend, BACKEND_DOWN);
     assert_non_null(strstr(entry_of("p").last_error, "WRONGPASS"));
-    assert_true(lendisd_logged(&site.broker, "WRONGPASS"));
-    assert_false(lendisd_logged(&site.broker, "other"));
+    assert_true(lendisd_logged(&fixture.broker, "WRONGPASS"));
+    assert_false(lendisd_logged(&fixture.broker, "other"));
     /* Refused at the log in, it does not knock faster and faster. */
     assert_true(entry_of("p").dial_errors < 20);
 
     expect_text(redisCommand(admin, "CONFIG SET requirepass other"), REDIS_REPLY_STATUS, "OK");
     redisFree(admin);
-    site.redis.password = "other";
+    fixture.redis.password = "other";
     assert_true(eventually(lendis_acquire(pool, 200, &lease) == 0, RECOVERY_MS));
     expect_text(lendis_lease_command(lease, "PING"), REDIS_REPLY_STATUS, "PONG");
     assert_int_equal(lendis_release(lease), 0);
@@ -357,7 +357,7 @@ static void start_fakes(void)
                                  "[pool p%zu]\nredis = %s\nconnect_timeout = 200ms\n", i,
                                  i % 2 == 0 ? fakes[i].unix_url : fakes[i].tcp_url);
     }
-    lendisd_start(&site.broker, "%s", config);
+    lendisd_start(&fixture.broker, "%s", config);
 }
 
 static bool has_failed_twice(const char *name)
@@ -377,7 +377,7 @@ static void handshakes_that_fail(void **state)
     start_fakes();
     for (size_t i = 0; i < REFUSALS; i++) {
         snprintf(name, sizeof name, "p%zu", i);
-        pools[i] = pool_attach(&site.broker, name);
+        pools[i] = pool_attach(&fixture.broker, name);
         assert_true(eventually(has_failed_twice(name), RECOVERY_MS));
         if (!strstr(entry_of(name).last_error, refusals[i].error))
             fail_msg("%d: %s", refusals[i].action, entry_of(name).last_error);
@@ -402,22 +402,22 @@ static void maxclients_is_reached(void **state)
     redisReply *reply;
 
     (void)state;
-    site.redis.maxclients = 10;
-    redis_start(&site.redis);
+    fixture.redis.maxclients = 10;
+    redis_start(&fixture.redis);
     for (int i = 0; i < 8; i++)
-        clients[i] = redis_open(&site.redis);
-    lendisd_start(&site.broker,
+        clients[i] = redis_open(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = 6\nmin_idle = 6\nwait_timeout = 10s\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     assert_true(eventually(
-        words_in(&site.observer, WORD_IDLE) == 2 && entry_of("p").dial_errors > 0, RECOVERY_MS));
+        words_in(&fixture.observer, WORD_IDLE) == 2 && entry_of("p").dial_errors > 0, RECOVERY_MS));
     assert_non_null(strstr(entry_of("p").last_error, "max number of clients"));
     assert_int_equal(entry_of("p").backend, BACKEND_UP);
 
     /* The two that there are go round. */
     for (int i = 0; i < 4; i++)
-        pools[i] = pool_attach(&site.broker, "p");
+        pools[i] = pool_attach(&fixture.broker, "p");
     for (int round = 0; round < 50; round++)
         for (int i = 0; i < 4; i++)
             assert_int_equal(result_of(pools[i], lendis_command(pools[i], "ECHO x")), 0);
@@ -428,7 +428,7 @@ static void maxclients_is_reached(void **state)
         assert_int_equal(lendis_acquire(pools[i], RECOVERY_MS, &leases[i]), 0);
     for (int i = 0; i < 4; i++)
         assert_int_equal(lendis_release(leases[i]), 0);
-    assert_true(pool_fills(&site.observer, 6, RECOVERY_MS));
+    assert_true(pool_fills(&fixture.observer, 6, RECOVERY_MS));
     reply = redisCommand(clients[0], "PING");
     assert_non_null(reply);
     freeReplyObject(reply);
@@ -442,7 +442,7 @@ static void maxclients_is_reached(void **state)
 static int64_t attach_ns(void)
 {
     int64_t before_ns = now_ns();
-    struct lendis_pool *pool = pool_attach(&site.broker, "good");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "good");
     int64_t took_ns = now_ns() - before_ns;
 
     lendis_detach(pool);
@@ -475,7 +475,7 @@ static void expect_a_prompt_broker(void)
 
 static void expect_down(const char *name)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, name);
+    struct lendis_pool *pool = pool_attach(&fixture.broker, name);
     struct lendis_lease *lease;
 
     assert_int_equal(lendis_acquire(pool, 100, &lease), LENDIS_E_DOWN);
@@ -493,19 +493,19 @@ static void dead_addresses_disturb_nobody(void **state)
 
     (void)state;
     port_fd = reserve_port(&port);
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     /* 192.0.2.0/24 is for documentation: packets to it vanish or are refused on the way. */
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "[pool unknown]\nredis = redis://no-such-host.invalid:6379/0\n"
                   "[pool refused]\nredis = redis://127.0.0.1:%d/0\nsize = 16\nmin_idle = 16\n"
                   "[pool far]\nredis = redis://192.0.2.1:6379/0\nconnect_timeout = 200ms\n"
                   "[pool file]\nredis = unix://%s/none.sock\n"
                   "[pool good]\nredis = %s\nsize = 2\nmin_idle = 2\n",
-                  port, scratch_directory(), site.redis.unix_url);
-    pool = pool_attach(&site.broker, "good");
+                  port, scratch_directory(), fixture.redis.unix_url);
+    pool = pool_attach(&fixture.broker, "good");
     expect_text(lendis_command(pool, "PING"), REDIS_REPLY_STATUS, "PONG");
     expect_a_prompt_broker();
-    assert_true(process_cpu_ms(site.broker.pid, 1000) < 300);
+    assert_true(process_cpu_ms(fixture.broker.pid, 1000) < 300);
 
     /* A lookup that gets no answer takes as long as resolv.conf(5) says. */
     assert_true(eventually(entry_of("unknown").backend == BACKEND_DOWN, 30000));
@@ -528,37 +528,38 @@ static void dials_are_limited(void **state)
     int64_t until_ms;
 
     (void)state;
-    redis_start(&site.redis);
-    fake_start(&site.fake, FAKE_ANSWER);
+    redis_start(&fixture.redis);
+    fake_start(&fixture.fake, FAKE_ANSWER);
     fake_start(&other, FAKE_ANSWER);
-    atomic_store(&site.fake.control->handshake, FAKE_SILENT);
+    atomic_store(&fixture.fake.control->handshake, FAKE_SILENT);
     atomic_store(&other.control->handshake, FAKE_SILENT);
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "dial_concurrency = 3\n"
                   "[pool p]\nredis = %s\nsize = 16\nmin_idle = 16\nconnect_timeout = 400ms\n"
                   "[pool q]\nredis = %s\nsize = 16\nmin_idle = 16\nconnect_timeout = 400ms\n"
                   "[pool good]\nredis = %s\nsize = 2\nmin_idle = 2\n",
-                  site.fake.unix_url, other.tcp_url, site.redis.unix_url);
+                  fixture.fake.unix_url, other.tcp_url, fixture.redis.unix_url);
     for (until_ms = now_ms() + 1500; now_ms() < until_ms; sleep_us(200)) {
-        unsigned open = atomic_load(&site.fake.control->open) + atomic_load(&other.control->open);
+        unsigned open =
+            atomic_load(&fixture.fake.control->open) + atomic_load(&other.control->open);
 
         most = open > most ? open : most;
     }
     fprintf(stderr, "at most %u dials at once; %u and %u in all\n", most,
-            atomic_load(&site.fake.control->accepted), atomic_load(&other.control->accepted));
+            atomic_load(&fixture.fake.control->accepted), atomic_load(&other.control->accepted));
     assert_in_range(most, 1, 3);
     /* Who dials in vain does not keep others from it, and both get their turn. */
     expect_a_prompt_broker();
-    assert_true(atomic_load(&site.fake.control->accepted) > 0);
+    assert_true(atomic_load(&fixture.fake.control->accepted) > 0);
     assert_true(atomic_load(&other.control->accepted) > 0);
-    segment_observe(&site.observer, site.broker.socket_path, "good");
-    assert_true(pool_fills(&site.observer, 2, RECOVERY_MS));
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "good");
+    assert_true(pool_fills(&fixture.observer, 2, RECOVERY_MS));
 
-    atomic_store(&site.fake.control->handshake, FAKE_ANSWER);
+    atomic_store(&fixture.fake.control->handshake, FAKE_ANSWER);
     atomic_store(&other.control->handshake, FAKE_ANSWER);
-    observer_close(&site.observer);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 16, RECOVERY_MS));
+    observer_close(&fixture.observer);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 16, RECOVERY_MS));
     fake_stop(&other);
 }
 

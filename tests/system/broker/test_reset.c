@@ -23,10 +23,10 @@ static struct stage stage;
 static void start_broker(const char *keys)
 {
     stage.db = 2;
-    lendisd_start(&stage.site.broker,
+    lendisd_start(&stage.fixture.broker,
                   "[pool p]\nredis = unix://%s?db=2\nsize = 1\nmin_idle = 1\n"
                   "command_timeout = 300ms\n%s",
-                  stage.site.redis.socket_path, keys);
+                  stage.fixture.redis.socket_path, keys);
     stage_open(&stage);
 }
 
@@ -102,9 +102,9 @@ static void without_reset(void)
 {
     const char *why = "the server has no RESET or no CLIENT INFO";
 
-    assert_false(lendisd_logged(&stage.site.broker, why));
+    assert_false(lendisd_logged(&stage.fixture.broker, why));
     by_command("MULTI", REPLACED); /* now it is known */
-    assert_true(lendisd_logged(&stage.site.broker, why));
+    assert_true(lendisd_logged(&stage.fixture.broker, why));
     by_command("MULTI", RESET);
     by_command("WATCH watched", RESET);
     by_command("SELECT 5", RESET);
@@ -123,8 +123,8 @@ static void a_server_without_reset(void **state)
     static const char *const arguments[] = {"--rename-command", "RESET", "", NULL};
 
     (void)state;
-    stage.site.redis.arguments = arguments;
-    redis_start(&stage.site.redis);
+    stage.fixture.redis.arguments = arguments;
+    redis_start(&stage.fixture.redis);
     start_broker("");
     without_reset();
 }
@@ -133,8 +133,8 @@ static void a_server_without_reset(void **state)
 static void a_user_without_reset(void **state)
 {
     (void)state;
-    redis_start(&stage.site.redis);
-    ask(redis_do(&stage.site.redis, "ACL SETUSER app on >secret ~* &* +@all -client|info"));
+    redis_start(&stage.fixture.redis);
+    ask(redis_do(&stage.fixture.redis, "ACL SETUSER app on >secret ~* &* +@all -client|info"));
     start_broker_as("app");
     without_reset();
 }
@@ -142,8 +142,8 @@ static void a_user_without_reset(void **state)
 static void a_user_to_whom_reset_is_denied(void **state)
 {
     (void)state;
-    redis_start(&stage.site.redis);
-    ask(redis_do(&stage.site.redis, "ACL SETUSER app on >secret ~* &* +@all -reset"));
+    redis_start(&stage.fixture.redis);
+    ask(redis_do(&stage.fixture.redis, "ACL SETUSER app on >secret ~* &* +@all -reset"));
     start_broker_as("app");
     by_command("MULTI", RESET);
     by_context("SELECT 5", RESET);
@@ -153,14 +153,14 @@ static void a_user_to_whom_reset_is_denied(void **state)
 static void a_server_that_gets_reset(void **state)
 {
     (void)state;
-    redis_start(&stage.site.redis);
-    ask(redis_do(&stage.site.redis, "ACL SETUSER app on >secret ~* &* +@all -client|info"));
+    redis_start(&stage.fixture.redis);
+    ask(redis_do(&stage.fixture.redis, "ACL SETUSER app on >secret ~* &* +@all -client|info"));
     start_broker_as("app");
     by_command("MULTI", REPLACED);
     by_context("SELECT 5", REPLACED);
-    redis_restart(&stage.site.redis);
-    ask(redis_do(&stage.site.redis, "ACL SETUSER app on >secret ~* &* +@all"));
-    assert_true(pool_fills(&stage.site.observer, 1, 10000));
+    redis_restart(&stage.fixture.redis);
+    ask(redis_do(&stage.fixture.redis, "ACL SETUSER app on >secret ~* &* +@all"));
+    assert_true(pool_fills(&stage.fixture.observer, 1, 10000));
     by_context("SELECT 5", RESET);
 }
 
@@ -169,10 +169,10 @@ static void a_pool_with_a_password(void **state)
     redisReply *keys;
 
     (void)state;
-    redis_start(&stage.site.redis);
-    ask(redis_do(&stage.site.redis, "ACL SETUSER app on >secret ~* &* +@all"));
-    ask(redis_do(&stage.site.redis, "ACL SETUSER other on >else ~* &* +@all"));
-    ask(redis_do(&stage.site.redis, "ACL SETUSER weak on >else ~* &* +@all -client"));
+    redis_start(&stage.fixture.redis);
+    ask(redis_do(&stage.fixture.redis, "ACL SETUSER app on >secret ~* &* +@all"));
+    ask(redis_do(&stage.fixture.redis, "ACL SETUSER other on >else ~* &* +@all"));
+    ask(redis_do(&stage.fixture.redis, "ACL SETUSER weak on >else ~* &* +@all -client"));
     start_broker_as("app");
     by_command("SELECT 5", RESET);
     by_context("SELECT 5", RESET);
@@ -183,7 +183,7 @@ static void a_pool_with_a_password(void **state)
     by_context("RESET", REPLACED);
     by_command("AUTH weak else", REPLACED);
     by_context("AUTH weak else", REPLACED);
-    keys = redis_do(&stage.site.redis, "EVAL %s 0",
+    keys = redis_do(&stage.fixture.redis, "EVAL %s 0",
                     "redis.call('SELECT', 2) return redis.call('KEYS', '*')");
     assert_int_equal(keys->elements, 3); /* mine, other, watched */
     freeReplyObject(keys);
@@ -191,7 +191,7 @@ static void a_pool_with_a_password(void **state)
 
 static bool cluster_is_up(void)
 {
-    redisReply *reply = redis_do(&stage.site.redis, "CLUSTER INFO");
+    redisReply *reply = redis_do(&stage.fixture.redis, "CLUSTER INFO");
     bool up = strstr(reply->str, "cluster_state:ok") != NULL;
 
     freeReplyObject(reply);
@@ -208,14 +208,14 @@ static void a_cluster_node(void **state)
     (void)state;
     snprintf(bus, sizeof bus, "%d", port);
     scratch_path(nodes, "nodes.conf");
-    stage.site.redis.arguments = arguments;
-    stage.site.redis.tcp = true;
+    stage.fixture.redis.arguments = arguments;
+    stage.fixture.redis.tcp = true;
     stage.cluster = true;
-    redis_start(&stage.site.redis);
-    ask(redis_do(&stage.site.redis, "CLUSTER ADDSLOTSRANGE 0 16383"));
+    redis_start(&stage.fixture.redis);
+    ask(redis_do(&stage.fixture.redis, "CLUSTER ADDSLOTSRANGE 0 16383"));
     assert_true(eventually(cluster_is_up(), 10000));
-    lendisd_start(&stage.site.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n",
-                  stage.site.redis.unix_url);
+    lendisd_start(&stage.fixture.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n",
+                  stage.fixture.redis.unix_url);
     stage_open(&stage);
     by_command("READONLY", RESET);
     by_context("READONLY", RESET);
@@ -231,7 +231,7 @@ static void always(void **state)
     unsigned long resets;
 
     (void)state;
-    redis_start(&stage.site.redis);
+    redis_start(&stage.fixture.redis);
     start_broker("reset = always\n");
     resets = resets_so_far(&stage);
     for (unsigned i = 1; i <= 20; i++) {
@@ -269,7 +269,7 @@ static void never(void **state)
     struct lendis_lease *lease;
 
     (void)state;
-    redis_start(&stage.site.redis);
+    redis_start(&stage.fixture.redis);
     start_broker("reset = never\n");
     lease = stage_enter(&stage);
     ask(lendis_lease_command(lease, "SELECT 5"));
@@ -298,21 +298,22 @@ static void nobody_waits_for_a_reset(void **state)
     int64_t began_ns;
 
     (void)state;
-    redis_start(&stage.site.redis);
-    lendisd_start(&stage.site.broker, "[pool p]\nredis = unix://%s?db=2\nsize = 2\nmin_idle = 2\n",
-                  stage.site.redis.socket_path);
+    redis_start(&stage.fixture.redis);
+    lendisd_start(&stage.fixture.broker,
+                  "[pool p]\nredis = unix://%s?db=2\nsize = 2\nmin_idle = 2\n",
+                  stage.fixture.redis.socket_path);
     stage_open(&stage);
-    assert_true(pool_fills(&stage.site.observer, 2, 10000));
+    assert_true(pool_fills(&stage.fixture.observer, 2, 10000));
     lease = stage_enter(&stage);
     ask(lendis_lease_command(lease, "SELECT 5"));
-    redis_pause(&stage.site.redis);
+    redis_pause(&stage.fixture.redis);
     began_ns = now_ns();
     assert_int_equal(lendis_release(lease), 0);
     assert_int_equal(lendis_acquire(stage.next, 0, &other), 0);
-    assert_true(eventually(words_in(&stage.site.observer, WORD_CHECKING) == 1, 5000));
-    lendis_detach(pool_attach(&stage.site.broker, "p"));
+    assert_true(eventually(words_in(&stage.fixture.observer, WORD_CHECKING) == 1, 5000));
+    lendis_detach(pool_attach(&stage.fixture.broker, "p"));
     assert_true(now_ns() - began_ns < INT64_C(400000000));
-    redis_continue(&stage.site.redis);
+    redis_continue(&stage.fixture.redis);
     assert_true(eventually(resets_so_far(&stage) == stage.resets + 1, 5000));
     assert_int_equal(lendis_release(other), 0);
     assert_int_equal(closed_so_far(&stage), stage.closed);
@@ -322,10 +323,10 @@ static void nobody_waits_for_a_reset(void **state)
 static void the_holder_goes_right_after(void **state)
 {
     (void)state;
-    redis_start(&stage.site.redis);
+    redis_start(&stage.fixture.redis);
     start_broker("");
     for (int round = 0; round < 20; round++) {
-        struct lendis_pool *gone = pool_attach(&stage.site.broker, "p");
+        struct lendis_pool *gone = pool_attach(&stage.fixture.broker, "p");
         struct lendis_lease *lease;
 
         stage.closed = closed_so_far(&stage);
@@ -384,7 +385,7 @@ static void leave_something(struct lendis_lease *lease, unsigned long what)
 static int leave_and_look(struct crew *crew, unsigned number)
 {
     struct counts *counts = crew_result(crew, number);
-    struct lendis_pool *pool = pool_attach(&stage.site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&stage.fixture.broker, "p");
     struct lendis_lease *lease;
     char value[64];
 
@@ -411,14 +412,15 @@ static int leave_and_look(struct crew *crew, unsigned number)
 
 static void under_load(void **state)
 {
-    struct crew *crew = &stage.site.crew;
+    struct crew *crew = &stage.fixture.crew;
     struct word_count words;
 
     (void)state;
     stage.db = 2;
-    redis_start(&stage.site.redis);
-    lendisd_start(&stage.site.broker, "[pool p]\nredis = unix://%s?db=2\nsize = 4\nmin_idle = 4\n",
-                  stage.site.redis.socket_path);
+    redis_start(&stage.fixture.redis);
+    lendisd_start(&stage.fixture.broker,
+                  "[pool p]\nredis = unix://%s?db=2\nsize = 4\nmin_idle = 4\n",
+                  stage.fixture.redis.socket_path);
     stage_open(&stage);
     crew_start(crew, 8, sizeof(struct counts), leave_and_look, NULL);
     crew_go(crew);
@@ -435,8 +437,8 @@ static void under_load(void **state)
     assert_int_equal(crew_failures(crew), 0);
     crew_end(crew);
     assert_true(resets_so_far(&stage) > 20);
-    assert_true(pool_fills(&stage.site.observer, 4, 10000));
-    assert_true(observe_words(&stage.site.observer, &words));
+    assert_true(pool_fills(&stage.fixture.observer, 4, 10000));
+    assert_true(observe_words(&stage.fixture.observer, &words));
     stage_expect_clean(&stage);
 }
 

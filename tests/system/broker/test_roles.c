@@ -14,17 +14,17 @@
 /* What services are told: a member is unwell. */
 static bool is_unwell(const char *pool)
 {
-    int index = catalog_find_pool(&site.observer.catalog, pool);
+    int index = catalog_find_pool(&fixture.observer.catalog, pool);
 
     assert_true(index >= 0);
-    return shm_load32(&site.observer.catalog.pools[index].unwell) != 0;
+    return shm_load32(&fixture.observer.catalog.pools[index].unwell) != 0;
 }
 
 static struct lendis_pool *attach(void)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
 
-    segment_observe(&site.observer, site.broker.socket_path, "shop");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "shop");
     set_everywhere(pool, "key", "value");
     for (int i = 0; i < 2; i++)
         assert_true(eventually(!is_unwell(i == 0 ? "r1" : "r2"), 10000));
@@ -52,7 +52,7 @@ static void expect_left_alone(struct lendis_pool *pool)
 
 static void expect_used_again(struct lendis_pool *pool)
 {
-    follow(&replicas[0], site.redis.port);
+    follow(&replicas[0], fixture.redis.port);
     assert_true(eventually(is_synced(&replicas[0]), 20000));
     assert_true(eventually(!is_unwell("r1"), 10000));
     assert_true(is_asked(pool, &replicas[0]));
@@ -76,7 +76,7 @@ static void a_link_that_is_cut(void **state)
 /* No connection of its pool is ever idle: it is noticed all the same. */
 static void a_link_that_is_cut_while_all_is_lent(void **state)
 {
-    struct lendis_pool *pool = attach(), *r1 = pool_attach(&site.broker, "r1");
+    struct lendis_pool *pool = attach(), *r1 = pool_attach(&fixture.broker, "r1");
     struct lendis_lease *leases[2];
     int port, port_fd = reserve_port(&port);
 
@@ -100,7 +100,7 @@ static void a_replica_that_was_promoted(void **state)
     (void)state;
     freeReplyObject(redis_do(&replicas[0], "REPLICAOF NO ONE"));
     expect_left_alone(pool);
-    assert_true(lendisd_logged(&site.broker, "it is a primary now"));
+    assert_true(lendisd_logged(&fixture.broker, "it is a primary now"));
     expect_used_again(pool);
     lendis_detach(pool);
 }
@@ -115,7 +115,7 @@ static void a_lease_for_reading(void **state)
     (void)state;
     freeReplyObject(redis_do(&replicas[0], "REPLICAOF NO ONE"));
     assert_true(eventually(is_unwell("r1"), 10000));
-    assert_int_equal(lendis_attach(site.broker.socket_path, "shop", &options, &reader), 0);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "shop", &options, &reader), 0);
     before = calls(&replicas[0], "get");
     for (int i = 0; i < 20; i++) {
         assert_int_equal(lendis_acquire(reader, 5000, &lease), 0);
@@ -151,7 +151,7 @@ static void a_primary_that_died(void **state)
     struct lendis_pool *pool = attach();
 
     (void)state;
-    redis_kill(&site.redis);
+    redis_kill(&fixture.redis);
     assert_true(eventually(is_unwell("r1") && is_unwell("r2") && is_unwell("main"), 20000));
     for (int i = 0; i < 200; i++)
         assert_true(reads_well(pool));
@@ -167,14 +167,14 @@ static void a_primary_that_is_stopped(void **state)
     (void)state;
     for (int i = 0; i < 2; i++)
         freeReplyObject(redis_do(&replicas[i], "CONFIG SET repl-timeout 2"));
-    kill(site.redis.pid, SIGSTOP);
+    kill(fixture.redis.pid, SIGSTOP);
     assert_true(eventually(is_unwell("r1") && is_unwell("r2") && is_unwell("main"), 20000));
     begin_ms = now_ms();
     for (int i = 0; i < 200; i++)
         assert_true(reads_well(pool));
     /* Each would wait for as long as it may, which is seconds. */
     assert_in_range(now_ms() - begin_ms, 0, 5000);
-    kill(site.redis.pid, SIGCONT);
+    kill(fixture.redis.pid, SIGCONT);
     for (int i = 0; i < 2; i++)
         assert_true(eventually(!is_unwell(i == 0 ? "r1" : "r2"), 20000));
     assert_true(eventually(!is_unwell("main"), 20000));
@@ -186,9 +186,9 @@ static void a_primary_that_was_demoted(void **state)
     struct lendis_pool *pool = attach();
 
     (void)state;
-    follow(&site.redis, replicas[0].port);
+    follow(&fixture.redis, replicas[0].port);
     assert_true(eventually(is_unwell("main"), 10000));
-    assert_true(lendisd_logged(&site.broker, "it is a replica now"));
+    assert_true(lendisd_logged(&fixture.broker, "it is a replica now"));
     assert_true(reads_well(pool));
     lendis_detach(pool);
 }
@@ -198,7 +198,7 @@ static void a_primary_that_was_demoted(void **state)
 /* `rules` of the user as whom the broker logs in everywhere. */
 static struct lendis_pool *attach_as(const char *rules)
 {
-    const struct redis_server *servers[] = {&site.redis, &replicas[0], &replicas[1]};
+    const struct redis_server *servers[] = {&fixture.redis, &replicas[0], &replicas[1]};
     char password[LAB_PATH_SIZE], as[LAB_PATH_SIZE + 64];
     FILE *file;
 
@@ -211,12 +211,12 @@ static struct lendis_pool *attach_as(const char *rules)
     for (int i = 0; i < 3; i++)
         freeReplyObject(redis_do(servers[i], rules));
     snprintf(as, sizeof as, "username = app\npassword_file = %s\n", password);
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "[pool main]\nredis = %s\n%s"
                   "[pool r1]\nredis = %s\nrole = replica\n%s"
                   "[pool r2]\nredis = %s\nrole = replica\n%s"
                   "[pool shop]\nprimary = main\nreplicas = r1, r2\n",
-                  site.redis.unix_url, as, replicas[0].unix_url, as, replicas[1].unix_url, as);
+                  fixture.redis.unix_url, as, replicas[0].unix_url, as, replicas[1].unix_url, as);
     return attach();
 }
 
@@ -239,7 +239,7 @@ static void a_user_without_role_and_info(void **state)
     int port, port_fd = reserve_port(&port);
 
     (void)state;
-    assert_true(lendisd_logged(&site.broker, "refuses ROLE and INFO"));
+    assert_true(lendisd_logged(&fixture.broker, "refuses ROLE and INFO"));
     /* Nobody can know: it is asked as before. */
     follow(&replicas[0], port);
     assert_true(is_asked(pool, &replicas[0]));
@@ -253,7 +253,7 @@ static int lendisctl(char *output, size_t size, const char *verb, const char *wh
                      const char *pool)
 {
     const char *argv[] = {
-        built_program("lendisctl"), "--socket", site.broker.socket_path, verb, what, pool, NULL};
+        built_program("lendisctl"), "--socket", fixture.broker.socket_path, verb, what, pool, NULL};
 
     return program_run(argv, output, size, 20000);
 }

@@ -24,7 +24,7 @@
 #define NOBODY 65534
 #define PIECE  (1u << 20)
 
-static struct site site;
+static struct fixture fixture;
 static struct lendis_pool *pool;
 static char password_path[LAB_PATH_SIZE];
 
@@ -45,29 +45,29 @@ static int end(void **state)
     (void)state;
     lendis_detach(pool);
     pool = NULL;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
 static void configure(void)
 {
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "[pool p]\nredis = %s\npassword_file = %s\nsize = 4\nmin_idle = 4\n"
                       "check_interval = 100ms\n",
-                      site.redis.tcp_url, password_path);
+                      fixture.redis.tcp_url, password_path);
 }
 
 static void start(const char *password)
 {
-    site.redis.tcp = true;
-    site.redis.password = password;
-    redis_start(&site.redis);
+    fixture.redis.tcp = true;
+    fixture.redis.password = password;
+    redis_start(&fixture.redis);
     write_password(password);
     configure();
-    lendisd_launch(&site.broker, true);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    pool = pool_attach(&site.broker, "p");
-    assert_true(pool_fills(&site.observer, 4, 10000));
+    lendisd_launch(&fixture.broker, true);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    pool = pool_attach(&fixture.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
 }
 
 /* ---- searching ---- */
@@ -115,9 +115,9 @@ static struct found search(const char *text)
     FILE *maps;
     int memory;
 
-    snprintf(path, sizeof path, "/proc/%d/mem", (int)site.broker.pid);
+    snprintf(path, sizeof path, "/proc/%d/mem", (int)fixture.broker.pid);
     memory = open(path, O_RDONLY | O_CLOEXEC);
-    snprintf(path, sizeof path, "/proc/%d/smaps", (int)site.broker.pid);
+    snprintf(path, sizeof path, "/proc/%d/smaps", (int)fixture.broker.pid);
     maps = fopen(path, "re");
     assert_true(memory >= 0);
     assert_non_null(maps);
@@ -170,7 +170,7 @@ static void use(void)
             freeReplyObject(reply);
         lendis_release(lease);
     }
-    assert_true(pool_fills(&site.observer, 4, 10000));
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
 }
 
 static void in_one_place(void **state)
@@ -182,7 +182,8 @@ static void in_one_place(void **state)
     expect_found("secret-that-is-looked", 1, "after the first dials");
     use();
     assert_true(eventually(
-        (observe_pool(&site.observer, &entry), entry.counters[BROKER_COUNTER_checks] > 4), 10000));
+        (observe_pool(&fixture.observer, &entry), entry.counters[BROKER_COUNTER_checks] > 4),
+        10000));
     assert_true(entry.counters[BROKER_COUNTER_resets] > 0);
     expect_found("secret-that-is-looked", 1, "after resets, checks and further dials");
 }
@@ -191,19 +192,19 @@ static void another_password(void **state)
 {
     (void)state;
     start("a-secret-that-is-looked-for");
-    ask(redis_do(&site.redis, "ACL SETUSER default >%s", "what-comes-after-it"));
+    ask(redis_do(&fixture.redis, "ACL SETUSER default >%s", "what-comes-after-it"));
     write_password("what-comes-after-it");
-    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
+    assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
     use();
     expect_found("what-comes-after", 1, "the new one");
     expect_found("secret-that-is-looked", 0, "the old one");
     /* A configuration that is not taken leaves nothing behind either. */
     write_password("the-one-that-is-refused");
-    lendisd_configure(&site.broker, "[pool p]\nredis = %s\npassword_file = %s\nsize = none\n",
-                      site.redis.tcp_url, password_path);
-    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
+    lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\npassword_file = %s\nsize = none\n",
+                      fixture.redis.tcp_url, password_path);
+    assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
     assert_true(
-        eventually(lendisd_logged(&site.broker, "the new configuration is not used"), 5000));
+        eventually(lendisd_logged(&fixture.broker, "the new configuration is not used"), 5000));
     expect_found("one-that-is-refused", 0, "one that was refused");
     expect_found("what-comes-after", 1, "the one in force");
 }
@@ -214,9 +215,9 @@ static void a_pool_that_goes(void **state)
     start("a-secret-that-is-looked-for");
     lendis_detach(pool);
     pool = NULL;
-    observer_close(&site.observer);
-    lendisd_configure(&site.broker, "[pool q]\nredis = %s\n", site.redis.tcp_url);
-    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
+    observer_close(&fixture.observer);
+    lendisd_configure(&fixture.broker, "[pool q]\nredis = %s\n", fixture.redis.tcp_url);
+    assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
     expect_found("secret-that-is-looked", 0, "a pool that has gone");
 }
 
@@ -228,16 +229,16 @@ static void a_server_that_repeats_it(void **state)
     FILE *log;
 
     (void)state;
-    site.redis.tcp = true;
-    site.redis.arguments = arguments;
-    redis_start(&site.redis);
+    fixture.redis.tcp = true;
+    fixture.redis.arguments = arguments;
+    redis_start(&fixture.redis);
     write_password("a-secret-that-is-looked-for");
     configure();
-    lendisd_launch(&site.broker, true);
-    assert_true(eventually(lendisd_logged(&site.broker, "cannot open a connection"), 10000));
-    assert_false(lendisd_logged(&site.broker, "secret-that-is-looked"));
-    assert_true(lendisd_logged(&site.broker, "unknown command"));
-    log = fopen(site.broker.log_path, "re");
+    lendisd_launch(&fixture.broker, true);
+    assert_true(eventually(lendisd_logged(&fixture.broker, "cannot open a connection"), 10000));
+    assert_false(lendisd_logged(&fixture.broker, "secret-that-is-looked"));
+    assert_true(lendisd_logged(&fixture.broker, "unknown command"));
+    log = fopen(fixture.broker.log_path, "re");
     assert_non_null(log);
     assert_true(fread(text, 1, sizeof text - 1, log) > 0);
     fclose(log);
@@ -249,8 +250,8 @@ static void a_server_that_is_away(void **state)
 {
     (void)state;
     start("a-secret-that-is-looked-for");
-    redis_kill(&site.redis);
-    assert_true(eventually(lendisd_logged(&site.broker, "cannot open a connection"), 10000));
+    redis_kill(&fixture.redis);
+    assert_true(eventually(lendisd_logged(&fixture.broker, "cannot open a connection"), 10000));
     expect_found("secret-that-is-looked", 1, "after failed dials");
 }
 
@@ -263,7 +264,7 @@ static bool nobody_can_open(const char *file)
     int status;
     pid_t child;
 
-    snprintf(path, sizeof path, "/proc/%d/%s", (int)site.broker.pid, file);
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)fixture.broker.pid, file);
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
@@ -285,19 +286,19 @@ static void start_as_nobody(const char *keys)
                           "--clear-groups",
                           built_program("lendisd"),
                           "--config",
-                          site.broker.config_path,
+                          fixture.broker.config_path,
                           NULL};
     char folder[LAB_PATH_SIZE];
     int fd;
 
-    lendisd_configure(&site.broker, "[pool p]\nredis = %s\n%s", site.redis.tcp_url, keys);
-    snprintf(folder, sizeof folder, "%s", site.broker.config_path);
+    lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\n%s", fixture.redis.tcp_url, keys);
+    snprintf(folder, sizeof folder, "%s", fixture.broker.config_path);
     *strrchr(folder, '/') = '\0';
     assert_int_equal(chown(folder, NOBODY, NOBODY), 0);
-    assert_int_equal(chown(site.broker.config_path, NOBODY, NOBODY), 0);
+    assert_int_equal(chown(fixture.broker.config_path, NOBODY, NOBODY), 0);
     assert_int_equal(chown(password_path, NOBODY, NOBODY), 0);
-    site.broker.pid = program_start(argv, site.broker.log_path, 0);
-    assert_true(eventually((fd = lendisd_connect(site.broker.socket_path)) >= 0, 10000));
+    fixture.broker.pid = program_start(argv, fixture.broker.log_path, 0);
+    assert_true(eventually((fd = lendisd_connect(fixture.broker.socket_path)) >= 0, 10000));
     close(fd);
 }
 
@@ -305,19 +306,26 @@ static void start_as_nobody(const char *keys)
 static void nobody_else_reads_it(void **state)
 {
     char keys[LAB_PATH_SIZE + 32], output[4096], lendisctl[LAB_PATH_SIZE];
-    const char *show[] = {
-        "setpriv",  "--reuid=65534",         "--regid=65534", "--clear-groups", lendisctl,
-        "--socket", site.broker.socket_path, "show",          "pools",          NULL};
+    const char *show[] = {"setpriv",
+                          "--reuid=65534",
+                          "--regid=65534",
+                          "--clear-groups",
+                          lendisctl,
+                          "--socket",
+                          fixture.broker.socket_path,
+                          "show",
+                          "pools",
+                          NULL};
 
     (void)state;
     snprintf(lendisctl, sizeof lendisctl, "%s", built_program("lendisctl"));
-    site.redis.tcp = true;
-    redis_start(&site.redis);
+    fixture.redis.tcp = true;
+    redis_start(&fixture.redis);
     write_password("a-secret-that-is-looked-for");
     start_as_nobody("min_idle = 1\n");
     assert_true(nobody_can_open("mem"));
-    lendisd_stop(&site.broker);
-    ask(redis_do(&site.redis, "ACL SETUSER default >a-secret-that-is-looked-for"));
+    lendisd_stop(&fixture.broker);
+    ask(redis_do(&fixture.redis, "ACL SETUSER default >a-secret-that-is-looked-for"));
     snprintf(keys, sizeof keys, "min_idle = 1\npassword_file = %s\n", password_path);
     start_as_nobody(keys);
     assert_false(nobody_can_open("mem"));

@@ -23,7 +23,7 @@
 
 #define SECRET "sesame-open"
 
-static struct site site;
+static struct fixture fixture;
 static struct lendis_pool *worker, *other;
 static char password_path[LAB_PATH_SIZE];
 
@@ -50,9 +50,9 @@ static void ask(redisReply *reply)
 /* Answers as a server does that wants to be taken for the right one. */
 static void start_liar(const char *user)
 {
-    fake_start(&site.fake, FAKE_ANSWER);
-    snprintf(site.fake.control->secret, sizeof site.fake.control->secret, "%s", SECRET);
-    snprintf(site.fake.control->client_info, sizeof site.fake.control->client_info,
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    snprintf(fixture.fake.control->secret, sizeof fixture.fake.control->secret, "%s", SECRET);
+    snprintf(fixture.fake.control->client_info, sizeof fixture.fake.control->client_info,
              "id=1 addr=a name=lendis-p flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 watch=0 user=%s "
              "redir=-1 resp=2\n",
              user);
@@ -60,26 +60,26 @@ static void start_liar(const char *user)
 
 static void start_pool(const char *url, const char *keys)
 {
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "log_level = debug\n[pool p]\nredis = %s\npassword_file = %s\nsize = 1\n"
                   "min_idle = 1\nwait_timeout = 10s\n%s",
                   url, password_path, keys);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    worker = pool_attach(&site.broker, "p");
-    other = pool_attach(&site.broker, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    worker = pool_attach(&fixture.broker, "p");
+    other = pool_attach(&fixture.broker, "p");
 }
 
 static void start_all(const char *keys)
 {
-    site.redis.tcp = true;
-    site.redis.password = SECRET;
-    redis_start(&site.redis);
-    ask(redis_do(&site.redis, "ACL SETUSER app on >%s ~* &* +@all", SECRET));
-    ask(redis_do(&site.redis, "SET key value"));
+    fixture.redis.tcp = true;
+    fixture.redis.password = SECRET;
+    redis_start(&fixture.redis);
+    ask(redis_do(&fixture.redis, "ACL SETUSER app on >%s ~* &* +@all", SECRET));
+    ask(redis_do(&fixture.redis, "SET key value"));
     write_password(SECRET);
     start_liar(strstr(keys, "username") ? "app" : "default");
-    start_pool(site.redis.tcp_url, keys);
-    assert_true(pool_fills(&site.observer, 1, 10000));
+    start_pool(fixture.redis.tcp_url, keys);
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
 }
 
 static int end(void **state)
@@ -88,7 +88,7 @@ static int end(void **state)
     lendis_detach(worker);
     lendis_detach(other);
     worker = other = NULL;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -96,7 +96,7 @@ static unsigned long closed(enum close_reason reason)
 {
     struct catalog_pool pool;
 
-    observe_pool(&site.observer, &pool);
+    observe_pool(&fixture.observer, &pool);
     return pool.closed[reason];
 }
 
@@ -124,13 +124,13 @@ static void redirect(int fd)
 {
     struct sockaddr none = {.sa_family = AF_UNSPEC};
     struct sockaddr_in liar = {.sin_family = AF_INET,
-                               .sin_port = htons((uint16_t)site.fake.port),
+                               .sin_port = htons((uint16_t)fixture.fake.port),
                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
-    lendisd_pause(&site.broker);
+    lendisd_pause(&fixture.broker);
     assert_int_equal(connect(fd, &none, sizeof none), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&liar, sizeof liar), 0);
-    assert_true(eventually(atomic_load(&site.fake.control->open) == 1, 5000));
+    assert_true(eventually(atomic_load(&fixture.fake.control->open) == 1, 5000));
 }
 
 /* From here on the broker may do what it likes. */
@@ -139,13 +139,13 @@ static void expect_replaced(unsigned long before)
     char who[64];
     redisReply *reply;
 
-    lendisd_continue(&site.broker);
+    lendisd_continue(&fixture.broker);
     assert_true(eventually(closed(CLOSE_redirected) == before + 1, 10000));
-    assert_true(eventually(atomic_load(&site.fake.control->open) == 0, 5000));
-    assert_int_equal(atomic_load(&site.fake.control->secrets), 0);
+    assert_true(eventually(atomic_load(&fixture.fake.control->open) == 0, 5000));
+    assert_int_equal(atomic_load(&fixture.fake.control->secrets), 0);
     snprintf(who, sizeof who, "process %d of user %u", (int)getpid(), getuid());
-    assert_true(lendisd_logged(&site.broker, "was connected elsewhere by one of its holders"));
-    assert_true(lendisd_logged(&site.broker, who));
+    assert_true(lendisd_logged(&fixture.broker, "was connected elsewhere by one of its holders"));
+    assert_true(lendisd_logged(&fixture.broker, who));
     /* Both learn from the right server. */
     for (int i = 0; i < 2; i++) {
         reply = lendis_command(i ? worker : other, "GET key");
@@ -215,7 +215,7 @@ static int give_back_but_keep_copy(void)
     int copy = keep_copy(lease);
 
     assert_int_equal(lendis_release(lease), 0);
-    assert_true(pool_fills(&site.observer, 1, 10000));
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
     return copy;
 }
 
@@ -239,10 +239,10 @@ static void redirected_during_a_check(void **state)
     (void)state;
     start_all("check_interval = 300ms\ncheck_timeout = 5s\n");
     copy = give_back_but_keep_copy();
-    redis_pause(&site.redis);
-    assert_true(eventually(words_in(&site.observer, WORD_CHECKING) == 1, 10000));
+    redis_pause(&fixture.redis);
+    assert_true(eventually(words_in(&fixture.observer, WORD_CHECKING) == 1, 10000));
     redirect(copy);
-    redis_continue(&site.redis);
+    redis_continue(&fixture.redis);
     expect_replaced(0);
     close(copy);
 }
@@ -257,11 +257,11 @@ static void redirected_during_a_reset(void **state)
     start_all("");
     lease = lease_of(worker);
     copy = keep_copy(lease);
-    redis_pause(&site.redis);
+    redis_pause(&fixture.redis);
     assert_int_equal(lendis_release(lease), 0);
-    assert_true(eventually(words_in(&site.observer, WORD_CHECKING) == 1, 5000));
+    assert_true(eventually(words_in(&fixture.observer, WORD_CHECKING) == 1, 5000));
     redirect(copy);
-    redis_continue(&site.redis);
+    redis_continue(&fixture.redis);
     expect_replaced(0);
     close(copy);
 }
@@ -276,7 +276,7 @@ static void redirected_before_another_fetches_it(void **state)
     start_all("check_interval = 0\n");
     copy = give_back_but_keep_copy();
     redirect(copy);
-    lendisd_continue(&site.broker);
+    lendisd_continue(&fixture.broker);
     for (int i = 0; closed(CLOSE_redirected) == 0 && i < 100; i++) {
         redisReply *reply = lendis_command(other, "GET key");
 
@@ -296,15 +296,15 @@ static void redirected_when_the_password_changes(void **state)
     (void)state;
     start_all("");
     copy = give_back_but_keep_copy();
-    ask(redis_do(&site.redis, "ACL SETUSER default >%s-anew", SECRET));
+    ask(redis_do(&fixture.redis, "ACL SETUSER default >%s-anew", SECRET));
     write_password(SECRET "-anew");
     redirect(copy);
-    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
-    lendisd_continue(&site.broker);
+    assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
+    lendisd_continue(&fixture.broker);
     assert_true(eventually(closed(CLOSE_redirected) + closed(CLOSE_reconnected) == 1, 10000));
-    assert_true(eventually(atomic_load(&site.fake.control->open) == 0, 5000));
-    assert_int_equal(atomic_load(&site.fake.control->secrets), 0);
-    assert_true(pool_fills(&site.observer, 1, 10000));
+    assert_true(eventually(atomic_load(&fixture.fake.control->open) == 0, 5000));
+    assert_int_equal(atomic_load(&fixture.fake.control->secrets), 0);
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
     close(copy);
 }
 
@@ -316,20 +316,20 @@ static void a_connection_of_ones_own(void **state)
 
     (void)state;
     start_all("");
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "[pool p]\nredis = %s\npassword_file = %s\nsize = 1\nenabled = no\n"
                       "fallback = direct\n",
-                      site.redis.tcp_url, password_path);
-    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
+                      fixture.redis.tcp_url, password_path);
+    assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
     assert_true(eventually(closed(CLOSE_paused) == 1, 10000));
     lease = lease_of(worker);
     copy = keep_copy(lease);
     redirect(copy);
-    lendisd_continue(&site.broker);
+    lendisd_continue(&fixture.broker);
     lendis_release(lease);
-    lendis_detach(pool_attach(&site.broker, "p"));
-    assert_int_equal(atomic_load(&site.fake.control->secrets), 0);
-    assert_int_equal(atomic_load(&site.fake.control->handshakes), 0);
+    lendis_detach(pool_attach(&fixture.broker, "p"));
+    assert_int_equal(atomic_load(&fixture.fake.control->secrets), 0);
+    assert_int_equal(atomic_load(&fixture.fake.control->handshakes), 0);
     close(copy);
 }
 
@@ -340,14 +340,14 @@ static void wait_for_resets(unsigned long count)
     struct catalog_pool pool;
 
     assert_true(
-        eventually((observe_pool(&site.observer, &pool),
+        eventually((observe_pool(&fixture.observer, &pool),
                     pool.counters[BROKER_COUNTER_resets] + CATALOG_SUM(pool.closed)) >= count,
                    10000));
 }
 
 static void only_a_dial_logs_in(const char *url, const char *keys)
 {
-    struct fake_control *control = site.fake.control;
+    struct fake_control *control = fixture.fake.control;
     struct catalog_pool pool;
     unsigned long count = 0;
 
@@ -363,7 +363,8 @@ static void only_a_dial_logs_in(const char *url, const char *keys)
         wait_for_resets(++count);
     }
     assert_true(eventually(
-        (observe_pool(&site.observer, &pool), pool.counters[BROKER_COUNTER_checks] >= 2), 10000));
+        (observe_pool(&fixture.observer, &pool), pool.counters[BROKER_COUNTER_checks] >= 2),
+        10000));
     assert_true(pool.counters[BROKER_COUNTER_resets] > 0);
     assert_int_equal(atomic_load(&control->secrets), atomic_load(&control->accepted));
 }
@@ -373,8 +374,8 @@ static void one_password_for_each_dial(void **state)
     (void)state;
     write_password(SECRET);
     start_liar("default");
-    only_a_dial_logs_in(site.fake.tcp_url, "check_interval = 100ms\n");
-    assert_int_equal(atomic_load(&site.fake.control->accepted), 1);
+    only_a_dial_logs_in(fixture.fake.tcp_url, "check_interval = 100ms\n");
+    assert_int_equal(atomic_load(&fixture.fake.control->accepted), 1);
 }
 
 static void one_password_for_each_dial_of_a_unix_socket(void **state)
@@ -385,7 +386,7 @@ static void one_password_for_each_dial_of_a_unix_socket(void **state)
     (void)state;
     write_password(SECRET);
     start_liar("app");
-    only_a_dial_logs_in(site.fake.unix_url, "username = app\ncheck_interval = 100ms\n");
+    only_a_dial_logs_in(fixture.fake.unix_url, "username = app\ncheck_interval = 100ms\n");
     /* It cannot be redirected at all. */
     lease = lease_of(worker);
     assert_int_equal(connect(lendis_lease_fd(lease), &none, sizeof none), -1);
@@ -400,8 +401,8 @@ static void what_needs_a_login_is_dialled_anew(void **state)
     (void)state;
     write_password(SECRET);
     start_liar("somebody-else");
-    control = site.fake.control;
-    start_pool(site.fake.tcp_url, "");
+    control = fixture.fake.control;
+    start_pool(fixture.fake.tcp_url, "");
     for (unsigned i = 1; i <= 5; i++) {
         struct lendis_lease *lease = lease_of(worker);
 
@@ -409,7 +410,7 @@ static void what_needs_a_login_is_dialled_anew(void **state)
         assert_int_equal(lendis_release(lease), 0);
         assert_true(eventually(atomic_load(&control->accepted) == i + 1, 10000));
     }
-    assert_true(pool_fills(&site.observer, 1, 10000));
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
     assert_int_equal(atomic_load(&control->secrets), atomic_load(&control->accepted));
 }
 

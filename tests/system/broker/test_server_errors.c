@@ -16,30 +16,31 @@
 #include "lendis_hiredis.h"
 #include "tests/support/fixture.h"
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
 static void start_redis(const char *const *arguments)
 {
-    site.redis.arguments = arguments;
-    redis_start(&site.redis);
+    fixture.redis.arguments = arguments;
+    redis_start(&fixture.redis);
 }
 
 static void start_pool(const char *more)
 {
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 4\n%s", site.redis.unix_url, more);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 4\n%s", fixture.redis.unix_url,
+                  more);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
 }
 
 static void do_on_server(const char *command)
 {
-    redisReply *reply = redis_do(&site.redis, command);
+    redisReply *reply = redis_do(&fixture.redis, command);
 
     if (reply->type == REDIS_REPLY_ERROR)
         give_up("%s: %s", command, reply->str);
@@ -66,7 +67,7 @@ static uint32_t backend(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return entry.backend;
 }
 
@@ -74,7 +75,7 @@ static uint64_t broker_counter(enum broker_counter counter)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return shm_load_relaxed(&entry.counters[counter]);
 }
 
@@ -82,7 +83,7 @@ static uint64_t closed(enum close_reason reason)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return shm_load_relaxed(&entry.closed[reason]);
 }
 
@@ -90,7 +91,7 @@ static uint64_t dial_errors(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return CATALOG_SUM(entry.dial_errors);
 }
 
@@ -106,11 +107,11 @@ static void fail_to_save(void)
     snprintf(command, sizeof command, "CONFIG SET dir %s", gone);
     do_on_server(command);
     assert_int_equal(rmdir(gone), 0);
-    freeReplyObject(redis_do(&site.redis, "CONFIG SET save %s", "3600 1"));
+    freeReplyObject(redis_do(&fixture.redis, "CONFIG SET save %s", "3600 1"));
     do_on_server("SET changed 1");
     do_on_server("BGSAVE");
     assert_true(eventually(({
-                               redisReply *reply = redis_do(&site.redis, "PING");
+                               redisReply *reply = redis_do(&fixture.redis, "PING");
                                bool refused = reply->type == REDIS_REPLY_ERROR;
                                freeReplyObject(reply);
                                refused;
@@ -129,7 +130,7 @@ static void a_disk_that_fails(void **state)
     (void)state;
     start_redis(arguments);
     start_pool("min_idle = 1\ncheck_interval = 1s\nwait_timeout = 1s\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(is_answered(pool, "SET key value", "OK"));
     fail_to_save();
     assert_true(is_answered(pool, "GET key", "value"));
@@ -158,7 +159,7 @@ static void a_disk_that_fails_and_a_reset(void **state)
     (void)state;
     start_redis(arguments);
     start_pool("min_idle = 1\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(is_answered(pool, "SET key value", "OK"));
     fail_to_save();
     for (int round = 0; round < 3; round++) {
@@ -182,7 +183,7 @@ static void *run_for_ever(void *context)
 
 static bool is_busy(void)
 {
-    redisReply *reply = redis_do(&site.redis, "PING");
+    redisReply *reply = redis_do(&fixture.redis, "PING");
     bool busy = reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "BUSY", 4) == 0;
 
     freeReplyObject(reply);
@@ -201,8 +202,8 @@ static void a_script_that_runs_for_long(void **state)
     start_redis(arguments);
     start_pool("check_interval = 1s\nwait_timeout = 2s\n");
     do_on_server("SET key value");
-    pool = pool_attach(&site.broker, "p");
-    other = redis_open(&site.redis);
+    pool = pool_attach(&fixture.broker, "p");
+    other = redis_open(&fixture.redis);
     assert_int_equal(pthread_create(&thread, NULL, run_for_ever, other), 0);
     assert_true(eventually(is_busy(), 10000));
 
@@ -223,7 +224,7 @@ static void a_script_that_runs_for_long(void **state)
 
 static bool is_loading(void)
 {
-    redisReply *reply = redis_do(&site.redis, "PING");
+    redisReply *reply = redis_do(&fixture.redis, "PING");
     bool loading = reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "LOADING", 7) == 0;
 
     freeReplyObject(reply);
@@ -258,9 +259,9 @@ static void a_server_that_loads(void **state)
     start_pool("check_interval = 1s\nwait_timeout = 20s\n");
     do_on_server("SET key value");
     do_on_server("DEBUG POPULATE 10000 k 20");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(is_answered(pool, "GET key", "value"));
-    other = redis_open(&site.redis);
+    other = redis_open(&fixture.redis);
     redisSetTimeout(other, (struct timeval){.tv_sec = 60});
     assert_int_equal(pthread_create(&thread, NULL, reload, other), 0);
     assert_true(eventually(is_loading(), 10000));
@@ -292,7 +293,7 @@ static void a_replica_without_its_primary(void **state)
     snprintf(command, sizeof command, "REPLICAOF 127.0.0.1 %d", port);
     do_on_server(command);
     start_pool("check_interval = 1s\nwait_timeout = 2s\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(is_answered(pool, "GET key", "MASTERDOWN "));
     assert_true(eventually(broker_counter(BROKER_COUNTER_checks) > 1, 10000));
     assert_int_equal(closed(CLOSE_check), 0);
@@ -342,11 +343,11 @@ static void start_broker_with_hosts(const char *more)
     assert_int_equal(fclose(file), 0);
     assert_int_equal(chmod(script, 0700), 0);
     assert_int_equal(setenv("LENDISD", script, 1), 0);
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = redis://db.lendis.test:%d\nsize = 4\nmin_idle = 2\n%s",
-                  site.redis.port, more);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 2, 10000));
+                  fixture.redis.port, more);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
 }
 
 static void start_two_servers(void)
@@ -354,16 +355,16 @@ static void start_two_servers(void)
     static char port[16];
     static const char *arguments[] = {"--bind", "127.0.0.2", "--port", port, NULL};
 
-    site.redis.tcp = true;
-    redis_start(&site.redis);
-    snprintf(port, sizeof port, "%d", site.redis.port);
+    fixture.redis.tcp = true;
+    redis_start(&fixture.redis);
+    snprintf(port, sizeof port, "%d", fixture.redis.port);
     other = (struct redis_server){.arguments = arguments};
     redis_start(&other);
 }
 
 static void follow(const struct redis_server *server, const char *address)
 {
-    freeReplyObject(redis_do(server, "REPLICAOF %s %d", address, site.redis.port));
+    freeReplyObject(redis_do(server, "REPLICAOF %s %d", address, fixture.redis.port));
 }
 
 static bool has_key(const struct redis_server *server, const char *key)
@@ -385,22 +386,22 @@ static void a_failover_by_name(void **state)
         skip();
     start_two_servers();
     start_broker_with_hosts("");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(is_answered(pool, "SET first 1", "OK"));
-    follow(&site.redis, "127.0.0.2");
+    follow(&fixture.redis, "127.0.0.2");
     assert_true(is_answered(pool, "SET second 2", "READONLY "));
     name_means("127.0.0.2");
     assert_true(eventually(is_answered(pool, "SET third 3", "OK"), 10000));
     assert_true(has_key(&other, "third"));
     assert_true(closed(CLOSE_outdated) > 0);
-    assert_true(lendisd_logged(&site.broker, "answered readonly"));
+    assert_true(lendisd_logged(&fixture.broker, "answered readonly"));
     lendis_detach(pool);
 }
 
 /* An operator's word is enough, without any error. */
 static void reconnect_looks_the_name_up(void **state)
 {
-    const char *argv[] = {NULL, "--socket", site.broker.socket_path, "reconnect", "p", NULL};
+    const char *argv[] = {NULL, "--socket", fixture.broker.socket_path, "reconnect", "p", NULL};
     struct lendis_pool *pool;
     char output[1024];
 
@@ -409,16 +410,16 @@ static void reconnect_looks_the_name_up(void **state)
         skip();
     start_two_servers();
     start_broker_with_hosts("");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(is_answered(pool, "SET first 1", "OK"));
-    assert_true(has_key(&site.redis, "first"));
+    assert_true(has_key(&fixture.redis, "first"));
     name_means("127.0.0.2");
     argv[0] = built_program("lendisctl");
     if (program_run(argv, output, sizeof output, 20000) != 0)
         fail_msg("%s", output);
     assert_true(is_answered(pool, "SET second 2", "OK"));
     assert_true(has_key(&other, "second"));
-    assert_false(has_key(&site.redis, "second"));
+    assert_false(has_key(&fixture.redis, "second"));
     lendis_detach(pool);
 }
 
@@ -432,18 +433,19 @@ static void a_name_that_means_another_server(void **state)
         skip();
     start_two_servers();
     start_broker_with_hosts("check_interval = 200ms\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(is_answered(pool, "SET first 1", "OK"));
-    assert_true(has_key(&site.redis, "first"));
+    assert_true(has_key(&fixture.redis, "first"));
     name_means("127.0.0.2");
     assert_true(
         eventually(is_answered(pool, "SET second 2", "OK") && has_key(&other, "second"), 10000));
-    assert_true(eventually(closed(CLOSE_outdated) >= 2 && pool_is_full(&site.observer, 2), 10000));
-    freeReplyObject(redis_do(&site.redis, "DEL second"));
+    assert_true(
+        eventually(closed(CLOSE_outdated) >= 2 && pool_is_full(&fixture.observer, 2), 10000));
+    freeReplyObject(redis_do(&fixture.redis, "DEL second"));
     for (int i = 0; i < 20; i++)
         assert_true(is_answered(pool, "SET second 2", "OK"));
-    assert_false(has_key(&site.redis, "second"));
-    assert_true(lendisd_logged(&site.broker, "means another server now"));
+    assert_false(has_key(&fixture.redis, "second"));
+    assert_true(lendisd_logged(&fixture.broker, "means another server now"));
     lendis_detach(pool);
 }
 
@@ -457,14 +459,14 @@ static void a_name_that_cannot_be_looked_up(void **state)
         skip();
     start_two_servers();
     start_broker_with_hosts("check_interval = 200ms\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(is_answered(pool, "SET first 1", "OK"));
     name_means("# 127.0.0.1");
-    freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+    freeReplyObject(redis_do(&fixture.redis, "CLIENT KILL TYPE normal SKIPME yes"));
     assert_true(eventually(is_answered(pool, "SET second 2", "OK"), 10000));
-    assert_true(has_key(&site.redis, "second"));
+    assert_true(has_key(&fixture.redis, "second"));
     assert_int_equal(closed(CLOSE_outdated), 0);
-    assert_true(pool_fills(&site.observer, 2, 10000));
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
     lendis_detach(pool);
 }
 
@@ -474,13 +476,13 @@ static void writes_to_a_replica_of_its_own(void **state)
     uint64_t before;
 
     (void)state;
-    site.redis.tcp = true;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 4\nrole = replica\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    pool = pool_attach(&site.broker, "p");
-    follow(&site.redis, "127.0.0.2");
+    fixture.redis.tcp = true;
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 4\nrole = replica\n",
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    pool = pool_attach(&fixture.broker, "p");
+    follow(&fixture.redis, "127.0.0.2");
     before = broker_counter(BROKER_COUNTER_opened);
     for (int i = 0; i < 20; i++)
         assert_true(is_answered(pool, "SET key value", "READONLY "));

@@ -34,7 +34,7 @@
 /* Several times what a stopped one gets. */
 #define LONG_MS 2000
 
-static struct site site;
+static struct fixture fixture;
 static pid_t hog;
 static int time_namespace = -1, ahead_namespace = -1;
 static unsigned ahead; /* 1 + the worker that is to be in ahead_namespace */
@@ -71,7 +71,7 @@ static int end(void **state)
     }
     hog = 0;
     thaw();
-    site_end(&site);
+    fixture_end(&fixture);
     if (frozen[0])
         assert_true(eventually(rmdir(frozen) == 0, LIMIT_MS));
     frozen[0] = '\0';
@@ -86,17 +86,17 @@ static int end(void **state)
 
 static void start_broker(void)
 {
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "log_level = info\n[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n"
                   "stall_timeout = %dms\n",
-                  site.redis.unix_url, STALL_MS);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 1, LIMIT_MS));
+                  fixture.redis.unix_url, STALL_MS);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
 }
 
 static void start(void)
 {
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     start_broker();
 }
 
@@ -118,7 +118,7 @@ static int run_writer(struct crew *crew, unsigned number)
 
     if (number + 1 == ahead && setns(ahead_namespace, CLONE_NEWTIME) != 0)
         return 2;
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     crew_ready(crew);
     while (!atomic_load(&writer->go))
         sleep_us(200);
@@ -135,15 +135,15 @@ static int run_writer(struct crew *crew, unsigned number)
 
 static struct writer *writer_of(unsigned number)
 {
-    return crew_result(&site.crew, number);
+    return crew_result(&fixture.crew, number);
 }
 
 static enum mail_state mail_of(unsigned number)
 {
-    int slot = worker_of(&site.observer, site.crew.pids[number]);
+    int slot = worker_of(&fixture.observer, fixture.crew.pids[number]);
 
     assert_true(slot >= 0);
-    return mail_state(shm_load_relaxed(&site.observer.segment.slots[slot].mail));
+    return mail_state(shm_load_relaxed(&fixture.observer.segment.slots[slot].mail));
 }
 
 static void queue_up(unsigned number, unsigned place)
@@ -152,28 +152,29 @@ static void queue_up(unsigned number, unsigned place)
 
     atomic_store(&writer_of(number)->go, true);
     assert_true(
-        eventually((observe_words(&site.observer, &count), count.waiting == place), LIMIT_MS));
+        eventually((observe_words(&fixture.observer, &count), count.waiting == place), LIMIT_MS));
 }
 
 /* Both workers' commands are sent, by the first, and Redis does not answer. */
 static void send_both(void)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
 
-    crew_start(&site.crew, 2, sizeof(struct writer), run_writer, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 2, sizeof(struct writer), run_writer, NULL);
+    crew_go(&fixture.crew);
     assert_int_equal(lendis_acquire(pool, LIMIT_MS, &lease), 0);
     queue_up(COMBINER, 1);
     queue_up(OWNER, 2);
-    redis_pause(&site.redis);
+    redis_pause(&fixture.redis);
     assert_int_equal(lendis_release(lease), 0);
     assert_true(eventually(
         mail_of(OWNER) == MAIL_TAKEN &&
-            mail_was_sent(&site.observer.segment,
-                          shm_load(&site.observer.segment
-                                        .slots[worker_of(&site.observer, site.crew.pids[OWNER])]
-                                        .mail)),
+            mail_was_sent(
+                &fixture.observer.segment,
+                shm_load(&fixture.observer.segment
+                              .slots[worker_of(&fixture.observer, fixture.crew.pids[OWNER])]
+                              .mail)),
         LIMIT_MS));
     lendis_detach(pool);
 }
@@ -182,7 +183,7 @@ static unsigned revoked(void)
 {
     struct catalog_pool pool;
 
-    observe_pool(&site.observer, &pool);
+    observe_pool(&fixture.observer, &pool);
     return (unsigned)CATALOG_SUM(pool.revoked);
 }
 
@@ -197,7 +198,7 @@ static void expect_result(unsigned number, int result)
 static void expect_taken(const char *why)
 {
     assert_true(eventually(revoked() == 1, LIMIT_MS));
-    assert_true(eventually(lendisd_logged(&site.broker, why), LIMIT_MS));
+    assert_true(eventually(lendisd_logged(&fixture.broker, why), LIMIT_MS));
     expect_result(OWNER, LENDIS_E_UNCERTAIN);
 }
 
@@ -218,13 +219,13 @@ static void one_that_is_stopped(void **state)
     (void)state;
     start();
     send_both();
-    crew_signal(&site.crew, COMBINER, SIGSTOP);
+    crew_signal(&fixture.crew, COMBINER, SIGSTOP);
     stopped_ms = now_ms();
     expect_taken("and is stopped");
     /* As it may have beaten right before. */
     assert_true(now_ms() - stopped_ms >= STALL_MS - CONNECTION_RECEIVE_MS);
-    crew_signal(&site.crew, COMBINER, SIGCONT);
-    redis_continue(&site.redis);
+    crew_signal(&fixture.crew, COMBINER, SIGCONT);
+    redis_continue(&fixture.redis);
     expect_result(COMBINER, LENDIS_E_UNCERTAIN);
 }
 
@@ -246,7 +247,7 @@ static bool freeze(const char *parent, const char *file, const char *text)
         return false;
     }
     send_both();
-    snprintf(pid, sizeof pid, "%d", (int)site.crew.pids[COMBINER]);
+    snprintf(pid, sizeof pid, "%d", (int)fixture.crew.pids[COMBINER]);
     snprintf(path, sizeof path, "%s/cgroup.procs", frozen);
     assert_true(write_file(path, pid));
     snprintf(path, sizeof path, "%s/%s", frozen, file);
@@ -262,7 +263,7 @@ static void expect_frozen(bool done)
     }
     expect_taken("and is frozen");
     thaw();
-    redis_continue(&site.redis);
+    redis_continue(&fixture.redis);
     expect_result(COMBINER, LENDIS_E_UNCERTAIN);
 }
 
@@ -289,7 +290,7 @@ static void one_that_waits_for_redis(void **state)
     start();
     send_both();
     sleep_us(LONG_MS * 1000);
-    redis_continue(&site.redis);
+    redis_continue(&fixture.redis);
     expect_kept();
 }
 
@@ -341,7 +342,7 @@ static void await_silence(int ms)
     int64_t since_ms = now_ms(), until_ms = since_ms + LIMIT_MS;
 
     while (now_ms() - since_ms < ms && now_ms() < until_ms) {
-        seen = shm_load_relaxed(&site.observer.segment.connections[0].beat);
+        seen = shm_load_relaxed(&fixture.observer.segment.connections[0].beat);
         if (seen != beat)
             since_ms = now_ms();
         beat = seen;
@@ -358,11 +359,11 @@ static void one_that_waits_for_a_processor(void **state)
     (void)state;
     start();
     send_both();
-    pin(site.crew.pids[COMBINER], processor);
+    pin(fixture.crew.pids[COMBINER], processor);
     start_hog(processor);
     for (int i = 0; i < 2; i++)
         await_silence(STALL_MS + STALL_MS / 2);
-    redis_continue(&site.redis);
+    redis_continue(&fixture.redis);
     kill(hog, SIGKILL);
     expect_kept();
 }
@@ -399,14 +400,14 @@ static void choose_clock(unsigned number)
 static void a_combiner_whose_clock_is_behind(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     clocks_ahead();
     start_broker();
     choose_clock(OWNER);
     clocks_back();
     send_both();
     sleep_us(LONG_MS * 1000);
-    redis_continue(&site.redis);
+    redis_continue(&fixture.redis);
     expect_kept();
 }
 
@@ -419,10 +420,10 @@ static void a_stopped_combiner_whose_clock_is_ahead(void **state)
     choose_clock(COMBINER);
     clocks_back();
     send_both();
-    crew_signal(&site.crew, COMBINER, SIGSTOP);
+    crew_signal(&fixture.crew, COMBINER, SIGSTOP);
     expect_taken("and is stopped");
-    crew_signal(&site.crew, COMBINER, SIGCONT);
-    redis_continue(&site.redis);
+    crew_signal(&fixture.crew, COMBINER, SIGCONT);
+    redis_continue(&fixture.redis);
     expect_result(COMBINER, LENDIS_E_UNCERTAIN);
 }
 
@@ -492,21 +493,21 @@ static void what_was_given_back_is_had(void **state)
     (void)state;
     start();
     for (unsigned i = 0; i < 2 * sizeof ways / sizeof *ways; i++) {
-        struct lendis_pool *stopped = pool_attach(&site.broker, "p");
-        struct lendis_pool *pool = pool_attach(&site.broker, "p");
+        struct lendis_pool *stopped = pool_attach(&fixture.broker, "p");
+        struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
         struct lendis_lease *lease = give_back_silently(stopped, i % 2);
 
         ways[i / 2](pool);
         assert_int_equal(lendis_release(lease), LENDIS_E_REVOKED);
         lendis_detach(pool);
         lendis_detach(stopped);
-        assert_true(pool_fills(&site.observer, 1, LIMIT_MS));
+        assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
     }
 }
 
 static int run_waiter(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
     int result;
 
@@ -526,21 +527,21 @@ static void many_do_not_ring_as_often(void **state)
 
     (void)state;
     start();
-    stopped = pool_attach(&site.broker, "p");
-    crew_start(&site.crew, WAITERS, 8, run_waiter, NULL);
-    assert_true(eventually(atomic_load(&site.crew.control->ready) == WAITERS, LIMIT_MS));
+    stopped = pool_attach(&fixture.broker, "p");
+    crew_start(&fixture.crew, WAITERS, 8, run_waiter, NULL);
+    assert_true(eventually(atomic_load(&fixture.crew.control->ready) == WAITERS, LIMIT_MS));
     lease = give_back_silently(stopped, false);
-    lendisd_pause(&site.broker);
+    lendisd_pause(&fixture.broker);
     doorbell = lease->attachment->doorbell;
     (void)!read(doorbell, &rings, sizeof rings);
     rings = 0;
-    crew_go(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_go(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     assert_int_equal(read(doorbell, &rings, sizeof rings), sizeof rings);
     print_message("# %u waited for a second: %ju rings\n", WAITERS, (uintmax_t)rings);
     assert_true(rings >= 1 && rings <= WAITERS);
-    lendisd_continue(&site.broker);
+    lendisd_continue(&fixture.broker);
     lendis_release(lease);
     lendis_detach(stopped);
 }

@@ -33,14 +33,14 @@
 #define OUTPUT   (1 << 20)
 #define LIMIT_MS 20000
 
-static struct site site;
+static struct fixture fixture;
 static char text[OUTPUT];
 static char metrics_path[LAB_PATH_SIZE];
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -48,9 +48,9 @@ static int end(void **state)
 static void start(const char *keys)
 {
     scratch_path(metrics_path, "%s", "metrics.sock");
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "metrics = unix://%s\n[pool p]\nredis = %s\n%s", metrics_path,
-                  site.redis.unix_url, keys);
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "metrics = unix://%s\n[pool p]\nredis = %s\n%s", metrics_path,
+                  fixture.redis.unix_url, keys);
 }
 
 /* ---- asking ---- */
@@ -143,7 +143,7 @@ static double value(const char *series)
 static void ctl(const char *a, const char *b, const char *c)
 {
     const char *argv[] = {
-        built_program("lendisctl"), "--socket", site.broker.socket_path, a, b, c, NULL};
+        built_program("lendisctl"), "--socket", fixture.broker.socket_path, a, b, c, NULL};
     int status = program_run(argv, text, sizeof text, LIMIT_MS);
 
     if (status != 0)
@@ -188,9 +188,9 @@ static void leases_at_hand_are_hits(void **state)
 
     (void)state;
     start("size = 2\nmin_idle = 2\n");
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 2, 5000));
-    pool = pool_attach(&site.broker, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 2, 5000));
+    pool = pool_attach(&fixture.broker, "p");
     for (int i = 0; i < 300; i++) {
         assert_int_equal(lendis_acquire(pool, 0, &lease), 0);
         assert_int_equal(lendis_release(lease), 0);
@@ -219,7 +219,7 @@ static void leases_at_hand_are_hits(void **state)
 
 static int hold_for_100_ms(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
 
     (void)number;
@@ -239,9 +239,9 @@ static void a_wait_is_in_its_bucket(void **state)
 
     (void)state;
     start("size = 1\nmin_idle = 1\n");
-    pool = pool_attach(&site.broker, "p");
-    crew_start(&site.crew, 1, 0, hold_for_100_ms, NULL);
-    crew_go(&site.crew);
+    pool = pool_attach(&fixture.broker, "p");
+    crew_start(&fixture.crew, 1, 0, hold_for_100_ms, NULL);
+    crew_go(&fixture.crew);
     begin = now_ns();
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     seconds = (double)(now_ns() - begin) / 1e9;
@@ -257,8 +257,8 @@ static void a_wait_is_in_its_bucket(void **state)
         assert_true(openmetrics_value(text, "lendis_hits_total{pool=\"p\"}") == 1);
         assert_true(openmetrics_value(text, "lendis_leases_total{pool=\"p\"}") == 2);
     }
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     lendis_detach(pool);
 }
 
@@ -269,7 +269,7 @@ static void a_wait_in_vain_is_a_timeout(void **state)
 
     (void)state;
     start("size = 1\nmin_idle = 1\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     assert_int_equal(lendis_acquire(pool, 50, &second), LENDIS_E_TIMEOUT);
     assert_int_equal(lendis_acquire(pool, 0, &second), LENDIS_E_BUSY);
@@ -286,7 +286,7 @@ static void long_leases_are_all_there(void **state)
 
     (void)state;
     start("size = 1\nmin_idle = 1\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     for (int i = 0; i < 5; i++) {
         redisReply *reply;
 
@@ -307,7 +307,7 @@ static void long_leases_are_all_there(void **state)
 
 static int hold_for_ever(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
 
     (void)number;
@@ -325,10 +325,10 @@ static void a_killed_worker_is_a_death(void **state)
 {
     (void)state;
     start("size = 4\nmin_idle = 4\n");
-    crew_start(&site.crew, 3, 0, hold_for_ever, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 3, 0, hold_for_ever, NULL);
+    crew_go(&fixture.crew);
     becomes("lendis_connections{pool=\"p\",state=\"leased\"}", 3);
-    crew_signal(&site.crew, 1, SIGKILL);
+    crew_signal(&fixture.crew, 1, SIGKILL);
     becomes("lendis_worker_deaths_total{pool=\"p\"}", 1);
     assert_true(
         openmetrics_value(text, "lendis_leases_revoked_total{pool=\"p\",reason=\"died\"}") == 1);
@@ -365,7 +365,7 @@ static void failed_dials_have_reasons(void **state)
 
 static int talk_200_times(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct tally tally = {0};
 
     crew_ready(crew);
@@ -380,10 +380,10 @@ static void commands_and_batches_add_up(void **state)
 
     (void)state;
     start("size = 1\nmin_idle = 1\n");
-    crew_start(&site.crew, 12, 0, talk_200_times, NULL);
-    crew_go(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_start(&fixture.crew, 12, 0, talk_200_times, NULL);
+    crew_go(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     becomes("lendis_workers{pool=\"p\"}", 0);
     own = openmetrics_value(text, "lendis_commands_total{pool=\"p\"}");
     handed = openmetrics_value(text, "lendis_handed_total{pool=\"p\"}");
@@ -416,10 +416,10 @@ static void lendisctl_tells_the_same(void **state)
     assert_non_null(strstr(text, "# TYPE lendis_hits_total counter\n"));
     assert_null(strstr(text, "# EOF"));
     /* The broker's help is not needed. */
-    lendisd_pause(&site.broker);
+    lendisd_pause(&fixture.broker);
     ctl("metrics", NULL, NULL);
     assert_true(openmetrics_value(text, "lendis_connections{pool=\"p\",state=\"idle\"}") == 2);
-    lendisd_continue(&site.broker);
+    lendisd_continue(&fixture.broker);
 }
 
 /* What is no OpenMetrics, and what OpenMetrics leaves open and we do not. */
@@ -478,7 +478,7 @@ static void promtool_finds_no_fault(void **state)
     snprintf(command, sizeof command,
              "%s --socket %s metrics --format prometheus | promtool check metrics && "
              "promtool check rules deploy/prometheus/lendis.rules.yml",
-             built_program("lendisctl"), site.broker.socket_path);
+             built_program("lendisctl"), fixture.broker.socket_path);
     if (program_run(argv, text, sizeof text, LIMIT_MS) != 0)
         fail_msg("%s", text);
 }
@@ -509,9 +509,9 @@ static void the_listener_is_on_loopback(void **state)
     int port, reserved = reserve_port(&port), fd;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "metrics = 127.0.0.1:%d\n[pool p]\nredis = %s\n", port,
-                  site.redis.unix_url);
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "metrics = 127.0.0.1:%d\n[pool p]\nredis = %s\n", port,
+                  fixture.redis.unix_url);
     address.sin_port = htons((uint16_t)port);
     fd = http_open((struct sockaddr *)&address, sizeof address,
                    "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -535,18 +535,18 @@ static void without_the_library_it_is_told(void **state)
     file = fopen(path, "we");
     assert_non_null(file);
     fclose(file);
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     setenv("LD_LIBRARY_PATH", directory, 1);
-    lendisd_configure(&site.broker, "[pool p]\nredis = %s\n", site.redis.unix_url);
-    lendisd_launch(&site.broker, true); /* has no use for it */
-    lendisd_stop(&site.broker);
-    lendisd_configure(&site.broker, "metrics = 127.0.0.1:1\n[pool p]\nredis = %s\n",
-                      site.redis.unix_url);
-    lendisd_launch(&site.broker, false);
+    lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\n", fixture.redis.unix_url);
+    lendisd_launch(&fixture.broker, true); /* has no use for it */
+    lendisd_stop(&fixture.broker);
+    lendisd_configure(&fixture.broker, "metrics = 127.0.0.1:1\n[pool p]\nredis = %s\n",
+                      fixture.redis.unix_url);
+    lendisd_launch(&fixture.broker, false);
     unsetenv("LD_LIBRARY_PATH");
-    assert_int_not_equal(program_wait(site.broker.pid, LIMIT_MS), 0);
-    site.broker.pid = 0;
-    assert_true(lendisd_logged(&site.broker, "metrics need libmicrohttpd"));
+    assert_int_not_equal(program_wait(fixture.broker.pid, LIMIT_MS), 0);
+    fixture.broker.pid = 0;
+    assert_true(lendisd_logged(&fixture.broker, "metrics need libmicrohttpd"));
 }
 
 static int metrics_port;
@@ -613,11 +613,11 @@ static void slow_clients_delay_nobody(void **state)
     int64_t begin;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "metrics = 127.0.0.1:%d\n[pool p]\nredis = %s\n", metrics_port,
-                  site.redis.unix_url);
-    crew_start(&site.crew, KINDS, 0, crowd, NULL);
-    crew_go(&site.crew);
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "metrics = 127.0.0.1:%d\n[pool p]\nredis = %s\n", metrics_port,
+                  fixture.redis.unix_url);
+    crew_start(&fixture.crew, KINDS, 0, crowd, NULL);
+    crew_go(&fixture.crew);
     for (int i = 0; i < 5; i++) {
         begin = now_ms();
         fd = http_loopback("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -626,12 +626,12 @@ static void slow_clients_delay_nobody(void **state)
         assert_true(now_ms() - begin < 8000); /* alone it takes one or two */
         close(fd);
         begin = now_ms();
-        pool = pool_attach(&site.broker, "p");
+        pool = pool_attach(&fixture.broker, "p");
         assert_true(now_ms() - begin < 1000);
         lendis_detach(pool);
     }
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
     close(reserved);
 }
 
@@ -650,7 +650,7 @@ static void silent_clients_go_for_others(void **state)
         scrape();
         assert_true(now_ms() - begin < 5000);
     }
-    assert_true(process_cpu_ms(site.broker.pid, 500) < 100);
+    assert_true(process_cpu_ms(fixture.broker.pid, 500) < 100);
     for (int i = 0; i < CROWD; i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -662,11 +662,11 @@ static void the_socket_is_removed(void **state)
     (void)state;
     start("size = 1\n");
     scrape();
-    lendisd_kill(&site.broker); /* leaves it behind, which the next one does not mind */
+    lendisd_kill(&fixture.broker); /* leaves it behind, which the next one does not mind */
     assert_int_equal(access(metrics_path, F_OK), 0);
-    lendisd_launch(&site.broker, true);
+    lendisd_launch(&fixture.broker, true);
     scrape();
-    assert_int_equal(lendisd_stop(&site.broker), 0);
+    assert_int_equal(lendisd_stop(&fixture.broker), 0);
     assert_int_equal(access(metrics_path, F_OK), -1);
 }
 
@@ -695,8 +695,8 @@ static void terminal_start(struct terminal *terminal)
         close(terminal->fd);
         login_tty(other);
         setenv("TERM", "xterm", 1);
-        execl(built_program("lendisctl"), "lendisctl", "--socket", site.broker.socket_path, "top",
-              NULL);
+        execl(built_program("lendisctl"), "lendisctl", "--socket", fixture.broker.socket_path,
+              "top", NULL);
         _exit(127);
     }
     scratch_add_child(terminal->pid);
@@ -777,7 +777,7 @@ static void top_draws_and_quits(void **state)
 
     (void)state;
     start("size = 2\nmin_idle = 2\n[pool another-one]\nredis = unix:///nowhere.sock\nsize = 7\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     terminal_start(&terminal);
     expect_text(&terminal, "another-one");
     expect_text(&terminal, "another-one"); /* the second look */
@@ -825,7 +825,7 @@ static void top_leaves_the_terminal_as_it_was(void **state)
     press(&terminal, "\x03"); /* ^C */
     expect_ended(&terminal, SIGINT);
     argv[0] = built_program("lendisctl");
-    argv[2] = site.broker.socket_path;
+    argv[2] = fixture.broker.socket_path;
     assert_int_equal(program_run(argv, text, sizeof text, LIMIT_MS), 1);
     assert_non_null(strstr(text, "top needs a terminal"));
 }
@@ -838,10 +838,10 @@ static void top_outlives_the_broker(void **state)
     start("size = 1\n");
     terminal_start(&terminal);
     expect_text(&terminal, "pools by");
-    lendisd_kill(&site.broker);
+    lendisd_kill(&fixture.broker);
     expect_text(&terminal, "THE BROKER IS GONE");
     expect_fits();
-    lendisd_launch(&site.broker, true);
+    lendisd_launch(&fixture.broker, true);
     expect_text(&terminal, "leases so far");
     press(&terminal, "q");
     expect_ended(&terminal, 0);

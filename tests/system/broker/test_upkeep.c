@@ -25,28 +25,28 @@
 
 #define LEASES_MAX 16
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
 /* A real Redis, and a pool "p" of it with these keys, observed. */
 static void start_pool(const char *keys)
 {
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\n%s", site.redis.unix_url, keys);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\n%s", fixture.redis.unix_url, keys);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
 }
 
 static uint64_t closed_for(enum close_reason reason)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return shm_load_relaxed(&entry.closed[reason]);
 }
 
@@ -54,7 +54,7 @@ static uint64_t dials_failed(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return CATALOG_SUM(entry.dial_errors);
 }
 
@@ -63,7 +63,7 @@ static uint64_t still_open(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return shm_load_relaxed(&entry.counters[BROKER_COUNTER_opened]) - CATALOG_SUM(entry.closed);
 }
 
@@ -71,7 +71,7 @@ static unsigned opened_words(void)
 {
     struct word_count count;
 
-    assert_true(observe_words(&site.observer, &count));
+    assert_true(observe_words(&fixture.observer, &count));
     return count.opened;
 }
 
@@ -148,7 +148,7 @@ static int work(struct crew *crew, unsigned number)
 {
     const struct load *load = crew->context;
     struct tally *tally = crew_result(crew, number);
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     crew_ready(crew);
     for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
@@ -166,7 +166,7 @@ static unsigned usable(uint64_t signature[], unsigned places)
     unsigned count = 0;
 
     for (unsigned i = 0; i < places; i++) {
-        uint64_t word = shm_load_relaxed(&site.observer.segment.connections[i].word);
+        uint64_t word = shm_load_relaxed(&fixture.observer.segment.connections[i].word);
         enum word_state state = word_state(word);
         bool serves = state == WORD_IDLE || state == WORD_LEASED || state == WORD_HANDED ||
                       state == WORD_CARRIED;
@@ -180,7 +180,7 @@ static unsigned usable(uint64_t signature[], unsigned places)
 /* The fewest that could be used at any time within `ms`. */
 static unsigned fewest_usable(int ms)
 {
-    unsigned places = segment_places(&site.observer.segment), fewest = UINT32_MAX;
+    unsigned places = segment_places(&fixture.observer.segment), fewest = UINT32_MAX;
     uint64_t first[LENDIS_MAX_CONNECTIONS], second[LENDIS_MAX_CONNECTIONS];
 
     for (int64_t until = now_ms() + ms; now_ms() < until;) {
@@ -199,9 +199,9 @@ static void expect_all_good(const char *title, int workers)
 {
     struct tally sum;
 
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    tally_crew(&site.crew, &sum);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    tally_crew(&fixture.crew, &sum);
     tally_print(title, &sum);
     assert_true(sum.good > (unsigned)workers);
     assert_int_equal(tally_failed(&sum), 0);
@@ -215,25 +215,25 @@ static void old_connections_are_replaced_under_load(void **state)
 
     (void)state;
     start_pool("size = 4\nmin_idle = 4\nmax_lifetime = 200ms\nlifetime_jitter = 50\n");
-    assert_true(pool_fills(&site.observer, 4, 10000));
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
     for (size_t i = 0; i < sizeof loads / sizeof *loads; i++) {
         uint64_t before = closed_for(CLOSE_lifetime);
         unsigned fewest;
 
         load = loads[i];
-        crew_start(&site.crew, 40, sizeof(struct tally), work, &load);
-        crew_go(&site.crew);
+        crew_start(&fixture.crew, 40, sizeof(struct tally), work, &load);
+        crew_go(&fixture.crew);
         fewest = fewest_usable(2500);
-        crew_stop(&site.crew);
+        crew_stop(&fixture.crew);
         expect_all_good("replaced under load", 40);
-        crew_end(&site.crew);
+        crew_end(&fixture.crew);
         fprintf(stderr, "%llu replaced, never fewer than %u usable\n",
                 (unsigned long long)(closed_for(CLOSE_lifetime) - before), fewest);
         assert_int_equal(fewest, 4);
         assert_true(closed_for(CLOSE_lifetime) - before >= 16);
     }
     /* The old ones do not pile up, at Redis neither: the four, and one that is on its way. */
-    assert_in_range(redis_info(&site.redis, "connected_clients"), 4, 5);
+    assert_in_range(redis_info(&fixture.redis, "connected_clients"), 4, 5);
     assert_int_equal(closed_for(CLOSE_lost), 0);
 }
 
@@ -243,7 +243,7 @@ static void idle_connections_are_replaced_one_by_one(void **state)
 
     (void)state;
     start_pool("size = 8\nmin_idle = 8\nmax_lifetime = 300ms\nlifetime_jitter = 0\n");
-    assert_true(pool_fills(&site.observer, 8, 10000));
+    assert_true(pool_fills(&fixture.observer, 8, 10000));
     fewest = fewest_usable(1500);
     assert_int_equal(fewest, 8);
     assert_in_range(closed_for(CLOSE_lifetime), 16, 48);
@@ -259,11 +259,11 @@ static void a_leased_connection_retires_when_it_comes_back(void **state)
 
     (void)state;
     start_pool("size = 1\nmin_idle = 1\nmax_lifetime = 300ms\n");
-    assert_true(pool_fills(&site.observer, 1, 10000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(lendis_acquire(pool, 1000, &old), 0);
     id = integer_on(old, "CLIENT ID");
-    assert_true(eventually(words_in(&site.observer, WORD_IDLE) == 1, 3000));
+    assert_true(eventually(words_in(&fixture.observer, WORD_IDLE) == 1, 3000));
     assert_int_equal(closed_for(CLOSE_lifetime), 0);
     assert_int_equal(lendis_acquire(pool, 1000, &other), 0);
     assert_true(integer_on(other, "CLIENT ID") != id);
@@ -284,8 +284,8 @@ static void used_up_connections_are_replaced(void **state)
 
     (void)state;
     start_pool("size = 1\nmin_idle = 1\nmax_uses = 10\n");
-    assert_true(pool_fills(&site.observer, 1, 10000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     for (int i = 0; i < 200; i++) {
         redisReply *reply = lendis_command(pool, "CLIENT ID");
 
@@ -312,19 +312,20 @@ static void nothing_retires_while_redis_cannot_be_dialled(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    fake_start(&site.fake, FAKE_ANSWER);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\nmax_lifetime = 1s\n",
-                  site.fake.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 2, 10000));
-    atomic_store(&site.fake.control->refuse, 1);
-    pool = pool_attach(&site.broker, "p");
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    lendisd_start(&fixture.broker,
+                  "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\nmax_lifetime = 1s\n",
+                  fixture.fake.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
+    atomic_store(&fixture.fake.control->refuse, 1);
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(eventually(dials_failed() >= 3, 10000));
     for (int i = 0; i < 20; i++)
         expect_works(pool);
-    assert_int_equal(words_in(&site.observer, WORD_IDLE), 2);
+    assert_int_equal(words_in(&fixture.observer, WORD_IDLE), 2);
     assert_int_equal(closed_for(CLOSE_lifetime), 0);
-    atomic_store(&site.fake.control->refuse, 0);
+    atomic_store(&fixture.fake.control->refuse, 0);
     assert_true(eventually(closed_for(CLOSE_lifetime) >= 2, 15000));
     expect_works(pool);
     lendis_detach(pool);
@@ -340,7 +341,7 @@ static void idle_connections_go_down_to_min_idle(void **state)
 
     (void)state;
     start_pool("size = 8\nmin_idle = 2\nmax_idle_time = 700ms\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     acquire_all(pool, leases, 6);
     sleep_us(900000);
     /* Held ones are not idle, however long. */
@@ -348,11 +349,11 @@ static void idle_connections_go_down_to_min_idle(void **state)
     release_all(leases, 6);
     assert_true(eventually(opened_words() == 2, 3000));
     assert_true(closed_for(CLOSE_idle) >= 4);
-    assert_true(process_use(site.broker.pid, &before));
+    assert_true(process_use(fixture.broker.pid, &before));
     sleep_us(1500000);
-    assert_true(process_use(site.broker.pid, &after));
+    assert_true(process_use(fixture.broker.pid, &after));
     assert_int_equal(opened_words(), 2);
-    assert_true(pool_is_full(&site.observer, 2));
+    assert_true(pool_is_full(&fixture.observer, 2));
     assert_in_range(after.switches - before.switches, 0, 3); /* nothing is due: nobody wakes up */
     acquire_all(pool, leases, 8);
     release_all(leases, 8);
@@ -366,7 +367,7 @@ static void idle_connections_beyond_max_idle_go(void **state)
 
     (void)state;
     start_pool("size = 8\nmin_idle = 0\nmax_idle = 3\nmax_idle_time = 0\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     for (int round = 0; round < 2; round++) {
         acquire_all(pool, leases, 7);
         /* Idle ones are what is limited, not those that are out. */
@@ -407,7 +408,7 @@ static void the_reserve_is_for_those_who_have_waited(void **state)
 
     (void)state;
     start_pool("size = 2\nmin_idle = 1\nreserve_size = 2\nreserve_after = 300ms\n");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     for (int round = 0; round < 2; round++) {
         acquire_all(pool, leases, 2);
         for (int i = 0; i < 3; i++) {
@@ -417,7 +418,7 @@ static void the_reserve_is_for_those_who_have_waited(void **state)
         }
         sleep_us(200000);
         assert_int_equal(opened_words(), 2);
-        assert_true(eventually(words_in(&site.observer, WORD_LEASED) == 4, 3000));
+        assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 4, 3000));
         for (int i = 0; i < 3; i++) {
             pthread_join(waiting[i].id, NULL);
             assert_int_equal(waiting[i].result, 0);
@@ -430,11 +431,11 @@ static void the_reserve_is_for_those_who_have_waited(void **state)
                         2 * (unsigned)round + 2);
     }
     /* A crowd that waits for a moment only has no need of it. */
-    crew_start(&site.crew, 20, sizeof(struct tally), work, &load);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 20, sizeof(struct tally), work, &load);
+    crew_go(&fixture.crew);
     sleep_us(1000000);
     assert_int_equal(opened_words(), 2);
-    crew_stop(&site.crew);
+    crew_stop(&fixture.crew);
     expect_all_good("without the reserve", 20);
     lendis_detach(pool);
 }
@@ -445,7 +446,7 @@ static uint64_t checked(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return shm_load_relaxed(&entry.counters[BROKER_COUNTER_checks]);
 }
 
@@ -458,11 +459,11 @@ static void idle_connections_are_checked(void **state)
 
     (void)state;
     start_pool("size = 4\nmin_idle = 4\ncheck_interval = 400ms\n");
-    assert_true(pool_fills(&site.observer, 4, 10000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     before = checked();
     for (int64_t until = now_ms() + 2000; now_ms() < until;) {
-        unsigned idle = words_in(&site.observer, WORD_IDLE);
+        unsigned idle = words_in(&fixture.observer, WORD_IDLE);
 
         fewest = idle < fewest ? idle : fewest;
         sched_yield();
@@ -491,21 +492,21 @@ static void a_check_finds_a_stalled_server(void **state)
     unsigned accepted;
 
     (void)state;
-    fake_start(&site.fake, FAKE_ANSWER);
-    lendisd_start(&site.broker,
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\ncheck_interval = 300ms\n"
                   "check_timeout = 200ms\nconnect_timeout = 1s\n",
-                  site.fake.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 2, 10000));
+                  fixture.fake.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
     assert_true(eventually(checked() >= 2, 3000));
-    accepted = atomic_load(&site.fake.control->accepted);
-    atomic_store(&site.fake.control->handshake, FAKE_SILENT);
+    accepted = atomic_load(&fixture.fake.control->accepted);
+    atomic_store(&fixture.fake.control->handshake, FAKE_SILENT);
     assert_true(eventually(closed_for(CLOSE_check) == 2, 5000));
-    atomic_store(&site.fake.control->handshake, FAKE_ANSWER);
-    assert_true(pool_fills(&site.observer, 2, 10000));
-    assert_true(atomic_load(&site.fake.control->accepted) >= accepted + 2);
-    pool = pool_attach(&site.broker, "p");
+    atomic_store(&fixture.fake.control->handshake, FAKE_ANSWER);
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
+    assert_true(atomic_load(&fixture.fake.control->accepted) >= accepted + 2);
+    pool = pool_attach(&fixture.broker, "p");
     expect_works(pool);
     lendis_detach(pool);
 }
@@ -513,16 +514,16 @@ static void a_check_finds_a_stalled_server(void **state)
 static void a_check_tells_a_wrong_answer(void **state)
 {
     (void)state;
-    fake_start(&site.fake, FAKE_ANSWER);
-    lendisd_start(&site.broker,
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\ncheck_interval = 200ms\n",
-                  site.fake.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 1, 10000));
-    atomic_store(&site.fake.control->handshake, FAKE_TWICE);
+                  fixture.fake.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
+    atomic_store(&fixture.fake.control->handshake, FAKE_TWICE);
     assert_true(eventually(closed_for(CLOSE_check) >= 1, 3000));
-    atomic_store(&site.fake.control->handshake, FAKE_ANSWER);
-    assert_true(pool_fills(&site.observer, 1, 10000));
+    atomic_store(&fixture.fake.control->handshake, FAKE_ANSWER);
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
 }
 
 /* ---- failing fast ---- */
@@ -536,15 +537,15 @@ static void nobody_waits_for_a_server_that_is_gone(void **state)
     int64_t before_ms;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = 2\nfail_fast_after = 8\nwait_timeout = 20s\n"
                   "dial_backoff_max = 200ms\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    pool = pool_attach(&site.broker, "p");
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    pool = pool_attach(&fixture.broker, "p");
     expect_works(pool);
-    redis_kill(&site.redis);
+    redis_kill(&fixture.redis);
     assert_true(eventually(opened_words() == 0, 2000));
     before_ms = now_ms();
     /* Those who wait are woken as soon as it is so. */
@@ -570,8 +571,8 @@ static void nobody_waits_for_a_server_that_is_gone(void **state)
     assert_string_equal(text, "Redis cannot be reached: Connection refused");
     /* The probes go on, and the first success ends it. */
     assert_true(eventually(dials_failed() >= 14, 5000));
-    redis_restart(&site.redis);
-    assert_true(pool_fills(&site.observer, 1, 5000));
+    redis_restart(&fixture.redis);
+    assert_true(pool_fills(&fixture.observer, 1, 5000));
     expect_works(pool);
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     assert_int_equal(lendis_release(lease), 0);
@@ -585,14 +586,14 @@ static void without_fail_fast_they_wait(void **state)
     int64_t before_ms;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = 2\nfail_fast_after = 0\ndial_backoff_max = 50ms\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    pool = pool_attach(&site.broker, "p");
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    pool = pool_attach(&fixture.broker, "p");
     expect_works(pool);
-    redis_kill(&site.redis);
+    redis_kill(&fixture.redis);
     assert_true(eventually(dials_failed() >= 20, 10000));
     before_ms = now_ms();
     assert_int_equal(lendis_acquire(pool, 700, &lease), LENDIS_E_DOWN);
@@ -638,9 +639,9 @@ static void in_turns(void **state)
 
     (void)state;
     start_pool("size = 5\nmin_idle = 5\norder = round_robin\n");
-    assert_true(pool_fills(&site.observer, 5, 10000));
+    assert_true(pool_fills(&fixture.observer, 5, 10000));
     for (int i = 0; i < 2; i++) {
-        pools[i] = pool_attach(&site.broker, "p");
+        pools[i] = pool_attach(&fixture.broker, "p");
         assert_int_equal(spread(pools[i], 50, &fewest, &most), 5);
         assert_int_equal(fewest, 10);
         assert_int_equal(most, 10);
@@ -656,8 +657,8 @@ static void the_last_used_first(void **state)
 
     (void)state;
     start_pool("size = 5\nmin_idle = 5\n");
-    assert_true(pool_fills(&site.observer, 5, 10000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 5, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(spread(pool, 50, &fewest, &most), 1);
     lendis_detach(pool);
 }
@@ -666,7 +667,7 @@ static void the_last_used_first(void **state)
 static int work_apart(struct crew *crew, unsigned number)
 {
     struct tally *tally = crew_result(crew, number);
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *leases[LEASES_MAX];
     unsigned count = 2 * number + 2;
 
@@ -691,11 +692,11 @@ static void a_pool_shrinks_while_all_of_its_workers_use_it(void **state)
 {
     (void)state;
     start_pool("size = 8\nmin_idle = 1\nmax_idle_time = 1s\n");
-    crew_start(&site.crew, 4, sizeof(struct tally), work_apart, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 4, sizeof(struct tally), work_apart, NULL);
+    crew_go(&fixture.crew);
     assert_int_equal(opened_words(), 8);
     assert_true(eventually(opened_words() <= 2, 10000));
-    crew_stop(&site.crew);
+    crew_stop(&fixture.crew);
     expect_all_good("shrinking", 4);
 }
 
@@ -707,14 +708,14 @@ static void check_on_lease(const char *keys, bool checked)
     int result;
 
     start_pool(keys);
-    assert_true(pool_fills(&site.observer, 1, 10000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     expect_works(pool);
-    lendisd_pause(&site.broker);
-    freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+    lendisd_pause(&fixture.broker);
+    freeReplyObject(redis_do(&fixture.redis, "CLIENT KILL TYPE normal SKIPME yes"));
     sleep_us(50000);
     result = lendis_acquire(pool, 200, &lease);
-    lendisd_continue(&site.broker);
+    lendisd_continue(&fixture.broker);
     if (checked) {
         assert_int_equal(result, LENDIS_E_TIMEOUT);
     } else {
@@ -722,7 +723,7 @@ static void check_on_lease(const char *keys, bool checked)
         assert_null(lendis_lease_command(lease, "PING"));
         lendis_release(lease);
     }
-    assert_true(pool_fills(&site.observer, 1, 10000));
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
     expect_works(pool);
     lendis_detach(pool);
 }
@@ -750,8 +751,8 @@ static void so_many_wait_and_no_more(void **state)
 
     (void)state;
     start_pool("size = 1\nmin_idle = 1\nwait_queue = 3\nwait_timeout = 1s\n");
-    assert_true(pool_fills(&site.observer, 1, 10000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     for (int round = 0; round < 2; round++) {
         assert_int_equal(lendis_acquire(pool, 1000, &lease), 0);
         for (int i = 0; i < 8; i++) {
@@ -782,17 +783,17 @@ static void an_abandoned_dial_serves_the_next_waiter(void **state)
 
     (void)state;
     start_pool("size = 1\nmin_idle = 0\nconnect_timeout = 20s\nwait_timeout = 10s\n");
-    pool = pool_attach(&site.broker, "p");
-    redis_pause(&site.redis);
+    pool = pool_attach(&fixture.broker, "p");
+    redis_pause(&fixture.redis);
     waiting.pool = pool;
     wait_in_vain(&waiting);
     assert_int_equal(waiting.result, LENDIS_E_TIMEOUT);
-    assert_int_equal(words_in(&site.observer, WORD_OPENING), 1);
-    redis_continue(&site.redis);
+    assert_int_equal(words_in(&fixture.observer, WORD_OPENING), 1);
+    redis_continue(&fixture.redis);
     reply = lendis_command(pool, "PING");
     assert_non_null(reply);
     freeReplyObject(reply);
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     assert_int_equal(shm_load_relaxed(&entry.counters[BROKER_COUNTER_opened]), 1);
     assert_int_equal(dials_failed(), 0);
     lendis_detach(pool);
@@ -806,20 +807,20 @@ static void dials_keep_their_pace(void **state)
     struct catalog_pool entry;
 
     (void)state;
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     began_ms = now_ms();
     lendisd_start(
-        &site.broker,
+        &fixture.broker,
         "dial_rate = 10\ndial_concurrency = 2\n[pool p]\nredis = %s\nsize = 8\nmin_idle = 8\n"
         "[pool q]\nredis = %s\nsize = 8\nmin_idle = 8\n",
-        site.redis.unix_url, site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+        fixture.redis.unix_url, fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     do {
         unsigned opened = 0;
 
         took_ms = now_ms() - began_ms;
         for (uint32_t i = 0; i < 2; i++) {
-            assert_int_equal(catalog_read_pool(&site.observer.catalog, i, &entry), 0);
+            assert_int_equal(catalog_read_pool(&fixture.observer.catalog, i, &entry), 0);
             opened += (unsigned)shm_load_relaxed(&entry.counters[BROKER_COUNTER_opened]);
         }
         /* A burst of two, then ten a second, for both pools together. */
@@ -837,13 +838,13 @@ static void backoff_is_bounded(void **state)
     uint64_t before, failed;
 
     (void)state;
-    fake_start(&site.fake, FAKE_ANSWER);
-    atomic_store(&site.fake.control->refuse, 1);
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    atomic_store(&fixture.fake.control->refuse, 1);
     lendisd_start(
-        &site.broker,
+        &fixture.broker,
         "[pool p]\nredis = %s\nsize = 2\ndial_backoff_min = 20ms\ndial_backoff_max = 60ms\n",
-        site.fake.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+        fixture.fake.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     sleep_us(300000);
     before = dials_failed();
     sleep_us(3000000);
@@ -872,14 +873,14 @@ static void keepalive_is_set(void **state)
     } expected[] = {{"none", 0, 0, 0}, {"usual", 1, 60, 15}, {"short", 1, 9, 2}};
 
     (void)state;
-    site.redis.tcp = true;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    fixture.redis.tcp = true;
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool none]\nredis = %s\ntcp_keepalive = 0\n[pool usual]\nredis = %s\n"
                   "[pool short]\nredis = %s\ntcp_keepalive = 8500ms\n",
-                  site.redis.tcp_url, site.redis.tcp_url, site.redis.tcp_url);
+                  fixture.redis.tcp_url, fixture.redis.tcp_url, fixture.redis.tcp_url);
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
-        struct lendis_pool *pool = pool_attach(&site.broker, expected[i].name);
+        struct lendis_pool *pool = pool_attach(&fixture.broker, expected[i].name);
         struct lendis_lease *lease;
         int fd;
 
@@ -898,7 +899,7 @@ static void keepalive_is_set(void **state)
 
 static bool is_named(const char *name)
 {
-    redisReply *reply = redis_do(&site.redis, "CLIENT LIST");
+    redisReply *reply = redis_do(&fixture.redis, "CLIENT LIST");
     char text[64];
     bool found;
 
@@ -914,20 +915,20 @@ static void connections_have_a_name(void **state)
     redisReply *reply;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nclient_name = shop:web-1\n[pool plain]\nredis = %s\n",
-                  site.redis.unix_url, site.redis.unix_url);
-    pool = pool_attach(&site.broker, "p");
+                  fixture.redis.unix_url, fixture.redis.unix_url);
+    pool = pool_attach(&fixture.broker, "p");
     reply = lendis_command(pool, "CLIENT LIST");
     assert_non_null(reply);
     assert_non_null(strstr(reply->str, " name=shop:web-1 "));
     assert_non_null(strstr(reply->str, " name=lendis-plain "));
     freeReplyObject(reply);
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "[pool p]\nredis = %s\nclient_name = market\n[pool plain]\nredis = %s\n",
-                      site.redis.unix_url, site.redis.unix_url);
-    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
+                      fixture.redis.unix_url, fixture.redis.unix_url);
+    assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
     assert_true(eventually(is_named("market"), 5000));
     lendis_detach(pool);
 }

@@ -73,12 +73,12 @@ void *aligned_alloc(size_t alignment, size_t size)
 
 /* ---- calls ---- */
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -145,7 +145,7 @@ static uint64_t waits(const struct lendis_pool *pool)
 {
     uint32_t worker = atomic_load(&pool->local->current)->worker;
 
-    return shm_load_relaxed(&site.observer.segment.workers[worker].counters[COUNTER_waits]);
+    return shm_load_relaxed(&fixture.observer.segment.workers[worker].counters[COUNTER_waits]);
 }
 
 /* Runs the command until it has waited `wanted` times; how often it ran. */
@@ -180,13 +180,13 @@ static struct lendis_pool *start(unsigned size)
 {
     if (!COUNTS)
         skip();
-    redis_start(&site.redis);
-    freeReplyObject(redis_do(&site.redis, "SET key value"));
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = %u\nmin_idle = %u\n",
-                  site.redis.unix_url, size, size);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, size, LIMIT_MS));
-    return pool_attach(&site.broker, "p");
+    redis_start(&fixture.redis);
+    freeReplyObject(redis_do(&fixture.redis, "SET key value"));
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = %u\nmin_idle = %u\n",
+                  fixture.redis.unix_url, size, size);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, size, LIMIT_MS));
+    return pool_attach(&fixture.broker, "p");
 }
 
 /* ---- the tests ---- */
@@ -223,7 +223,7 @@ static void nothing_for_a_command_on_an_idle_connection(void **state)
 
 static int run_other(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     (void)number;
     crew_ready(crew);
@@ -241,14 +241,14 @@ static void nothing_for_a_command_that_is_handed_over(void **state)
     uint64_t handed;
 
     (void)state;
-    crew_start(&site.crew, OTHERS, 0, run_other, NULL);
-    crew_go(&site.crew);
-    handed = pool_counter(&site.observer, COUNTER_handed);
+    crew_start(&fixture.crew, OTHERS, 0, run_other, NULL);
+    crew_go(&fixture.crew);
+    handed = pool_counter(&fixture.observer, COUNTER_handed);
     expect_none(pool, CALLS);
-    assert_true(pool_counter(&site.observer, COUNTER_handed) - handed >= CALLS);
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    assert_true(pool_counter(&fixture.observer, COUNTER_handed) - handed >= CALLS);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     lendis_detach(pool);
 }
 

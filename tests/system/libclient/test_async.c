@@ -20,23 +20,23 @@
 #include "lendis/waiter.h"
 #include "tests/support/fixture.h"
 
-static struct site site;
+static struct fixture fixture;
 
 static int start(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool one]\nredis = %s\nsize = 1\nmin_idle = 1\n"
                   "[pool few]\nredis = %s\nsize = 3\nmin_idle = 3\n",
-                  site.redis.unix_url, site.redis.unix_url);
+                  fixture.redis.unix_url, fixture.redis.unix_url);
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -100,7 +100,7 @@ static bool ping(struct lendis_lease *lease)
 
 static void test_at_once(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "few");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "few");
     struct lendis_lease *lease;
     struct lendis_wait *wait;
 
@@ -120,7 +120,7 @@ static void test_at_once(void **state)
 
 static void test_waits_and_gets_it(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool), *lease = NULL;
     struct lendis_wait *wait = begin_waiting(pool, 5000);
 
@@ -134,7 +134,7 @@ static void test_waits_and_gets_it(void **state)
 
 static void test_time_limits(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool), *lease;
     struct lendis_wait *wait = NULL;
     int64_t before_ms = now_ms();
@@ -152,7 +152,7 @@ static void test_time_limits(void **state)
 
 static void test_wrong_arguments(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *lease;
     struct lendis_wait *wait;
 
@@ -172,28 +172,28 @@ static void test_wrong_arguments(void **state)
 
 static void test_redis_down(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *lease;
     struct lendis_wait *wait;
     int result;
 
     (void)state;
     lendis_release(lease_one(pool));
-    redis_kill(&site.redis);
-    segment_observe(&site.observer, site.broker.socket_path, "one");
-    assert_true(eventually(words_in(&site.observer, WORD_IDLE) == 0, 5000));
+    redis_kill(&fixture.redis);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "one");
+    assert_true(eventually(words_in(&fixture.observer, WORD_IDLE) == 0, 5000));
     result = lendis_acquire_begin(pool, 200, &wait);
     if (result == 0)
         result = poll_on(wait, 5000, &lease, NULL);
     assert_int_equal(result, LENDIS_E_DOWN);
     /* Comes back while one waits. */
     wait = begin(pool, 20000);
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     assert_int_equal(poll_on(wait, 20000, &lease, NULL), 0);
     assert_true(ping(lease));
     assert_int_equal(lendis_release(lease), 0);
-    observer_close(&site.observer);
-    site.observer = (struct observer){0};
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
     lendis_detach(pool);
 }
 
@@ -201,7 +201,7 @@ static void test_redis_down(void **state)
 
 static int sleep_for_lease(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *lease;
     redisReply *reply;
     int result;
@@ -222,22 +222,22 @@ static unsigned waiting(void)
 {
     struct word_count count;
 
-    return observe_words(&site.observer, &count) ? count.waiting : 0;
+    return observe_words(&fixture.observer, &count) ? count.waiting : 0;
 }
 
 /* First come, first served, whoever waits how: poller, sleeper, poller. */
 static void test_order(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool), *lease;
     struct lendis_wait *first, *last;
     redisReply *reply;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "one");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "one");
     first = begin_waiting(pool, 10000);
-    crew_start(&site.crew, 1, 0, sleep_for_lease, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 1, 0, sleep_for_lease, NULL);
+    crew_go(&fixture.crew);
     assert_true(eventually(waiting() == 2, 5000));
     last = begin_waiting(pool, 10000);
     assert_int_equal(lendis_release(held), 0);
@@ -248,9 +248,9 @@ static void test_order(void **state)
     assert_int_equal(poll_on(last, 5000, &lease, NULL), 0);
     freeReplyObject(lendis_lease_command(lease, "RPUSH order last"));
     lendis_release(lease);
-    assert_true(crew_wait(&site.crew, 5000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    reply = redis_do(&site.redis, "LRANGE order 0 -1");
+    assert_true(crew_wait(&fixture.crew, 5000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    reply = redis_do(&fixture.redis, "LRANGE order 0 -1");
     assert_int_equal(reply->elements, 3);
     assert_string_equal(reply->element[0]->str, "first");
     assert_string_equal(reply->element[1]->str, "sleeper");
@@ -261,13 +261,13 @@ static void test_order(void **state)
 
 static void test_cancel(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool), *lease;
     struct lendis_wait *first = begin_waiting(pool, 5000), *second = begin_waiting(pool, 5000);
     int fds;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "one");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "one");
     fds = count_fds(getpid());
     lendis_acquire_cancel(first);
     assert_int_equal(count_fds(getpid()), fds - 2);
@@ -283,7 +283,7 @@ static void test_cancel(void **state)
     lendis_release(held);
     /* One that has its lease already gives it back. */
     lendis_acquire_cancel(begin(pool, 5000));
-    assert_true(pool_fills(&site.observer, 1, 1000));
+    assert_true(pool_fills(&fixture.observer, 1, 1000));
     assert_int_equal(lendis_acquire(pool, 0, &lease), 0);
     lendis_release(lease);
     lendis_detach(pool);
@@ -326,7 +326,7 @@ static bool chain_is_told(struct lendis_pool *pool, struct lendis_pool *giver)
 
 static void test_told_by_workers(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
 
     (void)state;
     assert_true(chain_is_told(pool, pool));
@@ -335,18 +335,18 @@ static void test_told_by_workers(void **state)
 
 static void test_told_without_broker(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
 
     (void)state;
     run_chain(pool, pool);
-    lendisd_kill(&site.broker);
+    lendisd_kill(&fixture.broker);
     assert_true(chain_is_told(pool, pool));
     lendis_detach(pool);
 }
 
 static int give_on_demand(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *lease;
     int result = lendis_acquire(pool, 5000, &lease);
     atomic_long *released_ns = crew_result(crew, number);
@@ -368,27 +368,27 @@ static bool told_by_broker_once(struct lendis_pool *pool)
     int polls = 0;
     bool told;
 
-    crew_start(&site.crew, 1, sizeof(atomic_long), give_on_demand, NULL);
-    assert_true(eventually(atomic_load(&site.crew.control->ready) == 1, 5000));
+    crew_start(&fixture.crew, 1, sizeof(atomic_long), give_on_demand, NULL);
+    assert_true(eventually(atomic_load(&fixture.crew.control->ready) == 1, 5000));
     for (int i = 0; i < 50; i++)
         before[i] = begin_waiting(pool, 20000);
     wait = begin_waiting(pool, 20000);
     for (int i = 0; i < 50; i++)
         lendis_acquire_cancel(before[i]);
-    crew_go(&site.crew);
+    crew_go(&fixture.crew);
     assert_int_equal(poll_on(wait, 5000, &lease, &polls), 0);
-    told =
-        now_ns() - atomic_load((atomic_long *)crew_result(&site.crew, 0)) < 20 * WAITER_PATIENCE_NS;
+    told = now_ns() - atomic_load((atomic_long *)crew_result(&fixture.crew, 0)) <
+           20 * WAITER_PATIENCE_NS;
     lendis_release(lease);
-    assert_true(crew_wait(&site.crew, 5000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    crew_end(&site.crew);
+    assert_true(crew_wait(&fixture.crew, 5000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    crew_end(&fixture.crew);
     return told;
 }
 
 static void test_told_through_the_broker(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     bool told = false;
 
     (void)state;
@@ -401,7 +401,7 @@ static void test_told_through_the_broker(void **state)
 /* The broker has a connection for one that waits. */
 static void test_told_by_the_broker(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool), *lease;
     struct lendis_wait *wait = begin_waiting(pool, 10000);
 
@@ -417,12 +417,12 @@ static void test_told_by_the_broker(void **state)
 
 static void test_new_broker(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool), *lease;
     struct lendis_wait *wait = begin_waiting(pool, 20000);
 
     (void)state;
-    lendisd_restart(&site.broker);
+    lendisd_restart(&fixture.broker);
     /* The new broker has a connection of its own for it. */
     assert_int_equal(poll_on(wait, 20000, &lease, NULL), 0);
     assert_true(ping(lease));
@@ -435,7 +435,7 @@ static void test_new_broker(void **state)
 
 static int wait_for_ever(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_wait *wait;
 
     (void)number;
@@ -450,18 +450,18 @@ static int wait_for_ever(struct crew *crew, unsigned number)
  * waiting. */
 static void test_killed(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool), *lease;
     struct lendis_wait *wait;
 
     (void)state;
-    crew_start(&site.crew, 2, 0, wait_for_ever, NULL);
-    assert_true(eventually(atomic_load(&site.crew.control->ready) == 2, 5000));
+    crew_start(&fixture.crew, 2, 0, wait_for_ever, NULL);
+    assert_true(eventually(atomic_load(&fixture.crew.control->ready) == 2, 5000));
     wait = begin_waiting(pool, 10000);
-    crew_signal(&site.crew, 0, SIGKILL);
-    assert_int_not_equal(crew_wait_one(&site.crew, 0, 5000), -1);
+    crew_signal(&fixture.crew, 0, SIGKILL);
+    assert_int_not_equal(crew_wait_one(&fixture.crew, 0, 5000), -1);
     lendis_release(held); /* to the second, which never comes for it */
-    crew_signal(&site.crew, 1, SIGKILL);
+    crew_signal(&fixture.crew, 1, SIGKILL);
     assert_int_equal(poll_on(wait, 5000, &lease, NULL), 0);
     assert_true(ping(lease));
     lendis_release(lease);
@@ -470,7 +470,7 @@ static void test_killed(void **state)
 
 static void test_fork(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool), *lease;
     struct lendis_wait *wait = begin_waiting(pool, 10000);
     pid_t child = fork();
@@ -492,7 +492,7 @@ static void test_fork(void **state)
         lendis_detach(pool);
         _exit(result);
     }
-    segment_observe(&site.observer, site.broker.socket_path, "one");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "one");
     assert_true(eventually(waiting() == 2, 5000));
     lendis_release(held);
     assert_int_equal(poll_on(wait, 5000, &lease, NULL), 0);
@@ -506,21 +506,21 @@ static void test_fork(void **state)
 static void test_detach(void **state)
 {
     int fds = count_fds(getpid());
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *held = lease_one(pool);
     struct lendis_wait *wait;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "one");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "one");
     begin_waiting(pool, 5000);
     begin_waiting(pool, 5000);
     lendis_release(held); /* the first has it, and nobody asks */
     wait = begin(pool, 5000);
     assert_true(lendis_acquire_fd(wait) >= 0);
     lendis_detach(pool);
-    assert_true(pool_fills(&site.observer, 1, 2000));
-    observer_close(&site.observer);
-    site.observer = (struct observer){0};
+    assert_true(pool_fills(&fixture.observer, 1, 2000));
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
     assert_int_equal(count_fds(getpid()), fds);
 }
 
@@ -550,7 +550,7 @@ static bool job_works(struct lendis_lease *lease, unsigned process, unsigned job
 /* Several processes with an epoll loop each, and many waits in each loop, on three connections. */
 static int run_loop(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "few");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "few");
     struct loop_job jobs[LOOP_JOBS] = {0};
     int loop = epoll_create1(EPOLL_CLOEXEC);
     unsigned left = LOOP_JOBS;
@@ -592,14 +592,14 @@ static int run_loop(struct crew *crew, unsigned number)
 static void test_loops(void **state)
 {
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "few");
-    crew_start(&site.crew, 4, 0, run_loop, NULL);
-    crew_go(&site.crew);
-    assert_true(crew_wait(&site.crew, 60000));
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "few");
+    crew_start(&fixture.crew, 4, 0, run_loop, NULL);
+    crew_go(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 60000));
     for (unsigned i = 0; i < 4; i++)
-        assert_int_equal(site.crew.statuses[i], 0);
-    assert_true(pool_fills(&site.observer, 3, 2000));
-    assert_true(pool_counter(&site.observer, COUNTER_leases) >= 4 * LOOP_JOBS * LOOP_TURNS);
+        assert_int_equal(fixture.crew.statuses[i], 0);
+    assert_true(pool_fills(&fixture.observer, 3, 2000));
+    assert_true(pool_counter(&fixture.observer, COUNTER_leases) >= 4 * LOOP_JOBS * LOOP_TURNS);
 }
 
 static void test_example(void **state)
@@ -609,11 +609,11 @@ static void test_example(void **state)
     redisReply *reply;
 
     (void)state;
-    assert_int_equal(setenv("LENDIS_SOCKET", site.broker.socket_path, 1), 0);
+    assert_int_equal(setenv("LENDIS_SOCKET", fixture.broker.socket_path, 1), 0);
     assert_int_equal(program_run(argv, output, sizeof output, 30000), 0);
     unsetenv("LENDIS_SOCKET");
     assert_string_equal(output, "100 visits, 0 jobs failed\n");
-    reply = redis_do(&site.redis, "GET visits");
+    reply = redis_do(&fixture.redis, "GET visits");
     assert_string_equal(reply->str, "100");
     freeReplyObject(reply);
 }

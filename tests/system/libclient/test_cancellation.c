@@ -20,25 +20,25 @@
 #define ROUNDS   150
 #define LIMIT_MS 5000
 
-static struct site site;
+static struct fixture fixture;
 
 static int start(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = %d\nmin_idle = %d\n"
                   "[pool off]\nredis = %s\nenabled = no\nfallback = direct\nsize = 2\n",
-                  site.redis.unix_url, SIZE, SIZE, site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, SIZE, LIMIT_MS));
+                  fixture.redis.unix_url, SIZE, SIZE, fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, SIZE, LIMIT_MS));
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -210,7 +210,7 @@ static void attach(struct victim *victim)
     struct lendis_pool *own;
 
     begin_call(victim);
-    lendis_attach(site.broker.socket_path, "p", NULL, &victim->own);
+    lendis_attach(fixture.broker.socket_path, "p", NULL, &victim->own);
     end_call();
     own = victim->own;
     victim->own = NULL;
@@ -241,7 +241,7 @@ static void expect_whole(struct lendis_pool *pool)
     struct lendis_lease *leases[SIZE];
     redisReply *reply;
 
-    assert_true(pool_fills(&site.observer, SIZE, LIMIT_MS));
+    assert_true(pool_fills(&fixture.observer, SIZE, LIMIT_MS));
     for (int i = 0; i < SIZE; i++)
         assert_int_equal(lendis_acquire(pool, 5000, &leases[i]), 0);
     for (int i = 0; i < SIZE; i++)
@@ -250,7 +250,7 @@ static void expect_whole(struct lendis_pool *pool)
     assert_non_null(reply);
     assert_string_equal(reply->str, "PONG");
     freeReplyObject(reply);
-    assert_int_equal(chunks_in_use(&site.observer), 0);
+    assert_int_equal(chunks_in_use(&fixture.observer), 0);
 }
 
 static void cancel_many(struct lendis_pool *pool, void (*way)(struct victim *victim), int type,
@@ -267,7 +267,7 @@ static const int types[] = {PTHREAD_CANCEL_DEFERRED, PTHREAD_CANCEL_ASYNCHRONOUS
 
 static void in_a_call(void (*way)(struct victim *victim))
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     for (int i = 0; i < 2; i++)
         cancel_many(pool, way, types[i], ROUNDS);
@@ -294,7 +294,7 @@ CALL(attach)
 static void while_it_waits(void **state)
 {
     static void (*const ways[])(struct victim *) = {acquire, command, wait_in_steps};
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *leases[SIZE];
 
     (void)state;
@@ -325,7 +325,7 @@ static void while_it_waits(void **state)
 /* The process' own connections: two, and both can be had afterwards. */
 static void on_connections_of_its_own(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "off");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "off");
     struct lendis_lease *leases[2];
 
     (void)state;

@@ -17,12 +17,12 @@
 #include "lendis_hiredis.h"
 #include "tests/support/fixture.h"
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -45,17 +45,17 @@ static void start_redis(bool with_module)
     static const char *with[3] = {"--loadmodule"};
 
     with[1] = module_path();
-    site.redis.arguments = with_module ? with : NULL;
-    redis_start(&site.redis);
+    fixture.redis.arguments = with_module ? with : NULL;
+    redis_start(&fixture.redis);
 }
 
 static void start_broker(const char *more)
 {
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "log_level = info\n[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\n"
                   "connect_timeout = 500ms\n%s",
-                  site.redis.pid ? site.redis.unix_url : site.fake.unix_url, more);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+                  fixture.redis.pid ? fixture.redis.unix_url : fixture.fake.unix_url, more);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
 }
 
 /* What workers are told, when it is this. */
@@ -63,7 +63,7 @@ static bool commands_are(const char *expected)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return atomic_load(&entry.backend) == BACKEND_UP && strcmp(entry.commands, expected) == 0 &&
            atomic_load(&entry.commands_size) == strlen(expected);
 }
@@ -74,7 +74,7 @@ static void expect_commands(const char *expected)
 
     if (eventually(commands_are(expected), 10000))
         return;
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     fail_msg("\"%s\" instead of \"%s\", backend %u", entry.commands, expected,
              atomic_load(&entry.backend));
 }
@@ -83,7 +83,7 @@ static unsigned long closed_so_far(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return CATALOG_SUM(entry.closed);
 }
 
@@ -91,7 +91,7 @@ static unsigned long resets_so_far(void)
 {
     struct catalog_pool entry;
 
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     return entry.counters[BROKER_COUNTER_resets];
 }
 
@@ -140,7 +140,7 @@ static unsigned waiting(void)
 {
     struct word_count count;
 
-    assert_true(observe_words(&site.observer, &count));
+    assert_true(observe_words(&fixture.observer, &count));
     return count.waiting;
 }
 
@@ -190,8 +190,8 @@ static void what_the_server_calls_blocking_gets_a_connection(void **state)
     start_redis(true);
     start_broker("command_timeout = 800ms\nexclusive_commands = lendis.SLOW\n");
     expect_commands("~LENDIS.KEEP +LENDIS.PARK !LENDIS.SLOW");
-    assert_int_equal(pool_fills(&site.observer, 2, 5000), true);
-    pool = pool_attach(&site.broker, "p");
+    assert_int_equal(pool_fills(&fixture.observer, 2, 5000), true);
+    pool = pool_attach(&fixture.broker, "p");
 
     /* Nothing stands behind it, and it may wait for longer than command_timeout. */
     assert_false(goes_with_others(pool, "LENDIS.PARK 1200", &result));
@@ -216,7 +216,7 @@ static void what_may_keep_something_is_reset(void **state)
     start_redis(true);
     start_broker("");
     expect_commands("~LENDIS.KEEP +LENDIS.PARK");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     resets = resets_so_far();
     expect_text(lendis_command(pool, "lendis.keep put"), REDIS_REPLY_STATUS, "DONE");
     assert_true(eventually(resets_so_far() == resets + 1, 5000));
@@ -243,7 +243,7 @@ static void on_a_lease_it_may_wait_as_well(void **state)
     start_redis(true);
     start_broker("command_timeout = 300ms\n");
     expect_commands("~LENDIS.KEEP +LENDIS.PARK");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     expect_text(lendis_lease_command(lease, "LENDIS.PARK 700"), REDIS_REPLY_STATUS, "DONE");
     assert_null(lendis_lease_command(lease, "LENDIS.SLOW 700"));
@@ -261,15 +261,15 @@ static void attached_workers_hear_of_a_new_module(void **state)
     start_redis(false);
     start_broker("");
     expect_commands("");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     expect_text(lendis_command(pool, "SET key value"), REDIS_REPLY_STATUS, "OK");
-    redis_stop(&site.redis);
+    redis_stop(&fixture.redis);
     start_redis(true);
     expect_commands("~LENDIS.KEEP +LENDIS.PARK");
-    assert_true(pool_fills(&site.observer, 2, 15000));
+    assert_true(pool_fills(&fixture.observer, 2, 15000));
     assert_false(goes_with_others(pool, "LENDIS.PARK 500", &result));
     assert_int_equal(result, 0);
-    redis_stop(&site.redis);
+    redis_stop(&fixture.redis);
     start_redis(false);
     expect_commands("");
     lendis_detach(pool);
@@ -298,10 +298,10 @@ static void what_may_keep_something_is_replaced_where_there_is_a_login(void **st
 
     (void)state;
     start_redis(true);
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER lender on >secret ~* &* +@all"));
+    freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER lender on >secret ~* &* +@all"));
     start_broker_with_login("");
     expect_commands("~LENDIS.KEEP +LENDIS.PARK");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     expect_text(lendis_command(pool, "PING"), REDIS_REPLY_STATUS, "PONG");
     expect_text(lendis_command(pool, "LENDIS.KEEP PUT"), REDIS_REPLY_STATUS, "DONE");
     assert_true(eventually(closed_so_far() == 1, 5000));
@@ -317,11 +317,11 @@ static void a_user_without_command(void **state)
 
     (void)state;
     start_redis(true);
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER lender on >secret ~* &* +@all -command"));
+    freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER lender on >secret ~* &* +@all -command"));
     start_broker_with_login("exclusive_commands = X.Y\n");
     expect_commands("!X.Y");
-    assert_true(eventually(lendisd_logged(&site.broker, "refuses COMMAND"), 5000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(eventually(lendisd_logged(&fixture.broker, "refuses COMMAND"), 5000));
+    pool = pool_attach(&fixture.broker, "p");
     assert_true(goes_with_others(pool, "LENDIS.PARK 500", &result));
     assert_int_equal(result, 0);
     expect_text(lendis_command(pool, "X.Y z"), REDIS_REPLY_ERROR,
@@ -364,16 +364,16 @@ static void odd_answers(void **state)
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         struct lendis_pool *pool;
 
-        fake_start(&site.fake, FAKE_ANSWER);
-        strcpy(site.fake.control->survey_reply, answers[i].reply);
+        fake_start(&fixture.fake, FAKE_ANSWER);
+        strcpy(fixture.fake.control->survey_reply, answers[i].reply);
         start_broker("");
         expect_commands(answers[i].expected);
-        assert_true(pool_fills(&site.observer, 2, 5000));
-        assert_int_equal(atomic_load(&site.fake.control->surveys), 1);
-        pool = pool_attach(&site.broker, "p");
+        assert_true(pool_fills(&fixture.observer, 2, 5000));
+        assert_int_equal(atomic_load(&fixture.fake.control->surveys), 1);
+        pool = pool_attach(&fixture.broker, "p");
         expect_text(lendis_command(pool, "GET x"), REDIS_REPLY_STRING, "x");
         lendis_detach(pool);
-        site_end(&site);
+        fixture_end(&fixture);
     }
 }
 
@@ -387,23 +387,23 @@ static void servers_that_do_not_answer(void **state)
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
         struct lendis_pool *pool;
 
-        fake_start(&site.fake, FAKE_ANSWER);
-        strcpy(site.fake.control->survey_reply,
+        fake_start(&fixture.fake, FAKE_ANSWER);
+        strcpy(fixture.fake.control->survey_reply,
                "*1\r\n*3\r\n$3\r\nfoo\r\n:1\r\n*1\r\n+blocking\r\n");
-        atomic_store(&site.fake.control->survey, actions[i]);
+        atomic_store(&fixture.fake.control->survey, actions[i]);
         start_broker("exclusive_commands = BAR\n");
         if (actions[i] == FAKE_TWICE) {
             /* It did answer, on a connection that is of no use. */
             expect_commands("!BAR +FOO");
         } else {
             expect_commands("!BAR");
-            assert_true(lendisd_logged(&site.broker, "does not answer COMMAND"));
-            assert_int_equal(atomic_load(&site.fake.control->surveys), 2);
+            assert_true(lendisd_logged(&fixture.broker, "does not answer COMMAND"));
+            assert_int_equal(atomic_load(&fixture.fake.control->surveys), 2);
         }
-        pool = pool_attach(&site.broker, "p");
+        pool = pool_attach(&fixture.broker, "p");
         expect_text(lendis_command(pool, "GET x"), REDIS_REPLY_STRING, "x");
         lendis_detach(pool);
-        site_end(&site);
+        fixture_end(&fixture);
     }
 }
 
@@ -411,12 +411,12 @@ static void servers_that_do_not_answer(void **state)
 static void an_answer_in_pieces(void **state)
 {
     (void)state;
-    fake_start(&site.fake, FAKE_ANSWER);
-    strcpy(site.fake.control->survey_reply, REDIS_6_LIKE);
-    atomic_store(&site.fake.control->survey, FAKE_TRICKLE);
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    strcpy(fixture.fake.control->survey_reply, REDIS_6_LIKE);
+    atomic_store(&fixture.fake.control->survey, FAKE_TRICKLE);
     start_broker("");
     expect_commands("-BRPOP");
-    assert_int_equal(atomic_load(&site.fake.control->surveys), 1);
+    assert_int_equal(atomic_load(&fixture.fake.control->surveys), 1);
 }
 
 /* ---- what makes no sense in one call ---- */
@@ -457,7 +457,7 @@ static void refused_with_a_hint(void **state)
     start_redis(false);
     start_broker("");
     expect_commands("");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     before = closed_so_far();
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         expect_failure(pool, lendis_command(pool, commands[i]), -EOPNOTSUPP);
@@ -490,7 +490,7 @@ static void allowed_in_pipelines(void **state)
     start_redis(false);
     start_broker("");
     expect_commands("");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     before = closed_so_far();
     pipeline = lendis_pipeline_new(pool);
     assert_non_null(pipeline);
@@ -541,7 +541,7 @@ static void allowed_on_leases(void **state)
     (void)state;
     start_redis(false);
     start_broker("");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     expect_text(lendis_lease_command(lease, "SELECT 5"), REDIS_REPLY_STATUS, "OK");
     expect_text(lendis_lease_command(lease, "WATCH key"), REDIS_REPLY_STATUS, "OK");
@@ -570,7 +570,7 @@ static void pushes_are_no_replies(void **state)
     (void)state;
     start_redis(false);
     start_broker("");
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     freeReplyObject(lendis_lease_command(lease, "HELLO 3"));
     expect_text(lendis_lease_command(lease, "CLIENT TRACKING ON BCAST"), REDIS_REPLY_STATUS, "OK");
@@ -599,8 +599,8 @@ static void stream_reads(void **state)
     start_redis(false);
     start_broker("command_timeout = 500ms\n");
     expect_commands("");
-    assert_true(pool_fills(&site.observer, 2, 5000));
-    pool = pool_attach(&site.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 2, 5000));
+    pool = pool_attach(&fixture.broker, "p");
     assert_false(goes_with_others(pool, "XREAD BLOCK 900 STREAMS s 0", &result));
     assert_int_equal(result, 0);
     assert_true(goes_with_others(pool, "XREAD COUNT 1 STREAMS s 0", &result));

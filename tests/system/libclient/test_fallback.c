@@ -21,7 +21,7 @@
 #include "lendis/wire.h"
 #include "tests/support/fixture.h"
 
-static struct site site;
+static struct fixture fixture;
 static char secret_path[LAB_PATH_SIZE];
 
 static void write_secret(const char *text)
@@ -41,10 +41,10 @@ static void start_server(void)
 {
     redisReply *reply;
 
-    site.redis.tcp = true;
-    site.redis.password = "x";
-    redis_start(&site.redis);
-    reply = redis_do(&site.redis, "ACL SETUSER %s on >%s ~* &* +@all", "lender", "of lender");
+    fixture.redis.tcp = true;
+    fixture.redis.password = "x";
+    redis_start(&fixture.redis);
+    reply = redis_do(&fixture.redis, "ACL SETUSER %s on >%s ~* &* +@all", "lender", "of lender");
     assert_string_equal(reply->str, "OK");
     freeReplyObject(reply);
     write_secret("of lender");
@@ -55,14 +55,15 @@ static int start(void **state)
     (void)state;
     start_server();
     lendisd_start(
-        &site.broker,
+        &fixture.broker,
         "[pool off]\nredis = redis://127.0.0.1:%d/3\nusername = lender\npassword_file = %s\n"
         "enabled = no\nfallback = direct\nsize = 2\nwait_timeout = 300ms\n"
         "[pool error]\nredis = redis://127.0.0.1:%d/3\nusername = lender\n"
         "password_file = %s\nenabled = no\n"
         "[pool on]\nredis = redis://127.0.0.1:%d/3\nusername = lender\npassword_file = %s\n"
         "size = 2\nmin_idle = 0\nfallback = direct\n",
-        site.redis.port, secret_path, site.redis.port, secret_path, site.redis.port, secret_path);
+        fixture.redis.port, secret_path, fixture.redis.port, secret_path, fixture.redis.port,
+        secret_path);
     return 0;
 }
 
@@ -76,7 +77,7 @@ static int start_only_redis(void **state)
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -101,7 +102,7 @@ static long long client_id(redisReply *reply)
 
 static long long clients(void)
 {
-    return redis_info(&site.redis, "connected_clients");
+    return redis_info(&fixture.redis, "connected_clients");
 }
 
 static struct lendis_lease *lease_one(struct lendis_pool *pool)
@@ -119,7 +120,7 @@ static struct lendis_lease *lease_one(struct lendis_pool *pool)
 static void test_error(void **state)
 {
     static const char request[] = "*1\r\n$4\r\nPING\r\n";
-    struct lendis_pool *pool = pool_attach(&site.broker, "error");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "error");
     struct lendis_lease *lease;
     struct lendis_wait *wait;
     size_t size;
@@ -141,7 +142,7 @@ static void test_error(void **state)
 static void test_direct(void **state)
 {
     static const char request[] = "*2\r\n$4\r\nECHO\r\n$2\r\nhi\r\n";
-    struct lendis_pool *pool = pool_attach(&site.broker, "off");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "off");
     struct lendis_pipeline *pipeline = lendis_pipeline_new(pool);
     struct lendis_lease *lease;
     struct lendis_wait *wait;
@@ -173,7 +174,7 @@ static void test_direct(void **state)
     assert_int_equal(lendis_release(lease), 0);
     assert_int_equal(clients(), 1);
     /* In database 3. */
-    reply = redis_do(&site.redis, "EXISTS key");
+    reply = redis_do(&fixture.redis, "EXISTS key");
     assert_int_equal(reply->integer, 0);
     freeReplyObject(reply);
     lendis_detach(pool);
@@ -183,7 +184,7 @@ static void test_direct(void **state)
 /* What is unclean is closed, whatever made it so. */
 static void test_unclean(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "off");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "off");
     struct lendis_lease *lease;
     int fds, fd;
 
@@ -219,7 +220,7 @@ static void test_unclean(void **state)
     redisReply *name = lendis_command(pool, "CLIENT GETNAME");
     assert_string_equal(name->str, "lendis-off");
     freeReplyObject(name);
-    freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+    freeReplyObject(redis_do(&fixture.redis, "CLIENT KILL TYPE normal SKIPME yes"));
     expect_text(lendis_command(pool, "GET key"), "value");
     lendis_detach(pool);
 }
@@ -234,7 +235,7 @@ static void *give_back_soon(void *lease)
 /* As many as `size` in each process; who comes then waits as usual. */
 static void test_limit(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "off");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "off");
     struct lendis_lease *first = lease_one(pool), *second = lease_one(pool), *lease;
     struct lendis_wait *wait;
     struct pollfd fd = {.events = POLLIN};
@@ -269,7 +270,7 @@ static void test_limit(void **state)
 
 static void test_fork(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "off");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "off");
     struct lendis_lease *held = lease_one(pool), *lease;
     long long id, rest;
     int status, fds;
@@ -306,7 +307,7 @@ static void test_fork(void **state)
 static void control(const char *verb, const char *pool)
 {
     const char *const argv[] = {
-        built_program("lendisctl"), "--socket", site.broker.socket_path, verb, pool, NULL};
+        built_program("lendisctl"), "--socket", fixture.broker.socket_path, verb, pool, NULL};
     char output[2048];
 
     if (program_run(argv, output, sizeof output, 20000) != 0)
@@ -315,7 +316,7 @@ static void control(const char *verb, const char *pool)
 
 static bool is_connected(long long id)
 {
-    redisReply *reply = redis_do(&site.redis, "CLIENT LIST ID %lld", id);
+    redisReply *reply = redis_do(&fixture.redis, "CLIENT LIST ID %lld", id);
     bool there = reply->len > 0;
 
     freeReplyObject(reply);
@@ -324,16 +325,16 @@ static bool is_connected(long long id)
 
 static void test_switching(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "off");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "off");
     struct catalog_pool entry;
     long long private_id, id;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "off");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "off");
     private_id = client_id(lendis_command(pool, "CLIENT ID"));
     assert_int_not_equal(private_id, 0);
-    assert_true(eventually(pool_counter(&site.observer, COUNTER_direct) == 1, 1000));
-    observe_pool(&site.observer, &entry);
+    assert_true(eventually(pool_counter(&fixture.observer, COUNTER_direct) == 1, 1000));
+    observe_pool(&fixture.observer, &entry);
     assert_int_equal(entry.counters[BROKER_COUNTER_privates], 1);
     control("resume", "off");
     id = client_id(lendis_command(pool, "CLIENT ID"));
@@ -341,20 +342,20 @@ static void test_switching(void **state)
     assert_int_not_equal(id, private_id);
     /* What it had of its own is closed. */
     assert_true(eventually(!is_connected(private_id), 2000));
-    assert_int_equal(pool_counter(&site.observer, COUNTER_direct), 1);
-    assert_int_equal(pool_counter(&site.observer, COUNTER_leases), 1);
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_direct), 1);
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_leases), 1);
     control("drain", "off");
     assert_int_not_equal(client_id(lendis_command(pool, "CLIENT ID")), id);
-    assert_true(eventually(pool_counter(&site.observer, COUNTER_direct) == 2, 1000));
-    observer_close(&site.observer);
-    site.observer = (struct observer){0};
+    assert_true(eventually(pool_counter(&fixture.observer, COUNTER_direct) == 2, 1000));
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
     lendis_detach(pool);
 }
 
 /* Drained by the operator, a pool that is not switched off in the configuration has no fallback. */
 static void test_drained_is_not_off(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "on");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "on");
 
     (void)state;
     expect_text(lendis_command(pool, "ACL WHOAMI"), "lender");
@@ -370,23 +371,23 @@ static void test_environment(void **state)
 
     (void)state;
     assert_int_equal(setenv("LENDIS_POOL_ON_ENABLED", "0", 1), 0);
-    lendisd_restart(&site.broker);
+    lendisd_restart(&fixture.broker);
     unsetenv("LENDIS_POOL_ON_ENABLED");
-    pool = pool_attach(&site.broker, "on");
-    segment_observe(&site.observer, site.broker.socket_path, "on");
+    pool = pool_attach(&fixture.broker, "on");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "on");
     expect_text(lendis_command(pool, "ACL WHOAMI"), "lender");
-    assert_true(eventually(pool_counter(&site.observer, COUNTER_direct) == 1, 1000));
+    assert_true(eventually(pool_counter(&fixture.observer, COUNTER_direct) == 1, 1000));
     lendis_detach(pool);
 }
 
 static void test_redis_down(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "off");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "off");
     int64_t before_ms;
 
     (void)state;
     expect_text(lendis_command(pool, "SET key value"), "OK");
-    redis_kill(&site.redis);
+    redis_kill(&fixture.redis);
     before_ms = now_ms();
     assert_null(lendis_command(pool, "GET key"));
     assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_DOWN);
@@ -404,7 +405,7 @@ static int ask_raw(const char *pool, int *socket, int *fd)
     struct wire_descriptor answer;
     int got;
 
-    *socket = lendisd_connect(site.broker.socket_path);
+    *socket = lendisd_connect(fixture.broker.socket_path);
     *fd = -1;
     if (*socket < 0)
         return *socket;
@@ -440,7 +441,7 @@ static int ask_direct(const char *pool, bool hang_up)
     int socket, fd, result;
 
     if (hang_up) {
-        socket = lendisd_connect(site.broker.socket_path);
+        socket = lendisd_connect(fixture.broker.socket_path);
         wire_header(&hello.header, WIRE_DIRECT, sizeof hello);
         strncpy(hello.pool, pool, sizeof hello.pool - 1);
         assert_int_equal(wire_send(socket, &hello, -1), 0);
@@ -463,7 +464,7 @@ static void test_message(void **state)
 
     (void)state;
     assert_int_equal(ask_direct("off", false), 0); /* now it is through with starting */
-    fds = count_fds(site.broker.pid);
+    fds = count_fds(fixture.broker.pid);
     for (int i = 0; i < 20; i++) {
         assert_int_equal(ask_direct("off", false), 0);
         ask_direct("off", true);
@@ -471,9 +472,9 @@ static void test_message(void **state)
     assert_int_equal(ask_direct("error", false), LENDIS_E_DISABLED);
     assert_int_equal(ask_direct("on", false), -ESTALE);
     assert_int_equal(ask_direct("none", false), -ESRCH);
-    if (!eventually(count_fds(site.broker.pid) <= fds, 5000)) {
-        print_fds(site.broker.pid);
-        fail_msg("%d descriptors, %d before", count_fds(site.broker.pid), fds);
+    if (!eventually(count_fds(fixture.broker.pid) <= fds, 5000)) {
+        print_fds(fixture.broker.pid);
+        fail_msg("%d descriptors, %d before", count_fds(fixture.broker.pid), fds);
     }
     assert_true(eventually(clients() == 0, 5000));
 }
@@ -518,11 +519,11 @@ static int grab(unsigned processes)
     int got = 0;
 
     scratch_share();
-    assert_int_equal(chmod(site.broker.socket_path, 0666), 0);
-    crew_start(&site.crew, processes, sizeof(struct grabs), grab_all, "off");
-    crew_go(&site.crew);
+    assert_int_equal(chmod(fixture.broker.socket_path, 0666), 0);
+    crew_start(&fixture.crew, processes, sizeof(struct grabs), grab_all, "off");
+    crew_go(&fixture.crew);
     for (unsigned i = 0; i < processes; i++) {
-        const struct grabs *grabs = crew_result(&site.crew, i);
+        const struct grabs *grabs = crew_result(&fixture.crew, i);
 
         assert_int_equal(grabs->last, LENDIS_E_BUSY);
         got += grabs->got;
@@ -532,9 +533,9 @@ static int grab(unsigned processes)
 
 static void expect_released(void)
 {
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     assert_true(eventually(clients() == 0, 5000));
 }
 
@@ -542,10 +543,10 @@ static void start_limited(const char *keys)
 {
     start_server();
     lendisd_start(
-        &site.broker,
+        &fixture.broker,
         "[pool off]\nredis = redis://127.0.0.1:%d/3\nusername = lender\npassword_file = %s\n"
         "enabled = no\nfallback = direct\nwait_timeout = 5s\n%s",
-        site.redis.port, secret_path, keys);
+        fixture.redis.port, secret_path, keys);
 }
 
 /* The process ends with what it has, and its places are free at once. */
@@ -558,9 +559,9 @@ static void test_a_process_has_its_size(void **state)
         /* Who hung up has no connection left, and no place for another. */
         assert_true(eventually(clients() == 3, 5000));
         expect_released();
-        crew_end(&site.crew);
+        crew_end(&fixture.crew);
     }
-    assert_true(lendisd_logged(&site.broker, "gets no further connection of its own: size = 3"));
+    assert_true(lendisd_logged(&fixture.broker, "gets no further connection of its own: size = 3"));
 }
 
 static void test_a_user_has_so_many(void **state)
@@ -571,7 +572,7 @@ static void test_a_user_has_so_many(void **state)
     /* Another user is not touched by it. */
     assert_int_equal(ask_direct("off", false), 0);
     expect_released();
-    assert_true(lendisd_logged(&site.broker, "per_uid_leases = 5"));
+    assert_true(lendisd_logged(&fixture.broker, "per_uid_leases = 5"));
 }
 
 static void test_a_user_has_so_many_processes(void **state)
@@ -580,7 +581,7 @@ static void test_a_user_has_so_many_processes(void **state)
     start_limited("size = 3\nper_uid_workers = 2\n");
     assert_int_equal(grab(4), 6);
     expect_released();
-    assert_true(lendisd_logged(&site.broker, "per_uid_workers = 2"));
+    assert_true(lendisd_logged(&fixture.broker, "per_uid_workers = 2"));
 }
 
 static void test_a_pool_has_so_many(void **state)
@@ -591,14 +592,14 @@ static void test_a_pool_has_so_many(void **state)
     assert_int_equal(ask_direct("off", false), LENDIS_E_BUSY);
     expect_released();
     assert_int_equal(ask_direct("off", false), 0);
-    assert_true(lendisd_logged(&site.broker, "fallback_connections = 7"));
+    assert_true(lendisd_logged(&fixture.broker, "fallback_connections = 7"));
 }
 
 static void *end_grabbing(void *unused)
 {
     (void)unused;
     sleep_us(100000);
-    crew_stop(&site.crew);
+    crew_stop(&fixture.crew);
     return NULL;
 }
 
@@ -612,14 +613,14 @@ static void test_the_library_waits_for_a_place(void **state)
 
     (void)state;
     start_limited("size = 2\nfallback_connections = 4\n");
-    pool = pool_attach(&site.broker, "off");
+    pool = pool_attach(&fixture.broker, "off");
     assert_int_equal(grab(2), 4);
     assert_int_equal(lendis_acquire(pool, 0, &lease), LENDIS_E_BUSY);
     assert_int_equal(lendis_acquire(pool, 50, &lease), LENDIS_E_TIMEOUT);
     pthread_create(&thread, NULL, end_grabbing, NULL);
     expect_text(lendis_command(pool, "PING"), "PONG");
     pthread_join(thread, NULL);
-    assert_true(crew_wait(&site.crew, 20000));
+    assert_true(crew_wait(&fixture.crew, 20000));
     lendis_detach(pool);
     assert_true(eventually(clients() == 0, 5000));
 }
@@ -633,10 +634,10 @@ static void test_the_next_broker_counts_as_well(void **state)
 
     (void)state;
     start_limited("size = 2\n");
-    pool = pool_attach(&site.broker, "off");
+    pool = pool_attach(&fixture.broker, "off");
     id = client_id(lendis_command(pool, "CLIENT ID"));
     assert_int_equal(client_id(lendis_command(pool, "CLIENT ID")), id);
-    lendisd_restart(&site.broker);
+    lendisd_restart(&fixture.broker);
     assert_true(eventually(client_id(lendis_command(pool, "CLIENT ID")) > id, 10000));
     assert_int_equal(clients(), 1);
     lendis_detach(pool);
@@ -687,11 +688,11 @@ static void test_without_broker(void **state)
     char url[LAB_PATH_SIZE + 32];
 
     (void)state;
-    snprintf(url, sizeof url, "redis://127.0.0.1:%d/3", site.redis.port);
+    snprintf(url, sizeof url, "redis://127.0.0.1:%d/3", fixture.redis.port);
     use_without_broker(url);
-    snprintf(url, sizeof url, "unix://%s?db=3", site.redis.socket_path);
+    snprintf(url, sizeof url, "unix://%s?db=3", fixture.redis.socket_path);
     use_without_broker(url);
-    snprintf(url, sizeof url, "redis://localhost:%d", site.redis.port);
+    snprintf(url, sizeof url, "redis://localhost:%d", fixture.redis.port);
     use_without_broker(url);
 }
 
@@ -701,7 +702,7 @@ static void test_wrong_login(void **state)
 
     (void)state;
     write_secret("wrong");
-    pool = attach_with_url(site.redis.unix_url, "/nonexistent/lendis.sock");
+    pool = attach_with_url(fixture.redis.unix_url, "/nonexistent/lendis.sock");
     assert_null(lendis_command(pool, "PING"));
     assert_int_equal(lendis_pool_error(pool, NULL), LENDIS_E_DOWN);
     /* The file is read each time. */
@@ -728,14 +729,14 @@ static void test_broker_comes_and_goes(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "[pool on]\nredis = redis://127.0.0.1:%d/3\nusername = lender\n"
                       "password_file = %s\nsize = 1\nmin_idle = 1\n",
-                      site.redis.port, secret_path);
-    snprintf(socket_path, sizeof socket_path, "%s", site.broker.socket_path);
-    pool = attach_with_url(site.redis.unix_url, socket_path);
+                      fixture.redis.port, secret_path);
+    snprintf(socket_path, sizeof socket_path, "%s", fixture.broker.socket_path);
+    pool = attach_with_url(fixture.redis.unix_url, socket_path);
     expect_text(lendis_command(pool, "CLIENT GETNAME"), "lendis-direct");
-    lendisd_launch(&site.broker, true);
+    lendisd_launch(&fixture.broker, true);
     assert_true(eventually(({
                                redisReply *reply = lendis_command(pool, "CLIENT GETNAME");
                                bool lent = reply && strcmp(reply->str, "lendis-on") == 0;
@@ -745,15 +746,15 @@ static void test_broker_comes_and_goes(void **state)
                            }),
                            5000));
     /* Counted as soon as there was somebody to tell, and what was left of it is closed. */
-    segment_observe(&site.observer, socket_path, "on");
+    segment_observe(&fixture.observer, socket_path, "on");
     assert_true(eventually(clients() == 1, 2000));
-    lendisd_kill(&site.broker);
+    lendisd_kill(&fixture.broker);
     /* The connection that is open serves on, until it is gone, too. */
     expect_text(lendis_command(pool, "CLIENT GETNAME"), "lendis-on");
-    freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+    freeReplyObject(redis_do(&fixture.redis, "CLIENT KILL TYPE normal SKIPME yes"));
     assert_true(eventually(is_named(pool, "lendis-direct"), 5000));
-    observer_close(&site.observer);
-    site.observer = (struct observer){0};
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
     lendis_detach(pool);
 }
 
@@ -764,12 +765,12 @@ static void test_own_connections_have_their_limit(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    lendisd_start(&site.broker,
+    lendisd_start(&fixture.broker,
                   "[pool on]\nredis = %s?db=3\nusername = lender\npassword_file = %s\n"
                   "size = 8\nmin_idle = 0\nenabled = no\n",
                   "unix:///nonexistent/redis", secret_path);
-    pool = attach_with_url(site.redis.unix_url, site.broker.socket_path);
-    lendisd_kill(&site.broker);
+    pool = attach_with_url(fixture.redis.unix_url, fixture.broker.socket_path);
+    lendisd_kill(&fixture.broker);
     for (int i = 0; i < 2; i++)
         leases[i] = lease_one(pool);
     assert_int_equal(lendis_acquire(pool, 0, &lease), LENDIS_E_BUSY);
@@ -872,18 +873,18 @@ static void test_password_files(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         write_bytes(good[i].bytes, good[i].size, 0600);
-        assert_int_equal(attach_by_url(site.redis.tcp_url, &pool), 0);
+        assert_int_equal(attach_by_url(fixture.redis.tcp_url, &pool), 0);
         expect_text(lendis_command(pool, "PING"), "PONG");
         lendis_detach(pool);
     }
     write_bytes("of lender\0", 10, 0600);
-    assert_int_equal(attach_by_url(site.redis.tcp_url, &pool), -EINVAL);
+    assert_int_equal(attach_by_url(fixture.redis.tcp_url, &pool), -EINVAL);
     lendis_pool_error(NULL, &text);
     assert_non_null(strstr(text, "secret has a NUL byte in it"));
     write_bytes("", 0, 0600);
-    assert_int_equal(attach_by_url(site.redis.tcp_url, &pool), -EINVAL);
+    assert_int_equal(attach_by_url(fixture.redis.tcp_url, &pool), -EINVAL);
     write_bytes("of lender", 9, 0644);
-    assert_int_equal(attach_by_url(site.redis.tcp_url, &pool), 0);
+    assert_int_equal(attach_by_url(fixture.redis.tcp_url, &pool), 0);
     assert_int_equal(lendis_pool_error(NULL, &text), 0);
     assert_non_null(strstr(text, "can be read by every user"));
     write_bytes("wrong", 5, 0600);
@@ -907,15 +908,15 @@ static void test_zone(void **state)
     (void)state;
     if (access("/proc/net/if_inet6", R_OK) < 0)
         skip();
-    site.redis.arguments = arguments;
+    fixture.redis.arguments = arguments;
     start_server();
-    snprintf(url, sizeof url, "redis://[::1%%251]:%d", site.redis.port);
+    snprintf(url, sizeof url, "redis://[::1%%251]:%d", fixture.redis.port);
     assert_int_equal(attach_by_url(url, &pool), 0);
     expect_text(lendis_command(pool, "PING"), "PONG");
     lendis_detach(pool);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nusername = lender\npassword_file = %s\n",
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nusername = lender\npassword_file = %s\n",
                   url, secret_path);
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     expect_text(lendis_command(pool, "PING"), "PONG");
     lendis_detach(pool);
 }

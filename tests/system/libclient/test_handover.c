@@ -25,22 +25,22 @@
 /* Far longer than anything takes. */
 #define LIMIT_MS 10000
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
 static void start(const char *settings)
 {
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n%s",
-                  site.redis.unix_url, settings);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 1, LIMIT_MS));
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n%s",
+                  fixture.redis.unix_url, settings);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
 }
 
 /* ---- workers that do one thing when they are told to ---- */
@@ -97,7 +97,7 @@ static int push_on_lease(struct lendis_pool *pool, unsigned number)
 static int run_errand(struct crew *crew, unsigned number)
 {
     struct errand *errand = crew_result(crew, number);
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     crew_ready(crew);
     while (!atomic_load(&errand->go))
@@ -117,14 +117,14 @@ static int run_errand(struct crew *crew, unsigned number)
 
 static struct errand *errand_of(unsigned number)
 {
-    return crew_result(&site.crew, number);
+    return crew_result(&fixture.crew, number);
 }
 
 static unsigned waiting(void)
 {
     struct word_count count;
 
-    observe_words(&site.observer, &count);
+    observe_words(&fixture.observer, &count);
     return count.waiting;
 }
 
@@ -164,28 +164,28 @@ static struct lendis_lease *hold(struct lendis_pool *pool)
 /* Commands and leases queue up one after the other; Redis executes them in that order. */
 static void expect_order(const char *kinds)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     unsigned count = (unsigned)strlen(kinds);
     struct lendis_lease *lease = hold(pool);
     redisReply *order;
 
-    freeReplyObject(redis_do(&site.redis, "DEL order"));
-    crew_start(&site.crew, count, sizeof(struct errand), run_errand, NULL);
-    crew_go(&site.crew);
+    freeReplyObject(redis_do(&fixture.redis, "DEL order"));
+    crew_start(&fixture.crew, count, sizeof(struct errand), run_errand, NULL);
+    crew_go(&fixture.crew);
     for (unsigned i = 0; i < count; i++)
         queue_up(i, kinds[i] == 'c' ? PUSH : PUSH_ON_LEASE, -1, i + 1);
     assert_int_equal(lendis_release(lease), 0);
     for (unsigned i = 0; i < count; i++)
         expect_result(i, 0);
-    order = redis_do(&site.redis, "LRANGE order 0 -1");
+    order = redis_do(&fixture.redis, "LRANGE order 0 -1");
     assert_int_equal(order->elements, count);
     for (unsigned i = 0; i < count; i++)
         if ((unsigned)atoi(order->element[i]->str) != i)
             fail_msg("%s: number %u was executed as number %s", kinds, i, order->element[i]->str);
     freeReplyObject(order);
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    crew_end(&site.crew);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    crew_end(&fixture.crew);
     lendis_detach(pool);
 }
 
@@ -230,7 +230,7 @@ static bool takes_leases(unsigned number)
 
 static int run_mixed(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct mixed *mixed = crew_result(crew, number);
 
     crew_ready(crew);
@@ -259,7 +259,7 @@ static int run_mixed(struct crew *crew, unsigned number)
 
 static bool is_queued(uint32_t slot)
 {
-    const struct segment *segment = &site.observer.segment;
+    const struct segment *segment = &fixture.observer.segment;
 
     for (uint32_t i = 0; i < segment->cell_count; i++) {
         uint64_t cell = shm_load_relaxed(&segment->cells[i]);
@@ -287,7 +287,7 @@ static unsigned long sequence(redisContext *redis)
  */
 static long overtaken(redisContext *redis, unsigned number, uint32_t slot)
 {
-    struct mixed *mixed = crew_result(&site.crew, number);
+    struct mixed *mixed = crew_result(&fixture.crew, number);
     unsigned long served = atomic_load(&mixed->served), before, when;
 
     if (!is_queued(slot))
@@ -312,11 +312,11 @@ static void neither_commands_nor_leases_starve(void **state)
 
     (void)state;
     start("");
-    redis = redis_open(&site.redis);
-    crew_start(&site.crew, MIXED_WORKERS, sizeof(struct mixed), run_mixed, NULL);
-    crew_go(&site.crew);
+    redis = redis_open(&fixture.redis);
+    crew_start(&fixture.crew, MIXED_WORKERS, sizeof(struct mixed), run_mixed, NULL);
+    crew_go(&fixture.crew);
     for (unsigned i = 0; i < MIXED_WORKERS; i++)
-        slots[i] = (uint32_t)worker_of(&site.observer, site.crew.pids[i]);
+        slots[i] = (uint32_t)worker_of(&fixture.observer, fixture.crew.pids[i]);
     limit_ms = now_ms() + 6 * LIMIT_MS;
     for (unsigned i = 0; samples[0] < MIXED_SAMPLES || samples[1] < MIXED_SAMPLES; i++) {
         unsigned number = i % MIXED_WORKERS;
@@ -333,11 +333,11 @@ static void neither_commands_nor_leases_starve(void **state)
     print_message("# of %u others, at most %ld were before a command, %ld before a lease\n",
                   MIXED_WORKERS - 1, worst[0], worst[1]);
     assert_true(worst[0] < MIXED_WORKERS && worst[1] < MIXED_WORKERS);
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
     for (unsigned i = 0; i < MIXED_WORKERS; i++)
-        assert_false(((struct mixed *)crew_result(&site.crew, i))->failed);
-    assert_true(pool_counter(&site.observer, COUNTER_handed) > 0);
+        assert_false(((struct mixed *)crew_result(&fixture.crew, i))->failed);
+    assert_true(pool_counter(&fixture.observer, COUNTER_handed) > 0);
     redisFree(redis);
 }
 
@@ -347,30 +347,30 @@ enum { COMBINER, OWNER, LATER };
 
 static enum mail_state mail_of(unsigned number)
 {
-    int slot = worker_of(&site.observer, site.crew.pids[number]);
+    int slot = worker_of(&fixture.observer, fixture.crew.pids[number]);
 
     assert_true(slot >= 0);
-    return mail_state(shm_load_relaxed(&site.observer.segment.slots[slot].mail));
+    return mail_state(shm_load_relaxed(&fixture.observer.segment.slots[slot].mail));
 }
 
 /* Of three workers, the first has the second's command, sent, and is stopped, and so is Redis. */
 static void stop_a_combiner(int limit_ms)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease = hold(pool);
     int status;
 
-    freeReplyObject(redis_do(&site.redis, "SET k v"));
-    crew_start(&site.crew, 3, sizeof(struct errand), run_errand, NULL);
-    crew_go(&site.crew);
+    freeReplyObject(redis_do(&fixture.redis, "SET k v"));
+    crew_start(&fixture.crew, 3, sizeof(struct errand), run_errand, NULL);
+    crew_go(&fixture.crew);
     queue_up(COMBINER, READ, -1, 1);
     queue_up(OWNER, READ, limit_ms, 2);
-    redis_pause(&site.redis);
+    redis_pause(&fixture.redis);
     assert_int_equal(lendis_release(lease), 0);
     assert_true(eventually(mail_of(OWNER) == MAIL_TAKEN, LIMIT_MS));
-    crew_signal(&site.crew, COMBINER, SIGSTOP);
-    assert_int_equal(waitpid(site.crew.pids[COMBINER], &status, WUNTRACED),
-                     site.crew.pids[COMBINER]);
+    crew_signal(&fixture.crew, COMBINER, SIGSTOP);
+    assert_int_equal(waitpid(fixture.crew.pids[COMBINER], &status, WUNTRACED),
+                     fixture.crew.pids[COMBINER]);
     assert_true(WIFSTOPPED(status));
     assert_int_equal(mail_of(OWNER), MAIL_TAKEN);
     lendis_detach(pool);
@@ -381,15 +381,15 @@ static void expect_found(void)
 {
     struct catalog_pool pool;
 
-    redis_continue(&site.redis);
+    redis_continue(&fixture.redis);
     errand_of(LATER)->limit_ms = -1;
     atomic_store(&errand_of(LATER)->go, true);
     expect_result(LATER, 0);
-    observe_pool(&site.observer, &pool);
+    observe_pool(&fixture.observer, &pool);
     assert_int_equal(atomic_load(&pool.revoked[REVOKE_stalled]), 1);
-    crew_signal(&site.crew, COMBINER, SIGCONT);
+    crew_signal(&fixture.crew, COMBINER, SIGCONT);
     expect_result(COMBINER, 0); /* a read: sent again */
-    assert_true(pool_fills(&site.observer, 1, LIMIT_MS));
+    assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
 }
 
 static void stopped_combiner_is_found_when_the_owner_gave_up(void **state)
@@ -406,8 +406,8 @@ static void stopped_combiner_is_found_when_the_owner_died(void **state)
     (void)state;
     start("stall_timeout = 600ms\n");
     stop_a_combiner(-1);
-    crew_signal(&site.crew, OWNER, SIGKILL);
-    assert_true(crew_wait_one(&site.crew, OWNER, LIMIT_MS) != -1);
+    crew_signal(&fixture.crew, OWNER, SIGKILL);
+    assert_true(crew_wait_one(&fixture.crew, OWNER, LIMIT_MS) != -1);
     expect_found();
 }
 
@@ -423,14 +423,14 @@ static void a_long_lease_is_not_taken_for_stopped(void **state)
     stop_a_combiner(200);
     expect_result(OWNER, LENDIS_E_TIMEOUT);
     /* It goes on in time, and the next one keeps the connection for longer than a combiner may. */
-    redis_continue(&site.redis);
-    crew_signal(&site.crew, COMBINER, SIGCONT);
+    redis_continue(&fixture.redis);
+    crew_signal(&fixture.crew, COMBINER, SIGCONT);
     expect_result(COMBINER, 0);
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     lease = hold(pool);
     sleep_us(1500000);
     assert_int_equal(lendis_release(lease), 0);
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     assert_int_equal(CATALOG_SUM(entry.revoked), 0);
     lendis_detach(pool);
 }
@@ -453,14 +453,14 @@ static void limits_that_pass_in_the_middle_of_a_reply(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    fake_start(&site.fake, FAKE_STALL);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n",
-                  site.fake.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 1, LIMIT_MS));
-    pool = pool_attach(&site.broker, "p");
+    fake_start(&fixture.fake, FAKE_STALL);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n",
+                  fixture.fake.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(exec_text(pool, "*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n", 100), LENDIS_E_TIMEOUT);
-    assert_true(pool_fills(&site.observer, 1, LIMIT_MS));
+    assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
     assert_int_equal(exec_text(pool, "*2\r\n$4\r\nINCR\r\n$3\r\nkey\r\n", 100), LENDIS_E_UNCERTAIN);
     lendis_detach(pool);
 }
@@ -469,7 +469,7 @@ static void limits_that_pass_in_the_middle_of_a_reply(void **state)
 
 static int run_small(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct tally *tally = crew_result(crew, number);
 
     crew_ready(crew);
@@ -482,7 +482,7 @@ static int run_small(struct crew *crew, unsigned number)
 /* Pages of the mailboxes that take memory: mincore(2). */
 static unsigned mailbox_pages(void)
 {
-    const struct segment *segment = &site.observer.segment;
+    const struct segment *segment = &fixture.observer.segment;
     size_t page = (size_t)sysconf(_SC_PAGESIZE), size = segment->slot_max * sizeof(struct mailbox);
     uintptr_t from = (uintptr_t)segment->mailboxes / page * page;
     size_t count = ((uintptr_t)segment->mailboxes + size - from + page - 1) / page;
@@ -507,23 +507,23 @@ static void small_commands_leave_the_mailboxes_alone(void **state)
 
     (void)state;
     start("");
-    crew_start(&site.crew, 40, sizeof(struct tally), run_small, NULL);
-    crew_go(&site.crew);
-    assert_true(crew_wait(&site.crew, 6 * LIMIT_MS));
-    tally_crew(&site.crew, &sum);
+    crew_start(&fixture.crew, 40, sizeof(struct tally), run_small, NULL);
+    crew_go(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 6 * LIMIT_MS));
+    tally_crew(&fixture.crew, &sum);
     assert_int_equal(sum.good, 40 * 600);
-    assert_true(pool_counter(&site.observer, COUNTER_handed) > 1000);
+    assert_true(pool_counter(&fixture.observer, COUNTER_handed) > 1000);
     assert_int_equal(mailbox_pages(), 0);
-    crew_end(&site.crew);
+    crew_end(&fixture.crew);
 
     /* A larger one that is handed over takes its page, two if pages are not aligned with it. */
     memset(value, 'v', sizeof value - 1);
     value[sizeof value - 1] = '\0';
-    freeReplyObject(redis_do(&site.redis, "SET k %s", value));
-    pool = pool_attach(&site.broker, "p");
+    freeReplyObject(redis_do(&fixture.redis, "SET k %s", value));
+    pool = pool_attach(&fixture.broker, "p");
     lease = hold(pool);
-    crew_start(&site.crew, 2, sizeof(struct errand), run_errand, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 2, sizeof(struct errand), run_errand, NULL);
+    crew_go(&fixture.crew);
     queue_up(0, READ, -1, 1);
     queue_up(1, READ, -1, 2);
     assert_int_equal(lendis_release(lease), 0);

@@ -35,13 +35,13 @@ static void open_stage(bool tcp, const char *keys)
     logs_in = keys[0] != '\0';
     stage.db = 2;
     stage.tcp = tcp;
-    stage.site.redis.tcp = tcp;
-    redis_start(&stage.site.redis);
-    freeReplyObject(redis_do(&stage.site.redis, "ACL SETUSER other on >secret ~* +@all"));
-    lendisd_start(&stage.site.broker,
+    stage.fixture.redis.tcp = tcp;
+    redis_start(&stage.fixture.redis);
+    freeReplyObject(redis_do(&stage.fixture.redis, "ACL SETUSER other on >secret ~* +@all"));
+    lendisd_start(&stage.fixture.broker,
                   "[pool p]\nredis = %.*s%u\nsize = 1\nmin_idle = 1\ncommand_timeout = %dms\n%s",
-                  (int)strlen(tcp ? stage.site.redis.tcp_url : stage.site.redis.unix_url) - 1,
-                  tcp ? stage.site.redis.tcp_url : stage.site.redis.unix_url, stage.db,
+                  (int)strlen(tcp ? stage.fixture.redis.tcp_url : stage.fixture.redis.unix_url) - 1,
+                  tcp ? stage.fixture.redis.tcp_url : stage.fixture.redis.unix_url, stage.db,
                   COMMAND_TIMEOUT_MS, keys);
     stage_open(&stage);
 }
@@ -74,7 +74,7 @@ static int start_with_password(void **state)
     fclose(file);
     chmod(path, 0600);
     snprintf(keys, sizeof keys, "password_file = %s\n", path);
-    stage.site.redis.password = "a password";
+    stage.fixture.redis.password = "a password";
     open_stage(true, keys);
     return 0;
 }
@@ -242,7 +242,7 @@ static void leave_behind(const struct left_case *left, enum way way)
 static void make_large(void)
 {
     freeReplyObject(
-        redis_do(&stage.site.redis, "EVAL %s 0",
+        redis_do(&stage.fixture.redis, "EVAL %s 0",
                  "redis.call('SELECT', 2) redis.call('SETRANGE', 'large', 67108863, 'x')"));
 }
 
@@ -250,7 +250,7 @@ static size_t broker_memory(void)
 {
     struct smaps memory;
 
-    assert_true(process_memory(stage.site.broker.pid, &memory));
+    assert_true(process_memory(stage.fixture.broker.pid, &memory));
     return (size_t)memory.rss;
 }
 
@@ -265,7 +265,7 @@ static void whatever_is_left(void **state)
         for (enum way way = BY_COMMAND; way < WAYS; way++)
             if (way != BY_COMMAND || !left_cases[i].no_command)
                 leave_behind(&left_cases[i], way);
-    assert_int_equal(redis_info(&stage.site.redis, "blocked_clients"), 0);
+    assert_int_equal(redis_info(&stage.fixture.redis, "blocked_clients"), 0);
     /* It has not read the large reply. */
     assert_true(broker_memory() < before + LARGE / 16);
 }
@@ -416,12 +416,12 @@ static void context_half_written_command(struct lendis_lease *lease)
     int done = 0;
 
     assert_non_null(large);
-    redis_pause(&stage.site.redis);
+    redis_pause(&stage.fixture.redis);
     fcntl(context->fd, F_SETFL, fcntl(context->fd, F_GETFL) | O_NONBLOCK);
     assert_int_equal(redisAppendCommand(context, "SET half %b", large, (size_t)LARGE), REDIS_OK);
     assert_int_equal(redisBufferWrite(context, &done), REDIS_OK);
     assert_int_equal(done, 0);
-    redis_continue(&stage.site.redis);
+    redis_continue(&stage.fixture.redis);
     free(large);
 }
 
@@ -430,9 +430,9 @@ static void command_half_written(struct lendis_lease *lease)
     char *large = calloc(1, LARGE);
 
     assert_non_null(large);
-    redis_pause(&stage.site.redis);
+    redis_pause(&stage.fixture.redis);
     assert_null(lendis_lease_command(lease, "SET half %b", large, (size_t)LARGE));
-    redis_continue(&stage.site.redis);
+    redis_continue(&stage.fixture.redis);
     free(large);
 }
 
@@ -500,7 +500,7 @@ static void what_went_through_a_context(void **state)
     LEAVE(context_unsent_output, REPLACED);
     LEAVE(context_half_written_command, REPLACED);
     LEAVE(command_half_written, REPLACED);
-    assert_int_equal(redis_info(&stage.site.redis, "total_error_replies"), 0);
+    assert_int_equal(redis_info(&stage.fixture.redis, "total_error_replies"), 0);
     LEAVE(context_reply_in_the_reader, REPLACED);
     LEAVE(context_one_byte_unread, REPLACED);
     LEAVE(context_merely_looked_at, RESET);
@@ -592,7 +592,7 @@ static void half_a_command_is_never_completed(void **state)
         write_raw(lease, set, size);
         stage_leave(lease, false);
         stage_expect(&stage, REPLACED, "a beginning");
-        reply = redis_do(&stage.site.redis, "EVAL %s 0", script);
+        reply = redis_do(&stage.fixture.redis, "EVAL %s 0", script);
         /* Only its last bytes, which say nothing, may be another's. */
         if (reply->type != REDIS_REPLY_NIL &&
             (strcmp(reply->str, "abcdef") != 0 || size < sizeof set - 3))
@@ -643,7 +643,7 @@ static void socket_options_are_as_before(void **state)
 /* The same, and then the holder dies or detaches instead of giving back. */
 static int leave_and_die(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&stage.site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&stage.fixture.broker, "p");
     struct lendis_lease *lease;
 
     if (lendis_acquire(pool, 10000, &lease) != 0)
@@ -663,10 +663,10 @@ static void what_the_dead_leave(void **state)
 {
     (void)state;
     for (int round = 0; round < 5; round++) {
-        crew_start(&stage.site.crew, 4, 0, leave_and_die, NULL);
-        assert_true(crew_wait(&stage.site.crew, 20000));
-        assert_int_equal(crew_failures(&stage.site.crew), 0);
-        crew_end(&stage.site.crew);
+        crew_start(&stage.fixture.crew, 4, 0, leave_and_die, NULL);
+        assert_true(crew_wait(&stage.fixture.crew, 20000));
+        assert_int_equal(crew_failures(&stage.fixture.crew), 0);
+        crew_end(&stage.fixture.crew);
         stage_expect_clean(&stage);
     }
 }

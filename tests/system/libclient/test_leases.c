@@ -30,35 +30,35 @@
 #define DAEMON 1
 #define NOBODY 65534
 
-static struct site site;
+static struct fixture fixture;
 static char **program_arguments;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
-static void start_site(const char *keys)
+static void start_fixture(const char *keys)
 {
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\n%s", site.redis.unix_url, keys);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\n%s", fixture.redis.unix_url, keys);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
 }
 
 static uint64_t revoked(enum revoke_reason reason)
 {
     struct catalog_pool pool;
 
-    observe_pool(&site.observer, &pool);
+    observe_pool(&fixture.observer, &pool);
     return shm_load_relaxed(&pool.revoked[reason]);
 }
 
 static unsigned logged_times(const char *text)
 {
     static char log[1 << 20];
-    FILE *file = fopen(site.broker.log_path, "re");
+    FILE *file = fopen(fixture.broker.log_path, "re");
     size_t got = file ? fread(log, 1, sizeof log - 1, file) : 0;
     unsigned times = 0;
 
@@ -86,14 +86,14 @@ static void a_lease_held_too_long_is_revoked(void **state)
     int64_t before_ms, took_ms;
 
     (void)state;
-    start_site("size = 2\nmin_idle = 2\nlease_timeout = 1s\n");
-    pool = pool_attach(&site.broker, "p");
-    assert_true(pool_fills(&site.observer, 2, 10000));
+    start_fixture("size = 2\nmin_idle = 2\nlease_timeout = 1s\n");
+    pool = pool_attach(&fixture.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
     for (int round = 0; round < 3; round++) {
         sleep_us(137000 * round); /* wherever the broker is between two looks */
         before_ms = now_ms();
         assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
-        assert_true(eventually(words_in(&site.observer, WORD_LEASED) == 0, 5000));
+        assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 0, 5000));
         took_ms = now_ms() - before_ms;
         fprintf(stderr, "revoked after %jd ms\n", (intmax_t)took_ms);
         assert_in_range(took_ms, 980, 1090);
@@ -106,14 +106,14 @@ static void a_lease_held_too_long_is_revoked(void **state)
         assert_true(works(pool));
         assert_int_equal(revoked(REVOKE_lease_timeout), 1 + round);
     }
-    assert_true(lendisd_logged(&site.broker, "lease_timeout is 1000 ms"));
-    assert_true(pool_fills(&site.observer, 2, 5000));
+    assert_true(lendisd_logged(&fixture.broker, "lease_timeout is 1000 ms"));
+    assert_true(pool_fills(&fixture.observer, 2, 5000));
     lendis_detach(pool);
 }
 
 static int block_for_ever(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
     int64_t before_ms = now_ms();
 
@@ -141,20 +141,20 @@ static int block_for_ever(struct crew *crew, unsigned number)
 static void waiting_in_any_way_is_holding(void **state)
 {
     (void)state;
-    start_site("size = 3\nmin_idle = 3\nlease_timeout = 600ms\n");
-    assert_true(pool_fills(&site.observer, 3, 10000));
-    crew_start(&site.crew, 3, 0, block_for_ever, NULL);
-    assert_true(eventually(words_in(&site.observer, WORD_LEASED) == 3, 5000));
+    start_fixture("size = 3\nmin_idle = 3\nlease_timeout = 600ms\n");
+    assert_true(pool_fills(&fixture.observer, 3, 10000));
+    crew_start(&fixture.crew, 3, 0, block_for_ever, NULL);
+    assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 3, 5000));
     assert_true(eventually(revoked(REVOKE_lease_timeout) == 3, 2000));
-    assert_true(pool_fills(&site.observer, 3, 5000));
-    crew_signal(&site.crew, 2, SIGCONT);
-    assert_true(crew_wait(&site.crew, 10000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    assert_true(pool_fills(&fixture.observer, 3, 5000));
+    crew_signal(&fixture.crew, 2, SIGCONT);
+    assert_true(crew_wait(&fixture.crew, 10000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
 }
 
 static int talk_until_stopped(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     for (unsigned long turn = 0; !crew_stopping(crew); turn++)
         talk(pool, crew_result(crew, number), number, turn);
@@ -164,7 +164,7 @@ static int talk_until_stopped(struct crew *crew, unsigned number)
 
 static int lease_until_stopped(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     unsigned long *leases = crew_result(crew, number);
 
     while (!crew_stopping(crew)) {
@@ -187,20 +187,20 @@ static void leases_that_follow_each_other_are_not_one(void **state)
     struct tally sum;
 
     (void)state;
-    start_site("size = 1\nlease_timeout = 500ms\nleak_warn_after = 400ms\n");
-    crew_start(&site.crew, 1, sizeof(unsigned long), lease_until_stopped, NULL);
+    start_fixture("size = 1\nlease_timeout = 500ms\nleak_warn_after = 400ms\n");
+    crew_start(&fixture.crew, 1, sizeof(unsigned long), lease_until_stopped, NULL);
     sleep_us(2500000);
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 10000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    assert_true(*(unsigned long *)crew_result(&site.crew, 0) > 100);
-    crew_end(&site.crew);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 10000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_true(*(unsigned long *)crew_result(&fixture.crew, 0) > 100);
+    crew_end(&fixture.crew);
 
-    crew_start(&site.crew, 6, sizeof(struct tally), talk_until_stopped, NULL);
+    crew_start(&fixture.crew, 6, sizeof(struct tally), talk_until_stopped, NULL);
     sleep_us(2500000);
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 10000));
-    tally_crew(&site.crew, &sum);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 10000));
+    tally_crew(&fixture.crew, &sum);
     tally_print("handed on", &sum);
     assert_int_equal(tally_failed(&sum), 0);
     assert_true(sum.good > 1000);
@@ -234,8 +234,8 @@ static void a_holder_that_lies_gains_little(void **state)
     pthread_t liar;
 
     (void)state;
-    start_site("size = 1\nlease_timeout = 1s\n");
-    pool = pool_attach(&site.broker, "p");
+    start_fixture("size = 1\nlease_timeout = 1s\n");
+    pool = pool_attach(&fixture.broker, "p");
     before_ms = now_ms();
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     assert_int_equal(
@@ -255,19 +255,19 @@ static void looking_costs_nothing_without_need(void **state)
     struct process_use before, after;
 
     (void)state;
-    start_site("size = 2\nmin_idle = 2\nlease_timeout = 100ms\n");
-    assert_true(pool_fills(&site.observer, 2, 10000));
+    start_fixture("size = 2\nmin_idle = 2\nlease_timeout = 100ms\n");
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
     sleep_us(300000);
-    assert_true(process_use(site.broker.pid, &before));
+    assert_true(process_use(fixture.broker.pid, &before));
     sleep_us(1000000);
-    assert_true(process_use(site.broker.pid, &after));
+    assert_true(process_use(fixture.broker.pid, &after));
     assert_in_range(after.switches - before.switches, 20, 130);
 
-    observer_close(&site.observer);
+    observer_close(&fixture.observer);
     sleep_us(300000);
-    assert_true(process_use(site.broker.pid, &before));
+    assert_true(process_use(fixture.broker.pid, &before));
     sleep_us(1000000);
-    assert_true(process_use(site.broker.pid, &after));
+    assert_true(process_use(fixture.broker.pid, &after));
     assert_in_range(after.switches - before.switches, 0, 5);
 }
 
@@ -275,7 +275,7 @@ static void looking_costs_nothing_without_need(void **state)
 
 static int hold_under_a_false_name(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
 
     (void)number;
@@ -293,22 +293,22 @@ static void a_leak_is_told_of_once(void **state)
     char who[64];
 
     (void)state;
-    start_site("size = 2\nleak_warn_after = 300ms\n");
-    crew_start(&site.crew, 1, 0, hold_under_a_false_name, NULL);
-    assert_true(eventually(words_in(&site.observer, WORD_LEASED) == 1, 5000));
+    start_fixture("size = 2\nleak_warn_after = 300ms\n");
+    crew_start(&fixture.crew, 1, 0, hold_under_a_false_name, NULL);
+    assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 1, 5000));
     sleep_us(100000);
     assert_int_equal(logged_times("has been held for"), 0);
     assert_true(eventually(logged_times("has been held for") == 1, 2000));
     sleep_us(700000);
     assert_int_equal(logged_times("has been held for"), 1);
-    snprintf(who, sizeof who, "by process %d of user %u: ?[2J?<3>?xx", (int)site.crew.pids[0],
+    snprintf(who, sizeof who, "by process %d of user %u: ?[2J?<3>?xx", (int)fixture.crew.pids[0],
              (unsigned)getuid());
     assert_int_equal(logged_times(who), 1);
     assert_int_equal(logged_times("pool p: connection 0 has been held for 0.3 s"), 1);
     assert_int_equal(logged_times("\x1b"), 0);
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 5000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 5000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     assert_int_equal(revoked(REVOKE_lease_timeout), 0);
 }
 
@@ -319,9 +319,9 @@ static void many_leaks_are_told_of_in_short(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    start_site("size = 8\nmin_idle = 8\nleak_warn_after = 200ms\nlease_timeout = 900ms\n");
-    pool = pool_attach(&site.broker, "p");
-    assert_true(pool_fills(&site.observer, 8, 10000));
+    start_fixture("size = 8\nmin_idle = 8\nleak_warn_after = 200ms\nlease_timeout = 900ms\n");
+    pool = pool_attach(&fixture.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 8, 10000));
     for (int i = 0; i < 8; i++)
         assert_int_equal(lendis_acquire(pool, 5000, &leases[i]), 0);
     assert_true(eventually(revoked(REVOKE_lease_timeout) == 8, 5000));
@@ -352,7 +352,7 @@ static int attach_as(uid_t uid, const char *pool_name)
     if (pid == 0) {
         if (!become(uid))
             _exit(100);
-        status = lendis_attach(site.broker.socket_path, pool_name, NULL, &pool);
+        status = lendis_attach(fixture.broker.socket_path, pool_name, NULL, &pool);
         _exit(status < 0 ? 128 - status : status);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -364,14 +364,14 @@ static int attach_as(uid_t uid, const char *pool_name)
 static void open_to_all_users(void)
 {
     scratch_share();
-    assert_int_equal(chmod(site.broker.socket_path, 0666), 0);
-    assert_int_equal(chmod(site.redis.socket_path, 0666), 0);
+    assert_int_equal(chmod(fixture.broker.socket_path, 0666), 0);
+    assert_int_equal(chmod(fixture.redis.socket_path, 0666), 0);
 }
 
 /* What the broker says to one that it refuses. */
 static void expect_refusal(const char *text)
 {
-    int socket = lendisd_connect(site.broker.socket_path);
+    int socket = lendisd_connect(fixture.broker.socket_path);
     struct wire_hello hello = {.pool = "p"};
     struct wire_welcome answer;
 
@@ -390,21 +390,22 @@ static void a_user_has_so_many_workers(void **state)
     char text[128];
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nper_uid_workers = 2\n"
                   "[pool q]\nredis = %s\n",
-                  site.redis.unix_url, site.redis.unix_url);
+                  fixture.redis.unix_url, fixture.redis.unix_url);
     for (int i = 0; i < 2; i++)
-        pools[i] = pool_attach(&site.broker, "p");
+        pools[i] = pool_attach(&fixture.broker, "p");
     for (int i = 0; i < 20; i++)
-        assert_int_equal(lendis_attach(site.broker.socket_path, "p", NULL, &none), LENDIS_E_BUSY);
+        assert_int_equal(lendis_attach(fixture.broker.socket_path, "p", NULL, &none),
+                         LENDIS_E_BUSY);
     snprintf(text, sizeof text,
              "2 processes of user %u use pool p, and no more may: see per_uid_workers",
              (unsigned)getuid());
     expect_refusal(text);
-    assert_true(lendisd_logged(&site.broker, "per_uid_workers = 2"));
-    lendis_detach(pool_attach(&site.broker, "q")); /* another pool, another count */
+    assert_true(lendisd_logged(&fixture.broker, "per_uid_workers = 2"));
+    lendis_detach(pool_attach(&fixture.broker, "q")); /* another pool, another count */
     for (int i = 0; i < 2; i++)
         assert_true(works(pools[i]));
     if (geteuid() == 0) {
@@ -413,7 +414,7 @@ static void a_user_has_so_many_workers(void **state)
     }
     lendis_detach(pools[0]);
     assert_true(
-        eventually(lendis_attach(site.broker.socket_path, "p", NULL, &pools[0]) == 0, 5000));
+        eventually(lendis_attach(fixture.broker.socket_path, "p", NULL, &pools[0]) == 0, 5000));
     for (int i = 0; i < 2; i++)
         lendis_detach(pools[i]);
 }
@@ -428,7 +429,7 @@ static int lease_as_nobody(struct crew *crew, unsigned number)
     (void)number;
     if (!become(NOBODY))
         return 1;
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     for (int i = 0; i < 2; i++)
         if (lendis_acquire(pool, 1000, &leases[i]) != 0)
             return 2;
@@ -450,10 +451,10 @@ static void a_user_has_so_many_leases(void **state)
     int result;
 
     (void)state;
-    start_site("size = 4\nmin_idle = 4\nper_uid_leases = 2\n");
-    assert_true(pool_fills(&site.observer, 4, 10000));
-    pool = pool_attach(&site.broker, "p");
-    other = pool_attach(&site.broker, "p"); /* another worker of the same user */
+    start_fixture("size = 4\nmin_idle = 4\nper_uid_leases = 2\n");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
+    pool = pool_attach(&fixture.broker, "p");
+    other = pool_attach(&fixture.broker, "p"); /* another worker of the same user */
     assert_int_equal(lendis_acquire(pool, 1000, &leases[0]), 0);
     assert_int_equal(lendis_acquire(other, 1000, &leases[1]), 0);
     assert_int_equal(lendis_acquire(pool, 0, &none), LENDIS_E_BUSY);
@@ -469,15 +470,15 @@ static void a_user_has_so_many_leases(void **state)
                          LENDIS_E_TIMEOUT);
         assert_in_range(now_ms() - before_ms, 195, 1000);
     }
-    assert_true(pool_counter(&site.observer, COUNTER_timeouts) >= 2);
+    assert_true(pool_counter(&fixture.observer, COUNTER_timeouts) >= 2);
     assert_int_equal(lendis_acquire_begin(other, 5000, &wait), 0);
     assert_int_equal(lendis_acquire_finish(wait, &none), LENDIS_E_AGAIN);
     if (geteuid() == 0) {
         open_to_all_users();
-        crew_start(&site.crew, 1, 0, lease_as_nobody, NULL);
-        crew_go(&site.crew);
-        assert_true(crew_wait(&site.crew, 5000));
-        assert_int_equal(crew_failures(&site.crew), 0);
+        crew_start(&fixture.crew, 1, 0, lease_as_nobody, NULL);
+        crew_go(&fixture.crew);
+        assert_true(crew_wait(&fixture.crew, 5000));
+        assert_int_equal(crew_failures(&fixture.crew), 0);
     }
     assert_int_equal(lendis_acquire_finish(wait, &none), LENDIS_E_AGAIN);
     assert_int_equal(lendis_release(leases[0]), 0);
@@ -496,7 +497,7 @@ static void a_user_has_so_many_leases(void **state)
     /* Longer than the broker looks at what is too much: nothing was taken from those in their
      * right. */
     assert_int_equal(revoked(REVOKE_user_limit), 0);
-    assert_true(pool_fills(&site.observer, 4, 5000));
+    assert_true(pool_fills(&fixture.observer, 4, 5000));
     lendis_detach(pool);
     lendis_detach(other);
 }
@@ -506,7 +507,7 @@ static atomic_uint *inside, *most_inside;
 /* Leases and commands by turns; a lease is held for a moment, and all who hold one are counted. */
 static int contend(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct tally *tally = crew_result(crew, number);
 
     for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
@@ -537,31 +538,31 @@ static void never_more_than_the_share(void **state)
     inside = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(inside, MAP_FAILED);
     most_inside = inside + 1;
-    start_site("size = 8\nmin_idle = 8\nper_uid_leases = 3\n");
-    assert_true(pool_fills(&site.observer, 8, 10000));
-    crew_start(&site.crew, 10, sizeof(struct tally), contend, NULL);
+    start_fixture("size = 8\nmin_idle = 8\nper_uid_leases = 3\n");
+    assert_true(pool_fills(&fixture.observer, 8, 10000));
+    crew_start(&fixture.crew, 10, sizeof(struct tally), contend, NULL);
     for (int i = 0; i < 2500; i++) {
         struct word_count count;
 
         sleep_us(1000);
-        assert_true(observe_words(&site.observer, &count));
+        assert_true(observe_words(&fixture.observer, &count));
     }
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    tally_crew(&site.crew, &sum);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    tally_crew(&fixture.crew, &sum);
     tally_print("within the share", &sum);
     assert_int_equal(tally_failed(&sum), 0);
     assert_in_range(atomic_load(most_inside), 2, 3);
     assert_int_equal(revoked(REVOKE_user_limit), 0);
-    crew_end(&site.crew);
+    crew_end(&fixture.crew);
 
-    crew_start(&site.crew, 3, 0, block_for_ever, NULL); /* BLPOP, SUBSCRIBE, SIGSTOP */
-    assert_true(eventually(words_in(&site.observer, WORD_LEASED) == 3, 5000));
-    crew_end(&site.crew);
-    assert_true(pool_fills(&site.observer, 5, 5000));
+    crew_start(&fixture.crew, 3, 0, block_for_ever, NULL); /* BLPOP, SUBSCRIBE, SIGSTOP */
+    assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 3, 5000));
+    crew_end(&fixture.crew);
+    assert_true(pool_fills(&fixture.observer, 5, 5000));
     {
-        struct lendis_pool *pool = pool_attach(&site.broker, "p");
+        struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
         struct lendis_lease *leases[3];
 
         for (int i = 0; i < 3; i++)
@@ -580,22 +581,22 @@ static void more_than_the_share_is_revoked(void **state)
     uint64_t word;
 
     (void)state;
-    start_site("size = 6\nmin_idle = 6\nper_uid_leases = 2\n");
-    pool = pool_attach(&site.broker, "p");
-    assert_true(pool_fills(&site.observer, 6, 10000));
+    start_fixture("size = 6\nmin_idle = 6\nper_uid_leases = 2\n");
+    pool = pool_attach(&fixture.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 6, 10000));
     assert_int_equal(lendis_acquire(pool, 1000, &first), 0);
     sleep_us(100000);
     attachment = first->attachment;
     for (uint32_t i = 0; i < attachment->segment.connection_max; i++)
         word_lease(&attachment->segment.connections[i].word, attachment->worker, &word);
-    assert_int_equal(leased_by(&site.observer, attachment->worker), 6);
+    assert_int_equal(leased_by(&fixture.observer, attachment->worker), 6);
     assert_true(eventually(revoked(REVOKE_user_limit) == 4, 5000));
-    assert_int_equal(leased_by(&site.observer, attachment->worker), 2);
+    assert_int_equal(leased_by(&fixture.observer, attachment->worker), 2);
     /* What it had by right is not what was taken. */
     assert_int_equal(lendis_release(first), 0);
-    assert_true(lendisd_logged(&site.broker, "per_uid_leases = 2"));
+    assert_true(lendisd_logged(&fixture.broker, "per_uid_leases = 2"));
     lendis_detach(pool);
-    assert_true(pool_fills(&site.observer, 6, 5000));
+    assert_true(pool_fills(&fixture.observer, 6, 5000));
 }
 
 /* A limit that is lowered takes nothing from those who kept to the one before; but holds from then
@@ -607,19 +608,19 @@ static void a_lower_share_drops_no_lease(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    start_site("size = 4\nmin_idle = 4\n");
-    assert_true(pool_fills(&site.observer, 4, 10000));
-    pool = pool_attach(&site.broker, "p");
+    start_fixture("size = 4\nmin_idle = 4\n");
+    assert_true(pool_fills(&fixture.observer, 4, 10000));
+    pool = pool_attach(&fixture.broker, "p");
     for (int i = 0; i < 4; i++)
         assert_int_equal(lendis_acquire(pool, 1000, &leases[i]), 0);
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\nper_uid_leases = 2\n",
-                      site.redis.unix_url);
-    assert_int_equal(kill(site.broker.pid, SIGHUP), 0);
-    if (eventually(lendisd_logged(&site.broker, "SIGHUP is ignored"), 200))
+                      fixture.redis.unix_url);
+    assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
+    if (eventually(lendisd_logged(&fixture.broker, "SIGHUP is ignored"), 200))
         skip(); /* a broker that does not read its configuration again */
     assert_true(eventually(
-        (observe_pool(&site.observer, &entry), shm_load32(&entry.per_uid_leases) == 2), 5000));
+        (observe_pool(&fixture.observer, &entry), shm_load32(&entry.per_uid_leases) == 2), 5000));
     sleep_us(1600000); /* three looks */
     assert_int_equal(revoked(REVOKE_user_limit), 0);
     assert_int_equal(lendis_release(leases[3]), 0);
@@ -643,15 +644,15 @@ static void names_are_as_good_as_numbers(void **state)
     if (geteuid() != 0)
         skip(); /* only root can become others */
     scratch_share();
-    redis_start(&site.redis);
-    url = site.redis.unix_url;
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    url = fixture.redis.unix_url;
+    lendisd_start(&fixture.broker,
                   "[pool user]\nredis = %s\nallow_users = nobody\n"
                   "[pool group]\nredis = %s\nallow_groups = daemon\n"
                   "[pool both]\nredis = %s\nallow_users = nobody\nallow_uids = 0\n"
                   "[pool mixed]\nredis = %s\nallow_groups = daemon\nallow_uids = 0\n",
                   url, url, url, url);
-    assert_int_equal(chmod(site.broker.socket_path, 0666), 0);
+    assert_int_equal(chmod(fixture.broker.socket_path, 0666), 0);
     assert_int_equal(attach_as(NOBODY, "user"), 0);
     assert_int_equal(attach_as(DAEMON, "user"), LENDIS_E_DENIED);
     assert_int_equal(attach_as(0, "user"), LENDIS_E_DENIED);
@@ -675,7 +676,7 @@ static int connect_and_be_silent(struct crew *crew, unsigned number)
     if (!become(NOBODY))
         return 1;
     for (int i = 0; i < CROWD; i++)
-        if (lendisd_connect(site.broker.socket_path) < 0)
+        if (lendisd_connect(fixture.broker.socket_path) < 0)
             return 2;
     crew_ready(crew);
     for (;;)
@@ -688,21 +689,21 @@ static void a_silent_crowd_delays_no_other_user(void **state)
     (void)state;
     if (geteuid() != 0)
         skip(); /* only root can become others */
-    start_site("size = 1\n");
+    start_fixture("size = 1\n");
     open_to_all_users();
-    crew_start(&site.crew, 1, 0, connect_and_be_silent, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 1, 0, connect_and_be_silent, NULL);
+    crew_go(&fixture.crew);
     for (int i = 0; i < 3; i++) {
         int64_t before_ms = now_ms();
 
-        lendis_detach(pool_attach(&site.broker, "p"));
+        lendis_detach(pool_attach(&fixture.broker, "p"));
         fprintf(stderr, "attached behind the crowd after %jd ms\n",
                 (intmax_t)(now_ms() - before_ms));
         assert_in_range(now_ms() - before_ms, 0, 400);
     }
-    assert_true(lendisd_logged(&site.broker, "lends at"));
-    crew_signal(&site.crew, 0, SIGKILL);
-    crew_wait_one(&site.crew, 0, 5000);
+    assert_true(lendisd_logged(&fixture.broker, "lends at"));
+    crew_signal(&fixture.crew, 0, SIGKILL);
+    crew_wait_one(&fixture.crew, 0, 5000);
 }
 
 int main(int argc, char **argv)

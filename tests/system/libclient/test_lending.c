@@ -28,7 +28,7 @@
 /* Nobody's user and group on Debian; any other than ours will do. */
 #define NOBODY 65534
 
-static struct site site;
+static struct fixture fixture;
 
 static int start_nothing(void **state)
 {
@@ -39,18 +39,18 @@ static int start_nothing(void **state)
 static int start_plain(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = 4\nmin_idle = 4\n"
                   "[pool one]\nredis = %s\nsize = 1\nmin_idle = 1\nwait_timeout = 300ms\n",
-                  site.redis.unix_url, site.redis.unix_url);
+                  fixture.redis.unix_url, fixture.redis.unix_url);
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -130,12 +130,12 @@ static void start_variant(const struct variant *variant)
 {
     char secret[LAB_PATH_SIZE], url[LAB_PATH_SIZE + 32], login[LAB_PATH_SIZE * 2] = "";
 
-    site.redis.tcp = variant->tcp;
-    site.redis.password = variant->password;
-    redis_start(&site.redis);
+    fixture.redis.tcp = variant->tcp;
+    fixture.redis.password = variant->password;
+    redis_start(&fixture.redis);
     if (variant->user)
         expect_text(
-            redis_do(&site.redis, "ACL SETUSER %s on >%s ~* &* +@all", variant->user, "ofuser"),
+            redis_do(&fixture.redis, "ACL SETUSER %s on >%s ~* &* +@all", variant->user, "ofuser"),
             REDIS_REPLY_STATUS, "OK");
     if (variant->password) {
         scratch_path(secret, "secret");
@@ -146,10 +146,10 @@ static void start_variant(const struct variant *variant)
         snprintf(login + strlen(login), sizeof login - strlen(login), "username = %s\n",
                  variant->user);
     if (variant->tcp)
-        snprintf(url, sizeof url, "redis://127.0.0.1:%d/%u", site.redis.port, variant->db);
+        snprintf(url, sizeof url, "redis://127.0.0.1:%d/%u", fixture.redis.port, variant->db);
     else
-        snprintf(url, sizeof url, "unix://%s?db=%u", site.redis.socket_path, variant->db);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 3\nmin_idle = 2\n%s", url, login);
+        snprintf(url, sizeof url, "unix://%s?db=%u", fixture.redis.socket_path, variant->db);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 3\nmin_idle = 2\n%s", url, login);
 }
 
 /* CLIENT INFO of a leased connection has "field=value". */
@@ -177,7 +177,7 @@ static void every_function_works(void **state)
     char field[64];
 
     start_variant(variant);
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     expect_text(lendis_command(pool, "SET %s %s", "key", "value"), REDIS_REPLY_STATUS, "OK");
     expect_text(lendis_command_argv(pool, 2, argv, NULL), REDIS_REPLY_STRING, "value");
     assert_int_equal(lendis_pool_error(pool, NULL), 0);
@@ -199,7 +199,7 @@ static void every_function_works(void **state)
     expect_text(redisCommand(lendis_lease_context(lease), "GET key"), REDIS_REPLY_STRING, "value");
     assert_int_equal(lendis_discard(lease), 0);
 
-    admin = redis_open(&site.redis);
+    admin = redis_open(&fixture.redis);
     expect_text(redisCommand(admin, "SELECT %u", variant->db), REDIS_REPLY_STATUS, "OK");
     expect_text(redisCommand(admin, "GET key"), REDIS_REPLY_STRING, "value");
     redisFree(admin);
@@ -226,19 +226,19 @@ static void attach_says_why_not(void **state)
     assert_int_equal(lendis_attach(dead, "p", NULL, &pool), -ECONNREFUSED);
     close(fd);
 
-    assert_int_equal(lendis_attach(site.broker.socket_path, "other", NULL, &pool), -ESRCH);
-    assert_int_equal(lendis_attach(site.broker.socket_path, NULL, NULL, &pool), -EINVAL);
-    assert_int_equal(lendis_attach(site.broker.socket_path, "", NULL, &pool), -EINVAL);
-    assert_int_equal(lendis_attach(site.broker.socket_path, "p", NULL, NULL), -EINVAL);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "other", NULL, &pool), -ESRCH);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, NULL, NULL, &pool), -EINVAL);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "", NULL, &pool), -EINVAL);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "p", NULL, NULL), -EINVAL);
     memset(long_name, 'p', CATALOG_NAME_SIZE);
     long_name[CATALOG_NAME_SIZE] = '\0';
-    assert_int_equal(lendis_attach(site.broker.socket_path, long_name, NULL, &pool), -EINVAL);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, long_name, NULL, &pool), -EINVAL);
     long_name[CATALOG_NAME_SIZE - 1] = '\0';
-    assert_int_equal(lendis_attach(site.broker.socket_path, long_name, NULL, &pool), -ESRCH);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, long_name, NULL, &pool), -ESRCH);
     options.size = 4;
-    assert_int_equal(lendis_attach(site.broker.socket_path, "p", &options, &pool), -EINVAL);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "p", &options, &pool), -EINVAL);
     options = (struct lendis_options){.size = sizeof options, .flags = 4};
-    assert_int_equal(lendis_attach(site.broker.socket_path, "p", &options, &pool), -EINVAL);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "p", &options, &pool), -EINVAL);
     assert_null(pool);
 }
 
@@ -247,7 +247,7 @@ static void the_socket_can_come_from_the_environment(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    assert_int_equal(setenv("LENDIS_SOCKET", site.broker.socket_path, 1), 0);
+    assert_int_equal(setenv("LENDIS_SOCKET", fixture.broker.socket_path, 1), 0);
     assert_int_equal(lendis_attach(NULL, "p", NULL, &pool), 0);
     unsetenv("LENDIS_SOCKET");
     expect_text(lendis_command(pool, "PING"), REDIS_REPLY_STATUS, "PONG");
@@ -264,10 +264,10 @@ static void options_may_be_of_another_version(void **state)
     struct lendis_pool *pool;
 
     (void)state;
-    assert_int_equal(lendis_attach(site.broker.socket_path, "p", &newer.known, &pool), 0);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "p", &newer.known, &pool), 0);
     lendis_detach(pool);
     newer.known.size = offsetof(struct lendis_options, attach_timeout_ms);
-    assert_int_equal(lendis_attach(site.broker.socket_path, "p", &newer.known, &pool), 0);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "p", &newer.known, &pool), 0);
     lendis_detach(pool);
 }
 
@@ -355,7 +355,7 @@ static int attach_as(const struct identity *identity, const char *pool_name)
         if (setgroups(1, &identity->supplementary) < 0 || setgid(identity->gid) < 0 ||
             setuid(identity->uid) < 0)
             _exit(100);
-        status = lendis_attach(site.broker.socket_path, pool_name, NULL, &pool);
+        status = lendis_attach(fixture.broker.socket_path, pool_name, NULL, &pool);
         _exit(status < 0 ? 128 - status : status);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -374,18 +374,18 @@ static void only_who_is_allowed_attaches(void **state)
     if (geteuid() != 0)
         skip(); /* only root can become others */
     scratch_share();
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool root]\nredis = %s\nallow_uids = 0\n"
                   "[pool users]\nredis = %s\nallow_uids = 1000-4000 %d\n"
                   "[pool group]\nredis = %s\nallow_gids = 4711\n"
                   "[pool all]\nredis = %s\n",
-                  site.redis.unix_url, site.redis.unix_url, NOBODY, site.redis.unix_url,
-                  site.redis.unix_url);
+                  fixture.redis.unix_url, fixture.redis.unix_url, NOBODY, fixture.redis.unix_url,
+                  fixture.redis.unix_url);
 
     /* The socket is for its group alone, as long as nobody changes that. */
     assert_int_equal(attach_as(&nobody, "all"), -EACCES);
-    assert_int_equal(chmod(site.broker.socket_path, 0666), 0);
+    assert_int_equal(chmod(fixture.broker.socket_path, 0666), 0);
 
     assert_int_equal(attach_as(&root, "root"), 0);
     assert_int_equal(attach_as(&nobody, "root"), LENDIS_E_DENIED);
@@ -397,8 +397,8 @@ static void only_who_is_allowed_attaches(void **state)
     assert_int_equal(attach_as(&nobody, "all"), 0);
     assert_int_equal(attach_as(&nobody, "none"), -ESRCH);
 
-    segment_observe(&site.observer, site.broker.socket_path, "root");
-    observe_pool(&site.observer, &pool);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "root");
+    observe_pool(&fixture.observer, &pool);
     assert_int_equal(pool.counters[BROKER_COUNTER_denied], 1);
 }
 
@@ -406,7 +406,7 @@ static void only_who_is_allowed_attaches(void **state)
 
 static void misuse_is_refused(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     const char *two = "*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nPING\r\n";
     const char *bad[] = {"PING\r\n",
                          "*1\r\n$4\r\nPING",
@@ -483,7 +483,7 @@ static void every_result_has_a_sentence(void **state)
 
 static void waiting_has_a_limit(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     const char *ping = "*1\r\n$4\r\nPING\r\n";
     struct lendis_lease *held = lease_one(pool), *lease = NULL;
     void *reply = NULL;
@@ -512,25 +512,25 @@ static void waiting_has_a_limit(void **state)
 
 static void without_redis_the_pool_is_down(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "one");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *lease = NULL;
     struct catalog_pool entry;
     int64_t before_ms;
 
     (void)state;
     expect_text(lendis_command(pool, "PING"), REDIS_REPLY_STATUS, "PONG");
-    redis_stop(&site.redis);
+    redis_stop(&fixture.redis);
     assert_true(eventually(lendis_acquire(pool, 0, &lease) == LENDIS_E_DOWN, 5000));
     before_ms = now_ms();
     assert_int_equal(lendis_acquire(pool, 100, &lease), LENDIS_E_DOWN);
     assert_in_range(now_ms() - before_ms, 100, 3000);
     expect_failure(pool, lendis_command(pool, "PING"), LENDIS_E_DOWN);
-    segment_observe(&site.observer, site.broker.socket_path, "one");
-    observe_pool(&site.observer, &entry);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "one");
+    observe_pool(&fixture.observer, &entry);
     assert_int_equal(entry.backend, BACKEND_DOWN);
     assert_true(strlen(entry.last_error) > 0);
 
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     assert_true(eventually(lendis_acquire(pool, 100, &lease) == 0, 15000));
     assert_int_equal(lendis_release(lease), 0);
     lendis_detach(pool);
@@ -546,7 +546,7 @@ struct in_line {
 static int wait_in_line(struct crew *crew, unsigned number)
 {
     struct in_line *mine = crew_result(crew, number), *first = crew_result(crew, 0);
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
 
     /* The parent lets them come one after the other. */
@@ -567,28 +567,29 @@ static void waiters_are_served_in_order(void **state)
     unsigned workers = 8;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    pool = pool_attach(&site.broker, "p");
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n",
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    pool = pool_attach(&fixture.broker, "p");
     lease = lease_one(pool);
-    crew_start(&site.crew, workers, sizeof(struct in_line), wait_in_line, NULL);
+    crew_start(&fixture.crew, workers, sizeof(struct in_line), wait_in_line, NULL);
     for (unsigned i = 0; i < workers; i++) {
-        atomic_store(&site.crew.control->go, i + 1);
+        atomic_store(&fixture.crew.control->go, i + 1);
         assert_true(
-            eventually(observe_words(&site.observer, &count) && count.waiting == i + 1, 10000));
+            eventually(observe_words(&fixture.observer, &count) && count.waiting == i + 1, 10000));
     }
     assert_int_equal(lendis_release(lease), 0);
     /* Not even the one who releases comes before who waits. */
     assert_int_equal(lendis_acquire(pool, 10000, &lease), 0);
-    assert_int_equal(atomic_load(&((struct in_line *)crew_result(&site.crew, 0))->next), workers);
+    assert_int_equal(atomic_load(&((struct in_line *)crew_result(&fixture.crew, 0))->next),
+                     workers);
     assert_int_equal(lendis_release(lease), 0);
-    assert_true(crew_wait(&site.crew, 10000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    assert_true(crew_wait(&fixture.crew, 10000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     for (unsigned i = 0; i < workers; i++)
-        assert_int_equal(((struct in_line *)crew_result(&site.crew, i))->place, i + 1);
-    assert_true(pool_fills(&site.observer, 1, 2000));
+        assert_int_equal(((struct in_line *)crew_result(&fixture.crew, i))->place, i + 1);
+    assert_true(pool_fills(&fixture.observer, 1, 2000));
     lendis_detach(pool);
 }
 
@@ -644,7 +645,7 @@ static void *thread_main(void *context)
 
 static void threads_share_a_handle(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct thread threads[8] = {{0}};
 
     (void)state;
@@ -655,7 +656,7 @@ static void threads_share_a_handle(void **state)
     }
     for (unsigned i = 0; i < 8; i++)
         pthread_join(threads[i].id, NULL);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     for (unsigned i = 0; i < 8; i++) {
         assert_int_equal(threads[i].failures, 0);
         assert_int_equal(tally_failed(&threads[i].tally), 0);
@@ -663,9 +664,9 @@ static void threads_share_a_handle(void **state)
         assert_true(threads[i].tally.good > 0);
     }
     /* One worker, whatever the number of its threads. */
-    assert_int_equal(workers_attached(&site.observer), 2);
-    assert_true(pool_fills(&site.observer, 4, 2000));
-    assert_true(pool_counter(&site.observer, COUNTER_fetches) <= 4);
+    assert_int_equal(workers_attached(&fixture.observer), 2);
+    assert_true(pool_fills(&fixture.observer, 4, 2000));
+    assert_true(pool_counter(&fixture.observer, COUNTER_fetches) <= 4);
     lendis_detach(pool);
 }
 
@@ -719,35 +720,35 @@ static void forked_children_work(void **state)
     unsigned children = 12;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    inheritance.pool = pool_attach(&site.broker, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    inheritance.pool = pool_attach(&fixture.broker, "p");
     fetch_all(inheritance.pool, 4);
     inheritance.lease = lease_one(inheritance.pool);
-    assert_int_equal(pool_counter(&site.observer, COUNTER_fetches), 4);
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_fetches), 4);
 
-    crew_start(&site.crew, children, sizeof(struct tally), heir, &inheritance);
-    crew_go(&site.crew);
-    tally_crew(&site.crew, &sum);
+    crew_start(&fixture.crew, children, sizeof(struct tally), heir, &inheritance);
+    crew_go(&fixture.crew);
+    tally_crew(&fixture.crew, &sum);
     assert_int_equal(sum.good, 60 * children);
-    assert_int_equal(pool_counter(&site.observer, COUNTER_commands) +
-                         pool_counter(&site.observer, COUNTER_handed),
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_commands) +
+                         pool_counter(&fixture.observer, COUNTER_handed),
                      60 * children);
-    assert_int_equal(workers_attached(&site.observer), 2 + children);
+    assert_int_equal(workers_attached(&fixture.observer), 2 + children);
     for (unsigned i = 0; i < children; i++) {
-        int worker = worker_of(&site.observer, site.crew.pids[i]);
+        int worker = worker_of(&fixture.observer, fixture.crew.pids[i]);
 
         assert_true(worker >= 0);
-        assert_int_equal(site.observer.segment.workers[worker].counters[COUNTER_fetches], 0);
+        assert_int_equal(fixture.observer.segment.workers[worker].counters[COUNTER_fetches], 0);
     }
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 10000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 10000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
 
     /* And the parent's lease is still the parent's. */
-    assert_true(eventually(workers_attached(&site.observer) == 2, 5000));
+    assert_true(eventually(workers_attached(&fixture.observer) == 2, 5000));
     expect_text(lendis_lease_command(inheritance.lease, "PING"), REDIS_REPLY_STATUS, "PONG");
     assert_int_equal(lendis_release(inheritance.lease), 0);
-    assert_true(pool_fills(&site.observer, 4, 2000));
+    assert_true(pool_fills(&fixture.observer, 4, 2000));
     lendis_detach(inheritance.pool);
 }
 
@@ -783,18 +784,18 @@ static void children_may_detach_and_fork_again(void **state)
     struct tally sum;
 
     (void)state;
-    inheritance.pool = pool_attach(&site.broker, "p");
+    inheritance.pool = pool_attach(&fixture.broker, "p");
     inheritance.lease = lease_one(inheritance.pool);
-    crew_start(&site.crew, 3, 0, heir_who_leaves_at_once, &inheritance);
-    assert_true(crew_wait(&site.crew, 10000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    crew_end(&site.crew);
+    crew_start(&fixture.crew, 3, 0, heir_who_leaves_at_once, &inheritance);
+    assert_true(crew_wait(&fixture.crew, 10000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    crew_end(&fixture.crew);
     expect_text(lendis_lease_command(inheritance.lease, "PING"), REDIS_REPLY_STATUS, "PONG");
 
-    crew_start(&site.crew, 3, sizeof(struct tally), heir_of_a_heir, &inheritance);
-    assert_true(crew_wait(&site.crew, 10000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    tally_crew(&site.crew, &sum);
+    crew_start(&fixture.crew, 3, sizeof(struct tally), heir_of_a_heir, &inheritance);
+    assert_true(crew_wait(&fixture.crew, 10000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    tally_crew(&fixture.crew, &sum);
     assert_int_equal(sum.good, 6);
     assert_int_equal(lendis_release(inheritance.lease), 0);
     lendis_detach(inheritance.pool);
@@ -806,15 +807,15 @@ static void children_of_a_handle_whose_broker_is_gone(void **state)
     struct inheritance inheritance;
 
     (void)state;
-    inheritance.pool = pool_attach(&site.broker, "p");
+    inheritance.pool = pool_attach(&fixture.broker, "p");
     fetch_all(inheritance.pool, 4);
     inheritance.lease = lease_one(inheritance.pool);
-    lendisd_restart(&site.broker);
-    crew_start(&site.crew, 3, sizeof(struct tally), heir, &inheritance);
-    crew_go(&site.crew);
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 10000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    lendisd_restart(&fixture.broker);
+    crew_start(&fixture.crew, 3, sizeof(struct tally), heir, &inheritance);
+    crew_go(&fixture.crew);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 10000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     lendis_detach(inheritance.pool);
 }
 
@@ -852,7 +853,7 @@ static void exec_inherits_no_descriptor(void **state)
 
     (void)state;
     list_after_exec(before, sizeof before);
-    pool = pool_attach(&site.broker, "p");
+    pool = pool_attach(&fixture.broker, "p");
     fetch_all(pool, 4);
     lease = lease_one(pool);
     assert_non_null(lendis_lease_context(lease));
@@ -875,19 +876,20 @@ static uint64_t generations(const struct observer *observer)
 
 static void killed_connections_are_replaced(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     uint64_t before;
     int fds;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     fetch_all(pool, 4);
     fds = count_fds(getpid());
     for (int round = 0; round < 5; round++) {
-        before = generations(&site.observer);
-        freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
-        assert_true(eventually(
-            generations(&site.observer) >= before + 4 && pool_is_full(&site.observer, 4), 10000));
+        before = generations(&fixture.observer);
+        freeReplyObject(redis_do(&fixture.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+        assert_true(eventually(generations(&fixture.observer) >= before + 4 &&
+                                   pool_is_full(&fixture.observer, 4),
+                               10000));
         expect_text(lendis_command(pool, "ECHO x"), REDIS_REPLY_STRING, "x");
         fetch_all(pool, 4);
         assert_int_equal(count_fds(getpid()), fds);
@@ -898,13 +900,13 @@ static void killed_connections_are_replaced(void **state)
 /* Reads find out by themselves that a connection is dead, if they come before the broker's look. */
 static void reads_survive_killed_connections(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     (void)state;
     expect_text(lendis_command(pool, "SET key value"), REDIS_REPLY_STATUS, "OK");
     /* Few: a server that always throws the broker out is dialled ever more slowly. */
     for (int round = 0; round < 6; round++) {
-        freeReplyObject(redis_do(&site.redis, "CLIENT KILL TYPE normal SKIPME yes"));
+        freeReplyObject(redis_do(&fixture.redis, "CLIENT KILL TYPE normal SKIPME yes"));
         expect_text(lendis_command(pool, "GET key"), REDIS_REPLY_STRING, "value");
     }
     lendis_detach(pool);
@@ -923,24 +925,24 @@ static void a_lazy_handle_attaches_when_used(void **state)
     size_t size;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_configure(&site.broker, "[pool p]\nredis = %s\n", site.redis.unix_url);
-    assert_int_equal(lendis_attach(site.broker.socket_path, "p", &options, &pool), 0);
+    redis_start(&fixture.redis);
+    lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\n", fixture.redis.unix_url);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "p", &options, &pool), 0);
     before_ms = now_ms();
     assert_int_equal(lendis_acquire(pool, 0, &lease), LENDIS_E_DOWN);
     assert_int_equal(lendis_acquire(pool, 0, &lease), LENDIS_E_DOWN);
     assert_int_equal(lendis_exec(pool, request, strlen(request), 0, &reply, &size), LENDIS_E_DOWN);
     assert_true(now_ms() - before_ms < 1000);
-    lendisd_launch(&site.broker, true);
+    lendisd_launch(&fixture.broker, true);
     assert_true(eventually(lendis_acquire(pool, 1000, &lease) == 0, 5000));
     expect_text(lendis_lease_command(lease, "PING"), REDIS_REPLY_STATUS, "PONG");
     assert_int_equal(lendis_release(lease), 0);
     lendis_detach(pool);
 
     /* Never used: nothing to leave. */
-    assert_int_equal(lendis_attach(site.broker.socket_path, "nowhere", &options, &pool), 0);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "nowhere", &options, &pool), 0);
     lendis_detach(pool);
-    assert_int_equal(lendis_attach(site.broker.socket_path, "nowhere", &options, &pool), 0);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "nowhere", &options, &pool), 0);
     assert_int_equal(lendis_acquire(pool, 100, &lease), -ESRCH);
     lendis_detach(pool);
 }
@@ -949,7 +951,7 @@ static void a_lazy_handle_attaches_when_used(void **state)
 
 static void raw_requests_of_any_size(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     size_t value = 20 << 20, head, size;
     char *request = malloc(value + 128), *reply;
     void *got;
@@ -982,7 +984,7 @@ static void raw_requests_of_any_size(void **state)
 
 static void large_values_through_hiredis(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     size_t size = 20 << 20;
     char *value = malloc(size);
     redisReply *reply;
@@ -1003,7 +1005,7 @@ static void large_values_through_hiredis(void **state)
 
 static void formats_are_those_of_hiredis(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     static const char key[] = "zero\0 and\r\n$3\r\nlines", value[] = "\0\xff\r\n\0";
     const char *argv[] = {"SET", key, value};
     const size_t lengths[] = {3, sizeof key, sizeof value};
@@ -1029,7 +1031,7 @@ static void formats_are_those_of_hiredis(void **state)
 
 static void replies_of_every_type(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     redisReply *reply;
 
     (void)state;
@@ -1072,7 +1074,7 @@ static void *push_later(void *context)
 {
     (void)context;
     sleep_us(500000);
-    freeReplyObject(redis_do(&site.redis, "RPUSH list item"));
+    freeReplyObject(redis_do(&fixture.redis, "RPUSH list item"));
     return NULL;
 }
 
@@ -1085,10 +1087,10 @@ static void blocking_commands_may_block(void **state)
     redisReply *reply;
 
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 2\ncommand_timeout = 200ms\n",
-                  site.redis.unix_url);
-    pool = pool_attach(&site.broker, "p");
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 2\ncommand_timeout = 200ms\n",
+                  fixture.redis.unix_url);
+    pool = pool_attach(&fixture.broker, "p");
     assert_int_equal(pthread_create(&pusher, NULL, push_later, NULL), 0);
     reply = lendis_command(pool, "BLPOP list 20");
     assert_non_null(reply);
@@ -1112,7 +1114,7 @@ static void blocking_commands_may_block(void **state)
 
 static void raw_pipelines(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     static const char request[] = "*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*1\r\n$4\r\nPING\r\n"
                                   "*1\r\n$4\r\nNONE\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n";
     size_t size;
@@ -1129,7 +1131,7 @@ static void raw_pipelines(void **state)
 
 static void pipelines_of_commands(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_pipeline *pipeline = lendis_pipeline_new(pool);
     const char *argv[] = {"GET", "7"};
     redisReply *replies;
@@ -1161,26 +1163,26 @@ static void pipelines_of_commands(void **state)
 
 static void discarded_connections_are_replaced(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct catalog_pool before, after;
     struct lendis_lease *lease;
     int fds;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     fetch_all(pool, 4);
-    assert_true(pool_fills(&site.observer, 4, 5000));
+    assert_true(pool_fills(&fixture.observer, 4, 5000));
     fds = count_fds(getpid());
-    observe_pool(&site.observer, &before);
+    observe_pool(&fixture.observer, &before);
     for (int i = 0; i < 20; i++) {
         lease = lease_one(pool);
         assert_int_equal(lendis_discard(lease), 0);
     }
-    assert_true(pool_fills(&site.observer, 4, 5000));
-    observe_pool(&site.observer, &after);
+    assert_true(pool_fills(&fixture.observer, 4, 5000));
+    observe_pool(&fixture.observer, &after);
     assert_int_equal(after.closed[CLOSE_returned] - before.closed[CLOSE_returned], 20);
     assert_int_equal(CATALOG_SUM(after.closed) - CATALOG_SUM(before.closed), 20);
-    assert_int_equal(pool_counter(&site.observer, COUNTER_returned), 20);
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_returned), 20);
     fetch_all(pool, 4);
     assert_int_equal(count_fds(getpid()), fds);
     lendis_detach(pool);
@@ -1188,24 +1190,24 @@ static void discarded_connections_are_replaced(void **state)
 
 static void clean_leases_are_not_replaced(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct catalog_pool before, after;
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 4, 5000));
-    observe_pool(&site.observer, &before);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, 5000));
+    observe_pool(&fixture.observer, &before);
     for (unsigned long turn = 0; turn < 300; turn++) {
         struct lendis_lease *lease = lease_one(pool);
 
         expect_text(lendis_lease_command(lease, "SET key %lu", turn), REDIS_REPLY_STATUS, "OK");
         assert_int_equal(lendis_release(lease), 0);
     }
-    observe_pool(&site.observer, &after);
+    observe_pool(&fixture.observer, &after);
     assert_int_equal(after.counters[BROKER_COUNTER_opened], before.counters[BROKER_COUNTER_opened]);
     assert_int_equal(CATALOG_SUM(after.closed), CATALOG_SUM(before.closed));
-    assert_int_equal(pool_counter(&site.observer, COUNTER_leases), 300);
-    assert_int_equal(pool_counter(&site.observer, COUNTER_returned), 0);
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_leases), 300);
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_returned), 0);
     lendis_detach(pool);
 }
 
@@ -1216,16 +1218,16 @@ static void detaching_gives_back_what_is_held(void **state)
     int fds = count_fds(getpid());
 
     (void)state;
-    segment_observe(&site.observer, site.broker.socket_path, "p");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     fds = count_fds(getpid());
     for (int round = 0; round < 10; round++) {
-        pool = pool_attach(&site.broker, "p");
+        pool = pool_attach(&fixture.broker, "p");
         lease = lease_one(pool);
         assert_non_null(lendis_lease_context(lease));
         lease_one(pool);
         lendis_detach(pool);
-        assert_true(pool_fills(&site.observer, 4, 5000));
-        assert_int_equal(workers_attached(&site.observer), 1);
+        assert_true(pool_fills(&fixture.observer, 4, 5000));
+        assert_int_equal(workers_attached(&fixture.observer), 1);
         assert_int_equal(count_fds(getpid()), fds);
     }
 }

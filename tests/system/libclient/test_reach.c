@@ -23,24 +23,24 @@
 #define LIMIT_MS   20000
 #define AT_ONCE_MS 1500 /* of a wait_timeout of 10 s */
 
-static struct site site;
+static struct fixture fixture;
 
 static int start(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = 2\nmin_idle = 2\nwait_timeout = 10s\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -130,7 +130,7 @@ static int work(struct crew *crew, unsigned number)
     struct lendis_pool *pool;
 
     (void)number;
-    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0 ||
+    if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0 ||
         !pings(lendis_command(pool, "PING")))
         return 1;
     if (!change->apply())
@@ -146,19 +146,19 @@ static int work(struct crew *crew, unsigned number)
 /* Nothing of what it has is open any more. */
 static void run_change(struct change *change, bool restart)
 {
-    crew_start(&site.crew, 1, 0, work, change);
-    crew_go(&site.crew);
-    lendisd_kill(&site.broker);
-    redis_restart(&site.redis);
+    crew_start(&fixture.crew, 1, 0, work, change);
+    crew_go(&fixture.crew);
+    lendisd_kill(&fixture.broker);
+    redis_restart(&fixture.redis);
     if (restart) {
-        lendisd_launch(&site.broker, true);
-        segment_observe(&site.observer, site.broker.socket_path, "p");
-        assert_true(pool_fills(&site.observer, 2, LIMIT_MS));
+        lendisd_launch(&fixture.broker, true);
+        segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+        assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
     }
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    if (crew_failures(&site.crew) != 0)
-        fail_msg("step %d", WEXITSTATUS(site.crew.statuses[0]));
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    if (crew_failures(&fixture.crew) != 0)
+        fail_msg("step %d", WEXITSTATUS(fixture.crew.statuses[0]));
 }
 
 static void another_root(void **state)
@@ -166,8 +166,8 @@ static void another_root(void **state)
     struct change change = {change_root, -ENOENT, "has changed its root"};
 
     (void)state;
-    observer_close(&site.observer);
-    site.observer = (struct observer){0};
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
     run_change(&change, true);
 }
 
@@ -176,8 +176,8 @@ static void other_mounts(void **state)
     struct change change = {change_mounts, -ENOENT, "has changed its root"};
 
     (void)state;
-    observer_close(&site.observer);
-    site.observer = (struct observer){0};
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
     run_change(&change, true);
 }
 
@@ -187,8 +187,8 @@ static void other_rights(void **state)
     struct change change = {drop_rights, -EACCES, "cannot be reached again"};
 
     (void)state;
-    observer_close(&site.observer);
-    site.observer = (struct observer){0};
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
     run_change(&change, true);
 }
 
@@ -210,14 +210,14 @@ static int first_use(struct crew *crew, unsigned number)
 
 static void a_child_in_another_root(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     (void)state;
     assert_true(pings(lendis_command(pool, "PING")));
-    crew_start(&site.crew, 1, 0, first_use, pool);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    if (crew_failures(&site.crew) != 0)
-        fail_msg("step %d", WEXITSTATUS(site.crew.statuses[0]));
+    crew_start(&fixture.crew, 1, 0, first_use, pool);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    if (crew_failures(&fixture.crew) != 0)
+        fail_msg("step %d", WEXITSTATUS(fixture.crew.statuses[0]));
     lendis_detach(pool);
 }
 
@@ -248,7 +248,7 @@ static int wait_for_restart(struct crew *crew, unsigned number)
     struct lendis_pool *pool;
 
     (void)number;
-    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0 ||
+    if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0 ||
         !pings(lendis_command(pool, "PING")) || !change_root_with_folder())
         return 1;
     crew_ready(crew);
@@ -260,19 +260,19 @@ static int wait_for_restart(struct crew *crew, unsigned number)
 static void a_restart_seen_from_another_root(void **state)
 {
     (void)state;
-    observer_close(&site.observer);
-    site.observer = (struct observer){0};
-    crew_start(&site.crew, 1, 0, wait_for_restart, NULL);
-    crew_go(&site.crew);
-    lendisd_kill(&site.broker);
-    assert_int_equal(unlink(site.broker.socket_path), 0);
-    redis_restart(&site.redis);
-    crew_stop(&site.crew);
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
+    crew_start(&fixture.crew, 1, 0, wait_for_restart, NULL);
+    crew_go(&fixture.crew);
+    lendisd_kill(&fixture.broker);
+    assert_int_equal(unlink(fixture.broker.socket_path), 0);
+    redis_restart(&fixture.redis);
+    crew_stop(&fixture.crew);
     sleep_us(300000); /* of the wait: a failure would be at once */
-    lendisd_launch(&site.broker, true);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    if (crew_failures(&site.crew) != 0)
-        fail_msg("step %d", WEXITSTATUS(site.crew.statuses[0]));
+    lendisd_launch(&fixture.broker, true);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    if (crew_failures(&fixture.crew) != 0)
+        fail_msg("step %d", WEXITSTATUS(fixture.crew.statuses[0]));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)

@@ -13,7 +13,7 @@
 #include "lendis_hiredis.h"
 #include "tests/support/fixture.h"
 
-static struct site site;
+static struct fixture fixture;
 static struct lendis_pool *leaver, *next; /* two workers of the pool */
 
 static int end(void **state)
@@ -22,7 +22,7 @@ static int end(void **state)
     lendis_detach(leaver);
     lendis_detach(next);
     leaver = next = NULL;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -30,22 +30,22 @@ static unsigned long closed_so_far(void)
 {
     struct catalog_pool pool;
 
-    observe_pool(&site.observer, &pool);
+    observe_pool(&fixture.observer, &pool);
     return CATALOG_SUM(pool.closed);
 }
 
 static int start_fake(void **state)
 {
     (void)state;
-    fake_start(&site.fake, FAKE_ANSWER);
-    lendisd_start(&site.broker,
+    fake_start(&fixture.fake, FAKE_ANSWER);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n"
                   "command_timeout = 1s\nwait_timeout = 10s\n",
-                  site.fake.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    leaver = pool_attach(&site.broker, "p");
-    next = pool_attach(&site.broker, "p");
-    assert_true(pool_fills(&site.observer, 1, 10000));
+                  fixture.fake.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    leaver = pool_attach(&fixture.broker, "p");
+    next = pool_attach(&fixture.broker, "p");
+    assert_true(pool_fills(&fixture.observer, 1, 10000));
     return 0;
 }
 
@@ -71,10 +71,10 @@ static void misbehave_and_go_on(enum fake_action action)
     for (int round = 0; round < 3; round++) {
         unsigned long before = closed_so_far();
 
-        atomic_store(&site.fake.control->command, action);
+        atomic_store(&fixture.fake.control->command, action);
         snprintf(key, sizeof key, "bad-%d-%d", action, round);
         gets_own(leaver, key);
-        atomic_store(&site.fake.control->command, FAKE_ANSWER);
+        atomic_store(&fixture.fake.control->command, FAKE_ANSWER);
         snprintf(key, sizeof key, "good-%d-%d", action, round);
         assert_true(gets_own(next, key));
         assert_true(closed_so_far() > before);
@@ -98,9 +98,9 @@ static void two_replies_on_a_boundary(void **state)
     for (size_t size = 16384 - 12; size < 16384 - 8; size++) {
         memset(key, 'k', size);
         key[size] = '\0';
-        atomic_store(&site.fake.control->command, FAKE_TWICE);
+        atomic_store(&fixture.fake.control->command, FAKE_TWICE);
         gets_own(leaver, key);
-        atomic_store(&site.fake.control->command, FAKE_ANSWER);
+        atomic_store(&fixture.fake.control->command, FAKE_ANSWER);
         assert_true(gets_own(next, "own"));
         assert_int_equal(closed_so_far(), ++before);
     }
@@ -115,10 +115,10 @@ static void a_second_reply_that_is_late(void **state)
 
     (void)state;
     for (int round = 0; round < 10; round++) {
-        atomic_store(&site.fake.control->command, FAKE_LATE_TWICE);
+        atomic_store(&fixture.fake.control->command, FAKE_LATE_TWICE);
         snprintf(key, sizeof key, "bad-%d", round);
         assert_true(gets_own(leaver, key));
-        atomic_store(&site.fake.control->command, FAKE_ANSWER);
+        atomic_store(&fixture.fake.control->command, FAKE_ANSWER);
         if (round % 2 == 0)
             sleep_us(40000);
         snprintf(key, sizeof key, "good-%d", round);
@@ -160,7 +160,7 @@ static const enum fake_action actions[] = {FAKE_TWICE,        FAKE_GARBAGE, FAKE
 
 static int talk_until_stopped(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, crew->context);
+    struct lendis_pool *pool = pool_attach(&fixture.broker, crew->context);
     struct tally *tally = crew_result(crew, number);
 
     crew_ready(crew);
@@ -175,7 +175,7 @@ static unsigned long good_so_far(void)
 {
     struct tally tally;
 
-    tally_crew(&site.crew, &tally);
+    tally_crew(&fixture.crew, &tally);
     return tally.good;
 }
 
@@ -183,10 +183,10 @@ static void misbehave_under_load(enum fake_action action, char *pool)
 {
     struct tally tally;
 
-    crew_start(&site.crew, 8, sizeof tally, talk_until_stopped, pool);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, 8, sizeof tally, talk_until_stopped, pool);
+    crew_go(&fixture.crew);
     for (int round = 0; round < 3; round++) {
-        struct fake_control *control = site.fake.control;
+        struct fake_control *control = fixture.fake.control;
         unsigned commands = atomic_load(&control->commands);
         unsigned long before;
 
@@ -198,15 +198,15 @@ static void misbehave_under_load(enum fake_action action, char *pool)
         before = good_so_far();
         assert_true(eventually(good_so_far() > before + 20, 15000));
     }
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    tally_crew(&site.crew, &tally);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    tally_crew(&fixture.crew, &tally);
     tally_print(pool, &tally);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.other, 0);
     assert_true(action == FAKE_TRICKLE ? tally_failed(&tally) == 0 : tally.uncertain > 0);
-    crew_end(&site.crew);
+    crew_end(&fixture.crew);
 }
 
 /* A pool for each: one whose server keeps closing connections is dialled ever more slowly. */
@@ -216,13 +216,13 @@ static void nobody_gets_anothers_reply(void **state)
     size_t used = 0;
 
     (void)state;
-    fake_start(&site.fake, FAKE_ANSWER);
+    fake_start(&fixture.fake, FAKE_ANSWER);
     for (size_t i = 0; i < ACTIONS; i++)
         used += (size_t)snprintf(config + used, sizeof config - used,
                                  "[pool p%zu]\nredis = %s\nsize = 3\nmin_idle = 3\n"
                                  "wait_timeout = 20s\n",
-                                 i, site.fake.tcp_url);
-    lendisd_start(&site.broker, "%s", config);
+                                 i, fixture.fake.tcp_url);
+    lendisd_start(&fixture.broker, "%s", config);
     for (size_t i = 0; i < ACTIONS; i++) {
         snprintf(pool, sizeof pool, "p%zu", i);
         misbehave_under_load(actions[i], pool);

@@ -26,7 +26,7 @@ static void expect_role(struct lendis_lease *lease, const char *role)
 
 static void test_commands(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     struct lendis_pipeline *pipeline = lendis_pipeline_new(pool);
     static const char request[] = "*2\r\n$6\r\nSTRLEN\r\n$3\r\nkey\r\n";
     long gets[2];
@@ -43,12 +43,12 @@ static void test_commands(void **state)
     /* Spread evenly, and none at the primary. */
     for (int i = 0; i < 2; i++)
         assert_in_range(calls(&replicas[i], "get") - gets[i], 30, 70);
-    assert_int_equal(calls(&site.redis, "get"), 0);
+    assert_int_equal(calls(&fixture.redis, "get"), 0);
     /* Bytes likewise. */
     assert_int_equal(lendis_exec(pool, request, sizeof request - 1, 1000, &bytes, &size), 0);
     assert_memory_equal(bytes, ":5\r\n", 4);
     lendis_free(bytes);
-    assert_int_equal(calls(&site.redis, "strlen"), 0);
+    assert_int_equal(calls(&fixture.redis, "strlen"), 0);
     /* A pipeline that only reads; then one that writes, too. */
     lendis_pipeline_append(pipeline, "EXISTS key");
     lendis_pipeline_append(pipeline, "EXISTS key");
@@ -56,7 +56,7 @@ static void test_commands(void **state)
     assert_non_null(reply);
     assert_int_equal(reply->element[1]->integer, 1);
     freeReplyObject(reply);
-    assert_int_equal(calls(&site.redis, "exists"), 0);
+    assert_int_equal(calls(&fixture.redis, "exists"), 0);
     lendis_pipeline_append(pipeline, "EXISTS key");
     lendis_pipeline_append(pipeline, "APPEND key !");
     lendis_pipeline_append(pipeline, "EXISTS key");
@@ -64,7 +64,7 @@ static void test_commands(void **state)
     assert_non_null(reply);
     assert_int_equal(reply->element[1]->integer, 6);
     freeReplyObject(reply);
-    assert_int_equal(calls(&site.redis, "exists"), 2);
+    assert_int_equal(calls(&fixture.redis, "exists"), 2);
     /* What lendis does not know goes where it can do no harm: to the primary. */
     reply = lendis_command(pool, "NOSUCHCOMMAND");
     assert_int_equal(reply->type, REDIS_REPLY_ERROR);
@@ -113,9 +113,9 @@ static void test_cursors(void **state)
     struct lendis_pool *pools[2];
 
     (void)state;
-    pools[0] = pool_attach(&site.broker, "shop");
-    pools[1] = pool_attach(&site.broker, "shop");
-    freeReplyObject(redis_do(&site.redis, "EVAL %s 0", fill));
+    pools[0] = pool_attach(&fixture.broker, "shop");
+    pools[1] = pool_attach(&fixture.broker, "shop");
+    freeReplyObject(redis_do(&fixture.redis, "EVAL %s 0", fill));
     set_everywhere(pools[0], "end", "of it");
     assert_int_equal(scan(pools, "SCAN %s MATCH k* COUNT 20", 1), KEYS);
     assert_int_equal(scan(pools, "HSCAN h %s COUNT 20", 2), KEYS);
@@ -132,7 +132,7 @@ static void test_cursors(void **state)
 /* SCRIPT LOAD goes to the primary, and stays there: Redis does not pass scripts on to replicas. */
 static void test_scripts(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     redisReply *loaded, *reply;
 
     (void)state;
@@ -142,7 +142,7 @@ static void test_scripts(void **state)
     for (int i = 0; i < 10; i++)
         expect_text(lendis_command(pool, "EVALSHA_RO %s 1 key", loaded->str), "value");
     freeReplyObject(loaded);
-    assert_int_equal(calls(&site.redis, "evalsha_ro"), 10);
+    assert_int_equal(calls(&fixture.redis, "evalsha_ro"), 10);
     /* A script that there is nowhere is the caller's own mistake. */
     reply = lendis_command(pool, "EVALSHA_RO %040d 0", 0);
     assert_non_null(reply);
@@ -182,7 +182,7 @@ static long long written_and_waited(struct lendis_pool *pool, const char *wait)
 /* WAIT tells of its own connection's writes. */
 static void test_wait(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     long long halted[5];
 
     (void)state;
@@ -202,8 +202,8 @@ static void test_wait(void **state)
 
 static void test_least_busy(void **state)
 {
-    struct lendis_pool *shop = pool_attach(&site.broker, "shop");
-    struct lendis_pool *r1 = pool_attach(&site.broker, "r1");
+    struct lendis_pool *shop = pool_attach(&fixture.broker, "shop");
+    struct lendis_pool *r1 = pool_attach(&fixture.broker, "r1");
     struct lendis_lease *lease;
     long before;
 
@@ -222,7 +222,7 @@ static void test_least_busy(void **state)
 static void test_leases(void **state)
 {
     struct lendis_options options = {.size = sizeof options, .flags = LENDIS_REPLICA};
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop"), *reader;
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop"), *reader;
     struct lendis_lease *leases[4];
     struct lendis_wait *wait;
 
@@ -245,7 +245,7 @@ static void test_leases(void **state)
     expect_role(leases[0], "master");
     for (int i = 0; i < 3; i++)
         assert_int_equal(lendis_release(leases[i]), 0);
-    assert_int_equal(lendis_attach(site.broker.socket_path, "shop", &options, &reader), 0);
+    assert_int_equal(lendis_attach(fixture.broker.socket_path, "shop", &options, &reader), 0);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(lendis_acquire(reader, 5000, &leases[i]), 0);
         expect_role(leases[i], "slave");
@@ -259,12 +259,12 @@ static void test_leases(void **state)
 /* Without replicas it is the primary by another name. */
 static void test_no_replicas(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "alone");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "alone");
 
     (void)state;
     expect_text(lendis_command(pool, "SET key value"), "OK");
     expect_text(lendis_command(pool, "GET key"), "value");
-    assert_int_equal(calls(&site.redis, "get"), 1);
+    assert_int_equal(calls(&fixture.redis, "get"), 1);
     lendis_detach(pool);
 }
 
@@ -278,7 +278,7 @@ struct reader_tally {
 static int read_on(struct crew *crew, unsigned number)
 {
     struct reader_tally *tally = crew_result(crew, number);
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
 
     crew_ready(crew);
     while (!crew_stopping(crew)) {
@@ -318,32 +318,32 @@ static bool go_on(const struct crew *crew, long more)
 /* Replicas die under load, both; one comes back. No read fails, and all that is up is used. */
 static void test_death(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     long before;
 
     (void)state;
     set_everywhere(pool, "key", "value");
-    crew_start(&site.crew, READERS, sizeof(struct reader_tally), read_on, NULL);
-    crew_go(&site.crew);
-    assert_true(go_on(&site.crew, 2000));
+    crew_start(&fixture.crew, READERS, sizeof(struct reader_tally), read_on, NULL);
+    crew_go(&fixture.crew);
+    assert_true(go_on(&fixture.crew, 2000));
     redis_kill(&replicas[0]);
-    assert_true(go_on(&site.crew, 2000));
+    assert_true(go_on(&fixture.crew, 2000));
     before = calls(&replicas[1], "get");
-    assert_true(go_on(&site.crew, 1000));
+    assert_true(go_on(&fixture.crew, 1000));
     assert_true(calls(&replicas[1], "get") > before);
     redis_kill(&replicas[1]);
-    before = calls(&site.redis, "get");
-    assert_true(go_on(&site.crew, 2000));
-    assert_true(calls(&site.redis, "get") > before);
+    before = calls(&fixture.redis, "get");
+    assert_true(go_on(&fixture.crew, 2000));
+    assert_true(calls(&fixture.redis, "get") > before);
     redis_start(&replicas[0]);
     assert_true(eventually(is_synced(&replicas[0]), 20000));
     before = calls(&replicas[0], "get");
     assert_true(eventually(calls(&replicas[0], "get") > before + 100, 20000));
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, 20000));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     for (unsigned i = 0; i < READERS; i++) {
-        struct reader_tally *tally = crew_result(&site.crew, i);
+        struct reader_tally *tally = crew_result(&fixture.crew, i);
 
         if (atomic_load(&tally->bad) != 0)
             fail_msg("reader %u: %ld reads failed, the last one: %s", i, atomic_load(&tally->bad),
@@ -360,8 +360,8 @@ static void test_death(void **state)
  * an error, and it is asked again when it has a primary. */
 static void test_unwell(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
-    struct lendis_pool *alone = pool_attach(&site.broker, "r1");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
+    struct lendis_pool *alone = pool_attach(&fixture.broker, "r1");
     char command[64];
     redisReply *reply;
     long before;
@@ -386,7 +386,7 @@ static void test_unwell(void **state)
     assert_memory_equal(reply->str, "MASTERDOWN", 10);
     freeReplyObject(reply);
 
-    snprintf(command, sizeof command, "REPLICAOF 127.0.0.1 %d", site.redis.port);
+    snprintf(command, sizeof command, "REPLICAOF 127.0.0.1 %d", fixture.redis.port);
     freeReplyObject(redis_do(&replicas[0], command));
     assert_true(eventually(is_synced(&replicas[0]), 20000));
     assert_true(eventually(is_asked(pool, &replicas[0]), 10000));
@@ -398,7 +398,7 @@ static void test_unwell(void **state)
 static void test_fork_and_detach(void **state)
 {
     int fds = count_fds(getpid()), status;
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     pid_t child;
 
     (void)state;
@@ -418,7 +418,7 @@ static void test_fork_and_detach(void **state)
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_int_equal(status, 0);
-    assert_true(has(&site.redis, "key", "child"));
+    assert_true(has(&fixture.redis, "key", "child"));
     lendis_detach(pool);
     assert_int_equal(count_fds(getpid()), fds);
 }
@@ -426,22 +426,22 @@ static void test_fork_and_detach(void **state)
 /* The members may be others with the next broker. */
 static void test_other_members(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     long before;
 
     (void)state;
     set_everywhere(pool, "key", "value");
     expect_text(lendis_command(pool, "GET key"), "value");
     assert_int_equal(setenv("LENDIS_POOL_SHOP_REPLICAS", "r2", 1), 0);
-    lendisd_restart(&site.broker);
+    lendisd_restart(&fixture.broker);
     unsetenv("LENDIS_POOL_SHOP_REPLICAS");
-    segment_observe(&site.observer, site.broker.socket_path, "shop");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "shop");
     assert_true(eventually(({
                                redisReply *reply = lendis_command(pool, "GET key");
 
                                if (reply)
                                    freeReplyObject(reply);
-                               workers_attached(&site.observer) >=
+                               workers_attached(&fixture.observer) >=
                                    3; /* shop, r2 and the observer */
                            }),
                            10000));
@@ -457,14 +457,14 @@ static void test_other_members(void **state)
 static int lendisctl(char *output, size_t size, const char *verb, const char *pool)
 {
     const char *const argv[] = {
-        built_program("lendisctl"), "--socket", site.broker.socket_path, verb, pool, NULL};
+        built_program("lendisctl"), "--socket", fixture.broker.socket_path, verb, pool, NULL};
 
     return program_run(argv, output, size, 20000);
 }
 
 static void test_control(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     char output[4096];
     long before;
 
@@ -488,18 +488,18 @@ static void test_control(void **state)
 
 static void configure(const char *shop)
 {
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "[pool main]\nredis = %s\nsize = 3\n"
                       "[pool r1]\nredis = %s\nsize = 2\nrole = replica\n"
                       "[pool r2]\nredis = %s\nsize = 2\nrole = replica\n"
                       "[pool shop]\n%s\n[pool alone]\nprimary = main\n",
-                      site.redis.unix_url, replicas[0].unix_url, replicas[1].unix_url, shop);
+                      fixture.redis.unix_url, replicas[0].unix_url, replicas[1].unix_url, shop);
 }
 
 /* A reload changes the members under way; it does not make a pool of a service. */
 static void test_reload(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     char output[4096], redis[LAB_PATH_SIZE + 32];
     long before;
 
@@ -512,7 +512,7 @@ static void test_reload(void **state)
     for (int i = 0; i < 20; i++)
         expect_text(lendis_command(pool, "GET key"), "value");
     assert_int_equal(calls(&replicas[0], "get"), before);
-    snprintf(redis, sizeof redis, "redis = %s", site.redis.unix_url);
+    snprintf(redis, sizeof redis, "redis = %s", fixture.redis.unix_url);
     configure(redis);
     assert_int_not_equal(lendisctl(output, sizeof output, "reload", NULL), 0);
     assert_non_null(strstr(output, "cannot become a service"));
@@ -525,13 +525,13 @@ static void test_members_are_shown(void **state)
 {
     const char *const argv[] = {built_program("lendisctl"),
                                 "--socket",
-                                site.broker.socket_path,
+                                fixture.broker.socket_path,
                                 "show",
                                 "pools",
                                 "shop",
                                 NULL};
     static char output[4096];
-    struct lendis_pool *pool = pool_attach(&site.broker, "shop");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
     redisReply *reply;
 
     (void)state;

@@ -12,12 +12,12 @@
 #include <string.h>
 #include "tests/support/fixture.h"
 
-static struct site site;
+static struct fixture fixture;
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -27,7 +27,7 @@ static struct lendis_pool *start(bool login)
     char password[LAB_PATH_SIZE], as[LAB_PATH_SIZE + 64] = "";
     FILE *file;
 
-    redis_start(&site.redis);
+    redis_start(&fixture.redis);
     if (login) {
         scratch_path(password, "password");
         file = fopen(password, "we");
@@ -35,12 +35,12 @@ static struct lendis_pool *start(bool login)
         fputs("secret\n", file);
         assert_int_equal(fclose(file), 0);
         snprintf(as, sizeof as, "username = app\npassword_file = %s\n", password);
-        freeReplyObject(redis_do(&site.redis, "ACL SETUSER app on >secret ~* +@all"));
+        freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER app on >secret ~* +@all"));
     }
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 1\ndial_backoff_max = 50ms\n%s",
-                  site.redis.unix_url, as);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    return pool_attach(&site.broker, "p");
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 1\ndial_backoff_max = 50ms\n%s",
+                  fixture.redis.unix_url, as);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    return pool_attach(&fixture.broker, "p");
 }
 
 static struct lendis_lease *lease_one(struct lendis_pool *pool)
@@ -104,7 +104,7 @@ static void a_holder_that_logs_out(void **state)
     long long id;
 
     (void)state;
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER default >other"));
+    freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER default >other"));
     lease = lease_one(pool);
     id = client_id(lease);
     expect_begin(lendis_lease_command(lease, "RESET"), "RESET");
@@ -122,7 +122,7 @@ static void a_holder_that_logs_out_unseen(void **state)
     long long id;
 
     (void)state;
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER default >other"));
+    freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER default >other"));
     lease = lease_one(pool);
     id = client_id(lease);
     expect_begin(redisCommand(lendis_lease_context(lease), "RESET"), "RESET");
@@ -152,9 +152,9 @@ static void a_user_that_is_deleted(void **state)
 
     (void)state;
     assert_true(serves(pool));
-    freeReplyObject(redis_do(&site.redis, "ACL DELUSER app"));
+    freeReplyObject(redis_do(&fixture.redis, "ACL DELUSER app"));
     assert_true(eventually(!serves(pool), 10000));
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER app on >secret ~* +@all"));
+    freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER app on >secret ~* +@all"));
     assert_true(eventually(serves(pool), 10000));
     lendis_detach(pool);
 }
@@ -168,10 +168,10 @@ static void a_password_where_there_was_none(void **state)
 
     (void)state;
     expect_begin(lendis_lease_command(lease, "WATCH key"), "OK");
-    freeReplyObject(redis_do(&site.redis, "ACL SETUSER default >other"));
+    freeReplyObject(redis_do(&fixture.redis, "ACL SETUSER default >other"));
     lendis_release(lease);
     assert_true(eventually(!serves(pool), 10000));
-    context = redisConnectUnix(site.redis.socket_path);
+    context = redisConnectUnix(fixture.redis.socket_path);
     expect_begin(redisCommand(context, "AUTH other"), "OK");
     expect_begin(redisCommand(context, "ACL SETUSER default nopass"), "OK");
     redisFree(context);

@@ -24,7 +24,7 @@
 #define ROUNDS   20
 #define LIMIT_MS 20000
 
-static struct site site;
+static struct fixture fixture;
 static char secret_path[LAB_PATH_SIZE];
 
 static int start(void **state)
@@ -38,23 +38,23 @@ static int start(void **state)
     assert_int_equal(fchmod(fileno(file), 0600), 0);
     fputs("secret", file);
     assert_int_equal(fclose(file), 0);
-    site.redis.password = "secret";
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    fixture.redis.password = "secret";
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "[pool p]\nredis = %s\npassword_file = %s\nsize = 3\nmin_idle = 3\n"
                   "[pool one]\nredis = %s\npassword_file = %s\nsize = 1\nmin_idle = 1\n"
                   "[pool off]\nredis = %s\npassword_file = %s\nenabled = no\nfallback = direct\n"
                   "[pool r]\nredis = %s\npassword_file = %s\nsize = 1\nrole = replica\n"
                   "[pool shop]\nprimary = p\nreplicas = r\n",
-                  site.redis.unix_url, secret_path, site.redis.unix_url, secret_path,
-                  site.redis.unix_url, secret_path, site.redis.unix_url, secret_path);
+                  fixture.redis.unix_url, secret_path, fixture.redis.unix_url, secret_path,
+                  fixture.redis.unix_url, secret_path, fixture.redis.unix_url, secret_path);
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -105,7 +105,7 @@ static bool attach_and_lease(void)
     struct lendis_pool *pool;
     bool good = true;
 
-    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0)
+    if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0)
         return false;
     for (int i = 0; i < 3; i++)
         if (lendis_acquire(pool, 5000, &leases[i]) != 0)
@@ -128,7 +128,7 @@ static bool wait_polling(void)
     struct pollfd polled = {.events = POLLIN};
     int result;
 
-    if (lendis_attach(site.broker.socket_path, "one", NULL, &pool) != 0 ||
+    if (lendis_attach(fixture.broker.socket_path, "one", NULL, &pool) != 0 ||
         lendis_acquire(pool, 5000, &held) != 0 || lendis_acquire_begin(pool, 5000, &wait) != 0)
         return false;
     lendis_release(held);
@@ -148,7 +148,7 @@ static bool by_direct(void)
     struct lendis_pool *pool;
     bool good;
 
-    if (lendis_attach(site.broker.socket_path, "off", NULL, &pool) != 0)
+    if (lendis_attach(fixture.broker.socket_path, "off", NULL, &pool) != 0)
         return false;
     good = pings(lendis_command(pool, "PING"));
     lendis_detach(pool);
@@ -159,7 +159,7 @@ static bool by_url(void)
 {
     struct lendis_options options = {
         .size = sizeof options,
-        .fallback_url = site.redis.unix_url,
+        .fallback_url = fixture.redis.unix_url,
         .fallback_password_file = secret_path,
     };
     struct lendis_pool *pool;
@@ -177,7 +177,7 @@ static bool by_service(void)
     struct lendis_pool *pool;
     bool good;
 
-    if (lendis_attach(site.broker.socket_path, "shop", NULL, &pool) != 0)
+    if (lendis_attach(fixture.broker.socket_path, "shop", NULL, &pool) != 0)
         return false;
     good = pings(lendis_command(pool, "PING"));
     freeReplyObject(lendis_command(pool, "GET key"));
@@ -192,7 +192,7 @@ static bool by_fork(void)
     int status;
     pid_t child;
 
-    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0 ||
+    if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0 ||
         !pings(lendis_command(pool, "PING")))
         return false;
     child = fork();
@@ -248,16 +248,16 @@ static void run_closed(unsigned closed)
     const struct found *found;
     redisReply *reply;
 
-    freeReplyObject(redis_do(&site.redis, "SET victim precious"));
-    crew_start(&site.crew, 1, sizeof *found, run_without, &closed);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    found = crew_result(&site.crew, 0);
-    if (crew_failures(&site.crew) != 0)
-        fail_msg("way %d: status %d", found->step, WEXITSTATUS(site.crew.statuses[0]));
+    freeReplyObject(redis_do(&fixture.redis, "SET victim precious"));
+    crew_start(&fixture.crew, 1, sizeof *found, run_without, &closed);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    found = crew_result(&fixture.crew, 0);
+    if (crew_failures(&fixture.crew) != 0)
+        fail_msg("way %d: status %d", found->step, WEXITSTATUS(fixture.crew.statuses[0]));
     assert_true(found->tries > ROUNDS);
     assert_int_equal(found->taken, 0);
-    crew_end(&site.crew);
-    reply = redis_do(&site.redis, "GET victim");
+    crew_end(&fixture.crew);
+    reply = redis_do(&fixture.redis, "GET victim");
     assert_string_equal(reply->str, "precious");
     freeReplyObject(reply);
 }
@@ -289,7 +289,7 @@ static int use_two_brokers(struct crew *crew, unsigned number)
     (void)number;
     for (int fd = 0; fd < 3; fd++)
         close(fd);
-    if (lendis_attach(site.broker.socket_path, "p", NULL, &pool) != 0 ||
+    if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0 ||
         !pings(lendis_command(pool, "PING")))
         return 1;
     crew_ready(crew);
@@ -303,14 +303,14 @@ static int use_two_brokers(struct crew *crew, unsigned number)
 static void reattaching(void **state)
 {
     (void)state;
-    crew_start(&site.crew, 1, 0, use_two_brokers, NULL);
-    crew_go(&site.crew);
-    lendisd_restart(&site.broker);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(eventually(worker_of(&site.observer, site.crew.pids[0]) >= 0, LIMIT_MS));
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_start(&fixture.crew, 1, 0, use_two_brokers, NULL);
+    crew_go(&fixture.crew);
+    lendisd_restart(&fixture.broker);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(eventually(worker_of(&fixture.observer, fixture.crew.pids[0]) >= 0, LIMIT_MS));
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)

@@ -17,19 +17,19 @@
 
 #define LIMIT_MS 10000
 
-static struct site site;
+static struct fixture fixture;
 static struct lendis_pool *worker, *peer;
 
 static int start(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n",
-                  site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, 1, LIMIT_MS));
-    worker = pool_attach(&site.broker, "p");
-    peer = pool_attach(&site.broker, "p");
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = 1\nmin_idle = 1\n",
+                  fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
+    worker = pool_attach(&fixture.broker, "p");
+    peer = pool_attach(&fixture.broker, "p");
     freeReplyObject(lendis_command(worker, "SET key value"));
     return 0;
 }
@@ -40,7 +40,7 @@ static int end(void **state)
     lendis_detach(worker);
     lendis_detach(peer);
     worker = peer = NULL;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 

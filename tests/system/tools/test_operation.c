@@ -26,32 +26,32 @@
 #define EXIT_LIMIT 2
 #define OUTPUT     4096
 
-static struct site site;
+static struct fixture fixture;
 static char output[OUTPUT];
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
 /* Two pools, "app" and "other", on one Redis. */
 static void start(const char *more)
 {
-    redis_start(&site.redis);
-    lendisd_start(&site.broker,
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker,
                   "log_level = info\nmax_workers = 256\n[pool app]\nredis = %s\nsize = 6\n"
                   "min_idle = 2\nwait_timeout = 30s\ncommand_timeout = 30s\n%s\n"
                   "[pool other]\nredis = %s\nsize = 2\nmin_idle = 0\n",
-                  site.redis.unix_url, more, site.redis.unix_url);
-    segment_observe(&site.observer, site.broker.socket_path, "app");
+                  fixture.redis.unix_url, more, fixture.redis.unix_url);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "app");
 }
 
 /* Runs lendisctl with these words, NULL at their end. Returns its exit status. */
 static int control(const char *word, ...)
 {
-    const char *argv[16] = {built_program("lendisctl"), "--socket", site.broker.socket_path};
+    const char *argv[16] = {built_program("lendisctl"), "--socket", fixture.broker.socket_path};
     size_t count = 3;
     va_list words;
 
@@ -81,7 +81,7 @@ static void expect_said(const char *text)
 static int work(struct crew *crew, unsigned number)
 {
     struct tally *tally = crew_result(crew, number);
-    struct lendis_pool *pool = pool_attach(&site.broker, "app");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "app");
 
     crew_ready(crew);
     for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
@@ -113,15 +113,15 @@ static int work(struct crew *crew, unsigned number)
 
 static void start_load(void)
 {
-    crew_start(&site.crew, WORKERS, sizeof(struct tally), work, NULL);
-    crew_go(&site.crew);
+    crew_start(&fixture.crew, WORKERS, sizeof(struct tally), work, NULL);
+    crew_go(&fixture.crew);
 }
 
 static unsigned long work_done(void)
 {
     struct tally sum;
 
-    tally_crew(&site.crew, &sum);
+    tally_crew(&fixture.crew, &sum);
     return atomic_load(&sum.good);
 }
 
@@ -137,10 +137,10 @@ static void end_load(const char *title)
 {
     struct tally sum;
 
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&site.crew), 0);
-    tally_crew(&site.crew, &sum);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
+    tally_crew(&fixture.crew, &sum);
     tally_print(title, &sum);
     assert_int_equal(tally_failed(&sum), 0);
     assert_int_equal(atomic_load(&sum.wrong), 0);
@@ -154,7 +154,7 @@ static uint32_t gate(void)
 {
     struct catalog_pool pool;
 
-    observe_pool(&site.observer, &pool);
+    observe_pool(&fixture.observer, &pool);
     return atomic_load(&pool.gate);
 }
 
@@ -162,7 +162,7 @@ static unsigned opened(void)
 {
     struct word_count count;
 
-    assert_true(observe_words(&site.observer, &count));
+    assert_true(observe_words(&fixture.observer, &count));
     return count.opened;
 }
 
@@ -179,13 +179,13 @@ static void a_pause_under_load_loses_nothing(void **state)
         /* Nobody is on the way to Redis, and nobody goes there. */
         assert_int_equal(opened(), 0);
         assert_int_equal(gate(), GATE_PAUSED);
-        assert_int_equal(redis_info(&site.redis, "connected_clients"), 0);
+        assert_int_equal(redis_info(&fixture.redis, "connected_clients"), 0);
         done = work_done();
         sleep_us(50000);
         /* What had its reply when the pause began is counted by its worker a little later. */
         assert_true(work_done() <= done + WORKERS);
         assert_int_equal(opened(), 0);
-        assert_int_equal(redis_info(&site.redis, "connected_clients"), 0);
+        assert_int_equal(redis_info(&fixture.redis, "connected_clients"), 0);
         expect_control(0, "resume", "app");
         assert_int_equal(gate(), GATE_OPEN);
     }
@@ -203,9 +203,9 @@ static void redis_restarts_during_a_pause(void **state)
     expect_control(0, "show", "pools");
     expect_said("paused");
     /* What the workers stored must be there when they read it. */
-    freeReplyObject(redis_do(&site.redis, "SAVE"));
-    redis_stop(&site.redis);
-    redis_start(&site.redis);
+    freeReplyObject(redis_do(&fixture.redis, "SAVE"));
+    redis_stop(&fixture.redis);
+    redis_start(&fixture.redis);
     expect_control(0, "resume");
     expect_progress();
     end_load("restart during a pause");
@@ -219,7 +219,7 @@ static void who_waits_for_too_long_gets_a_timeout(void **state)
 
     (void)state;
     start("");
-    pool = pool_attach(&site.broker, "app");
+    pool = pool_attach(&fixture.broker, "app");
     expect_control(0, "pause", "app");
     before_ms = now_ms();
     assert_int_equal(lendis_acquire(pool, 300, &lease), LENDIS_E_TIMEOUT);
@@ -254,7 +254,7 @@ static unsigned waiting(void)
 {
     struct word_count count;
 
-    assert_true(observe_words(&site.observer, &count));
+    assert_true(observe_words(&fixture.observer, &count));
     return count.waiting;
 }
 
@@ -269,7 +269,7 @@ static void a_held_lease_keeps_a_pause_waiting(void **state)
 
     (void)state;
     start("");
-    pool = pool_attach(&site.broker, "app");
+    pool = pool_attach(&fixture.broker, "app");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     before_ms = now_ms();
     expect_control(EXIT_LIMIT, "pause", "app", "--timeout", "200ms");
@@ -306,8 +306,8 @@ static void one_pool_is_paused_the_other_lends(void **state)
 
     (void)state;
     start("");
-    app = pool_attach(&site.broker, "app");
-    other = pool_attach(&site.broker, "other");
+    app = pool_attach(&fixture.broker, "app");
+    other = pool_attach(&fixture.broker, "other");
     expect_control(0, "pause", "app");
     assert_int_equal(lendis_acquire(app, 100, &lease), LENDIS_E_TIMEOUT);
     assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
@@ -328,7 +328,7 @@ static uint64_t closed_by(enum close_reason reason)
 {
     struct catalog_pool pool;
 
-    observe_pool(&site.observer, &pool);
+    observe_pool(&fixture.observer, &pool);
     return atomic_load(&pool.closed[reason]);
 }
 
@@ -358,7 +358,7 @@ static void a_held_lease_is_not_replaced_before_it_comes_back(void **state)
 
     (void)state;
     start("");
-    pool = pool_attach(&site.broker, "app");
+    pool = pool_attach(&fixture.broker, "app");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     expect_control(EXIT_LIMIT, "reconnect", "app", "-t", "300ms");
     expect_said("1 connection is still not replaced");
@@ -373,7 +373,7 @@ static void a_held_lease_is_not_replaced_before_it_comes_back(void **state)
 
 /* ---- reload ---- */
 
-/* Two servers: `second` for what the site's own is not. */
+/* Two servers: `second` for what the fixture's own is not. */
 static struct redis_server second;
 
 static int end_both(void **state)
@@ -388,7 +388,7 @@ static int end_both(void **state)
 
 static void configure(const char *url, unsigned size, const char *more)
 {
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "log_level = info\nmax_workers = 256\n[pool app]\nredis = %s\nsize = %u\n"
                       "min_idle = 2\nwait_timeout = 30s\ncommand_timeout = 30s\n%s\n",
                       url, size, more);
@@ -396,7 +396,7 @@ static void configure(const char *url, unsigned size, const char *more)
 
 static uint32_t places(void)
 {
-    return segment_places(&site.observer.segment);
+    return segment_places(&fixture.observer.segment);
 }
 
 /* More connections than this are open at some time within the limit. */
@@ -411,20 +411,20 @@ static void a_pool_grows_and_shrinks_under_load(void **state)
 
     (void)state;
     start("");
-    configure(site.redis.unix_url, 3, "");
+    configure(fixture.redis.unix_url, 3, "");
     expect_control(0, "reload");
     assert_true(eventually(places() <= 5, 10000));
     small = places();
     start_load();
     for (int round = 0; round < 3; round++) {
         expect_progress();
-        configure(site.redis.unix_url, 24, "");
+        configure(fixture.redis.unix_url, 24, "");
         expect_control(0, "reload");
         assert_true(places() > 24);
         /* 60 workers make use of them. */
         assert_true(grows_beyond(small));
         expect_progress();
-        configure(site.redis.unix_url, 3, "");
+        configure(fixture.redis.unix_url, 3, "");
         expect_control(0, "reload");
         assert_true(eventually(places() == small, 10000));
         assert_true(opened() <= small);
@@ -441,8 +441,8 @@ static void another_address_under_load(void **state)
     start_load();
     /* Each turn stores what it reads, so the two servers need not know the same. */
     for (int round = 0; round < 2; round++) {
-        struct redis_server *next = round == 0 ? &second : &site.redis;
-        struct redis_server *last = round == 0 ? &site.redis : &second;
+        struct redis_server *next = round == 0 ? &second : &fixture.redis;
+        struct redis_server *last = round == 0 ? &fixture.redis : &second;
 
         expect_progress();
         configure(next->unix_url, 6, "");
@@ -451,12 +451,12 @@ static void another_address_under_load(void **state)
         expect_progress();
         assert_true(redis_info(next, "connected_clients") > 0);
     }
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
     {
         struct tally sum;
 
-        tally_crew(&site.crew, &sum);
+        tally_crew(&fixture.crew, &sum);
         tally_print("another address", &sum);
         assert_int_equal(tally_failed(&sum), 0);
         assert_int_equal(atomic_load(&sum.wrong), 0);
@@ -479,11 +479,11 @@ static void a_password_changes(void **state)
     assert_non_null(file);
     fputs("second secret\n", file);
     assert_int_equal(fclose(file), 0);
-    pool = pool_attach(&site.broker, "app");
+    pool = pool_attach(&fixture.broker, "app");
     snprintf(more, sizeof more, "password_file = %s\n", path);
     configure(second.unix_url, 6, more);
     expect_control(0, "reload");
-    assert_true(eventually(redis_info(&site.redis, "connected_clients") == 0, 10000));
+    assert_true(eventually(redis_info(&fixture.redis, "connected_clients") == 0, 10000));
     reply = lendis_command(pool, "SET who second");
     assert_non_null(reply);
     assert_int_equal(reply->type, REDIS_REPLY_STATUS);
@@ -502,37 +502,37 @@ static void an_error_leaves_everything_as_it_was(void **state)
 
     (void)state;
     start("");
-    pool = pool_attach(&site.broker, "app");
-    observe_pool(&site.observer, &before);
-    configure(site.redis.unix_url, 7, "wait_timeout = 1s\nmin_idel = 2\n");
+    pool = pool_attach(&fixture.broker, "app");
+    observe_pool(&fixture.observer, &before);
+    configure(fixture.redis.unix_url, 7, "wait_timeout = 1s\nmin_idel = 2\n");
     expect_control(1, "reload");
     expect_said("is set twice");
     expect_said("is min_idle meant?");
     expect_said("the old one stays in force");
-    assert_true(lendisd_logged(&site.broker, "is min_idle meant?"));
-    observe_pool(&site.observer, &after);
+    assert_true(lendisd_logged(&fixture.broker, "is min_idle meant?"));
+    observe_pool(&fixture.observer, &after);
     assert_int_equal(after.size, before.size);
-    configure(site.redis.unix_url, 900, "");
+    configure(fixture.redis.unix_url, 900, "");
     expect_control(1, "reload");
     expect_said("made room for");
-    observe_pool(&site.observer, &after);
+    observe_pool(&fixture.observer, &after);
     assert_int_equal(after.size, before.size);
-    kill(site.broker.pid, SIGHUP);
+    kill(fixture.broker.pid, SIGHUP);
     assert_true(
-        eventually(lendisd_logged(&site.broker, "the new configuration is not used"), 5000));
+        eventually(lendisd_logged(&fixture.broker, "the new configuration is not used"), 5000));
     reply = lendis_command(pool, "PING");
     assert_non_null(reply);
     freeReplyObject(reply);
-    configure(site.redis.unix_url, 9, "");
-    kill(site.broker.pid, SIGHUP);
-    assert_true(eventually((observe_pool(&site.observer, &after), after.size == 9), 5000));
+    configure(fixture.redis.unix_url, 9, "");
+    kill(fixture.broker.pid, SIGHUP);
+    assert_true(eventually((observe_pool(&fixture.observer, &after), after.size == 9), 5000));
     lendis_detach(pool);
 }
 
 static int attach_result(const char *name)
 {
     struct lendis_pool *pool;
-    int result = lendis_attach(site.broker.socket_path, name, NULL, &pool);
+    int result = lendis_attach(fixture.broker.socket_path, name, NULL, &pool);
 
     if (result == 0)
         lendis_detach(pool);
@@ -547,10 +547,10 @@ static void pools_come_and_go(void **state)
 
     (void)state;
     start("");
-    other = pool_attach(&site.broker, "other");
+    other = pool_attach(&fixture.broker, "other");
     assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
-    snprintf(fresh, sizeof fresh, "[pool fresh]\nredis = %s\n", site.redis.unix_url);
-    configure(site.redis.unix_url, 6, fresh);
+    snprintf(fresh, sizeof fresh, "[pool fresh]\nredis = %s\n", fixture.redis.unix_url);
+    configure(fixture.redis.unix_url, 6, fresh);
     expect_control(0, "reload");
     assert_int_equal(attach_result("fresh"), 0);
     assert_int_equal(attach_result("app"), 0);
@@ -561,8 +561,8 @@ static void pools_come_and_go(void **state)
     assert_int_equal(lendis_acquire(other, 100, &second_lease), LENDIS_E_DISABLED);
     assert_int_equal(lendis_release(lease), 0);
     /* It comes back before its workers left: the same one. */
-    snprintf(fresh, sizeof fresh, "[pool other]\nredis = %s\nsize = 3\n", site.redis.unix_url);
-    configure(site.redis.unix_url, 6, fresh);
+    snprintf(fresh, sizeof fresh, "[pool other]\nredis = %s\nsize = 3\n", fixture.redis.unix_url);
+    configure(fixture.redis.unix_url, 6, fresh);
     expect_control(0, "reload");
     assert_int_equal(attach_result("fresh"), -ESRCH);
     assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
@@ -570,14 +570,14 @@ static void pools_come_and_go(void **state)
     lendis_detach(other);
     /* Now they have left: it goes for good, and its place is taken by another. */
     for (int round = 0; round < 5; round++) {
-        configure(site.redis.unix_url, 6, "");
+        configure(fixture.redis.unix_url, 6, "");
         expect_control(0, "reload");
-        assert_true(eventually(site.observer.catalog.pools[1].name[0] == 0 &&
-                                   site.observer.catalog.pools[2].name[0] == 0,
+        assert_true(eventually(fixture.observer.catalog.pools[1].name[0] == 0 &&
+                                   fixture.observer.catalog.pools[2].name[0] == 0,
                                5000));
-        configure(site.redis.unix_url, 6, fresh);
+        configure(fixture.redis.unix_url, 6, fresh);
         expect_control(0, "reload");
-        other = pool_attach(&site.broker, "other");
+        other = pool_attach(&fixture.broker, "other");
         assert_int_equal(lendis_acquire(other, 5000, &lease), 0);
         assert_int_equal(lendis_release(lease), 0);
         lendis_detach(other);
@@ -594,7 +594,7 @@ static void a_forked_child_finds_the_pool_that_is_there_now(void **state)
 
     (void)state;
     start("");
-    other = pool_attach(&site.broker, "other");
+    other = pool_attach(&fixture.broker, "other");
     freeReplyObject(lendis_command(other, "PING"));
     assert_int_equal(pipe(pipes), 0);
     child = fork();
@@ -609,11 +609,11 @@ static void a_forked_child_finds_the_pool_that_is_there_now(void **state)
         _exit(reply && reply->type == REDIS_REPLY_STATUS ? 0 : 2);
     }
     lendis_detach(other);
-    configure(site.redis.unix_url, 6, "");
+    configure(fixture.redis.unix_url, 6, "");
     expect_control(0, "reload");
-    assert_true(eventually(site.observer.catalog.pools[1].name[0] == 0, 5000));
-    snprintf(fresh, sizeof fresh, "[pool other]\nredis = %s\n", site.redis.unix_url);
-    configure(site.redis.unix_url, 6, fresh);
+    assert_true(eventually(fixture.observer.catalog.pools[1].name[0] == 0, 5000));
+    snprintf(fresh, sizeof fresh, "[pool other]\nredis = %s\n", fixture.redis.unix_url);
+    configure(fixture.redis.unix_url, 6, fresh);
     expect_control(0, "reload");
     assert_int_equal(write(pipes[1], "g", 1), 1);
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -626,15 +626,15 @@ static void what_needs_a_restart_is_told(void **state)
 {
     (void)state;
     start("");
-    lendisd_configure(&site.broker, "max_workers = 300\n[pool app]\nredis = %s\n",
-                      site.redis.unix_url);
+    lendisd_configure(&fixture.broker, "max_workers = 300\n[pool app]\nredis = %s\n",
+                      fixture.redis.unix_url);
     expect_control(0, "reload");
     expect_said("[broker] max_workers: has changed");
     expect_control(0, "show", "config");
     expect_said("max_workers = 256");
-    lendisd_configure(&site.broker,
+    lendisd_configure(&fixture.broker,
                       "max_workers = 256\nmetrics = 127.0.0.1:1\n[pool app]\nredis = %s\n",
-                      site.redis.unix_url);
+                      fixture.redis.unix_url);
     expect_control(0, "reload");
     expect_said("[broker] metrics: has changed");
 }
@@ -673,7 +673,7 @@ static void the_service_manager_is_told(void **state)
     start("");
     unsetenv("NOTIFY_SOCKET");
     expect_notified(fd, "READY=1");
-    kill(site.broker.pid, SIGHUP);
+    kill(fixture.broker.pid, SIGHUP);
     expect_notified(fd, "RELOADING=1\nMONOTONIC_USEC=");
     expect_notified(fd, "READY=1");
     unlink(address.sun_path);
@@ -691,11 +691,11 @@ static void keys_are_set(void **state)
 
     (void)state;
     start("");
-    pool = pool_attach(&site.broker, "app");
+    pool = pool_attach(&fixture.broker, "app");
     expect_control(0, "set", "app", "wait_timeout=200ms");
     expect_control(1, "set", "app", "min_idle=7");
     expect_said("min_idle may be at most size");
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     assert_int_equal(entry.min_idle, 2);
     /* A worker that was attached before goes by it at once. */
     expect_control(0, "set", "app", "min_idle=1");
@@ -723,7 +723,7 @@ static void keys_are_set(void **state)
     expect_control(64, "set", "app", "size");
     /* The file counts again. */
     expect_control(0, "reload");
-    observe_pool(&site.observer, &entry);
+    observe_pool(&fixture.observer, &entry);
     assert_int_equal(entry.size, 6);
     assert_int_equal(entry.wait_timeout_ms, 30000);
     lendis_detach(pool);
@@ -741,7 +741,7 @@ static void a_drained_pool_is_switched_off(void **state)
 
     (void)state;
     start("");
-    pool = pool_attach(&site.broker, "app");
+    pool = pool_attach(&fixture.broker, "app");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     expect_control(0, "pause", "other");
     expect_control(EXIT_LIMIT, "pause", "app", "-t", "0");
@@ -777,7 +777,7 @@ static void a_drained_pool_is_switched_off(void **state)
 
 static int hold(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "app");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "app");
     struct lendis_lease *lease;
     int *result = crew_result(crew, number);
 
@@ -793,14 +793,14 @@ static int hold(struct crew *crew, unsigned number)
 
 static int result_of(unsigned number)
 {
-    return *(int *)crew_result(&site.crew, number);
+    return *(int *)crew_result(&fixture.crew, number);
 }
 
 static uint64_t killed(void)
 {
     struct catalog_pool pool;
 
-    observe_pool(&site.observer, &pool);
+    observe_pool(&fixture.observer, &pool);
     return atomic_load(&pool.revoked[REVOKE_killed]);
 }
 
@@ -811,36 +811,36 @@ static void leases_are_revoked(void **state)
 
     (void)state;
     start("");
-    crew_start(&site.crew, 4, sizeof(int), hold, NULL);
-    crew_go(&site.crew);
-    assert_int_equal(words_in(&site.observer, WORD_LEASED), 4);
-    snprintf(pid, sizeof pid, "%d", (int)site.crew.pids[1]);
+    crew_start(&fixture.crew, 4, sizeof(int), hold, NULL);
+    crew_go(&fixture.crew);
+    assert_int_equal(words_in(&fixture.observer, WORD_LEASED), 4);
+    snprintf(pid, sizeof pid, "%d", (int)fixture.crew.pids[1]);
     expect_control(0, "kill", "--worker", pid);
     expect_said("1 lease revoked");
-    assert_int_equal(words_in(&site.observer, WORD_LEASED), 3);
+    assert_int_equal(words_in(&fixture.observer, WORD_LEASED), 3);
     expect_control(0, "kill", "app", "--worker", pid);
     expect_said("0 leases revoked");
-    for (uint32_t i = 0; i < site.observer.segment.connection_max; i++) {
-        uint64_t word = atomic_load(&site.observer.segment.connections[i].word);
+    for (uint32_t i = 0; i < fixture.observer.segment.connection_max; i++) {
+        uint64_t word = atomic_load(&fixture.observer.segment.connections[i].word);
 
         if (word_state(word) == WORD_LEASED &&
-            (int)word_owner(word) == worker_of(&site.observer, site.crew.pids[0]))
+            (int)word_owner(word) == worker_of(&fixture.observer, fixture.crew.pids[0]))
             of_first = i;
     }
     snprintf(index, sizeof index, "%u", of_first);
     expect_control(0, "kill", "app", "--connection", index);
     expect_said("1 lease revoked");
-    assert_int_equal(words_in(&site.observer, WORD_LEASED), 2);
+    assert_int_equal(words_in(&fixture.observer, WORD_LEASED), 2);
     expect_control(0, "kill", "app");
     expect_said("2 leases revoked");
-    assert_int_equal(words_in(&site.observer, WORD_LEASED), 0);
+    assert_int_equal(words_in(&fixture.observer, WORD_LEASED), 0);
     assert_int_equal(killed(), 4);
-    crew_stop(&site.crew);
-    assert_true(crew_wait(&site.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&site.crew), 0);
+    crew_stop(&fixture.crew);
+    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    assert_int_equal(crew_failures(&fixture.crew), 0);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(result_of(i), LENDIS_E_REVOKED);
-    assert_true(pool_fills(&site.observer, 2, 10000));
+    assert_true(pool_fills(&fixture.observer, 2, 10000));
 }
 
 static void what_is_to_be_killed_must_be_said(void **state)
@@ -912,7 +912,7 @@ static void nobody_else_may(void **state)
         skip();
     start("");
     scratch_share();
-    assert_int_equal(chmod(site.broker.socket_path, 0666), 0);
+    assert_int_equal(chmod(fixture.broker.socket_path, 0666), 0);
     request = make_request(WIRE_PAUSE, "app", 1000);
     pid = fork();
     if (pid == 0) {
@@ -921,7 +921,7 @@ static void nobody_else_may(void **state)
 
         if (setgid(65534) < 0 || setuid(65534) < 0)
             _exit(99);
-        fd = lendisd_connect(site.broker.socket_path);
+        fd = lendisd_connect(fixture.broker.socket_path);
         if (fd < 0 || wire_send(fd, &request, -1) != 0 ||
             wire_receive(fd, &outcome, sizeof outcome, NULL, 5000) != sizeof outcome)
             _exit(98);
@@ -930,7 +930,7 @@ static void nobody_else_may(void **state)
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
     assert_int_equal(gate(), GATE_OPEN);
-    assert_true(lendisd_logged(&site.broker, "user 65534 may not control"));
+    assert_true(lendisd_logged(&fixture.broker, "user 65534 may not control"));
 }
 
 /* ---- tools that do not behave ---- */
@@ -946,10 +946,10 @@ static void many_requests_at_once(void **state)
 
     (void)state;
     start("");
-    pool = pool_attach(&site.broker, "app");
+    pool = pool_attach(&fixture.broker, "app");
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     for (int i = 0; i < 17; i++) {
-        fds[i] = lendisd_connect(site.broker.socket_path);
+        fds[i] = lendisd_connect(fixture.broker.socket_path);
         assert_true(fds[i] >= 0);
         send_control(fds[i], &request);
     }
@@ -959,18 +959,18 @@ static void many_requests_at_once(void **state)
         close(fds[i]);
     /* It is not taken back because they went. */
     assert_int_equal(gate(), GATE_PAUSED);
-    fds[8] = lendisd_connect(site.broker.socket_path);
+    fds[8] = lendisd_connect(fixture.broker.socket_path);
     request = make_request(WIRE_DRAIN, "app", 60000);
     send_control(fds[8], &request);
     for (int i = 0; i < 8; i++) {
         assert_int_equal(outcome_of(fds[i], 5000), -ECANCELED);
         close(fds[i]);
     }
-    kill(site.broker.pid, SIGTERM);
+    kill(fixture.broker.pid, SIGTERM);
     assert_int_equal(outcome_of(fds[8], 5000), -ECANCELED);
     close(fds[8]);
     lendis_release(lease);
-    assert_int_equal(lendisd_stop(&site.broker), 0);
+    assert_int_equal(lendisd_stop(&fixture.broker), 0);
     lendis_detach(pool);
 }
 

@@ -32,13 +32,13 @@
 #define SHARERS   4
 #define RUN_MS    120000
 
-static struct site site;
+static struct fixture fixture;
 static char output[1 << 18];
 
 static int clean_up(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -89,9 +89,9 @@ static int be_known(struct crew *crew, unsigned number)
 
 static void start_known(unsigned count, struct known *known)
 {
-    crew_start(&site.crew, count, 0, be_known, known);
+    crew_start(&fixture.crew, count, 0, be_known, known);
     if (!known->leave)
-        assert_true(eventually(atomic_load(&site.crew.control->ready) == count, 20000));
+        assert_true(eventually(atomic_load(&fixture.crew.control->ready) == count, 20000));
 }
 
 /* Sums over all of them. */
@@ -101,8 +101,8 @@ static struct process_memory measure(unsigned count, struct known known)
 
     start_known(count, &known);
     for (unsigned i = 0; i < count; i++)
-        assert_true(process_add(site.crew.pids[i], true, &sum));
-    crew_end(&site.crew);
+        assert_true(process_add(fixture.crew.pids[i], true, &sum));
+    crew_end(&fixture.crew);
     return sum;
 }
 
@@ -161,11 +161,11 @@ static void segments_are_told_apart(void **state)
 
     (void)state;
     start_known(1, &known);
-    assert_true(process_add(site.crew.pids[0], true, &sum));
+    assert_true(process_add(fixture.crew.pids[0], true, &sum));
     assert_true(sum.segments_pss == 2 * MIB && sum.segments_uss == 2 * MIB);
     assert_true(sum.pss >= sum.segments_pss);
-    assert_true(proc_memfd_bytes(site.crew.pids[0], "lendis-") == 2 * MIB);
-    assert_true(proc_memfd_bytes(site.crew.pids[0], "other") == 0);
+    assert_true(proc_memfd_bytes(fixture.crew.pids[0], "lendis-") == 2 * MIB);
+    assert_true(proc_memfd_bytes(fixture.crew.pids[0], "other") == 0);
 }
 
 static void a_process_that_ended_is_not_added(void **state)
@@ -176,10 +176,10 @@ static void a_process_that_ended_is_not_added(void **state)
 
     (void)state;
     start_known(1, &known);
-    zombie = site.crew.pids[0];
+    zombie = fixture.crew.pids[0];
     assert_true(eventually(program_ended(zombie), 10000));
     assert_false(process_add(zombie, true, &sum));
-    crew_end(&site.crew);
+    crew_end(&fixture.crew);
     assert_false(process_add(zombie, true, &sum));
     assert_true(sum.pss == 1 && sum.virtual == 0);
 }
@@ -195,8 +195,8 @@ static void processes_are_found_by_name_and_cgroup(void **state)
     named = processes_find(MATCH_NAME, "lendis-known", &pids);
     assert_int_equal(named, 3);
     for (int i = 0; i < named; i++)
-        assert_true(pids[i] == site.crew.pids[0] || pids[i] == site.crew.pids[1] ||
-                    pids[i] == site.crew.pids[2]);
+        assert_true(pids[i] == fixture.crew.pids[0] || pids[i] == fixture.crew.pids[1] ||
+                    pids[i] == fixture.crew.pids[2]);
     free(pids);
     all = processes_find(MATCH_CGROUP, "/", &pids);
     assert_true(all >= 3);
@@ -305,7 +305,7 @@ static void write_costs(const char *path)
 
 static int attach_and_wait(struct crew *crew, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "main");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "main");
 
     (void)number;
     freeReplyObject(lendis_command(pool, "SET key value"));
@@ -316,11 +316,11 @@ static int attach_and_wait(struct crew *crew, unsigned number)
 
 static void start_host(unsigned workers)
 {
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool main]\nredis = %s\nsize = 2\nmin_idle = 2\n",
-                  site.redis.unix_url);
-    crew_start(&site.crew, workers, 0, attach_and_wait, NULL);
-    assert_true(eventually(atomic_load(&site.crew.control->ready) == workers, 20000));
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool main]\nredis = %s\nsize = 2\nmin_idle = 2\n",
+                  fixture.redis.unix_url);
+    crew_start(&fixture.crew, workers, 0, attach_and_wait, NULL);
+    assert_true(eventually(atomic_load(&fixture.crew.control->ready) == workers, 20000));
 }
 
 static void watch_tells_what_the_pool_saves(void **state)
@@ -332,8 +332,8 @@ static void watch_tells_what_the_pool_saves(void **state)
     scratch_path(costs, "known-costs");
     write_costs(costs);
     start_host(3);
-    assert_int_equal(RUN("watch", "--socket", site.broker.socket_path, "--costs", costs, "--csv"),
-                     0);
+    assert_int_equal(
+        RUN("watch", "--socket", fixture.broker.socket_path, "--costs", costs, "--csv"), 0);
     assert_true(cell("attached", "value") == 3 && cell("watched", "value") == 3);
     assert_true(cell("connections", "value") == 2);
     assert_true(cell("redis_connections", "value") == 2);
@@ -341,7 +341,7 @@ static void watch_tells_what_the_pool_saves(void **state)
     holds = cell("broker", "value") + cell("segments", "value") + 3 * 30000 + 2 * 2e6;
     assert_true(fabs(cell("holds", "value") - holds) <= 8);
     assert_true(fabs(cell("saved", "value") - (3 * 4 * 12e6 - holds)) <= 8);
-    assert_int_equal(RUN("watch", "--socket", site.broker.socket_path, "--costs", costs,
+    assert_int_equal(RUN("watch", "--socket", fixture.broker.socket_path, "--costs", costs,
                          "--connections-per-worker", "8", "--csv"),
                      0);
     assert_true(cell("would_hold", "value") == 3 * 8 * 12e6);
@@ -351,15 +351,15 @@ static void watch_looks_at_whom_it_is_told(void **state)
 {
     (void)state;
     start_host(2);
-    assert_int_equal(RUN("watch", "--socket", site.broker.socket_path, "--costs", "/nowhere/costs",
-                         "--match", "redis-server", "--json"),
+    assert_int_equal(RUN("watch", "--socket", fixture.broker.socket_path, "--costs",
+                         "/nowhere/costs", "--match", "redis-server", "--json"),
                      0);
     assert_non_null(strstr(output, "\"figure\": \"watched_attached\""));
     assert_non_null(strstr(output, "Run on this machine: lendis-report compare\n"));
     *strstr(output, "What the pool saves") = '\0'; /* that is on standard error */
     assert_true(json_is_valid(output));
-    assert_int_equal(RUN("watch", "--socket", site.broker.socket_path, "--match", "redis-server"),
-                     0);
+    assert_int_equal(
+        RUN("watch", "--socket", fixture.broker.socket_path, "--match", "redis-server"), 0);
     assert_non_null(strstr(output, "workers: processes called redis-server"));
     assert_null(strstr(output, "\x1b")); /* no terminal: once, and nothing for terminals */
 }
@@ -368,8 +368,8 @@ static void a_redis_that_does_not_tell_is_named(void **state)
 {
     (void)state;
     start_host(1);
-    redis_kill(&site.redis);
-    assert_int_equal(RUN("watch", "--socket", site.broker.socket_path, "--csv"), 0);
+    redis_kill(&fixture.redis);
+    assert_int_equal(RUN("watch", "--socket", fixture.broker.socket_path, "--csv"), 0);
     assert_true(isnan(cell("redis_rss", "value")));
     assert_non_null(strstr(output, "does not tell"));
 }

@@ -32,7 +32,7 @@ void lendis_step(const char *where)
 
 static struct {
     struct pool_config config;
-    struct pool_site site;
+    struct pool_environment environment;
     struct catalog catalog;
     struct store store;
     struct dialler dialler;
@@ -99,19 +99,19 @@ static int setup(void **state)
     snprintf(world.config.name, sizeof world.config.name, "p");
     assert_int_equal(catalog_new(1, LENDIS_MAX_WORKERS, &fd, &world.catalog), 0);
     close(fd);
-    world.site = (struct pool_site){.catalog = &world.catalog,
-                                    .worker_max = LENDIS_MAX_WORKERS,
-                                    .changed = changed,
-                                    .inspect = inspect};
-    assert_true(sd_event_new(&world.site.event) >= 0);
+    world.environment = (struct pool_environment){.catalog = &world.catalog,
+                                                  .worker_max = LENDIS_MAX_WORKERS,
+                                                  .changed = changed,
+                                                  .inspect = inspect};
+    assert_true(sd_event_new(&world.environment.event) >= 0);
     *pool = (struct broker_pool){.config = &world.config,
-                                 .site = &world.site,
+                                 .environment = &world.environment,
                                  .places = LENDIS_MAX_CONNECTIONS,
                                  .room = LENDIS_MAX_CONNECTIONS,
                                  .parts = &world.parts,
                                  .doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
     pool->parts->health.holding = true; /* dials nothing */
-    pool->owner.event = world.site.event;
+    pool->owner.event = world.environment.event;
     pool->owner.dialler = &world.dialler;
     pool->owner.catalog = &world.catalog.pools[0];
     pool->owner.store = &world.store;
@@ -135,7 +135,7 @@ static int teardown(void **state)
     scan_stop(&world.pool);
     stalled_stop(&world.pool);
     passing_stop(&world.pool);
-    sd_event_unref(world.site.event);
+    sd_event_unref(world.environment.event);
     segment_unmap(tables());
     catalog_unmap(&world.catalog);
     free(world.pool.connections);
@@ -155,7 +155,7 @@ static uint64_t pass(void)
 static void finish(void)
 {
     assert_int_not_equal(world.parts.deferred.work, 0);
-    assert_true(sd_event_run(world.site.event, 0) > 0);
+    assert_true(sd_event_run(world.environment.event, 0) > 0);
     assert_int_equal(world.parts.deferred.work, 0);
 }
 
@@ -192,7 +192,7 @@ static void combiners_that_stopped(void **state)
     inspect_all();
     while (world.pool.owner.open > 0 && looks++ < 1000) {
         steps = 0;
-        assert_true(sd_event_run(world.site.event, UINT64_C(2000000)) > 0);
+        assert_true(sd_event_run(world.environment.event, UINT64_C(2000000)) > 0);
         assert_true(steps <= PASSES * pass());
     }
     assert_int_equal(world.pool.owner.open, 0);
