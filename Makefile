@@ -114,11 +114,11 @@ REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figu
 BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c \
 	figures.c forwarder.c idle.c lease.c load.c lock_pool.c machine.c main.c memory.c options.c \
 	output.c rows.c storm.c units.c variant.c wake_limit.c) \
-	broker/testbed/crew.c broker/tools/json.c broker/tools/table.c $(TERMINAL_SOURCES)
+	broker/testbed/worker_processes.c broker/tools/json.c broker/tools/table.c $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
 	$(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
-SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/crew.c \
+SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/worker_processes.c \
 	$(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c judge.c observer.c)
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and

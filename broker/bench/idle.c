@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "lendis_hiredis.h"
 #include "broker/bench/parts.h"
-#include "broker/testbed/crew.h"
+#include "broker/testbed/worker_processes.h"
 #include "broker/testbed/lab.h"
 
 #define WORKERS        500u

@@ -22,7 +22,7 @@
 #include "lendis_hiredis.h"
 #include "broker/bench/lock_pool.h"
 #include "broker/bench/parts.h"
-#include "broker/testbed/crew.h"
+#include "broker/testbed/worker_processes.h"
 #include "broker/testbed/lab.h"
 
 /* Short enough to lie between two preemptions mostly, so that the median is right on a busy machine

@@ -14,7 +14,7 @@
 #include "lendis_hiredis.h"
 #include "broker/base/proc.h"
 #include "broker/bench/parts.h"
-#include "broker/testbed/crew.h"
+#include "broker/testbed/worker_processes.h"
 #include "broker/testbed/lab.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"

@@ -18,7 +18,7 @@
 #include "broker/bench/cell.h"
 #include "broker/bench/parts.h"
 #include "broker/bench/units.h"
-#include "broker/testbed/crew.h"
+#include "broker/testbed/worker_processes.h"
 #include "broker/testbed/lab.h"
 
 #define WORKERS          500u

@@ -8,7 +8,7 @@
 #define LENDIS_TESTS_SUPPORT_H
 
 #include <stdatomic.h>
-#include "broker/testbed/crew.h"
+#include "broker/testbed/worker_processes.h"
 #include "broker/testbed/lab.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"

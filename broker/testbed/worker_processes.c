@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Worker processes: see crew.h. */
-#include "broker/testbed/crew.h"
+/* Worker processes: see worker_processes.h. */
+#include "broker/testbed/worker_processes.h"
 
 #include <errno.h>
 #include <signal.h>
