@@ -17,15 +17,15 @@
 #define SETTLE_US      1000000
 #define LOOK_US        5000000
 
-static int worker(struct crew *crew, unsigned number)
+static int worker(struct processes *processes, unsigned number)
 {
-    redisReply *reply = lendis_command(crew->context, "PING");
+    redisReply *reply = lendis_command(processes->context, "PING");
 
     (void)number;
     if (!reply)
         return 1;
     freeReplyObject(reply);
-    atomic_fetch_add(&crew->control->ready, 1);
+    atomic_fetch_add(&processes->control->ready, 1);
     for (;;)
         pause();
 }
@@ -54,7 +54,7 @@ void part_idle(struct bench *bench)
 {
     static struct lendisd broker;
     struct lendis_pool *pool;
-    struct crew crew;
+    struct processes processes;
     int result;
 
     if (bench->out)
@@ -65,11 +65,11 @@ void part_idle(struct bench *bench)
     result = lendis_attach(broker.socket_path, "idle", NULL, &pool);
     if (result != 0)
         give_up("lendis_attach: %s", lendis_strerror(result));
-    crew_start(&crew, WORKERS, 0, worker, pool);
-    if (!eventually(atomic_load(&crew.control->ready) == WORKERS, READY_LIMIT_MS))
-        give_up("%u of %u workers are ready", atomic_load(&crew.control->ready), WORKERS);
+    processes_start(&processes, WORKERS, 0, worker, pool);
+    if (!eventually(atomic_load(&processes.control->ready) == WORKERS, READY_LIMIT_MS))
+        give_up("%u of %u workers are ready", atomic_load(&processes.control->ready), WORKERS);
     look(bench, &broker);
-    crew_end(&crew);
+    processes_end(&processes);
     lendis_detach(pool);
     lendisd_stop(&broker);
 }

@@ -323,11 +323,11 @@ struct contended {
     int64_t from_ns, until_ns;
 };
 
-static int contend(struct crew *crew, unsigned number)
+static int contend(struct processes *processes, unsigned number)
 {
     static lease_function *const functions[POOL_KINDS] = {lease_lendis, lease_locked, broker_ask};
-    struct contended *result = crew_result(crew, number);
-    const struct contest *contest = crew->context;
+    struct contended *result = processes_result(processes, number);
+    const struct contest *contest = processes->context;
     lease_function *lease = functions[contest->kind];
     void *pool = contest->pool;
     int fd;
@@ -337,9 +337,9 @@ static int contend(struct crew *crew, unsigned number)
         pool = &fd;
     }
     lease(pool);
-    crew_ready(crew);
+    processes_ready(processes);
     result->from_ns = now_ns();
-    while (!crew_stopping(crew)) {
+    while (!processes_stopping(processes)) {
         lease(pool);
         result->leases++;
     }
@@ -348,41 +348,41 @@ static int contend(struct crew *crew, unsigned number)
 }
 
 /* Nanoseconds from one lease to the next, of whichever process. */
-static double contended_ns(struct contest contest, unsigned processes)
+static double contended_ns(struct contest contest, unsigned count)
 {
     double leases_per_ns = 0;
-    struct crew crew;
+    struct processes processes;
 
-    crew_start(&crew, processes, sizeof(struct contended), contend, &contest);
-    crew_go(&crew);
+    processes_start(&processes, count, sizeof(struct contended), contend, &contest);
+    processes_go(&processes);
     sleep_us(CONTENDED_US);
-    crew_stop(&crew);
-    if (!crew_wait(&crew, 20000) || crew_failures(&crew) != 0)
-        give_up("%u processes at %s failed", processes, kind_names[contest.kind]);
-    for (unsigned i = 0; i < processes; i++) {
-        const struct contended *one = crew_result(&crew, i);
+    processes_stop(&processes);
+    if (!processes_wait(&processes, 20000) || processes_failures(&processes) != 0)
+        give_up("%u processes at %s failed", count, kind_names[contest.kind]);
+    for (unsigned i = 0; i < count; i++) {
+        const struct contended *one = processes_result(&processes, i);
 
         leases_per_ns += (double)one->leases / (double)(one->until_ns - one->from_ns);
     }
-    crew_end(&crew);
+    processes_end(&processes);
     return 1 / leases_per_ns;
 }
 
 static void contest_row(struct table *table, struct contest *contests, unsigned size,
-                        unsigned processes)
+                        unsigned count)
 {
     char name[32], text[32];
 
     table_row(table);
-    table_number(table, 0, processes);
+    table_number(table, 0, count);
     table_number(table, 1, size);
     for (enum pool_kind kind = 0; kind < POOL_KINDS; kind++) {
         double ns;
 
         if (!contests[kind].pool)
             continue;
-        ns = contended_ns(contests[kind], processes);
-        snprintf(name, sizeof name, "%s_%u_%u_ns", kind_names[kind], size, processes);
+        ns = contended_ns(contests[kind], count);
+        snprintf(name, sizeof name, "%s_%u_%u_ns", kind_names[kind], size, count);
         figures_add(&bench->figures, (struct series){"lease", "", ""}, 1, name, ns);
         snprintf(text, sizeof text, "%.0f ns", ns);
         table_string(table, 2 + kind, text);
@@ -404,10 +404,10 @@ static void measure_contended(struct lendis_pool *many, struct lendis_pool *one,
     struct contest single[] = {{POOL_LENDIS, one}, {POOL_LOCKED, locked_one}, {POOL_BROKER, NULL}};
     struct table *table = table_new("lease", columns, sizeof columns / sizeof *columns, false);
 
-    for (unsigned processes = 2; processes <= 64; processes *= 2)
-        contest_row(table, sixteen, POOL_SIZE, processes);
-    for (unsigned processes = 2; processes <= 32; processes *= 4)
-        contest_row(table, single, 1, processes);
+    for (unsigned count = 2; count <= 64; count *= 2)
+        contest_row(table, sixteen, POOL_SIZE, count);
+    for (unsigned count = 2; count <= 32; count *= 4)
+        contest_row(table, single, 1, count);
     if (bench->out)
         fprintf(bench->out, "  A lease to the next of whichever process, which give them back at "
                             "once\n");

@@ -158,9 +158,9 @@ static void work_of_its_own(void)
 }
 
 /* Does what the scenario says, then only waits. */
-static int worker(struct crew *crew, unsigned number)
+static int worker(struct processes *processes, unsigned number)
 {
-    const struct scenario *scenario = crew->context;
+    const struct scenario *scenario = processes->context;
 
     (void)number;
     work_of_its_own();
@@ -168,19 +168,19 @@ static int worker(struct crew *crew, unsigned number)
         return 1;
     if (scenario->attach && !run_lendis(scenario))
         return 1;
-    crew_ready(crew);
+    processes_ready(processes);
     return 0;
 }
 
-static double median_private(const struct crew *crew)
+static double median_private(const struct processes *processes)
 {
     double private[WORKERS];
 
     for (unsigned i = 0; i < WORKERS; i++) {
         struct smaps memory;
 
-        if (!process_memory(crew->pids[i], &memory))
-            give_up("/proc/%d/smaps_rollup: %s", (int)crew->pids[i], strerror(errno));
+        if (!process_memory(processes->pids[i], &memory))
+            give_up("/proc/%d/smaps_rollup: %s", (int)processes->pids[i], strerror(errno));
         private[i] = memory.uss;
     }
     return median_of(private, WORKERS);
@@ -189,19 +189,19 @@ static double median_private(const struct crew *crew)
 /* The median of private memory of 50 workers; `with_all` is called while they are all there. */
 static double measure(struct scenario scenario, void (*with_all)(void))
 {
-    struct crew crew;
+    struct processes processes;
     double median;
 
-    crew_start(&crew, WORKERS, 0, worker, &scenario);
-    if (!eventually(atomic_load(&crew.control->ready) == WORKERS, READY_LIMIT_MS))
-        give_up("%u of %u workers are ready", atomic_load(&crew.control->ready), WORKERS);
-    median = median_private(&crew);
+    processes_start(&processes, WORKERS, 0, worker, &scenario);
+    if (!eventually(atomic_load(&processes.control->ready) == WORKERS, READY_LIMIT_MS))
+        give_up("%u of %u workers are ready", atomic_load(&processes.control->ready), WORKERS);
+    median = median_private(&processes);
     if (with_all)
         with_all();
-    crew_go(&crew);
-    if (!crew_wait(&crew, 10000) || crew_failures(&crew) != 0)
+    processes_go(&processes);
+    if (!processes_wait(&processes, 10000) || processes_failures(&processes) != 0)
         give_up("workers failed");
-    crew_end(&crew);
+    processes_end(&processes);
     return median;
 }
 

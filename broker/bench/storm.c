@@ -78,20 +78,20 @@ static void note_peaks(struct peaks *peaks, struct sample *base, const struct sa
     *base = *sample;
 }
 
-static int watch(struct crew *crew, unsigned number)
+static int watch(struct processes *processes, unsigned number)
 {
-    const struct redis_server *redis = crew->context;
-    struct peaks *peaks = crew_result(crew, number);
+    const struct redis_server *redis = processes->context;
+    struct peaks *peaks = processes_result(processes, number);
     char text[TEXT_SIZE];
 
-    while (!crew_stopping(crew)) {
+    while (!processes_stopping(processes)) {
         struct sample base = {.at_ns = now_ns()}, sample;
         redisContext *context = client_connect(redis->unix_url, 0, text, sizeof text);
 
         /* A server that has just started has accepted nothing yet; one that ran on counts from now. */
-        if (context && atomic_exchange(&crew->control->ready, 1) == 0)
+        if (context && atomic_exchange(&processes->control->ready, 1) == 0)
             take_sample(context, &base);
-        while (context && !crew_stopping(crew) && take_sample(context, &sample)) {
+        while (context && !processes_stopping(processes) && take_sample(context, &sample)) {
             note_peaks(peaks, &base, &sample);
             atomic_fetch_add(&peaks->samples, 1);
             sleep_us(WATCH_US);
@@ -125,34 +125,34 @@ static void note_failure(struct worker_result *result, const struct client *clie
 }
 
 /* Sleeps until all may start: 500 workers that poll would be load enough. */
-static void await_start(struct crew *crew, const struct storm *storm)
+static void await_start(struct processes *processes, const struct storm *storm)
 {
     char byte;
 
     close(storm->gate[1]);
-    atomic_fetch_add(&crew->control->ready, 1);
+    atomic_fetch_add(&processes->control->ready, 1);
     while (read(storm->gate[0], &byte, 1) > 0)
         continue;
 }
 
-static int storm_worker(struct crew *crew, unsigned number)
+static int storm_worker(struct processes *processes, unsigned number)
 {
-    const struct storm *storm = crew->context;
-    struct worker_result *result = crew_result(crew, number);
+    const struct storm *storm = processes->context;
+    struct worker_result *result = processes_result(processes, number);
     struct pace pace = {.kind = PACE_EXPONENTIAL, .mean_ns = THINK_NS};
     uint64_t random = (number + 1) * UINT64_C(0x9e3779b97f4a7c15);
     struct client client;
 
     if (!storm->restart)
-        await_start(crew, storm);
+        await_start(processes, storm);
     if (client_open(&client, &storm->options, storm->pool) != CLIENT_OK) {
         note_failure(result, &client);
         return 1;
     }
     atomic_store(&result->good_ns, now_ns());
     if (storm->restart)
-        await_start(crew, storm);
-    while (!crew_stopping(crew)) {
+        await_start(processes, storm);
+    while (!processes_stopping(processes)) {
         sleep_us(pace_draw(&pace, &random) / 1000);
         if (!storm->restart)
             continue;
@@ -165,13 +165,13 @@ static int storm_worker(struct crew *crew, unsigned number)
 }
 
 /* How many workers have had a good reply after `since_ns`, and when the last of these did. */
-static unsigned count_good(const struct crew *crew, int64_t since_ns, int64_t *last_ns)
+static unsigned count_good(const struct processes *processes, int64_t since_ns, int64_t *last_ns)
 {
     unsigned count = 0;
 
     *last_ns = 0;
-    for (unsigned i = 0; i < crew->count; i++) {
-        const struct worker_result *result = crew_result(crew, i);
+    for (unsigned i = 0; i < processes->count; i++) {
+        const struct worker_result *result = processes_result(processes, i);
         int64_t good_ns = atomic_load(&result->good_ns);
 
         if (good_ns <= since_ns)
@@ -186,14 +186,14 @@ static unsigned count_good(const struct crew *crew, int64_t since_ns, int64_t *l
 /* ---- rounds ---- */
 
 /* Milliseconds from since_ns until every worker has had a good reply; what did not come in time is a failure of the run. */
-static double await_good(struct bench *bench, const char *row, const struct crew *crew,
+static double await_good(struct bench *bench, const char *row, const struct processes *processes,
                          int64_t since_ns, int limit_ms)
 {
     int64_t last_ns;
 
-    if (!eventually(count_good(crew, since_ns, &last_ns) == crew->count, limit_ms)) {
+    if (!eventually(count_good(processes, since_ns, &last_ns) == processes->count, limit_ms)) {
         bench_note(bench, "row %s: %u of %u workers had no good reply within %d s", row,
-                   crew->count - count_good(crew, since_ns, &last_ns), crew->count,
+                   processes->count - count_good(processes, since_ns, &last_ns), processes->count,
                    limit_ms / 1000);
         bench->failed = true;
         return limit_ms;
@@ -202,65 +202,67 @@ static double await_good(struct bench *bench, const char *row, const struct crew
 }
 
 /* Opens the gate when all are at it; returns when. */
-static int64_t start_all(const struct crew *crew, const struct storm *storm)
+static int64_t start_all(const struct processes *processes, const struct storm *storm)
 {
     int64_t since_ns;
 
-    if (!eventually(atomic_load(&crew->control->ready) == crew->count, START_LIMIT_MS))
-        give_up("%u of %u workers are ready", atomic_load(&crew->control->ready), crew->count);
+    if (!eventually(atomic_load(&processes->control->ready) == processes->count, START_LIMIT_MS))
+        give_up("%u of %u workers are ready", atomic_load(&processes->control->ready),
+                processes->count);
     since_ns = now_ns();
     close(storm->gate[1]);
     return since_ns;
 }
 
 /* All at once; the time until the last of them has its first reply. */
-static double start_storm(struct bench *bench, struct crew *crew, const struct storm *storm)
+static double start_storm(struct bench *bench, struct processes *processes,
+                          const struct storm *storm)
 {
-    int64_t since_ns = start_all(crew, storm);
+    int64_t since_ns = start_all(processes, storm);
 
-    return await_good(bench, "storm", crew, since_ns, START_LIMIT_MS);
+    return await_good(bench, "storm", processes, since_ns, START_LIMIT_MS);
 }
 
 /* Redis is killed and started anew under load; the time from its first answer until every worker
  * has had one. */
-static double restart_storm(struct bench *bench, struct crew *crew, const struct storm *storm,
-                            double *away_ms)
+static double restart_storm(struct bench *bench, struct processes *processes,
+                            const struct storm *storm, double *away_ms)
 {
     int64_t killed_ns;
 
-    start_all(crew, storm);
+    start_all(processes, storm);
     sleep_us(BEFORE_US);
     killed_ns = now_ns();
     redis_restart(&bench->servers.redis);
     *away_ms = (double)(now_ns() - killed_ns) / 1e6;
-    return await_good(bench, "restart", crew, now_ns(), RECOVER_LIMIT_MS);
+    return await_good(bench, "restart", processes, now_ns(), RECOVER_LIMIT_MS);
 }
 
-static unsigned sum_failed(const struct crew *crew)
+static unsigned sum_failed(const struct processes *processes)
 {
     unsigned failed = 0;
 
-    for (unsigned i = 0; i < crew->count; i++)
-        failed += atomic_load(&((struct worker_result *)crew_result(crew, i))->failed);
+    for (unsigned i = 0; i < processes->count; i++)
+        failed += atomic_load(&((struct worker_result *)processes_result(processes, i))->failed);
     return failed;
 }
 
 static void add_figures(struct bench *bench, struct series series, unsigned round, double ms,
-                        const struct crew *crew, const struct peaks *peaks)
+                        const struct processes *processes, const struct peaks *peaks)
 {
     struct figures *figures = &bench->figures;
 
     figures_add(figures, series, round, "workers", WORKERS);
     figures_add(figures, series, round, "all_served_ms", ms);
-    figures_add(figures, series, round, "failed", sum_failed(crew));
+    figures_add(figures, series, round, "failed", sum_failed(processes));
     figures_add(figures, series, round, "peak_connections", (double)peaks->connections);
     figures_add(figures, series, round, "peak_accepts_per_s", peaks->accepts_per_s);
 }
 
 /* It has looked since now, long enough for a last rate. */
-static void await_watcher(const struct crew *watcher)
+static void await_watcher(const struct processes *watcher)
 {
-    struct peaks *peaks = crew_result(watcher, 0);
+    struct peaks *peaks = processes_result(watcher, 0);
     unsigned before = atomic_load(&peaks->samples);
 
     sleep_us(2 * RATE_NS / 1000);
@@ -268,29 +270,29 @@ static void await_watcher(const struct crew *watcher)
         give_up("Redis does not answer");
 }
 
-static void run_crews(struct bench *bench, struct series series, unsigned round,
+static void run_storm(struct bench *bench, struct series series, unsigned round,
                       struct storm *storm)
 {
-    struct crew watcher, crew;
+    struct processes watcher, processes;
     double ms, away_ms = 0;
 
-    crew_start(&watcher, 1, sizeof(struct peaks), watch, &bench->servers.redis);
+    processes_start(&watcher, 1, sizeof(struct peaks), watch, &bench->servers.redis);
     if (pipe2(storm->gate, O_CLOEXEC) < 0)
         give_up("pipe2: %s", strerror(errno));
-    crew_start(&crew, WORKERS, sizeof(struct worker_result), storm_worker, storm);
+    processes_start(&processes, WORKERS, sizeof(struct worker_result), storm_worker, storm);
     if (!eventually(atomic_load(&watcher.control->ready) == 1, START_LIMIT_MS))
         give_up("Redis does not answer");
-    ms = storm->restart ? restart_storm(bench, &crew, storm, &away_ms)
-                        : start_storm(bench, &crew, storm);
+    ms = storm->restart ? restart_storm(bench, &processes, storm, &away_ms)
+                        : start_storm(bench, &processes, storm);
     close(storm->gate[0]);
     await_watcher(&watcher);
-    crew_stop(&crew);
-    crew_stop(&watcher);
-    crew_wait(&watcher, 5000);
+    processes_stop(&processes);
+    processes_stop(&watcher);
+    processes_wait(&watcher, 5000);
     figures_add(&bench->figures, series, round, "away_ms", away_ms);
-    add_figures(bench, series, round, ms, &crew, crew_result(&watcher, 0));
-    crew_end(&crew);
-    crew_end(&watcher);
+    add_figures(bench, series, round, ms, &processes, processes_result(&watcher, 0));
+    processes_end(&processes);
+    processes_end(&watcher);
 }
 
 static void run_round(struct bench *bench, const struct cell *cell, const struct variant *variant,
@@ -320,7 +322,7 @@ static void run_round(struct bench *bench, const struct cell *cell, const struct
                         START_LIMIT_MS))
             give_up("the broker does not open its connections");
     }
-    run_crews(bench, (struct series){cell->row, cell->transport, variant->text}, round, &storm);
+    run_storm(bench, (struct series){cell->row, cell->transport, variant->text}, round, &storm);
     lendis_detach(storm.pool);
     servers_stop(servers);
 }

@@ -17,12 +17,12 @@
 /* Results of two workers never share a cache line. */
 #define RESULT_ALIGNMENT 128u
 
-static size_t result_stride(const struct crew *crew)
+static size_t result_stride(const struct processes *processes)
 {
-    return (crew->result_size + RESULT_ALIGNMENT - 1) / RESULT_ALIGNMENT * RESULT_ALIGNMENT;
+    return (processes->result_size + RESULT_ALIGNMENT - 1) / RESULT_ALIGNMENT * RESULT_ALIGNMENT;
 }
 
-static void fork_one(struct crew *crew, unsigned number)
+static void fork_one(struct processes *processes, unsigned number)
 {
     pid_t parent = getpid(), pid;
 
@@ -35,124 +35,126 @@ static void fork_one(struct crew *crew, unsigned number)
 
         die_with(parent);
         scratch_forget();
-        result = crew->function(crew, number);
+        result = processes->function(processes, number);
         fflush(NULL);
         _exit(result);
     }
-    crew->pids[number] = pid;
-    crew->statuses[number] = -1;
+    processes->pids[number] = pid;
+    processes->statuses[number] = -1;
 }
 
-void crew_start(struct crew *crew, unsigned count, size_t result_size,
-                int (*function)(struct crew *crew, unsigned number), void *context)
+void processes_start(struct processes *processes, unsigned count, size_t result_size,
+                     int (*function)(struct processes *processes, unsigned number), void *context)
 {
-    *crew = (struct crew){
+    *processes = (struct processes){
         .count = count, .result_size = result_size, .function = function, .context = context};
     scratch_directory();
-    crew->size = RESULT_ALIGNMENT + result_stride(crew) * count;
-    crew->control =
-        mmap(NULL, crew->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    crew->pids = calloc(count, sizeof *crew->pids);
-    crew->statuses = calloc(count, sizeof *crew->statuses);
-    if (crew->control == MAP_FAILED || !crew->pids || !crew->statuses)
+    processes->size = RESULT_ALIGNMENT + result_stride(processes) * count;
+    processes->control =
+        mmap(NULL, processes->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    processes->pids = calloc(count, sizeof *processes->pids);
+    processes->statuses = calloc(count, sizeof *processes->statuses);
+    if (processes->control == MAP_FAILED || !processes->pids || !processes->statuses)
         give_up("no memory for %u workers", count);
-    crew->results = (char *)crew->control + RESULT_ALIGNMENT;
+    processes->results = (char *)processes->control + RESULT_ALIGNMENT;
     for (unsigned i = 0; i < count; i++)
-        fork_one(crew, i);
+        fork_one(processes, i);
 }
 
-void *crew_result(const struct crew *crew, unsigned number)
+void *processes_result(const struct processes *processes, unsigned number)
 {
-    return crew->results + result_stride(crew) * number;
+    return processes->results + result_stride(processes) * number;
 }
 
-void crew_signal(const struct crew *crew, unsigned number, int signal)
+void processes_signal(const struct processes *processes, unsigned number, int signal)
 {
-    if (crew->pids[number] > 0)
-        kill(crew->pids[number], signal);
+    if (processes->pids[number] > 0)
+        kill(processes->pids[number], signal);
 }
 
 /* Reaps one; with `flags` WNOHANG, if it has ended. True: it is reaped. */
-static bool reap(struct crew *crew, unsigned number, int flags)
+static bool reap(struct processes *processes, unsigned number, int flags)
 {
     pid_t got;
 
-    if (crew->pids[number] == 0)
+    if (processes->pids[number] == 0)
         return true;
     do
-        got = waitpid(crew->pids[number], &crew->statuses[number], flags);
+        got = waitpid(processes->pids[number], &processes->statuses[number], flags);
     while (got < 0 && errno == EINTR);
     if (got < 0)
         give_up("waitpid: %s", strerror(errno));
     if (got > 0)
-        crew->pids[number] = 0;
+        processes->pids[number] = 0;
     return got > 0;
 }
 
-void crew_replace(struct crew *crew, unsigned number)
+void processes_replace(struct processes *processes, unsigned number)
 {
-    crew_signal(crew, number, SIGKILL);
-    reap(crew, number, 0);
-    fork_one(crew, number);
+    processes_signal(processes, number, SIGKILL);
+    reap(processes, number, 0);
+    fork_one(processes, number);
 }
 
-int crew_wait_one(struct crew *crew, unsigned number, int limit_ms)
+int processes_wait_one(struct processes *processes, unsigned number, int limit_ms)
 {
-    return eventually(reap(crew, number, WNOHANG), limit_ms) ? crew->statuses[number] : -1;
+    return eventually(reap(processes, number, WNOHANG), limit_ms) ? processes->statuses[number]
+                                                                  : -1;
 }
 
-bool crew_wait(struct crew *crew, int limit_ms)
+bool processes_wait(struct processes *processes, int limit_ms)
 {
     int64_t until_ms = now_ms() + limit_ms;
 
-    for (unsigned i = 0; i < crew->count; i++) {
+    for (unsigned i = 0; i < processes->count; i++) {
         int64_t left_ms = until_ms - now_ms();
 
-        if (!eventually(reap(crew, i, WNOHANG), left_ms > 0 ? left_ms : 0))
+        if (!eventually(reap(processes, i, WNOHANG), left_ms > 0 ? left_ms : 0))
             return false;
     }
     return true;
 }
 
-unsigned crew_failures(const struct crew *crew)
+unsigned processes_failures(const struct processes *processes)
 {
     unsigned failures = 0;
 
-    for (unsigned i = 0; i < crew->count; i++)
-        if (crew->pids[i] == 0 && crew->statuses[i] != 0)
+    for (unsigned i = 0; i < processes->count; i++)
+        if (processes->pids[i] == 0 && processes->statuses[i] != 0)
             failures++;
     return failures;
 }
 
-void crew_end(struct crew *crew)
+void processes_end(struct processes *processes)
 {
-    if (!crew->control)
+    if (!processes->control)
         return;
-    for (unsigned i = 0; i < crew->count; i++)
-        crew_signal(crew, i, SIGKILL);
-    for (unsigned i = 0; i < crew->count; i++)
-        reap(crew, i, 0);
-    munmap(crew->control, crew->size);
-    free(crew->pids);
-    free(crew->statuses);
-    *crew = (struct crew){0};
+    for (unsigned i = 0; i < processes->count; i++)
+        processes_signal(processes, i, SIGKILL);
+    for (unsigned i = 0; i < processes->count; i++)
+        reap(processes, i, 0);
+    munmap(processes->control, processes->size);
+    free(processes->pids);
+    free(processes->statuses);
+    *processes = (struct processes){0};
 }
 
-void crew_ready(struct crew *crew)
+void processes_ready(struct processes *processes)
 {
-    atomic_fetch_add(&crew->control->ready, 1);
-    while (!atomic_load(&crew->control->go))
+    atomic_fetch_add(&processes->control->ready, 1);
+    while (!atomic_load(&processes->control->go))
         sleep_us(500);
 }
 
-void crew_go(struct crew *crew)
+void processes_go(struct processes *processes)
 {
-    if (!eventually(atomic_load(&crew->control->ready) >= crew->count, READY_LIMIT_MS))
-        give_up("%u of %u workers are ready", atomic_load(&crew->control->ready), crew->count);
-    atomic_store(&crew->control->go, 1);
+    if (!eventually(atomic_load(&processes->control->ready) >= processes->count, READY_LIMIT_MS))
+        give_up("%u of %u workers are ready", atomic_load(&processes->control->ready),
+                processes->count);
+    atomic_store(&processes->control->go, 1);
 }
 
-void crew_stop(struct crew *crew)
+void processes_stop(struct processes *processes)
 {
-    atomic_store(&crew->control->stop, 1);
+    atomic_store(&processes->control->stop, 1);
 }

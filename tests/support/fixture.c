@@ -35,7 +35,7 @@ __attribute__((visibility("default"))) const char *__asan_default_options(void)
 
 void fixture_end(struct fixture *fixture)
 {
-    crew_end(&fixture->crew);
+    processes_end(&fixture->processes);
     if (fixture->observer.socket > 0)
         observer_close(&fixture->observer);
     lendisd_kill(&fixture->broker);
@@ -148,11 +148,11 @@ unsigned long tally_failed(const struct tally *tally)
            atomic_load(&tally->uncertain) + atomic_load(&tally->down) + atomic_load(&tally->other);
 }
 
-void tally_crew(const struct crew *crew, struct tally *sum)
+void tally_processes(const struct processes *processes, struct tally *sum)
 {
     *sum = (struct tally){0};
-    for (unsigned i = 0; i < crew->count; i++) {
-        const struct tally *one = crew_result(crew, i);
+    for (unsigned i = 0; i < processes->count; i++) {
+        const struct tally *one = processes_result(processes, i);
 
         sum->good += atomic_load(&one->good);
         sum->wrong += atomic_load(&one->wrong);

@@ -15,7 +15,7 @@ struct fixture {
     struct fake_redis fake;
     struct lendisd broker;
     struct observer observer;
-    struct crew crew;
+    struct processes processes;
 };
 
 /* Ends whatever of it runs. */
@@ -49,8 +49,8 @@ bool talk(struct lendis_pool *pool, struct tally *tally, unsigned number, unsign
 /* Everything that was not answered. */
 unsigned long tally_failed(const struct tally *tally);
 
-/* Adds up those of a crew whose workers have a struct tally as the first thing in their result. */
-void tally_crew(const struct crew *crew, struct tally *sum);
+/* Adds up those of processes that have a struct tally as the first thing in their result. */
+void tally_processes(const struct processes *processes, struct tally *sum);
 
 void tally_print(const char *title, const struct tally *tally);
 

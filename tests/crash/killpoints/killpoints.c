@@ -49,7 +49,7 @@ static struct {
     struct redis_server redis;
     struct lendisd broker;
     struct observer observer;
-    struct crew peers;
+    struct processes peers;
     struct peer holder, waiter;
     struct lendis_pool *master;
     int broker_fds;      /* between runs */
@@ -62,7 +62,7 @@ static struct {
     enum step_action action;
     unsigned step;
     struct subject subject;
-    struct crew crew; /* of one */
+    struct processes processes; /* of one */
     struct subject_report *report;
     int input[2];  /* what an exec'ed program reads */
     int execed[2]; /* ends at execve(2) */
@@ -169,9 +169,9 @@ static void watch(void)
 
 /* ---- the other workers ---- */
 
-static int run_peer(struct crew *crew, unsigned number)
+static int run_peer(struct processes *processes, unsigned number)
 {
-    (void)crew;
+    (void)processes;
     return peer_run(number == 0 ? &world.holder : &world.waiter, world.broker.socket_path, "p");
 }
 
@@ -253,7 +253,7 @@ static bool waiter_is_served(void)
 
 static void world_end(void)
 {
-    crew_end(&world.peers);
+    processes_end(&world.peers);
     peer_close(&world.holder);
     peer_close(&world.waiter);
     if (world.master)
@@ -292,7 +292,7 @@ static void world_start(void)
         give_up("the pool does not fill");
     peer_init(&world.holder, "holder");
     peer_init(&world.waiter, "waiter");
-    crew_start(&world.peers, 2, 0, run_peer, NULL);
+    processes_start(&world.peers, 2, 0, run_peer, NULL);
     peer_ready(&world.holder, world.peers.pids[0]);
     peer_ready(&world.waiter, world.peers.pids[1]);
     result = lendis_attach(world.broker.socket_path, "p", NULL, &world.master);
@@ -341,9 +341,9 @@ static bool world_is_whole(void)
 
 enum state { RUNNING, OVER, STOPPED, GONE };
 
-static int run_subject(struct crew *crew, unsigned number)
+static int run_subject(struct processes *processes, unsigned number)
 {
-    run.subject.report = crew_result(crew, number);
+    run.subject.report = processes_result(processes, number);
     dup2(run.input[0], STDIN_FILENO);
     close(run.input[1]);
     return subject_run(&run.subject, run.scenario);
@@ -358,8 +358,8 @@ static void subject_start(void)
     run.subject.plan = (struct step_plan){.action = run.action, .target = run.step};
     if (pipe2(run.input, O_CLOEXEC) < 0 || pipe2(run.execed, O_CLOEXEC | O_NONBLOCK) < 0)
         give_up("pipe2: %s", strerror(errno));
-    crew_start(&run.crew, 1, sizeof(struct subject_report), run_subject, NULL);
-    run.report = crew_result(&run.crew, 0);
+    processes_start(&run.processes, 1, sizeof(struct subject_report), run_subject, NULL);
+    run.report = processes_result(&run.processes, 0);
     close(run.input[0]);
     close(run.execed[1]);
 }
@@ -375,7 +375,8 @@ static enum state subject_state(void)
 {
     siginfo_t info = {0};
 
-    if (waitid(P_PID, (id_t)run.crew.pids[0], &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) < 0)
+    if (waitid(P_PID, (id_t)run.processes.pids[0], &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) <
+        0)
         give_up("waitid: %s", strerror(errno));
     if (info.si_pid != 0)
         return info.si_code == CLD_STOPPED ? STOPPED : GONE;
@@ -407,14 +408,14 @@ static void subject_end(void)
 
     close(run.input[1]);
     close(run.execed[0]);
-    crew_signal(&run.crew, 0, SIGKILL);
-    crew_wait_one(&run.crew, 0, 5 * LIMIT_MS);
+    processes_signal(&run.processes, 0, SIGKILL);
+    processes_wait_one(&run.processes, 0, 5 * LIMIT_MS);
     if (child > 0) {
         /* Ours since its parent died (PR_SET_CHILD_SUBREAPER), unless that had reaped it. */
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
     }
-    crew_end(&run.crew);
+    processes_end(&run.processes);
 }
 
 /* ---- a run ---- */
@@ -478,11 +479,11 @@ static bool resume(enum state *state)
         return false;
     run.free_ns = now_ns();
     if (run.action == STEP_STOP_KILL) {
-        crew_signal(&run.crew, 0, SIGKILL);
+        processes_signal(&run.processes, 0, SIGKILL);
         *state = GONE;
         return true;
     }
-    crew_signal(&run.crew, 0, SIGCONT);
+    processes_signal(&run.processes, 0, SIGCONT);
     if (!watch_until(atomic_load(&run.report->stage) >= SUBJECT_DONE, 5 * LIMIT_MS))
         return problem("the subject does not go on after SIGCONT");
     *state = OVER;
@@ -503,7 +504,7 @@ static bool settle(enum state state)
     if (atomic_load(&run.report->stage) == SUBJECT_FAILED)
         return problem("the subject: %s", run.report->text);
     atomic_store(&run.report->finish, true);
-    if (crew_wait_one(&run.crew, 0, 5 * LIMIT_MS) != 0)
+    if (processes_wait_one(&run.processes, 0, 5 * LIMIT_MS) != 0)
         return problem("a forked child: %s", run.report->steps.text);
     return true;
 }

@@ -6,11 +6,11 @@
 #include <sys/wait.h>
 #include "lendis/mailbox.h"
 
-/* False: not a process of the crew, but a child of one, say. */
-static bool find_in_crew(const struct crew *crew, pid_t pid, unsigned *number)
+/* False: not a process of the worker processes, but a child of one, say. */
+static bool find_in_processes(const struct processes *processes, pid_t pid, unsigned *number)
 {
-    for (unsigned i = 0; i < crew->count; i++)
-        if (crew->pids[i] == pid && pid > 0) {
+    for (unsigned i = 0; i < processes->count; i++)
+        if (processes->pids[i] == pid && pid > 0) {
             *number = i;
             return true;
         }
@@ -18,8 +18,8 @@ static bool find_in_crew(const struct crew *crew, pid_t pid, unsigned *number)
 }
 
 /* A taken command, and who has it. */
-static bool find_combiner(const struct observer *observer, const struct crew *crew, uint32_t slot,
-                          struct quarry *quarry)
+static bool find_combiner(const struct observer *observer, const struct processes *processes,
+                          uint32_t slot, struct quarry *quarry)
 {
     const struct segment *segment = &observer->segment;
     uint64_t mail = shm_load_relaxed(&segment->slots[slot].mail);
@@ -34,7 +34,7 @@ static bool find_combiner(const struct observer *observer, const struct crew *cr
         worker >= observer->catalog.worker_max)
         return false;
     quarry->pid = (pid_t)observer->catalog.workers[worker].pid;
-    return find_in_crew(crew, quarry->pid, &quarry->number);
+    return find_in_processes(processes, quarry->pid, &quarry->number);
 }
 
 /* How many commands it has taken and not answered, now that nothing of it moves. */
@@ -70,12 +70,12 @@ bool hunter_lost(const struct observer *observer, const struct quarry *quarry)
     return shm_load_relaxed(&observer->segment.connections[quarry->index].word) != quarry->word;
 }
 
-bool hunter_catch(const struct observer *observer, const struct crew *crew, uint32_t from,
+bool hunter_catch(const struct observer *observer, const struct processes *processes, uint32_t from,
                   struct quarry *quarry)
 {
     uint32_t slots = observer->segment.slot_max, i = 0;
 
-    while (i < slots && !find_combiner(observer, crew, (from + i) % slots, quarry))
+    while (i < slots && !find_combiner(observer, processes, (from + i) % slots, quarry))
         i++;
     if (i == slots || !stop(quarry->pid))
         return false;

@@ -12,7 +12,7 @@
 #include "tests/support/support.h"
 
 struct quarry {
-    unsigned number; /* in the crew */
+    unsigned number; /* among the worker processes */
     pid_t pid;
     uint32_t index; /* of the connection */
     uint64_t word;  /* the connection's, as long as it is the quarry's */
@@ -20,8 +20,8 @@ struct quarry {
     bool sent;      /* their sending had begun */
 };
 
-/* Finds a combiner of the crew, from slot `from` on, and stops it. False: none, or it got away. */
-bool hunter_catch(const struct observer *observer, const struct crew *crew, uint32_t from,
+/* Finds a combiner of the worker processes, from slot `from` on, and stops it. False: none, or it got away. */
+bool hunter_catch(const struct observer *observer, const struct processes *processes, uint32_t from,
                   struct quarry *quarry);
 
 /* True as soon as the connection is no longer the quarry's. */

@@ -59,7 +59,7 @@ static struct {
     struct redis_server redis;
     struct lendisd broker;
     struct observer observer;
-    struct crew crew;
+    struct processes processes;
     struct lendis_pool *pool; /* the master's */
     pid_t nursery;            /* the group of workers' children: those left behind come to us */
     uint64_t seed, random;
@@ -114,7 +114,7 @@ static unsigned long long setting(const char *name, unsigned long long otherwise
 
 struct thread {
     pthread_t id;
-    struct crew *crew;
+    struct processes *processes;
     struct load load;
 };
 
@@ -122,7 +122,7 @@ static void *work(void *context)
 {
     struct thread *thread = context;
 
-    while (!crew_stopping(thread->crew)) {
+    while (!processes_stopping(thread->processes)) {
         uint64_t dice = load_random(&thread->load.random);
 
         load_step(&thread->load);
@@ -150,9 +150,9 @@ static bool has_leaked(struct lendis_pool *pool)
     return leaked;
 }
 
-static int run_worker(struct crew *crew, unsigned number)
+static int run_worker(struct processes *processes, unsigned number)
 {
-    struct load_report *report = crew_result(crew, number);
+    struct load_report *report = processes_result(processes, number);
     unsigned process = atomic_fetch_add(&report->processes, 1);
     uint64_t seed = storm.seed ^ (uint64_t)number << 48 ^ (uint64_t)process << 16;
     unsigned count = THREADED(number) ? 2 + process % (THREADS_MAX - 1) : 1;
@@ -162,7 +162,7 @@ static int run_worker(struct crew *crew, unsigned number)
         char owner[40];
 
         snprintf(owner, sizeof owner, "w%u.%u.%u", number, process, i);
-        threads[i].crew = crew;
+        threads[i].processes = processes;
         load_init(&threads[i].load, storm.pool, report,
                   count == 1 || THREADS_FORK ? storm.nursery : 0, seed + i, owner);
         threads[i].load.alone = count == 1;
@@ -179,7 +179,7 @@ static int run_worker(struct crew *crew, unsigned number)
 
 static struct load_report *report_of(unsigned number)
 {
-    return crew_result(&storm.crew, number);
+    return processes_result(&storm.processes, number);
 }
 
 /* Before the storm: nobody dies but children that have done their work. So nothing can be
@@ -217,11 +217,11 @@ static unsigned draw(unsigned limit)
 
 static void replace(unsigned number)
 {
-    if (program_ended(storm.crew.pids[number])) {
+    if (program_ended(storm.processes.pids[number])) {
         storm.died++;
         fprintf(stderr, "worker %u ended by itself\n", number);
     }
-    crew_replace(&storm.crew, number);
+    processes_replace(&storm.processes, number);
     storm.kills++;
 }
 
@@ -243,7 +243,8 @@ static void hunt(void)
 {
     struct quarry quarry;
 
-    if (!hunter_catch(&storm.observer, &storm.crew, draw(storm.observer.segment.slot_max), &quarry))
+    if (!hunter_catch(&storm.observer, &storm.processes, draw(storm.observer.segment.slot_max),
+                      &quarry))
         return;
     if (is_stalled(quarry.number))
         return;
@@ -274,7 +275,7 @@ static void watch_stalled(void)
     if (draw(2))
         replace(storm.stalled.number);
     else
-        crew_signal(&storm.crew, storm.stalled.number, SIGCONT);
+        processes_signal(&storm.processes, storm.stalled.number, SIGCONT);
 }
 
 static unsigned long long checked(void)
@@ -313,15 +314,15 @@ static void rage(void)
         if (tick % STOP_EVERY == 0) {
             stopped = draw(storm.workers);
             storm.stop_ms = now_ms();
-            crew_signal(&storm.crew, stopped, SIGSTOP);
+            processes_signal(&storm.processes, stopped, SIGSTOP);
         } else if (tick % STOP_EVERY == STOP_LENGTH && !is_stalled(stopped)) {
-            crew_signal(&storm.crew, stopped, SIGCONT);
+            processes_signal(&storm.processes, stopped, SIGCONT);
             storm.long_stops += now_ms() - storm.stop_ms > LONG_STOP_MS;
         }
     }
     for (; storm.stalling && !program_ended(storm.broker.pid); watch_stalled())
         sleep_us(1000);
-    crew_signal(&storm.crew, stopped, SIGCONT);
+    processes_signal(&storm.processes, stopped, SIGCONT);
 }
 
 /* ---- the end ---- */
@@ -345,7 +346,7 @@ static bool all_go_on(void)
     for (unsigned i = 0; i < storm.workers; i++)
         if (atomic_load(&report_of(i)->progress_ms) < since_ms)
             fprintf(stderr, "worker %u (%d) got its last reply %lld ms ago\n", i,
-                    (int)storm.crew.pids[i],
+                    (int)storm.processes.pids[i],
                     (long long)(now_ms() - atomic_load(&report_of(i)->progress_ms)));
     print_words(&storm.observer);
     return false;
@@ -481,8 +482,8 @@ static void assess(void)
 {
     verdict(!program_ended(storm.broker.pid), "the broker lives");
     verdict(all_go_on(), "every worker gets a reply within %d ms", PROGRESS_MS);
-    crew_stop(&storm.crew);
-    verdict(crew_wait(&storm.crew, 30000) && crew_failures(&storm.crew) == 0,
+    processes_stop(&storm.processes);
+    verdict(processes_wait(&storm.processes, 30000) && processes_failures(&storm.processes) == 0,
             "every worker ends, without a descriptor too many");
     tell_sums();
     verdict(pool_fills(&storm.observer, storm.size, 2000), "the pool is full again");
@@ -569,14 +570,14 @@ int main(void)
         give_up("prctl: %s", strerror(errno));
     begin();
     storm.begun_ms = now_ms();
-    crew_start(&storm.crew, storm.workers, sizeof(struct load_report), run_worker, NULL);
+    processes_start(&storm.processes, storm.workers, sizeof(struct load_report), run_worker, NULL);
     be_calm();
     rage();
     assess();
     kill(-storm.nursery, SIGKILL); /* and children that hang */
     while (waitpid(-storm.nursery, NULL, 0) > 0)
         continue;
-    crew_end(&storm.crew);
+    processes_end(&storm.processes);
     lendis_detach(storm.pool);
     observer_close(&storm.observer);
     lendisd_stop(&storm.broker);

@@ -85,17 +85,17 @@ static bool fetch_all(struct lendis_pool *pool)
 
 struct work {
     struct tally tally;
-    atomic_uint fetched; /* what crew_control.go was when it fetched all connections */
+    atomic_uint fetched; /* what processes_control.go was when it fetched all connections */
 };
 
-static int work(struct crew *crew, unsigned number)
+static int work(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
-    struct work *mine = crew_result(crew, number);
+    struct work *mine = processes_result(processes, number);
 
-    crew_ready(crew);
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
-        unsigned go = atomic_load(&crew->control->go);
+    processes_ready(processes);
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++) {
+        unsigned go = atomic_load(&processes->control->go);
 
         if (atomic_load(&mine->fetched) != go) {
             if (!fetch_all(pool))
@@ -111,8 +111,8 @@ static int work(struct crew *crew, unsigned number)
 static bool all_have_fetched(void)
 {
     for (unsigned i = 0; i < WORKERS; i++)
-        if (atomic_load(&((struct work *)crew_result(&fixture.crew, i))->fetched) !=
-            atomic_load(&fixture.crew.control->go))
+        if (atomic_load(&((struct work *)processes_result(&fixture.processes, i))->fetched) !=
+            atomic_load(&fixture.processes.control->go))
             return false;
     return true;
 }
@@ -120,20 +120,20 @@ static bool all_have_fetched(void)
 /* From here on no worker needs the broker. */
 static void make_all_fetch(void)
 {
-    atomic_fetch_add(&fixture.crew.control->go, 1);
+    atomic_fetch_add(&fixture.processes.control->go, 1);
     assert_true(eventually(all_have_fetched(), 20000));
 }
 
 static void start_work(void)
 {
-    crew_start(&fixture.crew, WORKERS, sizeof(struct work), work, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, WORKERS, sizeof(struct work), work, NULL);
+    processes_go(&fixture.processes);
     make_all_fetch();
 }
 
 static unsigned long good_of(unsigned number)
 {
-    return atomic_load(&((struct work *)crew_result(&fixture.crew, number))->tally.good);
+    return atomic_load(&((struct work *)processes_result(&fixture.processes, number))->tally.good);
 }
 
 /* True as soon as each worker has done `more` commands since `before` was taken. */
@@ -158,7 +158,7 @@ static void expect_no_failures(const char *when)
 {
     struct tally tally;
 
-    tally_crew(&fixture.crew, &tally);
+    tally_processes(&fixture.processes, &tally);
     tally_print(when, &tally);
     assert_int_equal(tally_failed(&tally), 0);
     assert_int_equal(tally.wrong, 0);
@@ -167,9 +167,9 @@ static void expect_no_failures(const char *when)
 
 static void end_work(void)
 {
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
 }
 
 /* ---- killed ---- */
@@ -205,14 +205,14 @@ static bool pings(struct lendis_pool *pool)
     return true;
 }
 
-static int wait_for_lease(struct crew *crew, unsigned number)
+static int wait_for_lease(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
     int result;
 
     (void)number;
-    crew_ready(crew);
+    processes_ready(processes);
     result = lendis_acquire(pool, 15000, &lease);
     if (result == 0)
         result = lendis_release(lease);
@@ -232,12 +232,12 @@ static void waiters_go_over_to_a_new_broker(void **state)
     for (int i = 0; i < CONNECTIONS; i++)
         leases[i] = lease_of(pool);
     segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
-    crew_start(&fixture.crew, 6, 0, wait_for_lease, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 6, 0, wait_for_lease, NULL);
+    processes_go(&fixture.processes);
     assert_true(eventually(observe_words(&fixture.observer, &count) && count.waiting == 6, 10000));
     lendisd_restart(&fixture.broker);
-    assert_true(crew_wait(&fixture.crew, 8000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_true(processes_wait(&fixture.processes, 8000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
 
     /* What was held all the time works, and goes with its last holder. */
     for (int i = 0; i < CONNECTIONS; i++) {
@@ -550,13 +550,13 @@ static void the_configuration_in_effect(void **state)
 
 /* ---- doing nothing ---- */
 
-static int stay(struct crew *crew, unsigned number)
+static int stay(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
-    talk(pool, crew_result(crew, number), number, 0);
-    crew_ready(crew);
-    while (!crew_stopping(crew))
+    talk(pool, processes_result(processes, number), number, 0);
+    processes_ready(processes);
+    while (!processes_stopping(processes))
         sleep_us(10000);
     lendis_detach(pool);
     return 0;
@@ -584,13 +584,13 @@ static long size_of_log(void)
 static void an_idle_broker_does_nothing(void **state)
 {
     (void)state;
-    crew_start(&fixture.crew, 10, sizeof(struct tally), stay, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 10, sizeof(struct tally), stay, NULL);
+    processes_go(&fixture.processes);
     /* The first second may see it come to rest. */
     assert_true(is_idle_for_a_second(fixture.broker.pid) ||
                 is_idle_for_a_second(fixture.broker.pid));
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 10000));
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 10000));
 }
 
 /*
@@ -620,7 +620,7 @@ static void a_broker_under_load_does_nothing(void **state)
 
 /* ---- deaths ---- */
 
-static int hold_and_wait(struct crew *crew, unsigned number)
+static int hold_and_wait(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
@@ -628,7 +628,7 @@ static int hold_and_wait(struct crew *crew, unsigned number)
     (void)number;
     if (lendis_acquire(pool, 10000, &lease) != 0)
         return 1;
-    crew_ready(crew);
+    processes_ready(processes);
     for (;;)
         sleep_us(1000000);
 }
@@ -640,17 +640,17 @@ static void the_leases_of_the_dead_come_back(void **state)
     (void)state;
     segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     for (int round = 0; round < 10; round++) {
-        crew_start(&fixture.crew, CONNECTIONS, 0, hold_and_wait, NULL);
-        crew_go(&fixture.crew);
+        processes_start(&fixture.processes, CONNECTIONS, 0, hold_and_wait, NULL);
+        processes_go(&fixture.processes);
         assert_int_equal(words_in(&fixture.observer, WORD_LEASED), CONNECTIONS);
         before_ms = now_ms();
         for (unsigned i = 0; i < CONNECTIONS; i++)
-            crew_signal(&fixture.crew, i, SIGKILL);
+            processes_signal(&fixture.processes, i, SIGKILL);
         assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 0, 5000));
         took_ms = now_ms() - before_ms;
         worst_ms = took_ms > worst_ms ? took_ms : worst_ms;
         assert_true(pool_fills(&fixture.observer, CONNECTIONS, 5000));
-        crew_end(&fixture.crew);
+        processes_end(&fixture.processes);
     }
     fprintf(stderr, "taken back after %lld ms at worst\n", (long long)worst_ms);
     assert_true(worst_ms < 1000); /* 100 ms on a machine that has nothing else to do */

@@ -164,13 +164,13 @@ struct innocent {
     atomic_ulong reads_failed;
 };
 
-static int read_and_write(struct crew *crew, unsigned number)
+static int read_and_write(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
-    struct innocent *innocent = crew_result(crew, number);
+    struct innocent *innocent = processes_result(processes, number);
 
-    crew_ready(crew);
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
+    processes_ready(processes);
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++) {
         talk(pool, &innocent->tally, number, turn);
         if (result_of(pool, lendis_command(pool, "LLEN list")) != 0)
             atomic_fetch_add(&innocent->reads_failed, 1);
@@ -190,17 +190,17 @@ static void the_innocent(void **state)
     (void)state;
     start(false, "size = 2\nmin_idle = 2\n");
     pool = pool_attach(&fixture.broker, "p");
-    crew_start(&fixture.crew, INNOCENTS, sizeof(struct innocent), read_and_write, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, INNOCENTS, sizeof(struct innocent), read_and_write, NULL);
+    processes_go(&fixture.processes);
     for (int round = 0; round < 40; round++)
         assert_int_not_equal(result_of(pool, lendis_command(pool, "LRANGE list 0 -1")), 0);
     assert_in_range(lost(), 40, 80 + 1); /* with others once, then alone */
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     for (unsigned i = 0; i < INNOCENTS; i++)
-        reads_failed += ((struct innocent *)crew_result(&fixture.crew, i))->reads_failed;
-    tally_crew(&fixture.crew, &tally);
+        reads_failed += ((struct innocent *)processes_result(&fixture.processes, i))->reads_failed;
+    tally_processes(&fixture.processes, &tally);
     tally_print("beside forty replies that were too large", &tally);
     assert_int_equal(reads_failed, 0);
     assert_int_equal(tally.wrong, 0);

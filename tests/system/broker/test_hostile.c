@@ -31,7 +31,7 @@
 #define SCRIBBLE_MS     5000
 
 static struct fixture fixture;
-static struct crew good; /* fixture.crew are the hostile ones */
+static struct processes good; /* fixture.processes are the hostile ones */
 
 static int choose_broker(void **state)
 {
@@ -60,7 +60,7 @@ static int start(void **state)
 static int end(void **state)
 {
     (void)state;
-    crew_end(&good);
+    processes_end(&good);
     fixture_end(&fixture);
     return 0;
 }
@@ -95,13 +95,13 @@ static void expect_clean_end(void)
     expect_no_sanitizer_report();
 }
 
-static int talk_until_stopped(struct crew *crew, unsigned number)
+static int talk_until_stopped(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "good");
-    struct tally *tally = crew_result(crew, number);
+    struct tally *tally = processes_result(processes, number);
 
-    crew_ready(crew);
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++)
+    processes_ready(processes);
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++)
         talk(pool, tally, number, turn);
     lendis_detach(pool);
     return 0;
@@ -287,7 +287,7 @@ static void fetch_wildly(struct scribbler *scribbler)
     close(fd);
 }
 
-static int scribble(struct crew *crew, unsigned number)
+static int scribble(struct processes *processes, unsigned number)
 {
     static void (*const ways[])(struct scribbler *) = {
         scribble_everywhere,     scribble_words, scribble_cells,     scribble_queue, scribble_slots,
@@ -295,15 +295,15 @@ static int scribble(struct crew *crew, unsigned number)
     };
     struct scribbler scribbler = {.socket = attached_client("bad"),
                                   .random = 88172645463325252u + number};
-    atomic_ulong *rounds = crew_result(crew, number);
+    atomic_ulong *rounds = processes_result(processes, number);
     int fd;
 
     if (fetch(scribbler.socket, WIRE_SEGMENT, 0, 0, &fd) != 0 ||
         segment_map(fd, true, &scribbler.segment) != 0 ||
         fetch(scribbler.socket, WIRE_DOORBELL, 0, 0, &scribbler.doorbell) != 0)
         return 1;
-    crew_ready(crew);
-    for (unsigned long round = 0; !crew_stopping(crew); round++) {
+    processes_ready(processes);
+    for (unsigned long round = 0; !processes_stopping(processes); round++) {
         ways[round / 50 % (sizeof ways / sizeof *ways)](&scribbler);
         ring_wildly(&scribbler);
         if (round % 10 == number)
@@ -357,25 +357,25 @@ static void scribbling_reaches_no_other_pool(void **state)
     unsigned long rounds = 0;
 
     (void)state;
-    crew_start(&good, GOOD_WORKERS, sizeof tally, talk_until_stopped, NULL);
-    crew_go(&good);
-    crew_start(&fixture.crew, HOSTILE_WORKERS, sizeof(atomic_ulong), scribble, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&good, GOOD_WORKERS, sizeof tally, talk_until_stopped, NULL);
+    processes_go(&good);
+    processes_start(&fixture.processes, HOSTILE_WORKERS, sizeof(atomic_ulong), scribble, NULL);
+    processes_go(&fixture.processes);
     expect_prompt_attaches(now_ms() + SCRIBBLE_MS);
 
-    crew_stop(&good);
-    assert_true(crew_wait(&good, 20000));
-    assert_int_equal(crew_failures(&good), 0);
-    tally_crew(&good, &tally);
+    processes_stop(&good);
+    assert_true(processes_wait(&good, 20000));
+    assert_int_equal(processes_failures(&good), 0);
+    tally_processes(&good, &tally);
     tally_print("the good pool", &tally);
     assert_int_equal(tally_failed(&tally) + tally.wrong + tally.missing, 0);
     assert_true(tally.good > 1000);
     assert_true(tally.worst_us < 2000000);
 
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
     for (unsigned i = 0; i < HOSTILE_WORKERS; i++)
-        rounds += atomic_load((atomic_ulong *)crew_result(&fixture.crew, i));
+        rounds += atomic_load((atomic_ulong *)processes_result(&fixture.processes, i));
     fprintf(stderr, "%lu rounds of scribbling\n", rounds);
     assert_true(rounds > 100);
     assert_true(eventually(workers_attached(&fixture.observer) == 1, 10000));
@@ -427,15 +427,15 @@ static void memory_is_sealed(void **state)
  * One worker rings, the others try to take the ring between the broker's epoll_wait(2) and its
  * read(2).
  */
-static int steal_rings(struct crew *crew, unsigned number)
+static int steal_rings(struct processes *processes, unsigned number)
 {
     int client = attached_client("bad"), doorbell;
     uint64_t value = 1;
 
     if (fetch(client, WIRE_DOORBELL, 0, 0, &doorbell) != 0 || fcntl(doorbell, F_SETFL, 0) < 0)
         return 1;
-    crew_ready(crew);
-    while (!crew_stopping(crew)) {
+    processes_ready(processes);
+    while (!processes_stopping(processes)) {
         ssize_t done = number == 0 ? write(doorbell, &value, sizeof value)
                                    : read(doorbell, &value, sizeof value);
 
@@ -451,19 +451,19 @@ static int steal_rings(struct crew *crew, unsigned number)
 static void a_doorbell_that_blocks_holds_nobody_up(void **state)
 {
     (void)state;
-    crew_start(&fixture.crew, 3, 0, steal_rings, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 3, 0, steal_rings, NULL);
+    processes_go(&fixture.processes);
     expect_prompt_attaches(now_ms() + 1500);
-    crew_stop(&fixture.crew);
+    processes_stop(&fixture.processes);
     for (unsigned i = 0; i < 3; i++)
-        crew_signal(&fixture.crew, i, SIGKILL);
-    assert_true(crew_wait(&fixture.crew, 10000));
+        processes_signal(&fixture.processes, i, SIGKILL);
+    assert_true(processes_wait(&fixture.processes, 10000));
     expect_good_pool_works();
     expect_clean_end();
 }
 
 /* With SO_LINGER the last close(2) of a TCP socket waits until all is sent: tcp(7), socket(7). */
-static int leave_it_lingering(struct crew *crew, unsigned number)
+static int leave_it_lingering(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "slow");
     struct linger forever = {.l_onoff = 1, .l_linger = 60};
@@ -479,7 +479,7 @@ static int leave_it_lingering(struct crew *crew, unsigned number)
         return 2;
     while (send(fd, nonsense, sizeof nonsense, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
         ;
-    crew_ready(crew);
+    processes_ready(processes);
     return lendis_release(lease);
 }
 
@@ -495,10 +495,10 @@ static void a_socket_that_lingers_holds_nobody_up(void **state)
     segment_observe(&fixture.observer, fixture.broker.socket_path, "slow");
     assert_true(pool_fills(&fixture.observer, 2, 10000));
     assert_int_equal(kill(fixture.fake.pid, SIGSTOP), 0);
-    crew_start(&fixture.crew, 2, 0, leave_it_lingering, NULL);
-    crew_go(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_start(&fixture.processes, 2, 0, leave_it_lingering, NULL);
+    processes_go(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     expect_prompt_attaches(now_ms() + 500);
     expect_good_pool_works();
     kill(fixture.fake.pid, SIGCONT);

@@ -87,15 +87,15 @@ static void the_worker_table_is_full(void **state)
         lendis_detach(pools[i]);
 }
 
-static int child_of_a_full_table(struct crew *crew, unsigned number)
+static int child_of_a_full_table(struct processes *processes, unsigned number)
 {
-    struct lendis_pool *pool = crew->context;
+    struct lendis_pool *pool = processes->context;
     struct lendis_lease *lease;
 
     (void)number;
     if (lendis_acquire(pool, 0, &lease) != LENDIS_E_BUSY)
         return 1;
-    crew_ready(crew);
+    processes_ready(processes);
     /* The parent leaves; its place is for us. */
     return !eventually(lendis_acquire(pool, 100, &lease) == 0, 10000) || lendis_release(lease) != 0;
 }
@@ -109,12 +109,12 @@ static void the_table_is_full_for_a_child(void **state)
     start_fixture("max_workers = 1\n");
     assert_int_equal(attach(&pool), 0);
     expect_works(pool);
-    crew_start(&fixture.crew, 1, 0, child_of_a_full_table, pool);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 1, 0, child_of_a_full_table, pool);
+    processes_go(&fixture.processes);
     expect_works(pool);
     lendis_detach(pool);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
 }
 
 /* ---- the wait queue ---- */
@@ -296,14 +296,14 @@ static rlim_t lowest_free(void)
     return (rlim_t)fd;
 }
 
-static int worker_without_descriptors(struct crew *crew, unsigned number)
+static int worker_without_descriptors(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool, *other = NULL;
     struct lendis_lease *lease;
     redisReply *reply;
     int before, result;
 
-    (void)crew;
+    (void)processes;
     (void)number;
     limit_self(lowest_free());
     if (attach(&other) != -EMFILE)
@@ -340,13 +340,13 @@ static void a_worker_has_no_descriptors_left(void **state)
     segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     assert_int_equal(attach(&pool), 0);
     for (int round = 0; round < 3; round++) {
-        crew_start(&fixture.crew, 2, 0, worker_without_descriptors, NULL);
-        while (!crew_wait(&fixture.crew, 0))
+        processes_start(&fixture.processes, 2, 0, worker_without_descriptors, NULL);
+        while (!processes_wait(&fixture.processes, 0))
             expect_works(pool);
         for (unsigned i = 0; i < 2; i++)
-            assert_int_equal(WEXITSTATUS(fixture.crew.statuses[i]), 0);
-        assert_int_equal(crew_failures(&fixture.crew), 0);
-        crew_end(&fixture.crew);
+            assert_int_equal(WEXITSTATUS(fixture.processes.statuses[i]), 0);
+        assert_int_equal(processes_failures(&fixture.processes), 0);
+        processes_end(&fixture.processes);
         /* Its connections went back clean. */
         assert_true(pool_fills(&fixture.observer, 4, 5000));
     }
@@ -376,9 +376,9 @@ static void limit_memory(rlim_t bytes)
 }
 
 /* Attaches with more and more memory, until it is enough. */
-static int worker_without_memory(struct crew *crew, unsigned number)
+static int worker_without_memory(struct processes *processes, unsigned number)
 {
-    unsigned *failures = crew_result(crew, number);
+    unsigned *failures = processes_result(processes, number);
     int before = count_fds(getpid()), result = -ENOMEM;
     struct lendis_pool *pool = NULL;
 
@@ -415,12 +415,12 @@ static void a_worker_has_no_memory_left(void **state)
     assert_true(pool_fills(&fixture.observer, 4, 10000));
     assert_int_equal(attach(&pool), 0);
     descriptors = count_fds(fixture.broker.pid);
-    crew_start(&fixture.crew, 2, sizeof(unsigned), worker_without_memory, NULL);
-    assert_true(crew_wait(&fixture.crew, 20000));
+    processes_start(&fixture.processes, 2, sizeof(unsigned), worker_without_memory, NULL);
+    assert_true(processes_wait(&fixture.processes, 20000));
     for (unsigned i = 0; i < 2; i++)
-        assert_int_equal(WEXITSTATUS(fixture.crew.statuses[i]), 0);
+        assert_int_equal(WEXITSTATUS(fixture.processes.statuses[i]), 0);
     fprintf(stderr, "%u attempts without enough memory\n",
-            *(unsigned *)crew_result(&fixture.crew, 0));
+            *(unsigned *)processes_result(&fixture.processes, 0));
     expect_works(pool);
     assert_true(eventually(count_fds(fixture.broker.pid) == descriptors, 5000));
     lendis_detach(pool);
@@ -532,14 +532,14 @@ static void attaching_and_detaching_leaves_nothing(void **state)
     assert_true(pool_fills(&fixture.observer, 4, 5000));
 }
 
-static int come_and_go(struct crew *crew, unsigned number)
+static int come_and_go(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool;
 
     for (int i = 0; i < 60; i++) {
         if (attach(&pool) != 0)
             return 1;
-        if (!talk(pool, crew_result(crew, number), number, (unsigned long)i * 3))
+        if (!talk(pool, processes_result(processes, number), number, (unsigned long)i * 3))
             return 2;
         lendis_detach(pool);
     }
@@ -555,9 +555,9 @@ static void many_come_and_go_at_once(void **state)
     segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     assert_true(pool_fills(&fixture.observer, 4, 10000));
     descriptors = count_fds(fixture.broker.pid);
-    crew_start(&fixture.crew, 10, sizeof(struct tally), come_and_go, NULL);
-    assert_true(crew_wait(&fixture.crew, 30000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_start(&fixture.processes, 10, sizeof(struct tally), come_and_go, NULL);
+    assert_true(processes_wait(&fixture.processes, 30000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     assert_true(eventually(workers_attached(&fixture.observer) == 1, 5000));
     assert_true(pool_fills(&fixture.observer, 4, 5000));
     assert_true(eventually(count_fds(fixture.broker.pid) == descriptors, 5000));

@@ -31,11 +31,11 @@ static int end(void **state)
 }
 
 /* As another user: requests that are refused, and greetings that are none. Returns the answers. */
-static int pester(struct crew *crew, unsigned number)
+static int pester(struct processes *processes, unsigned number)
 {
     struct wire_control request = {.verb = WIRE_RELOAD};
     struct wire_outcome outcome;
-    unsigned *answers = crew_result(crew, number);
+    unsigned *answers = processes_result(processes, number);
 
     if (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)
         return 1;
@@ -61,10 +61,10 @@ static void expect_pestered(void)
 {
     scratch_share();
     assert_int_equal(chmod(fixture.broker.socket_path, 0666), 0);
-    crew_start(&fixture.crew, 1, sizeof(unsigned), pester, NULL);
-    assert_true(crew_wait(&fixture.crew, 60000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    assert_int_equal(*(unsigned *)crew_result(&fixture.crew, 0), REQUESTS);
+    processes_start(&fixture.processes, 1, sizeof(unsigned), pester, NULL);
+    assert_true(processes_wait(&fixture.processes, 60000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    assert_int_equal(*(unsigned *)processes_result(&fixture.processes, 0), REQUESTS);
 }
 
 static unsigned lines_logged(void)

@@ -46,7 +46,7 @@ static struct fixture fixture;
 
 static struct worker *worker(unsigned number)
 {
-    return crew_result(&fixture.crew, number);
+    return processes_result(&fixture.processes, number);
 }
 
 /* Ends the sockets to the broker, as a program does that closes all descriptors which it does not know. */
@@ -95,9 +95,9 @@ static int talk_for_a_while(struct lendis_pool *pool, struct worker *self, unsig
     return 0;
 }
 
-static int work(struct crew *of, unsigned number)
+static int work(struct processes *of, unsigned number)
 {
-    struct worker *self = crew_result(of, number);
+    struct worker *self = processes_result(of, number);
     struct lendis_lease *lease = NULL;
     struct lendis_pool *pool = NULL;
     int order, result;
@@ -151,7 +151,7 @@ static void start_fixture(unsigned count, unsigned max_workers, const char *keys
     lendisd_start(&fixture.broker, "max_workers = %u\n[pool p]\nredis = %s\n%s", max_workers,
                   fixture.redis.unix_url, keys);
     segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
-    crew_start(&fixture.crew, count, sizeof(struct worker), work, NULL);
+    processes_start(&fixture.processes, count, sizeof(struct worker), work, NULL);
 }
 
 static int end(void **state)
@@ -221,7 +221,7 @@ static void a_place_rests_until_its_process_ends(void **state)
     assert_true(eventually(resting() == 1, LIMIT_MS));
     assert_int_equal(order(2, ORDER_ATTACH), LENDIS_E_BUSY);
     assert_true(lendisd_logged(&fixture.broker, "1 of them hung up"));
-    crew_signal(&fixture.crew, 0, SIGKILL);
+    processes_signal(&fixture.processes, 0, SIGKILL);
     assert_true(eventually(places_taken() == 2, LIMIT_MS));
     assert_int_equal(order(2, ORDER_ATTACH), 0);
     assert_int_equal(order(2, ORDER_TALK), 0);
@@ -269,7 +269,7 @@ static void the_expelled_go_on_waiting(void **state)
     done = atomic_load(&worker(1)->done);
     begin_order(1, ORDER_HOLD);
     assert_true(eventually(queue_maybe_waiting(&fixture.observer.segment), LIMIT_MS));
-    crew_signal(&fixture.crew, 1, SIGUSR1);
+    processes_signal(&fixture.processes, 1, SIGUSR1);
     assert_int_equal(order(0, ORDER_RELEASE), 0);
     assert_int_equal(end_order(1, done), 0);
     assert_int_equal(order(1, ORDER_RELEASE), 0);

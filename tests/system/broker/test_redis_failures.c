@@ -77,13 +77,13 @@ static void expect_text(redisReply *reply, int type, const char *text)
 
 /* ---- restarts ---- */
 
-static int talk_until_stopped(struct crew *crew, unsigned number)
+static int talk_until_stopped(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
-    struct tally *tally = crew_result(crew, number);
+    struct tally *tally = processes_result(processes, number);
 
-    crew_ready(crew);
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++)
+    processes_ready(processes);
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++)
         talk(pool, tally, number, turn);
     lendis_detach(pool);
     return 0;
@@ -91,7 +91,7 @@ static int talk_until_stopped(struct crew *crew, unsigned number)
 
 static unsigned long good_of(unsigned number)
 {
-    return atomic_load(&((struct tally *)crew_result(&fixture.crew, number))->good);
+    return atomic_load(&((struct tally *)processes_result(&fixture.processes, number))->good);
 }
 
 static bool all_went_on(const unsigned long *before)
@@ -120,8 +120,8 @@ static void redis_restarts_under_load(void **state)
     (void)state;
     redis_start(&fixture.redis);
     start_pool(fixture.redis.unix_url, "wait_timeout = 300ms\n");
-    crew_start(&fixture.crew, WORKERS, sizeof tally, talk_until_stopped, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, WORKERS, sizeof tally, talk_until_stopped, NULL);
+    processes_go(&fixture.processes);
     expect_progress_of_all();
     for (int round = 0; round < 3; round++) {
         redis_kill(&fixture.redis);
@@ -129,10 +129,10 @@ static void redis_restarts_under_load(void **state)
         redis_start(&fixture.redis);
         expect_progress_of_all();
     }
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    tally_crew(&fixture.crew, &tally);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    tally_processes(&fixture.processes, &tally);
     tally_print("three restarts", &tally);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.other, 0);
@@ -191,8 +191,8 @@ static void redis_hangs_under_load(void **state)
     redis_start(&fixture.redis);
     start_pool(fixture.redis.unix_url,
                "command_timeout = 200ms\nwait_timeout = 300ms\nconnect_timeout = 300ms\n");
-    crew_start(&fixture.crew, WORKERS, sizeof tally, talk_until_stopped, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, WORKERS, sizeof tally, talk_until_stopped, NULL);
+    processes_go(&fixture.processes);
     expect_progress_of_all();
     for (int round = 0; round < 2; round++) {
         redis_pause(&fixture.redis);
@@ -200,10 +200,10 @@ static void redis_hangs_under_load(void **state)
         redis_continue(&fixture.redis);
         expect_progress_of_all();
     }
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    tally_crew(&fixture.crew, &tally);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    tally_processes(&fixture.processes, &tally);
     tally_print("two hangs", &tally);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.missing, 0);

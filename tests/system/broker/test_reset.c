@@ -382,15 +382,15 @@ static void leave_something(struct lendis_lease *lease, unsigned long what)
 }
 
 /* Odd workers use what lendis_command() gives, which must never be what even ones leave. */
-static int leave_and_look(struct crew *crew, unsigned number)
+static int leave_and_look(struct processes *processes, unsigned number)
 {
-    struct counts *counts = crew_result(crew, number);
+    struct counts *counts = processes_result(processes, number);
     struct lendis_pool *pool = pool_attach(&stage.fixture.broker, "p");
     struct lendis_lease *lease;
     char value[64];
 
-    crew_ready(crew);
-    while (!crew_stopping(crew)) {
+    processes_ready(processes);
+    while (!processes_stopping(processes)) {
         snprintf(value, sizeof value, "value-%u-%lu", number, ++counts->rounds);
         if (number % 2) {
             if (is_wrong(counts, lendis_command(pool, "ECHO %s", value), value))
@@ -412,7 +412,7 @@ static int leave_and_look(struct crew *crew, unsigned number)
 
 static void under_load(void **state)
 {
-    struct crew *crew = &stage.fixture.crew;
+    struct processes *processes = &stage.fixture.processes;
     struct word_count words;
 
     (void)state;
@@ -422,20 +422,20 @@ static void under_load(void **state)
                   "[pool p]\nredis = unix://%s?db=2\nsize = 4\nmin_idle = 4\n",
                   stage.fixture.redis.socket_path);
     stage_open(&stage);
-    crew_start(crew, 8, sizeof(struct counts), leave_and_look, NULL);
-    crew_go(crew);
+    processes_start(processes, 8, sizeof(struct counts), leave_and_look, NULL);
+    processes_go(processes);
     sleep_us(LOAD_MS * 1000);
-    crew_stop(crew);
-    assert_true(crew_wait(crew, 20000));
-    for (unsigned i = 0; i < crew->count; i++) {
-        const struct counts *counts = crew_result(crew, i);
+    processes_stop(processes);
+    assert_true(processes_wait(processes, 20000));
+    for (unsigned i = 0; i < processes->count; i++) {
+        const struct counts *counts = processes_result(processes, i);
 
         if (counts->text[0])
             fail_msg("worker %u: %s", i, counts->text);
         assert_true(counts->rounds > 5);
     }
-    assert_int_equal(crew_failures(crew), 0);
-    crew_end(crew);
+    assert_int_equal(processes_failures(processes), 0);
+    processes_end(processes);
     assert_true(resets_so_far(&stage) > 20);
     assert_true(pool_fills(&stage.fixture.observer, 4, 10000));
     assert_true(observe_words(&stage.fixture.observer, &words));

@@ -110,16 +110,16 @@ struct writer {
     int result;
 };
 
-static int run_writer(struct crew *crew, unsigned number)
+static int run_writer(struct processes *processes, unsigned number)
 {
-    struct writer *writer = crew_result(crew, number);
+    struct writer *writer = processes_result(processes, number);
     struct lendis_pool *pool;
     redisReply *reply;
 
     if (number + 1 == ahead && setns(ahead_namespace, CLONE_NEWTIME) != 0)
         return 2;
     pool = pool_attach(&fixture.broker, "p");
-    crew_ready(crew);
+    processes_ready(processes);
     while (!atomic_load(&writer->go))
         sleep_us(200);
     reply = lendis_command(pool, "INCR written");
@@ -127,7 +127,7 @@ static int run_writer(struct crew *crew, unsigned number)
     if (reply)
         freeReplyObject(reply);
     atomic_store(&writer->done, true);
-    while (!crew_stopping(crew))
+    while (!processes_stopping(processes))
         sleep_us(1000);
     lendis_detach(pool);
     return 0;
@@ -135,12 +135,12 @@ static int run_writer(struct crew *crew, unsigned number)
 
 static struct writer *writer_of(unsigned number)
 {
-    return crew_result(&fixture.crew, number);
+    return processes_result(&fixture.processes, number);
 }
 
 static enum mail_state mail_of(unsigned number)
 {
-    int slot = worker_of(&fixture.observer, fixture.crew.pids[number]);
+    int slot = worker_of(&fixture.observer, fixture.processes.pids[number]);
 
     assert_true(slot >= 0);
     return mail_state(shm_load_relaxed(&fixture.observer.segment.slots[slot].mail));
@@ -161,8 +161,8 @@ static void send_both(void)
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
 
-    crew_start(&fixture.crew, 2, sizeof(struct writer), run_writer, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 2, sizeof(struct writer), run_writer, NULL);
+    processes_go(&fixture.processes);
     assert_int_equal(lendis_acquire(pool, LIMIT_MS, &lease), 0);
     queue_up(COMBINER, 1);
     queue_up(OWNER, 2);
@@ -173,7 +173,7 @@ static void send_both(void)
             mail_was_sent(
                 &fixture.observer.segment,
                 shm_load(&fixture.observer.segment
-                              .slots[worker_of(&fixture.observer, fixture.crew.pids[OWNER])]
+                              .slots[worker_of(&fixture.observer, fixture.processes.pids[OWNER])]
                               .mail)),
         LIMIT_MS));
     lendis_detach(pool);
@@ -219,12 +219,12 @@ static void one_that_is_stopped(void **state)
     (void)state;
     start();
     send_both();
-    crew_signal(&fixture.crew, COMBINER, SIGSTOP);
+    processes_signal(&fixture.processes, COMBINER, SIGSTOP);
     stopped_ms = now_ms();
     expect_taken("and is stopped");
     /* As it may have beaten right before. */
     assert_true(now_ms() - stopped_ms >= STALL_MS - CONNECTION_RECEIVE_MS);
-    crew_signal(&fixture.crew, COMBINER, SIGCONT);
+    processes_signal(&fixture.processes, COMBINER, SIGCONT);
     redis_continue(&fixture.redis);
     expect_result(COMBINER, LENDIS_E_UNCERTAIN);
 }
@@ -247,7 +247,7 @@ static bool freeze(const char *parent, const char *file, const char *text)
         return false;
     }
     send_both();
-    snprintf(pid, sizeof pid, "%d", (int)fixture.crew.pids[COMBINER]);
+    snprintf(pid, sizeof pid, "%d", (int)fixture.processes.pids[COMBINER]);
     snprintf(path, sizeof path, "%s/cgroup.procs", frozen);
     assert_true(write_file(path, pid));
     snprintf(path, sizeof path, "%s/%s", frozen, file);
@@ -359,7 +359,7 @@ static void one_that_waits_for_a_processor(void **state)
     (void)state;
     start();
     send_both();
-    pin(fixture.crew.pids[COMBINER], processor);
+    pin(fixture.processes.pids[COMBINER], processor);
     start_hog(processor);
     for (int i = 0; i < 2; i++)
         await_silence(STALL_MS + STALL_MS / 2);
@@ -420,9 +420,9 @@ static void a_stopped_combiner_whose_clock_is_ahead(void **state)
     choose_clock(COMBINER);
     clocks_back();
     send_both();
-    crew_signal(&fixture.crew, COMBINER, SIGSTOP);
+    processes_signal(&fixture.processes, COMBINER, SIGSTOP);
     expect_taken("and is stopped");
-    crew_signal(&fixture.crew, COMBINER, SIGCONT);
+    processes_signal(&fixture.processes, COMBINER, SIGCONT);
     redis_continue(&fixture.redis);
     expect_result(COMBINER, LENDIS_E_UNCERTAIN);
 }
@@ -505,14 +505,14 @@ static void what_was_given_back_is_had(void **state)
     }
 }
 
-static int run_waiter(struct crew *crew, unsigned number)
+static int run_waiter(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
     int result;
 
     (void)number;
-    crew_ready(crew);
+    processes_ready(processes);
     result = lendis_acquire(pool, 1000, &lease);
     return result == LENDIS_E_TIMEOUT ? 0 : 1;
 }
@@ -528,16 +528,16 @@ static void many_do_not_ring_as_often(void **state)
     (void)state;
     start();
     stopped = pool_attach(&fixture.broker, "p");
-    crew_start(&fixture.crew, WAITERS, 8, run_waiter, NULL);
-    assert_true(eventually(atomic_load(&fixture.crew.control->ready) == WAITERS, LIMIT_MS));
+    processes_start(&fixture.processes, WAITERS, 8, run_waiter, NULL);
+    assert_true(eventually(atomic_load(&fixture.processes.control->ready) == WAITERS, LIMIT_MS));
     lease = give_back_silently(stopped, false);
     lendisd_pause(&fixture.broker);
     doorbell = lease->attachment->doorbell;
     (void)!read(doorbell, &rings, sizeof rings);
     rings = 0;
-    crew_go(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_go(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     assert_int_equal(read(doorbell, &rings, sizeof rings), sizeof rings);
     print_message("# %u waited for a second: %ju rings\n", WAITERS, (uintmax_t)rings);
     assert_true(rings >= 1 && rings <= WAITERS);

@@ -217,7 +217,7 @@ static void leases_at_hand_are_hits(void **state)
     assert_true(openmetrics_value(text, "lendis_worker_deaths_total{pool=\"p\"}") == 0);
 }
 
-static int hold_for_100_ms(struct crew *crew, unsigned number)
+static int hold_for_100_ms(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
@@ -225,7 +225,7 @@ static int hold_for_100_ms(struct crew *crew, unsigned number)
     (void)number;
     if (lendis_acquire(pool, 5000, &lease) != 0)
         return 1;
-    crew_ready(crew);
+    processes_ready(processes);
     sleep_us(100000);
     return lendis_release(lease) == 0 ? 0 : 1;
 }
@@ -240,8 +240,8 @@ static void a_wait_is_in_its_bucket(void **state)
     (void)state;
     start("size = 1\nmin_idle = 1\n");
     pool = pool_attach(&fixture.broker, "p");
-    crew_start(&fixture.crew, 1, 0, hold_for_100_ms, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 1, 0, hold_for_100_ms, NULL);
+    processes_go(&fixture.processes);
     begin = now_ns();
     assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
     seconds = (double)(now_ns() - begin) / 1e9;
@@ -257,8 +257,8 @@ static void a_wait_is_in_its_bucket(void **state)
         assert_true(openmetrics_value(text, "lendis_hits_total{pool=\"p\"}") == 1);
         assert_true(openmetrics_value(text, "lendis_leases_total{pool=\"p\"}") == 2);
     }
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     lendis_detach(pool);
 }
 
@@ -305,7 +305,7 @@ static void long_leases_are_all_there(void **state)
     lendis_detach(pool);
 }
 
-static int hold_for_ever(struct crew *crew, unsigned number)
+static int hold_for_ever(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
@@ -316,7 +316,7 @@ static int hold_for_ever(struct crew *crew, unsigned number)
             return 1;
     if (lendis_acquire(pool, 5000, &lease) != 0)
         return 1;
-    crew_ready(crew);
+    processes_ready(processes);
     for (;;)
         pause();
 }
@@ -325,10 +325,10 @@ static void a_killed_worker_is_a_death(void **state)
 {
     (void)state;
     start("size = 4\nmin_idle = 4\n");
-    crew_start(&fixture.crew, 3, 0, hold_for_ever, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 3, 0, hold_for_ever, NULL);
+    processes_go(&fixture.processes);
     becomes("lendis_connections{pool=\"p\",state=\"leased\"}", 3);
-    crew_signal(&fixture.crew, 1, SIGKILL);
+    processes_signal(&fixture.processes, 1, SIGKILL);
     becomes("lendis_worker_deaths_total{pool=\"p\"}", 1);
     assert_true(
         openmetrics_value(text, "lendis_leases_revoked_total{pool=\"p\",reason=\"died\"}") == 1);
@@ -363,12 +363,12 @@ static void failed_dials_have_reasons(void **state)
     assert_true(openmetrics_value(text, "lendis_backend_up{pool=\"p\"}") == 1);
 }
 
-static int talk_200_times(struct crew *crew, unsigned number)
+static int talk_200_times(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct tally tally = {0};
 
-    crew_ready(crew);
+    processes_ready(processes);
     for (unsigned long i = 0; i < 200; i++)
         talk(pool, &tally, number, i);
     return tally_failed(&tally) == 0 ? 0 : 1;
@@ -380,10 +380,10 @@ static void commands_and_batches_add_up(void **state)
 
     (void)state;
     start("size = 1\nmin_idle = 1\n");
-    crew_start(&fixture.crew, 12, 0, talk_200_times, NULL);
-    crew_go(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_start(&fixture.processes, 12, 0, talk_200_times, NULL);
+    processes_go(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     becomes("lendis_workers{pool=\"p\"}", 0);
     own = openmetrics_value(text, "lendis_commands_total{pool=\"p\"}");
     handed = openmetrics_value(text, "lendis_handed_total{pool=\"p\"}");
@@ -586,14 +586,14 @@ static int take_place(int kind)
 }
 
 /* Always has CROWD of them, replaces one every millisecond, and lets each drip that does. */
-static int crowd(struct crew *crew, unsigned number)
+static int crowd(struct processes *processes, unsigned number)
 {
     int fds[CROWD];
 
     for (int i = 0; i < CROWD; i++)
         fds[i] = take_place((int)number);
-    crew_ready(crew);
-    for (int i = 0; !crew_stopping(crew); i = (i + 1) % CROWD) {
+    processes_ready(processes);
+    for (int i = 0; !processes_stopping(processes); i = (i + 1) % CROWD) {
         if (number == DRIPPING)
             send(fds[i], "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (number != DRIPPING || i % 8 == 0) {
@@ -616,8 +616,8 @@ static void slow_clients_delay_nobody(void **state)
     redis_start(&fixture.redis);
     lendisd_start(&fixture.broker, "metrics = 127.0.0.1:%d\n[pool p]\nredis = %s\n", metrics_port,
                   fixture.redis.unix_url);
-    crew_start(&fixture.crew, KINDS, 0, crowd, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, KINDS, 0, crowd, NULL);
+    processes_go(&fixture.processes);
     for (int i = 0; i < 5; i++) {
         begin = now_ms();
         fd = http_loopback("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -630,8 +630,8 @@ static void slow_clients_delay_nobody(void **state)
         assert_true(now_ms() - begin < 1000);
         lendis_detach(pool);
     }
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
     close(reserved);
 }
 

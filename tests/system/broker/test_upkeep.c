@@ -144,14 +144,14 @@ struct load {
     unsigned pause_us;
 };
 
-static int work(struct crew *crew, unsigned number)
+static int work(struct processes *processes, unsigned number)
 {
-    const struct load *load = crew->context;
-    struct tally *tally = crew_result(crew, number);
+    const struct load *load = processes->context;
+    struct tally *tally = processes_result(processes, number);
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
-    crew_ready(crew);
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
+    processes_ready(processes);
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++) {
         talk(pool, tally, number, turn);
         if (load->pause_us)
             sleep_us(load->pause_us);
@@ -199,9 +199,9 @@ static void expect_all_good(const char *title, int workers)
 {
     struct tally sum;
 
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    tally_crew(&fixture.crew, &sum);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    tally_processes(&fixture.processes, &sum);
     tally_print(title, &sum);
     assert_true(sum.good > (unsigned)workers);
     assert_int_equal(tally_failed(&sum), 0);
@@ -221,12 +221,12 @@ static void old_connections_are_replaced_under_load(void **state)
         unsigned fewest;
 
         load = loads[i];
-        crew_start(&fixture.crew, 40, sizeof(struct tally), work, &load);
-        crew_go(&fixture.crew);
+        processes_start(&fixture.processes, 40, sizeof(struct tally), work, &load);
+        processes_go(&fixture.processes);
         fewest = fewest_usable(2500);
-        crew_stop(&fixture.crew);
+        processes_stop(&fixture.processes);
         expect_all_good("replaced under load", 40);
-        crew_end(&fixture.crew);
+        processes_end(&fixture.processes);
         fprintf(stderr, "%llu replaced, never fewer than %u usable\n",
                 (unsigned long long)(closed_for(CLOSE_lifetime) - before), fewest);
         assert_int_equal(fewest, 4);
@@ -431,11 +431,11 @@ static void the_reserve_is_for_those_who_have_waited(void **state)
                         2 * (unsigned)round + 2);
     }
     /* A crowd that waits for a moment only has no need of it. */
-    crew_start(&fixture.crew, 20, sizeof(struct tally), work, &load);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 20, sizeof(struct tally), work, &load);
+    processes_go(&fixture.processes);
     sleep_us(1000000);
     assert_int_equal(opened_words(), 2);
-    crew_stop(&fixture.crew);
+    processes_stop(&fixture.processes);
     expect_all_good("without the reserve", 20);
     lendis_detach(pool);
 }
@@ -664,9 +664,9 @@ static void the_last_used_first(void **state)
 }
 
 /* Works on a connection of its own, the one that it leased last, as long as it sticks to that. */
-static int work_apart(struct crew *crew, unsigned number)
+static int work_apart(struct processes *processes, unsigned number)
 {
-    struct tally *tally = crew_result(crew, number);
+    struct tally *tally = processes_result(processes, number);
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *leases[LEASES_MAX];
     unsigned count = 2 * number + 2;
@@ -678,8 +678,8 @@ static int work_apart(struct crew *crew, unsigned number)
     for (unsigned i = 0; i < count; i++)
         if (lendis_release(leases[i]) != 0)
             return 2;
-    crew_ready(crew);
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
+    processes_ready(processes);
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++) {
         talk(pool, tally, number, turn);
         sleep_us(15000 + 2700 * number); /* not all at the same time, again and again */
     }
@@ -692,11 +692,11 @@ static void a_pool_shrinks_while_all_of_its_workers_use_it(void **state)
 {
     (void)state;
     start_pool("size = 8\nmin_idle = 1\nmax_idle_time = 1s\n");
-    crew_start(&fixture.crew, 4, sizeof(struct tally), work_apart, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 4, sizeof(struct tally), work_apart, NULL);
+    processes_go(&fixture.processes);
     assert_int_equal(opened_words(), 8);
     assert_true(eventually(opened_words() <= 2, 10000));
-    crew_stop(&fixture.crew);
+    processes_stop(&fixture.processes);
     expect_all_good("shrinking", 4);
 }
 

@@ -221,13 +221,13 @@ static void nothing_for_a_command_on_an_idle_connection(void **state)
     lendis_detach(pool);
 }
 
-static int run_other(struct crew *crew, unsigned number)
+static int run_other(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     (void)number;
-    crew_ready(crew);
-    while (!crew_stopping(crew))
+    processes_ready(processes);
+    while (!processes_stopping(processes))
         if (!by_sink(pool))
             return 1;
     lendis_detach(pool);
@@ -241,14 +241,14 @@ static void nothing_for_a_command_that_is_handed_over(void **state)
     uint64_t handed;
 
     (void)state;
-    crew_start(&fixture.crew, OTHERS, 0, run_other, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, OTHERS, 0, run_other, NULL);
+    processes_go(&fixture.processes);
     handed = pool_counter(&fixture.observer, COUNTER_handed);
     expect_none(pool, CALLS);
     assert_true(pool_counter(&fixture.observer, COUNTER_handed) - handed >= CALLS);
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     lendis_detach(pool);
 }
 

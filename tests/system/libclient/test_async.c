@@ -199,7 +199,7 @@ static void test_redis_down(void **state)
 
 /* ---- the queue ---- */
 
-static int sleep_for_lease(struct crew *crew, unsigned number)
+static int sleep_for_lease(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *lease;
@@ -207,7 +207,7 @@ static int sleep_for_lease(struct crew *crew, unsigned number)
     int result;
 
     (void)number;
-    crew_ready(crew);
+    processes_ready(processes);
     result = lendis_acquire(pool, 10000, &lease);
     if (result != 0)
         return 2;
@@ -236,8 +236,8 @@ static void test_order(void **state)
     (void)state;
     segment_observe(&fixture.observer, fixture.broker.socket_path, "one");
     first = begin_waiting(pool, 10000);
-    crew_start(&fixture.crew, 1, 0, sleep_for_lease, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 1, 0, sleep_for_lease, NULL);
+    processes_go(&fixture.processes);
     assert_true(eventually(waiting() == 2, 5000));
     last = begin_waiting(pool, 10000);
     assert_int_equal(lendis_release(held), 0);
@@ -248,8 +248,8 @@ static void test_order(void **state)
     assert_int_equal(poll_on(last, 5000, &lease, NULL), 0);
     freeReplyObject(lendis_lease_command(lease, "RPUSH order last"));
     lendis_release(lease);
-    assert_true(crew_wait(&fixture.crew, 5000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_true(processes_wait(&fixture.processes, 5000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     reply = redis_do(&fixture.redis, "LRANGE order 0 -1");
     assert_int_equal(reply->elements, 3);
     assert_string_equal(reply->element[0]->str, "first");
@@ -344,14 +344,14 @@ static void test_told_without_broker(void **state)
     lendis_detach(pool);
 }
 
-static int give_on_demand(struct crew *crew, unsigned number)
+static int give_on_demand(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_lease *lease;
     int result = lendis_acquire(pool, 5000, &lease);
-    atomic_long *released_ns = crew_result(crew, number);
+    atomic_long *released_ns = processes_result(processes, number);
 
-    crew_ready(crew);
+    processes_ready(processes);
     atomic_store(released_ns, now_ns());
     if (result == 0)
         result = lendis_release(lease);
@@ -368,21 +368,21 @@ static bool told_by_broker_once(struct lendis_pool *pool)
     int polls = 0;
     bool told;
 
-    crew_start(&fixture.crew, 1, sizeof(atomic_long), give_on_demand, NULL);
-    assert_true(eventually(atomic_load(&fixture.crew.control->ready) == 1, 5000));
+    processes_start(&fixture.processes, 1, sizeof(atomic_long), give_on_demand, NULL);
+    assert_true(eventually(atomic_load(&fixture.processes.control->ready) == 1, 5000));
     for (int i = 0; i < 50; i++)
         before[i] = begin_waiting(pool, 20000);
     wait = begin_waiting(pool, 20000);
     for (int i = 0; i < 50; i++)
         lendis_acquire_cancel(before[i]);
-    crew_go(&fixture.crew);
+    processes_go(&fixture.processes);
     assert_int_equal(poll_on(wait, 5000, &lease, &polls), 0);
-    told = now_ns() - atomic_load((atomic_long *)crew_result(&fixture.crew, 0)) <
+    told = now_ns() - atomic_load((atomic_long *)processes_result(&fixture.processes, 0)) <
            20 * WAITER_PATIENCE_NS;
     lendis_release(lease);
-    assert_true(crew_wait(&fixture.crew, 5000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    crew_end(&fixture.crew);
+    assert_true(processes_wait(&fixture.processes, 5000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    processes_end(&fixture.processes);
     return told;
 }
 
@@ -433,7 +433,7 @@ static void test_new_broker(void **state)
 
 /* ---- death, fork, detach ---- */
 
-static int wait_for_ever(struct crew *crew, unsigned number)
+static int wait_for_ever(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "one");
     struct lendis_wait *wait;
@@ -441,7 +441,7 @@ static int wait_for_ever(struct crew *crew, unsigned number)
     (void)number;
     if (lendis_acquire_begin(pool, 60000, &wait) != 0)
         return 1;
-    crew_ready(crew);
+    processes_ready(processes);
     pause();
     return 2;
 }
@@ -455,13 +455,13 @@ static void test_killed(void **state)
     struct lendis_wait *wait;
 
     (void)state;
-    crew_start(&fixture.crew, 2, 0, wait_for_ever, NULL);
-    assert_true(eventually(atomic_load(&fixture.crew.control->ready) == 2, 5000));
+    processes_start(&fixture.processes, 2, 0, wait_for_ever, NULL);
+    assert_true(eventually(atomic_load(&fixture.processes.control->ready) == 2, 5000));
     wait = begin_waiting(pool, 10000);
-    crew_signal(&fixture.crew, 0, SIGKILL);
-    assert_int_not_equal(crew_wait_one(&fixture.crew, 0, 5000), -1);
+    processes_signal(&fixture.processes, 0, SIGKILL);
+    assert_int_not_equal(processes_wait_one(&fixture.processes, 0, 5000), -1);
     lendis_release(held); /* to the second, which never comes for it */
-    crew_signal(&fixture.crew, 1, SIGKILL);
+    processes_signal(&fixture.processes, 1, SIGKILL);
     assert_int_equal(poll_on(wait, 5000, &lease, NULL), 0);
     assert_true(ping(lease));
     lendis_release(lease);
@@ -548,14 +548,14 @@ static bool job_works(struct lendis_lease *lease, unsigned process, unsigned job
 }
 
 /* Several processes with an epoll loop each, and many waits in each loop, on three connections. */
-static int run_loop(struct crew *crew, unsigned number)
+static int run_loop(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "few");
     struct loop_job jobs[LOOP_JOBS] = {0};
     int loop = epoll_create1(EPOLL_CLOEXEC);
     unsigned left = LOOP_JOBS;
 
-    crew_ready(crew);
+    processes_ready(processes);
     for (unsigned i = 0; i < LOOP_JOBS; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
 
@@ -593,11 +593,11 @@ static void test_loops(void **state)
 {
     (void)state;
     segment_observe(&fixture.observer, fixture.broker.socket_path, "few");
-    crew_start(&fixture.crew, 4, 0, run_loop, NULL);
-    crew_go(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 60000));
+    processes_start(&fixture.processes, 4, 0, run_loop, NULL);
+    processes_go(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 60000));
     for (unsigned i = 0; i < 4; i++)
-        assert_int_equal(fixture.crew.statuses[i], 0);
+        assert_int_equal(fixture.processes.statuses[i], 0);
     assert_true(pool_fills(&fixture.observer, 3, 2000));
     assert_true(pool_counter(&fixture.observer, COUNTER_leases) >= 4 * LOOP_JOBS * LOOP_TURNS);
 }

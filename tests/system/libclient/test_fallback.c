@@ -491,23 +491,23 @@ struct grabs {
 
 /* As another user, asks for many and keeps what it gets, without a word when it hangs up; ends when
  * it is told to. */
-static int grab_all(struct crew *crew, unsigned number)
+static int grab_all(struct processes *processes, unsigned number)
 {
-    struct grabs *grabs = crew_result(crew, number);
+    struct grabs *grabs = processes_result(processes, number);
     int sockets[GRABS], fds[GRABS];
 
     if (setgid(NOBODY) != 0 || setuid(NOBODY) != 0)
         return 1;
     for (int i = 0; i < GRABS; i++) {
-        grabs->last = ask_raw(crew->context, &sockets[i], &fds[i]);
+        grabs->last = ask_raw(processes->context, &sockets[i], &fds[i]);
         grabs->got += fds[i] >= 0;
         if (grabs->last == LENDIS_E_BUSY && grabs->got == 0)
             break;
         if (number % 2 == 1)
             close(sockets[i]); /* which gains nothing */
     }
-    crew_ready(crew);
-    while (!crew_stopping(crew))
+    processes_ready(processes);
+    while (!processes_stopping(processes))
         sleep_us(1000);
     return 0;
 }
@@ -520,10 +520,10 @@ static int grab(unsigned processes)
 
     scratch_share();
     assert_int_equal(chmod(fixture.broker.socket_path, 0666), 0);
-    crew_start(&fixture.crew, processes, sizeof(struct grabs), grab_all, "off");
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, processes, sizeof(struct grabs), grab_all, "off");
+    processes_go(&fixture.processes);
     for (unsigned i = 0; i < processes; i++) {
-        const struct grabs *grabs = crew_result(&fixture.crew, i);
+        const struct grabs *grabs = processes_result(&fixture.processes, i);
 
         assert_int_equal(grabs->last, LENDIS_E_BUSY);
         got += grabs->got;
@@ -533,9 +533,9 @@ static int grab(unsigned processes)
 
 static void expect_released(void)
 {
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     assert_true(eventually(clients() == 0, 5000));
 }
 
@@ -559,7 +559,7 @@ static void test_a_process_has_its_size(void **state)
         /* Who hung up has no connection left, and no place for another. */
         assert_true(eventually(clients() == 3, 5000));
         expect_released();
-        crew_end(&fixture.crew);
+        processes_end(&fixture.processes);
     }
     assert_true(lendisd_logged(&fixture.broker, "gets no further connection of its own: size = 3"));
 }
@@ -599,7 +599,7 @@ static void *end_grabbing(void *unused)
 {
     (void)unused;
     sleep_us(100000);
-    crew_stop(&fixture.crew);
+    processes_stop(&fixture.processes);
     return NULL;
 }
 
@@ -620,7 +620,7 @@ static void test_the_library_waits_for_a_place(void **state)
     pthread_create(&thread, NULL, end_grabbing, NULL);
     expect_text(lendis_command(pool, "PING"), "PONG");
     pthread_join(thread, NULL);
-    assert_true(crew_wait(&fixture.crew, 20000));
+    assert_true(processes_wait(&fixture.processes, 20000));
     lendis_detach(pool);
     assert_true(eventually(clients() == 0, 5000));
 }

@@ -94,12 +94,12 @@ static int push_on_lease(struct lendis_pool *pool, unsigned number)
     return lendis_release(lease) != 0 ? -EIO : result;
 }
 
-static int run_errand(struct crew *crew, unsigned number)
+static int run_errand(struct processes *processes, unsigned number)
 {
-    struct errand *errand = crew_result(crew, number);
+    struct errand *errand = processes_result(processes, number);
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
-    crew_ready(crew);
+    processes_ready(processes);
     while (!atomic_load(&errand->go))
         sleep_us(200);
     if (errand->kind == READ)
@@ -109,7 +109,7 @@ static int run_errand(struct crew *crew, unsigned number)
     else
         errand->result = push_on_lease(pool, number);
     atomic_store(&errand->done, true);
-    while (!crew_stopping(crew))
+    while (!processes_stopping(processes))
         sleep_us(1000);
     lendis_detach(pool);
     return 0;
@@ -117,7 +117,7 @@ static int run_errand(struct crew *crew, unsigned number)
 
 static struct errand *errand_of(unsigned number)
 {
-    return crew_result(&fixture.crew, number);
+    return processes_result(&fixture.processes, number);
 }
 
 static unsigned waiting(void)
@@ -170,8 +170,8 @@ static void expect_order(const char *kinds)
     redisReply *order;
 
     freeReplyObject(redis_do(&fixture.redis, "DEL order"));
-    crew_start(&fixture.crew, count, sizeof(struct errand), run_errand, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, count, sizeof(struct errand), run_errand, NULL);
+    processes_go(&fixture.processes);
     for (unsigned i = 0; i < count; i++)
         queue_up(i, kinds[i] == 'c' ? PUSH : PUSH_ON_LEASE, -1, i + 1);
     assert_int_equal(lendis_release(lease), 0);
@@ -183,9 +183,9 @@ static void expect_order(const char *kinds)
         if ((unsigned)atoi(order->element[i]->str) != i)
             fail_msg("%s: number %u was executed as number %s", kinds, i, order->element[i]->str);
     freeReplyObject(order);
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    crew_end(&fixture.crew);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    processes_end(&fixture.processes);
     lendis_detach(pool);
 }
 
@@ -228,13 +228,13 @@ static bool takes_leases(unsigned number)
     return number % 2 == 1;
 }
 
-static int run_mixed(struct crew *crew, unsigned number)
+static int run_mixed(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
-    struct mixed *mixed = crew_result(crew, number);
+    struct mixed *mixed = processes_result(processes, number);
 
-    crew_ready(crew);
-    while (!crew_stopping(crew)) {
+    processes_ready(processes);
+    while (!processes_stopping(processes)) {
         unsigned long turn = atomic_load(&mixed->served) + 1;
         struct lendis_lease *lease = NULL;
         redisReply *reply = NULL;
@@ -287,7 +287,7 @@ static unsigned long sequence(redisContext *redis)
  */
 static long overtaken(redisContext *redis, unsigned number, uint32_t slot)
 {
-    struct mixed *mixed = crew_result(&fixture.crew, number);
+    struct mixed *mixed = processes_result(&fixture.processes, number);
     unsigned long served = atomic_load(&mixed->served), before, when;
 
     if (!is_queued(slot))
@@ -313,10 +313,10 @@ static void neither_commands_nor_leases_starve(void **state)
     (void)state;
     start("");
     redis = redis_open(&fixture.redis);
-    crew_start(&fixture.crew, MIXED_WORKERS, sizeof(struct mixed), run_mixed, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, MIXED_WORKERS, sizeof(struct mixed), run_mixed, NULL);
+    processes_go(&fixture.processes);
     for (unsigned i = 0; i < MIXED_WORKERS; i++)
-        slots[i] = (uint32_t)worker_of(&fixture.observer, fixture.crew.pids[i]);
+        slots[i] = (uint32_t)worker_of(&fixture.observer, fixture.processes.pids[i]);
     limit_ms = now_ms() + 6 * LIMIT_MS;
     for (unsigned i = 0; samples[0] < MIXED_SAMPLES || samples[1] < MIXED_SAMPLES; i++) {
         unsigned number = i % MIXED_WORKERS;
@@ -333,10 +333,10 @@ static void neither_commands_nor_leases_starve(void **state)
     print_message("# of %u others, at most %ld were before a command, %ld before a lease\n",
                   MIXED_WORKERS - 1, worst[0], worst[1]);
     assert_true(worst[0] < MIXED_WORKERS && worst[1] < MIXED_WORKERS);
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
     for (unsigned i = 0; i < MIXED_WORKERS; i++)
-        assert_false(((struct mixed *)crew_result(&fixture.crew, i))->failed);
+        assert_false(((struct mixed *)processes_result(&fixture.processes, i))->failed);
     assert_true(pool_counter(&fixture.observer, COUNTER_handed) > 0);
     redisFree(redis);
 }
@@ -347,7 +347,7 @@ enum { COMBINER, OWNER, LATER };
 
 static enum mail_state mail_of(unsigned number)
 {
-    int slot = worker_of(&fixture.observer, fixture.crew.pids[number]);
+    int slot = worker_of(&fixture.observer, fixture.processes.pids[number]);
 
     assert_true(slot >= 0);
     return mail_state(shm_load_relaxed(&fixture.observer.segment.slots[slot].mail));
@@ -361,16 +361,16 @@ static void stop_a_combiner(int limit_ms)
     int status;
 
     freeReplyObject(redis_do(&fixture.redis, "SET k v"));
-    crew_start(&fixture.crew, 3, sizeof(struct errand), run_errand, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 3, sizeof(struct errand), run_errand, NULL);
+    processes_go(&fixture.processes);
     queue_up(COMBINER, READ, -1, 1);
     queue_up(OWNER, READ, limit_ms, 2);
     redis_pause(&fixture.redis);
     assert_int_equal(lendis_release(lease), 0);
     assert_true(eventually(mail_of(OWNER) == MAIL_TAKEN, LIMIT_MS));
-    crew_signal(&fixture.crew, COMBINER, SIGSTOP);
-    assert_int_equal(waitpid(fixture.crew.pids[COMBINER], &status, WUNTRACED),
-                     fixture.crew.pids[COMBINER]);
+    processes_signal(&fixture.processes, COMBINER, SIGSTOP);
+    assert_int_equal(waitpid(fixture.processes.pids[COMBINER], &status, WUNTRACED),
+                     fixture.processes.pids[COMBINER]);
     assert_true(WIFSTOPPED(status));
     assert_int_equal(mail_of(OWNER), MAIL_TAKEN);
     lendis_detach(pool);
@@ -387,7 +387,7 @@ static void expect_found(void)
     expect_result(LATER, 0);
     observe_pool(&fixture.observer, &pool);
     assert_int_equal(atomic_load(&pool.revoked[REVOKE_stalled]), 1);
-    crew_signal(&fixture.crew, COMBINER, SIGCONT);
+    processes_signal(&fixture.processes, COMBINER, SIGCONT);
     expect_result(COMBINER, 0); /* a read: sent again */
     assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
 }
@@ -406,8 +406,8 @@ static void stopped_combiner_is_found_when_the_owner_died(void **state)
     (void)state;
     start("stall_timeout = 600ms\n");
     stop_a_combiner(-1);
-    crew_signal(&fixture.crew, OWNER, SIGKILL);
-    assert_true(crew_wait_one(&fixture.crew, OWNER, LIMIT_MS) != -1);
+    processes_signal(&fixture.processes, OWNER, SIGKILL);
+    assert_true(processes_wait_one(&fixture.processes, OWNER, LIMIT_MS) != -1);
     expect_found();
 }
 
@@ -424,7 +424,7 @@ static void a_long_lease_is_not_taken_for_stopped(void **state)
     expect_result(OWNER, LENDIS_E_TIMEOUT);
     /* It goes on in time, and the next one keeps the connection for longer than a combiner may. */
     redis_continue(&fixture.redis);
-    crew_signal(&fixture.crew, COMBINER, SIGCONT);
+    processes_signal(&fixture.processes, COMBINER, SIGCONT);
     expect_result(COMBINER, 0);
     pool = pool_attach(&fixture.broker, "p");
     lease = hold(pool);
@@ -467,12 +467,12 @@ static void limits_that_pass_in_the_middle_of_a_reply(void **state)
 
 /* ---- memory ---- */
 
-static int run_small(struct crew *crew, unsigned number)
+static int run_small(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
-    struct tally *tally = crew_result(crew, number);
+    struct tally *tally = processes_result(processes, number);
 
-    crew_ready(crew);
+    processes_ready(processes);
     for (unsigned long turn = 0; turn < 600; turn++)
         talk(pool, tally, number, turn);
     lendis_detach(pool);
@@ -507,14 +507,14 @@ static void small_commands_leave_the_mailboxes_alone(void **state)
 
     (void)state;
     start("");
-    crew_start(&fixture.crew, 40, sizeof(struct tally), run_small, NULL);
-    crew_go(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 6 * LIMIT_MS));
-    tally_crew(&fixture.crew, &sum);
+    processes_start(&fixture.processes, 40, sizeof(struct tally), run_small, NULL);
+    processes_go(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 6 * LIMIT_MS));
+    tally_processes(&fixture.processes, &sum);
     assert_int_equal(sum.good, 40 * 600);
     assert_true(pool_counter(&fixture.observer, COUNTER_handed) > 1000);
     assert_int_equal(mailbox_pages(), 0);
-    crew_end(&fixture.crew);
+    processes_end(&fixture.processes);
 
     /* A larger one that is handed over takes its page, two if pages are not aligned with it. */
     memset(value, 'v', sizeof value - 1);
@@ -522,8 +522,8 @@ static void small_commands_leave_the_mailboxes_alone(void **state)
     freeReplyObject(redis_do(&fixture.redis, "SET k %s", value));
     pool = pool_attach(&fixture.broker, "p");
     lease = hold(pool);
-    crew_start(&fixture.crew, 2, sizeof(struct errand), run_errand, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 2, sizeof(struct errand), run_errand, NULL);
+    processes_go(&fixture.processes);
     queue_up(0, READ, -1, 1);
     queue_up(1, READ, -1, 2);
     assert_int_equal(lendis_release(lease), 0);

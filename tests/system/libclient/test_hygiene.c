@@ -641,7 +641,7 @@ static void socket_options_are_as_before(void **state)
 /* ---- the dead, and the late ---- */
 
 /* The same, and then the holder dies or detaches instead of giving back. */
-static int leave_and_die(struct crew *crew, unsigned number)
+static int leave_and_die(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&stage.fixture.broker, "p");
     struct lendis_lease *lease;
@@ -656,17 +656,17 @@ static int leave_and_die(struct crew *crew, unsigned number)
         return 2;
     if (number < 2)
         lendis_detach(pool);
-    _exit(crew_stopping(crew));
+    _exit(processes_stopping(processes));
 }
 
 static void what_the_dead_leave(void **state)
 {
     (void)state;
     for (int round = 0; round < 5; round++) {
-        crew_start(&stage.fixture.crew, 4, 0, leave_and_die, NULL);
-        assert_true(crew_wait(&stage.fixture.crew, 20000));
-        assert_int_equal(crew_failures(&stage.fixture.crew), 0);
-        crew_end(&stage.fixture.crew);
+        processes_start(&stage.fixture.processes, 4, 0, leave_and_die, NULL);
+        assert_true(processes_wait(&stage.fixture.processes, 20000));
+        assert_int_equal(processes_failures(&stage.fixture.processes), 0);
+        processes_end(&stage.fixture.processes);
         stage_expect_clean(&stage);
     }
 }

@@ -111,13 +111,13 @@ static void a_lease_held_too_long_is_revoked(void **state)
     lendis_detach(pool);
 }
 
-static int block_for_ever(struct crew *crew, unsigned number)
+static int block_for_ever(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
     int64_t before_ms = now_ms();
 
-    (void)crew;
+    (void)processes;
     if (number == 0) /* no lease that the program knows of */
         return lendis_command(pool, "BLPOP nothing 0") || now_ms() - before_ms > 2000;
     if (number == 1) {
@@ -143,31 +143,31 @@ static void waiting_in_any_way_is_holding(void **state)
     (void)state;
     start_fixture("size = 3\nmin_idle = 3\nlease_timeout = 600ms\n");
     assert_true(pool_fills(&fixture.observer, 3, 10000));
-    crew_start(&fixture.crew, 3, 0, block_for_ever, NULL);
+    processes_start(&fixture.processes, 3, 0, block_for_ever, NULL);
     assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 3, 5000));
     assert_true(eventually(revoked(REVOKE_lease_timeout) == 3, 2000));
     assert_true(pool_fills(&fixture.observer, 3, 5000));
-    crew_signal(&fixture.crew, 2, SIGCONT);
-    assert_true(crew_wait(&fixture.crew, 10000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_signal(&fixture.processes, 2, SIGCONT);
+    assert_true(processes_wait(&fixture.processes, 10000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
 }
 
-static int talk_until_stopped(struct crew *crew, unsigned number)
+static int talk_until_stopped(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++)
-        talk(pool, crew_result(crew, number), number, turn);
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++)
+        talk(pool, processes_result(processes, number), number, turn);
     lendis_detach(pool);
     return 0;
 }
 
-static int lease_until_stopped(struct crew *crew, unsigned number)
+static int lease_until_stopped(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
-    unsigned long *leases = crew_result(crew, number);
+    unsigned long *leases = processes_result(processes, number);
 
-    while (!crew_stopping(crew)) {
+    while (!processes_stopping(processes)) {
         struct lendis_lease *lease;
 
         if (lendis_acquire(pool, 5000, &lease) != 0)
@@ -188,19 +188,19 @@ static void leases_that_follow_each_other_are_not_one(void **state)
 
     (void)state;
     start_fixture("size = 1\nlease_timeout = 500ms\nleak_warn_after = 400ms\n");
-    crew_start(&fixture.crew, 1, sizeof(unsigned long), lease_until_stopped, NULL);
+    processes_start(&fixture.processes, 1, sizeof(unsigned long), lease_until_stopped, NULL);
     sleep_us(2500000);
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 10000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    assert_true(*(unsigned long *)crew_result(&fixture.crew, 0) > 100);
-    crew_end(&fixture.crew);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 10000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    assert_true(*(unsigned long *)processes_result(&fixture.processes, 0) > 100);
+    processes_end(&fixture.processes);
 
-    crew_start(&fixture.crew, 6, sizeof(struct tally), talk_until_stopped, NULL);
+    processes_start(&fixture.processes, 6, sizeof(struct tally), talk_until_stopped, NULL);
     sleep_us(2500000);
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 10000));
-    tally_crew(&fixture.crew, &sum);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 10000));
+    tally_processes(&fixture.processes, &sum);
     tally_print("handed on", &sum);
     assert_int_equal(tally_failed(&sum), 0);
     assert_true(sum.good > 1000);
@@ -273,7 +273,7 @@ static void looking_costs_nothing_without_need(void **state)
 
 /* ---- leak_warn_after ---- */
 
-static int hold_under_a_false_name(struct crew *crew, unsigned number)
+static int hold_under_a_false_name(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
@@ -283,7 +283,7 @@ static int hold_under_a_false_name(struct crew *crew, unsigned number)
     memcpy(program_arguments[0], "\x1b[2J\n<3>\x9b", 9);
     if (lendis_acquire(pool, 5000, &lease) != 0)
         return 1;
-    while (!crew_stopping(crew))
+    while (!processes_stopping(processes))
         sleep_us(1000);
     return lendis_release(lease) != 0;
 }
@@ -294,21 +294,21 @@ static void a_leak_is_told_of_once(void **state)
 
     (void)state;
     start_fixture("size = 2\nleak_warn_after = 300ms\n");
-    crew_start(&fixture.crew, 1, 0, hold_under_a_false_name, NULL);
+    processes_start(&fixture.processes, 1, 0, hold_under_a_false_name, NULL);
     assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 1, 5000));
     sleep_us(100000);
     assert_int_equal(logged_times("has been held for"), 0);
     assert_true(eventually(logged_times("has been held for") == 1, 2000));
     sleep_us(700000);
     assert_int_equal(logged_times("has been held for"), 1);
-    snprintf(who, sizeof who, "by process %d of user %u: ?[2J?<3>?xx", (int)fixture.crew.pids[0],
-             (unsigned)getuid());
+    snprintf(who, sizeof who, "by process %d of user %u: ?[2J?<3>?xx",
+             (int)fixture.processes.pids[0], (unsigned)getuid());
     assert_int_equal(logged_times(who), 1);
     assert_int_equal(logged_times("pool p: connection 0 has been held for 0.3 s"), 1);
     assert_int_equal(logged_times("\x1b"), 0);
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 5000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 5000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     assert_int_equal(revoked(REVOKE_lease_timeout), 0);
 }
 
@@ -421,7 +421,7 @@ static void a_user_has_so_many_workers(void **state)
 
 /* ---- per_uid_leases ---- */
 
-static int lease_as_nobody(struct crew *crew, unsigned number)
+static int lease_as_nobody(struct processes *processes, unsigned number)
 {
     struct lendis_lease *leases[3], *none;
     struct lendis_pool *pool;
@@ -435,7 +435,7 @@ static int lease_as_nobody(struct crew *crew, unsigned number)
             return 2;
     if (lendis_acquire(pool, 0, &none) != LENDIS_E_BUSY)
         return 3;
-    crew_ready(crew);
+    processes_ready(processes);
     for (int i = 0; i < 2; i++)
         if (lendis_release(leases[i]) != 0)
             return 4;
@@ -475,10 +475,10 @@ static void a_user_has_so_many_leases(void **state)
     assert_int_equal(lendis_acquire_finish(wait, &none), LENDIS_E_AGAIN);
     if (geteuid() == 0) {
         open_to_all_users();
-        crew_start(&fixture.crew, 1, 0, lease_as_nobody, NULL);
-        crew_go(&fixture.crew);
-        assert_true(crew_wait(&fixture.crew, 5000));
-        assert_int_equal(crew_failures(&fixture.crew), 0);
+        processes_start(&fixture.processes, 1, 0, lease_as_nobody, NULL);
+        processes_go(&fixture.processes);
+        assert_true(processes_wait(&fixture.processes, 5000));
+        assert_int_equal(processes_failures(&fixture.processes), 0);
     }
     assert_int_equal(lendis_acquire_finish(wait, &none), LENDIS_E_AGAIN);
     assert_int_equal(lendis_release(leases[0]), 0);
@@ -505,12 +505,12 @@ static void a_user_has_so_many_leases(void **state)
 static atomic_uint *inside, *most_inside;
 
 /* Leases and commands by turns; a lease is held for a moment, and all who hold one are counted. */
-static int contend(struct crew *crew, unsigned number)
+static int contend(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
-    struct tally *tally = crew_result(crew, number);
+    struct tally *tally = processes_result(processes, number);
 
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++) {
         struct lendis_lease *lease;
         unsigned now;
 
@@ -540,26 +540,26 @@ static void never_more_than_the_share(void **state)
     most_inside = inside + 1;
     start_fixture("size = 8\nmin_idle = 8\nper_uid_leases = 3\n");
     assert_true(pool_fills(&fixture.observer, 8, 10000));
-    crew_start(&fixture.crew, 10, sizeof(struct tally), contend, NULL);
+    processes_start(&fixture.processes, 10, sizeof(struct tally), contend, NULL);
     for (int i = 0; i < 2500; i++) {
         struct word_count count;
 
         sleep_us(1000);
         assert_true(observe_words(&fixture.observer, &count));
     }
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    tally_crew(&fixture.crew, &sum);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    tally_processes(&fixture.processes, &sum);
     tally_print("within the share", &sum);
     assert_int_equal(tally_failed(&sum), 0);
     assert_in_range(atomic_load(most_inside), 2, 3);
     assert_int_equal(revoked(REVOKE_user_limit), 0);
-    crew_end(&fixture.crew);
+    processes_end(&fixture.processes);
 
-    crew_start(&fixture.crew, 3, 0, block_for_ever, NULL); /* BLPOP, SUBSCRIBE, SIGSTOP */
+    processes_start(&fixture.processes, 3, 0, block_for_ever, NULL); /* BLPOP, SUBSCRIBE, SIGSTOP */
     assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 3, 5000));
-    crew_end(&fixture.crew);
+    processes_end(&fixture.processes);
     assert_true(pool_fills(&fixture.observer, 5, 5000));
     {
         struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
@@ -670,7 +670,7 @@ static void names_are_as_good_as_numbers(void **state)
 
 #define CROWD 400
 
-static int connect_and_be_silent(struct crew *crew, unsigned number)
+static int connect_and_be_silent(struct processes *processes, unsigned number)
 {
     (void)number;
     if (!become(NOBODY))
@@ -678,7 +678,7 @@ static int connect_and_be_silent(struct crew *crew, unsigned number)
     for (int i = 0; i < CROWD; i++)
         if (lendisd_connect(fixture.broker.socket_path) < 0)
             return 2;
-    crew_ready(crew);
+    processes_ready(processes);
     for (;;)
         pause();
 }
@@ -691,8 +691,8 @@ static void a_silent_crowd_delays_no_other_user(void **state)
         skip(); /* only root can become others */
     start_fixture("size = 1\n");
     open_to_all_users();
-    crew_start(&fixture.crew, 1, 0, connect_and_be_silent, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 1, 0, connect_and_be_silent, NULL);
+    processes_go(&fixture.processes);
     for (int i = 0; i < 3; i++) {
         int64_t before_ms = now_ms();
 
@@ -702,8 +702,8 @@ static void a_silent_crowd_delays_no_other_user(void **state)
         assert_in_range(now_ms() - before_ms, 0, 400);
     }
     assert_true(lendisd_logged(&fixture.broker, "lends at"));
-    crew_signal(&fixture.crew, 0, SIGKILL);
-    crew_wait_one(&fixture.crew, 0, 5000);
+    processes_signal(&fixture.processes, 0, SIGKILL);
+    processes_wait_one(&fixture.processes, 0, 5000);
 }
 
 int main(int argc, char **argv)

@@ -539,18 +539,19 @@ static void without_redis_the_pool_is_down(void **state)
 /* ---- order ---- */
 
 struct in_line {
-    atomic_uint next; /* of the crew: in the first result */
+    atomic_uint next; /* of the worker processes: in the first result */
     atomic_uint place;
 };
 
-static int wait_in_line(struct crew *crew, unsigned number)
+static int wait_in_line(struct processes *processes, unsigned number)
 {
-    struct in_line *mine = crew_result(crew, number), *first = crew_result(crew, 0);
+    struct in_line *mine = processes_result(processes, number),
+                   *first = processes_result(processes, 0);
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     struct lendis_lease *lease;
 
     /* The parent lets them come one after the other. */
-    while (atomic_load(&crew->control->go) <= number)
+    while (atomic_load(&processes->control->go) <= number)
         sleep_us(200);
     if (lendis_acquire(pool, 20000, &lease) != 0)
         return 1;
@@ -573,22 +574,22 @@ static void waiters_are_served_in_order(void **state)
     segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     pool = pool_attach(&fixture.broker, "p");
     lease = lease_one(pool);
-    crew_start(&fixture.crew, workers, sizeof(struct in_line), wait_in_line, NULL);
+    processes_start(&fixture.processes, workers, sizeof(struct in_line), wait_in_line, NULL);
     for (unsigned i = 0; i < workers; i++) {
-        atomic_store(&fixture.crew.control->go, i + 1);
+        atomic_store(&fixture.processes.control->go, i + 1);
         assert_true(
             eventually(observe_words(&fixture.observer, &count) && count.waiting == i + 1, 10000));
     }
     assert_int_equal(lendis_release(lease), 0);
     /* Not even the one who releases comes before who waits. */
     assert_int_equal(lendis_acquire(pool, 10000, &lease), 0);
-    assert_int_equal(atomic_load(&((struct in_line *)crew_result(&fixture.crew, 0))->next),
-                     workers);
+    assert_int_equal(
+        atomic_load(&((struct in_line *)processes_result(&fixture.processes, 0))->next), workers);
     assert_int_equal(lendis_release(lease), 0);
-    assert_true(crew_wait(&fixture.crew, 10000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_true(processes_wait(&fixture.processes, 10000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     for (unsigned i = 0; i < workers; i++)
-        assert_int_equal(((struct in_line *)crew_result(&fixture.crew, i))->place, i + 1);
+        assert_int_equal(((struct in_line *)processes_result(&fixture.processes, i))->place, i + 1);
     assert_true(pool_fills(&fixture.observer, 1, 2000));
     lendis_detach(pool);
 }
@@ -695,10 +696,10 @@ static int lease_is_foreign(struct lendis_lease *lease)
            lendis_lease_command(lease, "PING") == NULL;
 }
 
-static int heir(struct crew *crew, unsigned number)
+static int heir(struct processes *processes, unsigned number)
 {
-    struct inheritance *inheritance = crew->context;
-    struct tally *tally = crew_result(crew, number);
+    struct inheritance *inheritance = processes->context;
+    struct tally *tally = processes_result(processes, number);
 
     if (!lease_is_foreign(inheritance->lease))
         return 1;
@@ -706,8 +707,8 @@ static int heir(struct crew *crew, unsigned number)
         talk(inheritance->pool, tally, number, turn);
     if (!lease_is_foreign(inheritance->lease))
         return 2;
-    crew_ready(crew);
-    while (!crew_stopping(crew))
+    processes_ready(processes);
+    while (!processes_stopping(processes))
         sleep_us(1000);
     lendis_detach(inheritance->pool);
     return 0;
@@ -726,23 +727,23 @@ static void forked_children_work(void **state)
     inheritance.lease = lease_one(inheritance.pool);
     assert_int_equal(pool_counter(&fixture.observer, COUNTER_fetches), 4);
 
-    crew_start(&fixture.crew, children, sizeof(struct tally), heir, &inheritance);
-    crew_go(&fixture.crew);
-    tally_crew(&fixture.crew, &sum);
+    processes_start(&fixture.processes, children, sizeof(struct tally), heir, &inheritance);
+    processes_go(&fixture.processes);
+    tally_processes(&fixture.processes, &sum);
     assert_int_equal(sum.good, 60 * children);
     assert_int_equal(pool_counter(&fixture.observer, COUNTER_commands) +
                          pool_counter(&fixture.observer, COUNTER_handed),
                      60 * children);
     assert_int_equal(workers_attached(&fixture.observer), 2 + children);
     for (unsigned i = 0; i < children; i++) {
-        int worker = worker_of(&fixture.observer, fixture.crew.pids[i]);
+        int worker = worker_of(&fixture.observer, fixture.processes.pids[i]);
 
         assert_true(worker >= 0);
         assert_int_equal(fixture.observer.segment.workers[worker].counters[COUNTER_fetches], 0);
     }
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 10000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 10000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
 
     /* And the parent's lease is still the parent's. */
     assert_true(eventually(workers_attached(&fixture.observer) == 2, 5000));
@@ -752,25 +753,25 @@ static void forked_children_work(void **state)
     lendis_detach(inheritance.pool);
 }
 
-static int heir_who_leaves_at_once(struct crew *crew, unsigned number)
+static int heir_who_leaves_at_once(struct processes *processes, unsigned number)
 {
-    struct inheritance *inheritance = crew->context;
+    struct inheritance *inheritance = processes->context;
 
     (void)number;
     lendis_detach(inheritance->pool);
     return 0;
 }
 
-static int heir_of_a_heir(struct crew *crew, unsigned number)
+static int heir_of_a_heir(struct processes *processes, unsigned number)
 {
-    struct inheritance *inheritance = crew->context;
+    struct inheritance *inheritance = processes->context;
     pid_t pid;
     int status;
 
-    talk(inheritance->pool, crew_result(crew, number), number, 0);
+    talk(inheritance->pool, processes_result(processes, number), number, 0);
     pid = fork();
     if (pid == 0) {
-        bool right = talk(inheritance->pool, crew_result(crew, number), number, 3);
+        bool right = talk(inheritance->pool, processes_result(processes, number), number, 3);
 
         lendis_detach(inheritance->pool);
         _exit(right ? 0 : 1);
@@ -786,16 +787,16 @@ static void children_may_detach_and_fork_again(void **state)
     (void)state;
     inheritance.pool = pool_attach(&fixture.broker, "p");
     inheritance.lease = lease_one(inheritance.pool);
-    crew_start(&fixture.crew, 3, 0, heir_who_leaves_at_once, &inheritance);
-    assert_true(crew_wait(&fixture.crew, 10000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    crew_end(&fixture.crew);
+    processes_start(&fixture.processes, 3, 0, heir_who_leaves_at_once, &inheritance);
+    assert_true(processes_wait(&fixture.processes, 10000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    processes_end(&fixture.processes);
     expect_text(lendis_lease_command(inheritance.lease, "PING"), REDIS_REPLY_STATUS, "PONG");
 
-    crew_start(&fixture.crew, 3, sizeof(struct tally), heir_of_a_heir, &inheritance);
-    assert_true(crew_wait(&fixture.crew, 10000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    tally_crew(&fixture.crew, &sum);
+    processes_start(&fixture.processes, 3, sizeof(struct tally), heir_of_a_heir, &inheritance);
+    assert_true(processes_wait(&fixture.processes, 10000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    tally_processes(&fixture.processes, &sum);
     assert_int_equal(sum.good, 6);
     assert_int_equal(lendis_release(inheritance.lease), 0);
     lendis_detach(inheritance.pool);
@@ -811,11 +812,11 @@ static void children_of_a_handle_whose_broker_is_gone(void **state)
     fetch_all(inheritance.pool, 4);
     inheritance.lease = lease_one(inheritance.pool);
     lendisd_restart(&fixture.broker);
-    crew_start(&fixture.crew, 3, sizeof(struct tally), heir, &inheritance);
-    crew_go(&fixture.crew);
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 10000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_start(&fixture.processes, 3, sizeof(struct tally), heir, &inheritance);
+    processes_go(&fixture.processes);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 10000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     lendis_detach(inheritance.pool);
 }
 

@@ -124,9 +124,9 @@ static bool calls_say(struct lendis_pool *pool, const struct change *change)
 
 /* The parent ends broker and Redis once the worker has changed; a status for each step that
  * failed. */
-static int work(struct crew *crew, unsigned number)
+static int work(struct processes *processes, unsigned number)
 {
-    const struct change *change = crew->context;
+    const struct change *change = processes->context;
     struct lendis_pool *pool;
 
     (void)number;
@@ -137,8 +137,8 @@ static int work(struct crew *crew, unsigned number)
         return 2;
     if (!pings(lendis_command(pool, "PING")))
         return 3;
-    crew_ready(crew);
-    while (!crew_stopping(crew))
+    processes_ready(processes);
+    while (!processes_stopping(processes))
         sleep_us(1000);
     return calls_say(pool, change) ? 0 : 4;
 }
@@ -146,8 +146,8 @@ static int work(struct crew *crew, unsigned number)
 /* Nothing of what it has is open any more. */
 static void run_change(struct change *change, bool restart)
 {
-    crew_start(&fixture.crew, 1, 0, work, change);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 1, 0, work, change);
+    processes_go(&fixture.processes);
     lendisd_kill(&fixture.broker);
     redis_restart(&fixture.redis);
     if (restart) {
@@ -155,10 +155,10 @@ static void run_change(struct change *change, bool restart)
         segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
         assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
     }
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    if (crew_failures(&fixture.crew) != 0)
-        fail_msg("step %d", WEXITSTATUS(fixture.crew.statuses[0]));
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    if (processes_failures(&fixture.processes) != 0)
+        fail_msg("step %d", WEXITSTATUS(fixture.processes.statuses[0]));
 }
 
 static void another_root(void **state)
@@ -193,9 +193,9 @@ static void other_rights(void **state)
 }
 
 /* The child of a master that attached: its first use is behind the change. */
-static int first_use(struct crew *crew, unsigned number)
+static int first_use(struct processes *processes, unsigned number)
 {
-    struct lendis_pool *pool = crew->context;
+    struct lendis_pool *pool = processes->context;
     struct change change = {change_root, -ENOENT, "has changed its root"};
     int64_t start_ms;
 
@@ -214,10 +214,10 @@ static void a_child_in_another_root(void **state)
 
     (void)state;
     assert_true(pings(lendis_command(pool, "PING")));
-    crew_start(&fixture.crew, 1, 0, first_use, pool);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    if (crew_failures(&fixture.crew) != 0)
-        fail_msg("step %d", WEXITSTATUS(fixture.crew.statuses[0]));
+    processes_start(&fixture.processes, 1, 0, first_use, pool);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    if (processes_failures(&fixture.processes) != 0)
+        fail_msg("step %d", WEXITSTATUS(fixture.processes.statuses[0]));
     lendis_detach(pool);
 }
 
@@ -243,7 +243,7 @@ static bool change_root_with_folder(void)
            chdir("/") == 0;
 }
 
-static int wait_for_restart(struct crew *crew, unsigned number)
+static int wait_for_restart(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool;
 
@@ -251,8 +251,8 @@ static int wait_for_restart(struct crew *crew, unsigned number)
     if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0 ||
         !pings(lendis_command(pool, "PING")) || !change_root_with_folder())
         return 1;
-    crew_ready(crew);
-    while (!crew_stopping(crew))
+    processes_ready(processes);
+    while (!processes_stopping(processes))
         sleep_us(1000);
     return pings(lendis_command(pool, "PING")) ? 0 : 2;
 }
@@ -262,17 +262,17 @@ static void a_restart_seen_from_another_root(void **state)
     (void)state;
     observer_close(&fixture.observer);
     fixture.observer = (struct observer){0};
-    crew_start(&fixture.crew, 1, 0, wait_for_restart, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 1, 0, wait_for_restart, NULL);
+    processes_go(&fixture.processes);
     lendisd_kill(&fixture.broker);
     assert_int_equal(unlink(fixture.broker.socket_path), 0);
     redis_restart(&fixture.redis);
-    crew_stop(&fixture.crew);
+    processes_stop(&fixture.processes);
     sleep_us(300000); /* of the wait: a failure would be at once */
     lendisd_launch(&fixture.broker, true);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    if (crew_failures(&fixture.crew) != 0)
-        fail_msg("step %d", WEXITSTATUS(fixture.crew.statuses[0]));
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    if (processes_failures(&fixture.processes) != 0)
+        fail_msg("step %d", WEXITSTATUS(fixture.processes.statuses[0]));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)

@@ -158,14 +158,14 @@ static const enum fake_action actions[] = {FAKE_TWICE,        FAKE_GARBAGE, FAKE
                                            FAKE_CLOSE_MIDWAY, FAKE_RESET,   FAKE_TRICKLE};
 #define ACTIONS (sizeof actions / sizeof *actions)
 
-static int talk_until_stopped(struct crew *crew, unsigned number)
+static int talk_until_stopped(struct processes *processes, unsigned number)
 {
-    struct lendis_pool *pool = pool_attach(&fixture.broker, crew->context);
-    struct tally *tally = crew_result(crew, number);
+    struct lendis_pool *pool = pool_attach(&fixture.broker, processes->context);
+    struct tally *tally = processes_result(processes, number);
 
-    crew_ready(crew);
+    processes_ready(processes);
     /* Turns 0, 3, 6, ...: ECHO, whose reply names the worker and the turn. */
-    for (unsigned long turn = 0; !crew_stopping(crew); turn += 3)
+    for (unsigned long turn = 0; !processes_stopping(processes); turn += 3)
         talk(pool, tally, number, turn);
     lendis_detach(pool);
     return 0;
@@ -175,7 +175,7 @@ static unsigned long good_so_far(void)
 {
     struct tally tally;
 
-    tally_crew(&fixture.crew, &tally);
+    tally_processes(&fixture.processes, &tally);
     return tally.good;
 }
 
@@ -183,8 +183,8 @@ static void misbehave_under_load(enum fake_action action, char *pool)
 {
     struct tally tally;
 
-    crew_start(&fixture.crew, 8, sizeof tally, talk_until_stopped, pool);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 8, sizeof tally, talk_until_stopped, pool);
+    processes_go(&fixture.processes);
     for (int round = 0; round < 3; round++) {
         struct fake_control *control = fixture.fake.control;
         unsigned commands = atomic_load(&control->commands);
@@ -198,15 +198,15 @@ static void misbehave_under_load(enum fake_action action, char *pool)
         before = good_so_far();
         assert_true(eventually(good_so_far() > before + 20, 15000));
     }
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    tally_crew(&fixture.crew, &tally);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    tally_processes(&fixture.processes, &tally);
     tally_print(pool, &tally);
     assert_int_equal(tally.wrong, 0);
     assert_int_equal(tally.other, 0);
     assert_true(action == FAKE_TRICKLE ? tally_failed(&tally) == 0 : tally.uncertain > 0);
-    crew_end(&fixture.crew);
+    processes_end(&fixture.processes);
 }
 
 /* A pool for each: one whose server keeps closing connections is dialled ever more slowly. */

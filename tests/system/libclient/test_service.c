@@ -275,13 +275,13 @@ struct reader_tally {
     atomic_int last;
 };
 
-static int read_on(struct crew *crew, unsigned number)
+static int read_on(struct processes *processes, unsigned number)
 {
-    struct reader_tally *tally = crew_result(crew, number);
+    struct reader_tally *tally = processes_result(processes, number);
     struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
 
-    crew_ready(crew);
-    while (!crew_stopping(crew)) {
+    processes_ready(processes);
+    while (!processes_stopping(processes)) {
         redisReply *reply = lendis_command(pool, "GET key");
 
         if (reply && reply->str && strcmp(reply->str, "value") == 0) {
@@ -299,20 +299,20 @@ static int read_on(struct crew *crew, unsigned number)
 
 #define READERS 12u
 
-static long reads(const struct crew *crew)
+static long reads(const struct processes *processes)
 {
     long sum = 0;
 
     for (unsigned i = 0; i < READERS; i++)
-        sum += atomic_load(&((struct reader_tally *)crew_result(crew, i))->good);
+        sum += atomic_load(&((struct reader_tally *)processes_result(processes, i))->good);
     return sum;
 }
 
-static bool go_on(const struct crew *crew, long more)
+static bool go_on(const struct processes *processes, long more)
 {
-    long before = reads(crew);
+    long before = reads(processes);
 
-    return eventually(reads(crew) >= before + more, 10000);
+    return eventually(reads(processes) >= before + more, 10000);
 }
 
 /* Replicas die under load, both; one comes back. No read fails, and all that is up is used. */
@@ -323,27 +323,27 @@ static void test_death(void **state)
 
     (void)state;
     set_everywhere(pool, "key", "value");
-    crew_start(&fixture.crew, READERS, sizeof(struct reader_tally), read_on, NULL);
-    crew_go(&fixture.crew);
-    assert_true(go_on(&fixture.crew, 2000));
+    processes_start(&fixture.processes, READERS, sizeof(struct reader_tally), read_on, NULL);
+    processes_go(&fixture.processes);
+    assert_true(go_on(&fixture.processes, 2000));
     redis_kill(&replicas[0]);
-    assert_true(go_on(&fixture.crew, 2000));
+    assert_true(go_on(&fixture.processes, 2000));
     before = calls(&replicas[1], "get");
-    assert_true(go_on(&fixture.crew, 1000));
+    assert_true(go_on(&fixture.processes, 1000));
     assert_true(calls(&replicas[1], "get") > before);
     redis_kill(&replicas[1]);
     before = calls(&fixture.redis, "get");
-    assert_true(go_on(&fixture.crew, 2000));
+    assert_true(go_on(&fixture.processes, 2000));
     assert_true(calls(&fixture.redis, "get") > before);
     redis_start(&replicas[0]);
     assert_true(eventually(is_synced(&replicas[0]), 20000));
     before = calls(&replicas[0], "get");
     assert_true(eventually(calls(&replicas[0], "get") > before + 100, 20000));
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, 20000));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 20000));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     for (unsigned i = 0; i < READERS; i++) {
-        struct reader_tally *tally = crew_result(&fixture.crew, i);
+        struct reader_tally *tally = processes_result(&fixture.processes, i);
 
         if (atomic_load(&tally->bad) != 0)
             fail_msg("reader %u: %ld reads failed, the last one: %s", i, atomic_load(&tally->bad),

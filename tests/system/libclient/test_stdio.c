@@ -221,10 +221,10 @@ static bool low_ones_are_closed(unsigned closed)
     return true;
 }
 
-static int run_without(struct crew *crew, unsigned number)
+static int run_without(struct processes *processes, unsigned number)
 {
-    struct found *found = crew_result(crew, number);
-    struct habit habit = {found, *(const unsigned *)crew->context};
+    struct found *found = processes_result(processes, number);
+    struct habit habit = {found, *(const unsigned *)processes->context};
     int failed = 0;
     pthread_t thread;
 
@@ -249,14 +249,14 @@ static void run_closed(unsigned closed)
     redisReply *reply;
 
     freeReplyObject(redis_do(&fixture.redis, "SET victim precious"));
-    crew_start(&fixture.crew, 1, sizeof *found, run_without, &closed);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    found = crew_result(&fixture.crew, 0);
-    if (crew_failures(&fixture.crew) != 0)
-        fail_msg("way %d: status %d", found->step, WEXITSTATUS(fixture.crew.statuses[0]));
+    processes_start(&fixture.processes, 1, sizeof *found, run_without, &closed);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    found = processes_result(&fixture.processes, 0);
+    if (processes_failures(&fixture.processes) != 0)
+        fail_msg("way %d: status %d", found->step, WEXITSTATUS(fixture.processes.statuses[0]));
     assert_true(found->tries > ROUNDS);
     assert_int_equal(found->taken, 0);
-    crew_end(&fixture.crew);
+    processes_end(&fixture.processes);
     reply = redis_do(&fixture.redis, "GET victim");
     assert_string_equal(reply->str, "precious");
     freeReplyObject(reply);
@@ -282,7 +282,7 @@ static void without_any(void **state)
 
 /* ---- a broker that comes back ---- */
 
-static int use_two_brokers(struct crew *crew, unsigned number)
+static int use_two_brokers(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool;
 
@@ -292,8 +292,8 @@ static int use_two_brokers(struct crew *crew, unsigned number)
     if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0 ||
         !pings(lendis_command(pool, "PING")))
         return 1;
-    crew_ready(crew);
-    while (!crew_stopping(crew))
+    processes_ready(processes);
+    while (!processes_stopping(processes))
         if (!pings(lendis_command(pool, "PING")) || !low_ones_are_closed(7))
             return 2;
     lendis_detach(pool);
@@ -303,14 +303,14 @@ static int use_two_brokers(struct crew *crew, unsigned number)
 static void reattaching(void **state)
 {
     (void)state;
-    crew_start(&fixture.crew, 1, 0, use_two_brokers, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 1, 0, use_two_brokers, NULL);
+    processes_go(&fixture.processes);
     lendisd_restart(&fixture.broker);
     segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
-    assert_true(eventually(worker_of(&fixture.observer, fixture.crew.pids[0]) >= 0, LIMIT_MS));
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    assert_true(eventually(worker_of(&fixture.observer, fixture.processes.pids[0]) >= 0, LIMIT_MS));
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)

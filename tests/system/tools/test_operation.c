@@ -78,13 +78,13 @@ static void expect_said(const char *text)
 /* ---- load ---- */
 
 /* Commands, and every fifth turn a lease with two commands on it. */
-static int work(struct crew *crew, unsigned number)
+static int work(struct processes *processes, unsigned number)
 {
-    struct tally *tally = crew_result(crew, number);
+    struct tally *tally = processes_result(processes, number);
     struct lendis_pool *pool = pool_attach(&fixture.broker, "app");
 
-    crew_ready(crew);
-    for (unsigned long turn = 0; !crew_stopping(crew); turn++) {
+    processes_ready(processes);
+    for (unsigned long turn = 0; !processes_stopping(processes); turn++) {
         struct lendis_lease *lease;
         redisReply *reply;
         int result;
@@ -113,15 +113,15 @@ static int work(struct crew *crew, unsigned number)
 
 static void start_load(void)
 {
-    crew_start(&fixture.crew, WORKERS, sizeof(struct tally), work, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, WORKERS, sizeof(struct tally), work, NULL);
+    processes_go(&fixture.processes);
 }
 
 static unsigned long work_done(void)
 {
     struct tally sum;
 
-    tally_crew(&fixture.crew, &sum);
+    tally_processes(&fixture.processes, &sum);
     return atomic_load(&sum.good);
 }
 
@@ -137,10 +137,10 @@ static void end_load(const char *title)
 {
     struct tally sum;
 
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
-    tally_crew(&fixture.crew, &sum);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    tally_processes(&fixture.processes, &sum);
     tally_print(title, &sum);
     assert_int_equal(tally_failed(&sum), 0);
     assert_int_equal(atomic_load(&sum.wrong), 0);
@@ -451,12 +451,12 @@ static void another_address_under_load(void **state)
         expect_progress();
         assert_true(redis_info(next, "connected_clients") > 0);
     }
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
     {
         struct tally sum;
 
-        tally_crew(&fixture.crew, &sum);
+        tally_processes(&fixture.processes, &sum);
         tally_print("another address", &sum);
         assert_int_equal(tally_failed(&sum), 0);
         assert_int_equal(atomic_load(&sum.wrong), 0);
@@ -775,16 +775,16 @@ static void a_drained_pool_is_switched_off(void **state)
 
 /* ---- kill ---- */
 
-static int hold(struct crew *crew, unsigned number)
+static int hold(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "app");
     struct lendis_lease *lease;
-    int *result = crew_result(crew, number);
+    int *result = processes_result(processes, number);
 
     if (lendis_acquire(pool, 10000, &lease) != 0)
         return 1;
-    crew_ready(crew);
-    while (!crew_stopping(crew))
+    processes_ready(processes);
+    while (!processes_stopping(processes))
         sleep_us(1000);
     *result = lendis_release(lease);
     lendis_detach(pool);
@@ -793,7 +793,7 @@ static int hold(struct crew *crew, unsigned number)
 
 static int result_of(unsigned number)
 {
-    return *(int *)crew_result(&fixture.crew, number);
+    return *(int *)processes_result(&fixture.processes, number);
 }
 
 static uint64_t killed(void)
@@ -811,10 +811,10 @@ static void leases_are_revoked(void **state)
 
     (void)state;
     start("");
-    crew_start(&fixture.crew, 4, sizeof(int), hold, NULL);
-    crew_go(&fixture.crew);
+    processes_start(&fixture.processes, 4, sizeof(int), hold, NULL);
+    processes_go(&fixture.processes);
     assert_int_equal(words_in(&fixture.observer, WORD_LEASED), 4);
-    snprintf(pid, sizeof pid, "%d", (int)fixture.crew.pids[1]);
+    snprintf(pid, sizeof pid, "%d", (int)fixture.processes.pids[1]);
     expect_control(0, "kill", "--worker", pid);
     expect_said("1 lease revoked");
     assert_int_equal(words_in(&fixture.observer, WORD_LEASED), 3);
@@ -824,7 +824,7 @@ static void leases_are_revoked(void **state)
         uint64_t word = atomic_load(&fixture.observer.segment.connections[i].word);
 
         if (word_state(word) == WORD_LEASED &&
-            (int)word_owner(word) == worker_of(&fixture.observer, fixture.crew.pids[0]))
+            (int)word_owner(word) == worker_of(&fixture.observer, fixture.processes.pids[0]))
             of_first = i;
     }
     snprintf(index, sizeof index, "%u", of_first);
@@ -835,9 +835,9 @@ static void leases_are_revoked(void **state)
     expect_said("2 leases revoked");
     assert_int_equal(words_in(&fixture.observer, WORD_LEASED), 0);
     assert_int_equal(killed(), 4);
-    crew_stop(&fixture.crew);
-    assert_true(crew_wait(&fixture.crew, LIMIT_MS));
-    assert_int_equal(crew_failures(&fixture.crew), 0);
+    processes_stop(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
     for (unsigned i = 0; i < 4; i++)
         assert_int_equal(result_of(i), LENDIS_E_REVOKED);
     assert_true(pool_fills(&fixture.observer, 2, 10000));

@@ -60,9 +60,9 @@ static void touch(char *memory, size_t size)
         memory[at] = 1;
 }
 
-static int be_known(struct crew *crew, unsigned number)
+static int be_known(struct processes *processes, unsigned number)
 {
-    const struct known *known = crew->context;
+    const struct known *known = processes->context;
 
     (void)number;
     prctl(PR_SET_NAME, "lendis-known");
@@ -83,15 +83,15 @@ static int be_known(struct crew *crew, unsigned number)
         touch(mmap(NULL, 2 * known->segment, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0),
               known->segment);
     }
-    crew_ready(crew);
+    processes_ready(processes);
     return 0;
 }
 
 static void start_known(unsigned count, struct known *known)
 {
-    crew_start(&fixture.crew, count, 0, be_known, known);
+    processes_start(&fixture.processes, count, 0, be_known, known);
     if (!known->leave)
-        assert_true(eventually(atomic_load(&fixture.crew.control->ready) == count, 20000));
+        assert_true(eventually(atomic_load(&fixture.processes.control->ready) == count, 20000));
 }
 
 /* Sums over all of them. */
@@ -101,8 +101,8 @@ static struct process_memory measure(unsigned count, struct known known)
 
     start_known(count, &known);
     for (unsigned i = 0; i < count; i++)
-        assert_true(process_add(fixture.crew.pids[i], true, &sum));
-    crew_end(&fixture.crew);
+        assert_true(process_add(fixture.processes.pids[i], true, &sum));
+    processes_end(&fixture.processes);
     return sum;
 }
 
@@ -161,11 +161,11 @@ static void segments_are_told_apart(void **state)
 
     (void)state;
     start_known(1, &known);
-    assert_true(process_add(fixture.crew.pids[0], true, &sum));
+    assert_true(process_add(fixture.processes.pids[0], true, &sum));
     assert_true(sum.segments_pss == 2 * MIB && sum.segments_uss == 2 * MIB);
     assert_true(sum.pss >= sum.segments_pss);
-    assert_true(proc_memfd_bytes(fixture.crew.pids[0], "lendis-") == 2 * MIB);
-    assert_true(proc_memfd_bytes(fixture.crew.pids[0], "other") == 0);
+    assert_true(proc_memfd_bytes(fixture.processes.pids[0], "lendis-") == 2 * MIB);
+    assert_true(proc_memfd_bytes(fixture.processes.pids[0], "other") == 0);
 }
 
 static void a_process_that_ended_is_not_added(void **state)
@@ -176,10 +176,10 @@ static void a_process_that_ended_is_not_added(void **state)
 
     (void)state;
     start_known(1, &known);
-    zombie = fixture.crew.pids[0];
+    zombie = fixture.processes.pids[0];
     assert_true(eventually(program_ended(zombie), 10000));
     assert_false(process_add(zombie, true, &sum));
-    crew_end(&fixture.crew);
+    processes_end(&fixture.processes);
     assert_false(process_add(zombie, true, &sum));
     assert_true(sum.pss == 1 && sum.virtual == 0);
 }
@@ -195,8 +195,8 @@ static void processes_are_found_by_name_and_cgroup(void **state)
     named = processes_find(MATCH_NAME, "lendis-known", &pids);
     assert_int_equal(named, 3);
     for (int i = 0; i < named; i++)
-        assert_true(pids[i] == fixture.crew.pids[0] || pids[i] == fixture.crew.pids[1] ||
-                    pids[i] == fixture.crew.pids[2]);
+        assert_true(pids[i] == fixture.processes.pids[0] || pids[i] == fixture.processes.pids[1] ||
+                    pids[i] == fixture.processes.pids[2]);
     free(pids);
     all = processes_find(MATCH_CGROUP, "/", &pids);
     assert_true(all >= 3);
@@ -303,13 +303,13 @@ static void write_costs(const char *path)
     fclose(file);
 }
 
-static int attach_and_wait(struct crew *crew, unsigned number)
+static int attach_and_wait(struct processes *processes, unsigned number)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "main");
 
     (void)number;
     freeReplyObject(lendis_command(pool, "SET key value"));
-    crew_ready(crew);
+    processes_ready(processes);
     lendis_detach(pool);
     return 0;
 }
@@ -319,8 +319,8 @@ static void start_host(unsigned workers)
     redis_start(&fixture.redis);
     lendisd_start(&fixture.broker, "[pool main]\nredis = %s\nsize = 2\nmin_idle = 2\n",
                   fixture.redis.unix_url);
-    crew_start(&fixture.crew, workers, 0, attach_and_wait, NULL);
-    assert_true(eventually(atomic_load(&fixture.crew.control->ready) == workers, 20000));
+    processes_start(&fixture.processes, workers, 0, attach_and_wait, NULL);
+    assert_true(eventually(atomic_load(&fixture.processes.control->ready) == workers, 20000));
 }
 
 static void watch_tells_what_the_pool_saves(void **state)
