@@ -6,7 +6,7 @@
  * two where that of whole rounds is off by twenty.
  */
 #include <stdio.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 #include "broker/bench/client.h"
 #include "broker/bench/parts.h"
 

@@ -88,7 +88,7 @@ static void describe(const struct cell *cell, char *text, size_t size)
 
 struct arguments {
     const char *list[ARGUMENTS_MAX];
-    char texts[ARGUMENTS_MAX][LAB_PATH_SIZE + 32];
+    char texts[ARGUMENTS_MAX][TESTBED_PATH_SIZE + 32];
     size_t count;
 };
 

@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "broker/base/proc.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 #define LOOK_US 200000
 

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 #define ROUNDS_MAX 1000u
 

@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 #define PIECE_SIZE (64 * 1024)
 #define EVENTS     64

@@ -9,7 +9,7 @@
 #include "lendis_hiredis.h"
 #include "broker/bench/parts.h"
 #include "broker/testbed/worker_processes.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 #define WORKERS        500u
 #define CONNECTIONS    64u

@@ -23,7 +23,7 @@
 #include "broker/bench/lock_pool.h"
 #include "broker/bench/parts.h"
 #include "broker/testbed/worker_processes.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 /* Short enough to lie between two preemptions mostly, so that the median is right on a busy machine
  * too; reading the clock adds 0.3 ns. */

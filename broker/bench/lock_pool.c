@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/mman.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 #define POOL_SIZE_MAX 64u
 

@@ -3,7 +3,7 @@
 #ifndef LENDIS_BENCH_MACHINE_H
 #define LENDIS_BENCH_MACHINE_H
 
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 void machine_describe(const struct redis_server *redis, char *text, size_t size);
 

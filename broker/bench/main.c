@@ -111,7 +111,7 @@ static int run(int argc, char **argv)
     result = options_parse(argc, argv, &arguments, &bench);
     if (result != 0)
         return result < 0 ? EXIT_SUCCESS : result;
-    lab_is_tool();
+    testbed_is_tool();
     bench.servers.broker_lines = arguments.broker_lines;
     bench.servers.pool_lines = arguments.pool_lines;
     bench.servers.redis.tcp = true;

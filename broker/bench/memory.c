@@ -15,7 +15,7 @@
 #include "broker/base/proc.h"
 #include "broker/bench/parts.h"
 #include "broker/testbed/worker_processes.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
 

@@ -19,7 +19,7 @@
 #include "broker/bench/parts.h"
 #include "broker/bench/units.h"
 #include "broker/testbed/worker_processes.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 #define WORKERS          500u
 #define THINK_NS         1e7

@@ -143,8 +143,8 @@ static void start_broker(struct servers *servers, const struct variant *variant,
 
 /* Where a proxy listens, and where it finds Redis, as it wants to be told. */
 struct proxy_addresses {
-    char listen[LAB_PATH_SIZE + 16];
-    char server[LAB_PATH_SIZE + 16];
+    char listen[TESTBED_PATH_SIZE + 16];
+    char server[TESTBED_PATH_SIZE + 16];
     int port_fd; /* holds the port until the proxy has it; -1: a Unix socket */
 };
 
@@ -153,7 +153,7 @@ static struct proxy_addresses place_proxy(struct servers *servers, enum proxy pr
 {
     struct proxy_addresses addresses = {.port_fd = -1};
     bool twem = proxy == PROXY_TWEMPROXY;
-    char path[LAB_PATH_SIZE];
+    char path[TESTBED_PATH_SIZE];
     int port;
 
     if (strcmp(transport, "unix") == 0) {
@@ -196,7 +196,7 @@ static bool listens(const char *url)
 
 static void launch_proxy(struct servers *servers, enum proxy proxy, const char *config)
 {
-    char program[PATH_MAX], log[LAB_PATH_SIZE], port_text[16];
+    char program[PATH_MAX], log[TESTBED_PATH_SIZE], port_text[16];
     const char *twem[] = {program, "-c",        config, "-o",      log,
                           "-a",    "127.0.0.1", "-s",   port_text, NULL};
     const char *haproxy[] = {program, "-db", "-f", config, NULL};
@@ -226,7 +226,7 @@ static void start_proxy(struct servers *servers, enum proxy proxy, const char *t
                                   "    timeout server 1m\n"
                                   "listen bench\n    bind %s\n    server redis %s\n";
     struct proxy_addresses addresses = place_proxy(servers, proxy, transport);
-    char config[LAB_PATH_SIZE];
+    char config[TESTBED_PATH_SIZE];
 
     scratch_path(config, "%s.conf", proxies[proxy].name);
     write_file(config, proxy == PROXY_TWEMPROXY ? twem : haproxy, addresses.listen,

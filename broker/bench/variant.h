@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 #include "broker/bench/client.h"
 #include "broker/bench/forwarder.h"
 
@@ -38,7 +38,7 @@ struct servers {
     struct lendisd broker;
     struct forwarder forwarder; /* on the way to Redis over TCP, if that is to be far */
     pid_t proxy_pid;            /* 0: none runs */
-    char proxy_url[LAB_PATH_SIZE + 16];
+    char proxy_url[TESTBED_PATH_SIZE + 16];
     unsigned workers;         /* that are to attach */
     double rtt_us;            /* to Redis over TCP; 0: as it is */
     const char *broker_lines; /* further lines of the configuration's sections; or "" */

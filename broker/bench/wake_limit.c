@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 #define GROUP_SIZE 32u
 /* Of a round of wake-ups; a machine that takes longer is not measured. */

@@ -67,7 +67,7 @@ int compare_run(const struct options *options)
     char problem[512];
     int status;
 
-    lab_is_tool();
+    testbed_is_tool();
     if (options->plot_path && plot_check(options->plot_path, problem, sizeof problem) != 0) {
         fprintf(stderr, "lendis-report: %s\n", problem);
         return EXIT_FAILURE;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "broker/base/proc.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 #include "broker/report/progress.h"
 
 /* Redis looks at an idle client's buffers when it has been idle for 2 s, and at the size of replies every 5 s
@@ -42,7 +42,7 @@ struct environment {
     const char *replica_arguments[3];
     struct lendisd broker;
     struct plan *plan;
-    char plan_path[LAB_PATH_SIZE];
+    char plan_path[TESTBED_PATH_SIZE];
     pid_t master;
     struct kernel_memory before;
 };

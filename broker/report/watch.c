@@ -15,7 +15,7 @@
 #include <unistd.h>
 #include "broker/base/proc.h"
 #include "broker/tools/find_broker.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 #include "broker/report/costs.h"
 #include "broker/report/figures.h"
 #include "broker/base/proc_text.h"

@@ -232,7 +232,7 @@ int workers_run(const char *plan_path)
 
 /* ---- who starts them ---- */
 
-struct plan *plan_new(unsigned workers, char path[LAB_PATH_SIZE])
+struct plan *plan_new(unsigned workers, char path[TESTBED_PATH_SIZE])
 {
     static unsigned number;
     size_t size = sizeof(struct plan) + workers * sizeof(atomic_int);
@@ -260,7 +260,7 @@ void plan_free(struct plan *plan)
  */
 pid_t workers_start(const char *plan_path)
 {
-    char self[4096], log_path[LAB_PATH_SIZE];
+    char self[4096], log_path[TESTBED_PATH_SIZE];
     const char *const argv[] = {self, WORKER_ARGUMENT, plan_path, NULL};
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
     int before;

@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 /* The first argument that makes this program the master; the second is the plan's path. */
 #define WORKER_ARGUMENT "--workers-of"
@@ -33,7 +33,7 @@ struct plan_target {
     enum use use;
     unsigned connections; /* of one worker */
     int port;             /* 0: the socket */
-    char socket_path[LAB_PATH_SIZE];
+    char socket_path[TESTBED_PATH_SIZE];
     char pool[PLAN_POOL_SIZE]; /* what serves it through lendis */
 };
 
@@ -44,7 +44,7 @@ struct plan {
     struct plan_target targets[PLAN_TARGETS_MAX];
     unsigned value_bytes;
     bool busy; /* they go on with commands until the end; else they do some, and rest */
-    char broker_socket[LAB_PATH_SIZE];
+    char broker_socket[TESTBED_PATH_SIZE];
 
     atomic_uint ready; /* workers that have done their first commands */
     atomic_uint failed;
@@ -55,7 +55,7 @@ struct plan {
 };
 
 /* Makes a plan for `workers` of them, all else zero, in the private directory. */
-struct plan *plan_new(unsigned workers, char path[LAB_PATH_SIZE]);
+struct plan *plan_new(unsigned workers, char path[TESTBED_PATH_SIZE]);
 void plan_free(struct plan *plan);
 
 /* Starts the master. */

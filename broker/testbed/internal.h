@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the lab share with each other and with those of tests/support. */
-#ifndef LENDIS_LAB_INTERNAL_H
-#define LENDIS_LAB_INTERNAL_H
+/* What the files of the testbed share with each other and with those of tests/support. */
+#ifndef LENDIS_TESTBED_INTERNAL_H
+#define LENDIS_TESTBED_INTERNAL_H
 
 #include <sys/socket.h>
 #include <sys/un.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 /* Processes to kill, by pid, when this one ends; children of this process. */
 void scratch_add_child(pid_t pid);

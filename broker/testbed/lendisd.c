@@ -78,7 +78,7 @@ void lendisd_configure(struct lendisd *broker, const char *format, ...)
 void lendisd_launch(struct lendisd *broker, bool wait)
 {
     const char *program = getenv("LENDISD");
-    const char *argv[ARGUMENTS_MAX] = {program && *program ? program : lab_program("lendisd"),
+    const char *argv[ARGUMENTS_MAX] = {program && *program ? program : testbed_program("lendisd"),
                                        "--config", broker->config_path};
     size_t count = 3;
     bool ready;

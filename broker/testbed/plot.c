@@ -18,7 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 #define GNUPLOT       "gnuplot"
 #define LIMIT_SECONDS 60

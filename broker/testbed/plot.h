@@ -4,8 +4,8 @@
  * below each other if need be. What a tool measured for minutes must not be lost to a missing program or a
  * directory that cannot be written: plot_check() tells before.
  */
-#ifndef LENDIS_LAB_PLOT_H
-#define LENDIS_LAB_PLOT_H
+#ifndef LENDIS_TESTBED_PLOT_H
+#define LENDIS_TESTBED_PLOT_H
 
 #include <stdbool.h>
 #include <stddef.h>

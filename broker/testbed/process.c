@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "broker/base/proc.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 int count_fds(pid_t pid)
 {

@@ -157,7 +157,7 @@ static bool own_folder(char *path, size_t size)
     return slash != NULL;
 }
 
-const char *lab_program(const char *name)
+const char *testbed_program(const char *name)
 {
     static char path[4096];
     char own[2048];

@@ -21,7 +21,7 @@
 /* How much of each log is printed. */
 #define LOG_TAIL 8192
 
-/* The scratch directory's own part of a path; the rest of LAB_PATH_SIZE is for names in it, and
+/* The scratch directory's own part of a path; the rest of TESTBED_PATH_SIZE is for names in it, and
  * sun_path has 108 bytes (unix(7)). */
 #define DIRECTORY_MAX 72
 
@@ -31,7 +31,7 @@ static struct {
     pid_t owner; /* the process that cleans up; 0: nothing was made yet */
     char directory[DIRECTORY_MAX];
     pid_t children[CHILDREN_MAX];
-    char logs[CHILDREN_MAX][LAB_PATH_SIZE];
+    char logs[CHILDREN_MAX][TESTBED_PATH_SIZE];
     unsigned log_count;
     bool is_tool;
 } scratch;
@@ -171,7 +171,7 @@ void scratch_forget(void)
 const char *scratch_directory(void)
 {
     const char *parent = getenv("TMPDIR");
-    static const char name[] = "lendis-lab.XXXXXX";
+    static const char name[] = "lendis-testbed.XXXXXX";
 
     if (scratch.owner)
         return scratch.directory;
@@ -186,7 +186,7 @@ const char *scratch_directory(void)
     return scratch.directory;
 }
 
-void lab_is_tool(void)
+void testbed_is_tool(void)
 {
     scratch.is_tool = true;
 }
@@ -199,14 +199,14 @@ void scratch_share(void)
 
 void scratch_path(char *path, const char *format, ...)
 {
-    size_t used = (size_t)snprintf(path, LAB_PATH_SIZE, "%s/", scratch_directory());
+    size_t used = (size_t)snprintf(path, TESTBED_PATH_SIZE, "%s/", scratch_directory());
     va_list arguments;
     int added;
 
     va_start(arguments, format);
-    added = vsnprintf(path + used, LAB_PATH_SIZE - used, format, arguments);
+    added = vsnprintf(path + used, TESTBED_PATH_SIZE - used, format, arguments);
     va_end(arguments);
-    if (added < 0 || (size_t)added >= LAB_PATH_SIZE - used)
+    if (added < 0 || (size_t)added >= TESTBED_PATH_SIZE - used)
         give_up("too long a path: %s", path);
 }
 
@@ -233,7 +233,7 @@ void scratch_add_log(const char *path)
         if (strcmp(scratch.logs[i], path) == 0)
             return;
     if (scratch.log_count < CHILDREN_MAX)
-        snprintf(scratch.logs[scratch.log_count++], LAB_PATH_SIZE, "%s", path);
+        snprintf(scratch.logs[scratch.log_count++], TESTBED_PATH_SIZE, "%s", path);
 }
 
 void give_up(const char *format, ...)

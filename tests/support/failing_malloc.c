@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 
 struct failing_malloc *failing_malloc_new(const char *path)
 {

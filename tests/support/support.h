@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What system tests, crash tests and benchmarks have on top of broker/testbed/lab.h: a Redis that
+ * What system tests, crash tests and benchmarks have on top of broker/testbed/testbed.h: a Redis that
  * misbehaves on demand, and a look into segments. The same rules hold: what a test
  * starts ends with it, and functions without a result give up.
  */
@@ -9,7 +9,7 @@
 
 #include <stdatomic.h>
 #include "broker/testbed/worker_processes.h"
-#include "broker/testbed/lab.h"
+#include "broker/testbed/testbed.h"
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
 
@@ -60,8 +60,8 @@ struct fake_redis {
     pid_t pid;
     int port;
     struct fake_control *control;
-    char socket_path[LAB_PATH_SIZE];
-    char unix_url[LAB_PATH_SIZE + 16];
+    char socket_path[TESTBED_PATH_SIZE];
+    char unix_url[TESTBED_PATH_SIZE + 16];
     char tcp_url[64];
 };
 

@@ -420,7 +420,7 @@ static void a_stale_socket_is_replaced(void **state)
 
 static void what_is_no_socket_is_left_alone(void **state)
 {
-    char output[4096], path[LAB_PATH_SIZE];
+    char output[4096], path[TESTBED_PATH_SIZE];
     struct stat stat_of;
     FILE *file;
 
@@ -483,7 +483,7 @@ static void write_text(const char *path, const char *text)
 
 static void expect_complaint(const char *config, const char *place)
 {
-    char path[LAB_PATH_SIZE], output[8192];
+    char path[TESTBED_PATH_SIZE], output[8192];
 
     scratch_path(path, "bad.conf");
     write_text(path, config);
@@ -498,7 +498,7 @@ static void expect_complaint(const char *config, const char *place)
 
 static void mistakes_are_found_with_their_place(void **state)
 {
-    char path[LAB_PATH_SIZE], output[8192];
+    char path[TESTBED_PATH_SIZE], output[8192];
 
     (void)state;
     expect_complaint("[pool p]\nredis = unix:///r\nsise = 4\n", "bad.conf:3:");
@@ -517,7 +517,7 @@ static void mistakes_are_found_with_their_place(void **state)
 
 static void the_configuration_in_effect(void **state)
 {
-    char path[LAB_PATH_SIZE], secret[LAB_PATH_SIZE], text[1024], output[8192];
+    char path[TESTBED_PATH_SIZE], secret[TESTBED_PATH_SIZE], text[1024], output[8192];
 
     (void)state;
     scratch_path(secret, "secret");

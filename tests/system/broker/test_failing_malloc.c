@@ -34,7 +34,7 @@
 
 static struct fixture fixture;
 static struct failing_malloc *control;
-static char control_path[LAB_PATH_SIZE];
+static char control_path[TESTBED_PATH_SIZE];
 static int metrics_port, metrics_fd = -1;
 
 static int end(void **state)

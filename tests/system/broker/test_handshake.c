@@ -33,7 +33,7 @@ static int end(void **state)
     return 0;
 }
 
-static void write_secret(char path[LAB_PATH_SIZE], const char *text)
+static void write_secret(char path[TESTBED_PATH_SIZE], const char *text)
 {
     FILE *file;
 
@@ -124,7 +124,7 @@ static void expect_works(uint32_t expected)
 
 static void a_user_with(const char *rights, uint32_t expected)
 {
-    char secret[LAB_PATH_SIZE], more[LAB_PATH_SIZE + 128], command[256];
+    char secret[TESTBED_PATH_SIZE], more[TESTBED_PATH_SIZE + 128], command[256];
 
     redis_start(&fixture.redis);
     snprintf(command, sizeof command, "ACL SETUSER app on >pw ~* %s", rights);
@@ -173,7 +173,7 @@ static void a_right_that_is_granted_later(void **state)
 /* What is needed is not done without. */
 static void a_database_is_needed(void **state)
 {
-    char secret[LAB_PATH_SIZE], more[LAB_PATH_SIZE + 128], url[LAB_PATH_SIZE + 32];
+    char secret[TESTBED_PATH_SIZE], more[TESTBED_PATH_SIZE + 128], url[TESTBED_PATH_SIZE + 32];
     struct catalog_pool entry;
 
     (void)state;
@@ -205,7 +205,7 @@ static void a_server_without_client(void **state)
 /* It closes the connection at a command that it does not know. */
 static void a_proxy_that_closes_the_connection(void **state)
 {
-    char config[LAB_PATH_SIZE], log[LAB_PATH_SIZE], program[256], url[64], stats[16];
+    char config[TESTBED_PATH_SIZE], log[TESTBED_PATH_SIZE], program[256], url[64], stats[16];
     const char *argv[] = {program, "-c", config, "-s", stats, "-a", "127.0.0.1", NULL};
     int port, port_fd, stats_port, stats_fd;
     FILE *file;
@@ -265,7 +265,7 @@ static void expect_sentinel(const char *url)
 
 static void start_sentinel(int *port)
 {
-    char config[LAB_PATH_SIZE], log[LAB_PATH_SIZE], program[256];
+    char config[TESTBED_PATH_SIZE], log[TESTBED_PATH_SIZE], program[256];
     const char *argv[] = {program, config, "--sentinel", NULL};
     int port_fd = reserve_port(port);
     FILE *file;

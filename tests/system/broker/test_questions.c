@@ -19,7 +19,7 @@
 #define LIMIT_MS 5000
 
 static struct fixture fixture;
-static char password_path[LAB_PATH_SIZE];
+static char password_path[TESTBED_PATH_SIZE];
 
 static int start(void **state)
 {

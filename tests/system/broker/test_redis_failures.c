@@ -287,7 +287,7 @@ static void write_secret(const char *path, const char *text)
 
 static void a_refused_password_is_reported(void **state)
 {
-    char secret[LAB_PATH_SIZE], more[LAB_PATH_SIZE + 64];
+    char secret[TESTBED_PATH_SIZE], more[TESTBED_PATH_SIZE + 64];
     struct lendis_pool *pool;
     struct lendis_lease *lease;
     redisContext *admin;

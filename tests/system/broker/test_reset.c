@@ -33,7 +33,7 @@ static void start_broker(const char *keys)
 /* Likewise, logged in as `user` with the password "secret". */
 static void start_broker_as(const char *user)
 {
-    char path[LAB_PATH_SIZE], keys[2 * LAB_PATH_SIZE];
+    char path[TESTBED_PATH_SIZE], keys[2 * TESTBED_PATH_SIZE];
     FILE *file;
 
     scratch_path(path, "password");
@@ -200,7 +200,7 @@ static bool cluster_is_up(void)
 
 static void a_cluster_node(void **state)
 {
-    char bus[16], nodes[LAB_PATH_SIZE];
+    char bus[16], nodes[TESTBED_PATH_SIZE];
     const char *arguments[] = {
         "--cluster-enabled", "yes", "--cluster-config-file", nodes, "--cluster-port", bus, NULL};
     int port, reserved = reserve_port(&port);

@@ -199,7 +199,7 @@ static void a_primary_that_was_demoted(void **state)
 static struct lendis_pool *attach_as(const char *rules)
 {
     const struct redis_server *servers[] = {&fixture.redis, &replicas[0], &replicas[1]};
-    char password[LAB_PATH_SIZE], as[LAB_PATH_SIZE + 64];
+    char password[TESTBED_PATH_SIZE], as[TESTBED_PATH_SIZE + 64];
     FILE *file;
 
     trio_start_servers();

@@ -26,7 +26,7 @@
 
 static struct fixture fixture;
 static struct lendis_pool *pool;
-static char password_path[LAB_PATH_SIZE];
+static char password_path[TESTBED_PATH_SIZE];
 
 static void write_password(const char *text)
 {
@@ -288,7 +288,7 @@ static void start_as_nobody(const char *keys)
                           "--config",
                           fixture.broker.config_path,
                           NULL};
-    char folder[LAB_PATH_SIZE];
+    char folder[TESTBED_PATH_SIZE];
     int fd;
 
     lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\n%s", fixture.redis.tcp_url, keys);
@@ -305,7 +305,7 @@ static void start_as_nobody(const char *keys)
 /* Of one that has no password its own user may see all, as ever. */
 static void nobody_else_reads_it(void **state)
 {
-    char keys[LAB_PATH_SIZE + 32], output[4096], lendisctl[LAB_PATH_SIZE];
+    char keys[TESTBED_PATH_SIZE + 32], output[4096], lendisctl[TESTBED_PATH_SIZE];
     const char *show[] = {"setpriv",
                           "--reuid=65534",
                           "--regid=65534",

@@ -25,7 +25,7 @@
 
 static struct fixture fixture;
 static struct lendis_pool *worker, *other;
-static char password_path[LAB_PATH_SIZE];
+static char password_path[TESTBED_PATH_SIZE];
 
 static void write_password(const char *text)
 {

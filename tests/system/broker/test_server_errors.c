@@ -100,7 +100,7 @@ static uint64_t dial_errors(void)
 /* The disk fails: Redis is to save, into a directory that is gone. */
 static void fail_to_save(void)
 {
-    char gone[LAB_PATH_SIZE], command[LAB_PATH_SIZE + 32];
+    char gone[TESTBED_PATH_SIZE], command[TESTBED_PATH_SIZE + 32];
 
     scratch_path(gone, "gone");
     assert_int_equal(mkdir(gone, 0700), 0);
@@ -306,7 +306,7 @@ static void a_replica_without_its_primary(void **state)
 /* ---- a name that means another server ---- */
 
 static struct redis_server other; /* at 127.0.0.2, at the same port */
-static char hosts[LAB_PATH_SIZE];
+static char hosts[TESTBED_PATH_SIZE];
 
 static int end_both(void **state)
 {
@@ -328,7 +328,7 @@ static void name_means(const char *address)
 /* A broker that has an /etc/hosts of its own. */
 static void start_broker_with_hosts(const char *more)
 {
-    char script[LAB_PATH_SIZE];
+    char script[TESTBED_PATH_SIZE];
     FILE *file;
 
     scratch_path(hosts, "hosts");

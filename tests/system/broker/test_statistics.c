@@ -35,7 +35,7 @@
 
 static struct fixture fixture;
 static char text[OUTPUT];
-static char metrics_path[LAB_PATH_SIZE];
+static char metrics_path[TESTBED_PATH_SIZE];
 
 static int end(void **state)
 {
@@ -468,7 +468,7 @@ static void the_judge_finds_faults(void **state)
 /* promtool(1) of Prometheus, where there is one. */
 static void promtool_finds_no_fault(void **state)
 {
-    char command[2 * LAB_PATH_SIZE + 200];
+    char command[2 * TESTBED_PATH_SIZE + 200];
     const char *argv[] = {"sh", "-c", command, NULL};
 
     (void)state;
@@ -525,7 +525,7 @@ static void the_listener_is_on_loopback(void **state)
  * there. */
 static void without_the_library_it_is_told(void **state)
 {
-    char path[LAB_PATH_SIZE], directory[LAB_PATH_SIZE];
+    char path[TESTBED_PATH_SIZE], directory[TESTBED_PATH_SIZE];
     FILE *file;
 
     (void)state;

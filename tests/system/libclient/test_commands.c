@@ -278,7 +278,7 @@ static void attached_workers_hear_of_a_new_module(void **state)
 /* The pool logs in as "lender". */
 static void start_broker_with_login(const char *more)
 {
-    char path[LAB_PATH_SIZE], all[512];
+    char path[TESTBED_PATH_SIZE], all[512];
     FILE *file;
 
     scratch_path(path, "secret");

@@ -22,7 +22,7 @@
 #include "tests/support/fixture.h"
 
 static struct fixture fixture;
-static char secret_path[LAB_PATH_SIZE];
+static char secret_path[TESTBED_PATH_SIZE];
 
 static void write_secret(const char *text)
 {
@@ -685,7 +685,7 @@ static void use_without_broker(const char *url)
 
 static void test_without_broker(void **state)
 {
-    char url[LAB_PATH_SIZE + 32];
+    char url[TESTBED_PATH_SIZE + 32];
 
     (void)state;
     snprintf(url, sizeof url, "redis://127.0.0.1:%d/3", fixture.redis.port);
@@ -725,7 +725,7 @@ static bool is_named(struct lendis_pool *pool, const char *name)
 /* A broker that comes is used, one that goes is done without. */
 static void test_broker_comes_and_goes(void **state)
 {
-    char socket_path[LAB_PATH_SIZE];
+    char socket_path[TESTBED_PATH_SIZE];
     struct lendis_pool *pool;
 
     (void)state;

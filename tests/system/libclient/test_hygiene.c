@@ -63,7 +63,7 @@ static int start_tcp(void **state)
 /* Everybody has to log in, and "default" with a password. */
 static int start_with_password(void **state)
 {
-    char path[LAB_PATH_SIZE], keys[LAB_PATH_SIZE + 32];
+    char path[TESTBED_PATH_SIZE], keys[TESTBED_PATH_SIZE + 32];
     FILE *file;
 
     (void)state;

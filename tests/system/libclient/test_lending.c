@@ -128,7 +128,7 @@ static void write_secret(const char *path, const char *text)
 
 static void start_variant(const struct variant *variant)
 {
-    char secret[LAB_PATH_SIZE], url[LAB_PATH_SIZE + 32], login[LAB_PATH_SIZE * 2] = "";
+    char secret[TESTBED_PATH_SIZE], url[TESTBED_PATH_SIZE + 32], login[TESTBED_PATH_SIZE * 2] = "";
 
     fixture.redis.tcp = variant->tcp;
     fixture.redis.password = variant->password;
@@ -211,7 +211,7 @@ static void every_function_works(void **state)
 static void attach_says_why_not(void **state)
 {
     struct lendis_options options = {.size = sizeof options};
-    char missing[LAB_PATH_SIZE], dead[LAB_PATH_SIZE], long_name[CATALOG_NAME_SIZE + 1];
+    char missing[TESTBED_PATH_SIZE], dead[TESTBED_PATH_SIZE], long_name[CATALOG_NAME_SIZE + 1];
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct lendis_pool *pool = NULL;
     int fd;
@@ -301,7 +301,7 @@ static int attach_to_false_broker(const void *answer, size_t size, int timeout_m
 {
     struct lendis_options options = {.size = sizeof options, .attach_timeout_ms = timeout_ms};
     struct lendis_pool *pool;
-    char path[LAB_PATH_SIZE];
+    char path[TESTBED_PATH_SIZE];
     int before = count_fds(getpid()), result;
     pid_t pid;
 

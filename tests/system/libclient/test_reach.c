@@ -62,7 +62,7 @@ struct change {
 
 static bool change_root(void)
 {
-    static char empty[LAB_PATH_SIZE];
+    static char empty[TESTBED_PATH_SIZE];
 
     scratch_path(empty, "empty");
     return (mkdir(empty, 0755) == 0 || errno == EEXIST) && chroot(empty) == 0 && chdir("/") == 0;
@@ -224,7 +224,7 @@ static void a_child_in_another_root(void **state)
 /* From its new root it sees the same folder: the broker's restart is a restart. */
 static bool change_root_with_folder(void)
 {
-    char root[LAB_PATH_SIZE * 2], folder[LAB_PATH_SIZE * 4];
+    char root[TESTBED_PATH_SIZE * 2], folder[TESTBED_PATH_SIZE * 4];
 
     snprintf(root, sizeof root, "%s/root", scratch_directory());
     snprintf(folder, sizeof folder, "%s%s", root, scratch_directory());

@@ -500,7 +500,7 @@ static void configure(const char *shop)
 static void test_reload(void **state)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");
-    char output[4096], redis[LAB_PATH_SIZE + 32];
+    char output[4096], redis[TESTBED_PATH_SIZE + 32];
     long before;
 
     (void)state;

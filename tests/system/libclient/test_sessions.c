@@ -24,7 +24,7 @@ static int end(void **state)
 /* A pool of one connection, with a login or without one. */
 static struct lendis_pool *start(bool login)
 {
-    char password[LAB_PATH_SIZE], as[LAB_PATH_SIZE + 64] = "";
+    char password[TESTBED_PATH_SIZE], as[TESTBED_PATH_SIZE + 64] = "";
     FILE *file;
 
     redis_start(&fixture.redis);

@@ -25,7 +25,7 @@
 #define LIMIT_MS 20000
 
 static struct fixture fixture;
-static char secret_path[LAB_PATH_SIZE];
+static char secret_path[TESTBED_PATH_SIZE];
 
 static int start(void **state)
 {

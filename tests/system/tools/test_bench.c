@@ -196,7 +196,7 @@ static void a_missed_target_fails_when_asked(void **state)
 
 static void json_and_a_picture(void **state)
 {
-    char path[LAB_PATH_SIZE], option[LAB_PATH_SIZE + 8];
+    char path[TESTBED_PATH_SIZE], option[TESTBED_PATH_SIZE + 8];
 
     (void)state;
     scratch_path(path, "bench.svg");

@@ -52,7 +52,7 @@ struct setting {
 
 struct fixture {
     struct setting setting;
-    char socket_path[LAB_PATH_SIZE];
+    char socket_path[TESTBED_PATH_SIZE];
     pid_t broker; /* stopped */
     int listener; /* ours, with passed_socket; else -1 */
     char *output;
@@ -630,7 +630,7 @@ static void two_claims_are_no_claim(void **state)
 static void lack_of_permission_is_told(void **state)
 {
     struct fixture *fixture = *state;
-    char path[LAB_PATH_SIZE];
+    char path[TESTBED_PATH_SIZE];
     int status, fd;
     ssize_t got;
     pid_t child;

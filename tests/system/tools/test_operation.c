@@ -465,7 +465,7 @@ static void another_address_under_load(void **state)
 
 static void a_password_changes(void **state)
 {
-    char path[LAB_PATH_SIZE], more[LAB_PATH_SIZE + 32];
+    char path[TESTBED_PATH_SIZE], more[TESTBED_PATH_SIZE + 32];
     struct lendis_pool *pool;
     redisReply *reply;
     FILE *file;
@@ -661,7 +661,7 @@ static void expect_notified(int fd, const char *text)
 static void the_service_manager_is_told(void **state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char path[LAB_PATH_SIZE];
+    char path[TESTBED_PATH_SIZE];
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     (void)state;

@@ -264,7 +264,7 @@ static void compare_counts_what_it_starts(void **state)
 {
     static const char *const parts[] = {"workers",     "broker",      "segments",         "redis",
                                         "socket_slab", "page_tables", "descriptor_tables"};
-    char costs[LAB_PATH_SIZE], picture[LAB_PATH_SIZE];
+    char costs[TESTBED_PATH_SIZE], picture[TESTBED_PATH_SIZE];
     double total = 0;
 
     (void)state;
@@ -325,7 +325,7 @@ static void start_host(unsigned workers)
 
 static void watch_tells_what_the_pool_saves(void **state)
 {
-    char costs[LAB_PATH_SIZE];
+    char costs[TESTBED_PATH_SIZE];
     double holds;
 
     (void)state;
@@ -444,7 +444,7 @@ static bool exists(const char *pattern)
 static void an_interrupt_ends_all_of_it(void **state)
 {
     const char *const argv[] = {built_program("lendis-report"), "compare", "--workers", "5", NULL};
-    char folder[LAB_PATH_SIZE], log[LAB_PATH_SIZE], plan[LAB_PATH_SIZE];
+    char folder[TESTBED_PATH_SIZE], log[TESTBED_PATH_SIZE], plan[TESTBED_PATH_SIZE];
     pid_t pid;
     int status;
 

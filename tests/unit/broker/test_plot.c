@@ -18,7 +18,7 @@ static const char *const series[] = {"direct's", "lendis \"4\""};
 static const char *const groups[] = {"8 workers", "200_workers"};
 static const double x[] = {1, 50, 500};
 static const double bars[] = {10, 20, 5, 15}, curves[] = {1, 20, 300, 2, NAN, 100};
-static char path[LAB_PATH_SIZE], problem[256];
+static char path[TESTBED_PATH_SIZE], problem[256];
 
 static struct plot bar_plot(enum plot_kind kind)
 {

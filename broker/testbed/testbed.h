@@ -12,10 +12,10 @@
  * (prctl(2)).
  *
  * Environment: TMPDIR; LENDIS_KEEP=1 keeps the directory of a process that failed; LENDISD is the
- * broker's program, else see lab_program(); REDIS_SERVER, else redis-server.
+ * broker's program, else see testbed_program(); REDIS_SERVER, else redis-server.
  */
-#ifndef LENDIS_LAB_H
-#define LENDIS_LAB_H
+#ifndef LENDIS_TESTBED_H
+#define LENDIS_TESTBED_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,13 +26,13 @@
 #include <hiredis/hiredis.h>
 #include "broker/base/proc_text.h"
 
-#define LAB_PATH_SIZE 128
+#define TESTBED_PATH_SIZE 128
 
 /*
  * Of a tool for people: logs are printed by give_up() alone, not because the tool ends with another
  * status than 0, and Ctrl-C ends it in silence. To be called first.
  */
-void lab_is_tool(void);
+void testbed_is_tool(void);
 
 /* ---- time and conditions ---- */
 
@@ -75,7 +75,7 @@ const char *scratch_directory(void);
 /* Lets processes of other users pass through it (mode 0711), for tests of permissions. */
 void scratch_share(void);
 
-/* `path`, of LAB_PATH_SIZE, becomes directory/name; the name is formatted. */
+/* `path`, of TESTBED_PATH_SIZE, becomes directory/name; the name is formatted. */
 void scratch_path(char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- programs ---- */
@@ -84,7 +84,7 @@ void scratch_path(char *path, const char *format, ...) __attribute__((format(pri
  * The path of a program that belongs to this one: beside it, in ../sbin as it is installed, in
  * $LENDIS_BUILD, in build; else `name`, for PATH. Static storage.
  */
-const char *lab_program(const char *name);
+const char *testbed_program(const char *name);
 
 /* Looks for somebody else's program in PATH, then where daemons are, which is not in everybody's
  * PATH. A name with a slash is a path. False: it is not there. */
@@ -154,10 +154,10 @@ struct redis_server {
     pid_t pid; /* 0: not running */
     int port;  /* 0: none; kept over restarts */
     int port_fd;
-    char socket_path[LAB_PATH_SIZE];
-    char log_path[LAB_PATH_SIZE];
-    char unix_url[LAB_PATH_SIZE + 16]; /* unix:///path?db=0 */
-    char tcp_url[64];                  /* redis://127.0.0.1:port/0 */
+    char socket_path[TESTBED_PATH_SIZE];
+    char log_path[TESTBED_PATH_SIZE];
+    char unix_url[TESTBED_PATH_SIZE + 16]; /* unix:///path?db=0 */
+    char tcp_url[64];                      /* redis://127.0.0.1:port/0 */
 };
 
 /* Starts it and waits until it answers PING. After redis_stop() or redis_kill(): again, at the same
@@ -196,9 +196,9 @@ struct lendisd {
 
     /* Set by lendisd_start(). */
     pid_t pid; /* 0: not running */
-    char config_path[LAB_PATH_SIZE];
-    char socket_path[LAB_PATH_SIZE];
-    char log_path[LAB_PATH_SIZE];
+    char config_path[TESTBED_PATH_SIZE];
+    char socket_path[TESTBED_PATH_SIZE];
+    char log_path[TESTBED_PATH_SIZE];
 };
 
 /*
