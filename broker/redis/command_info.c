@@ -15,18 +15,18 @@
 #define AT_CATEGORIES  6u
 #define AT_SUBCOMMANDS 9u
 
-void survey_renew(struct survey *survey)
+void command_info_renew(struct command_info *info)
 {
-    survey->due = true;
-    if (survey->failures >= SURVEY_TRIES)
-        survey->failures = SURVEY_TRIES - 1;
+    info->due = true;
+    if (info->failures >= COMMAND_INFO_TRIES)
+        info->failures = COMMAND_INFO_TRIES - 1;
 }
 
-bool survey_begin(struct survey *survey)
+bool command_info_begin(struct command_info *info)
 {
-    if (!survey->due || survey->asking)
+    if (!info->due || info->asking)
         return false;
-    *survey = (struct survey){.due = true, .asking = true, .failures = survey->failures};
+    *info = (struct command_info){.due = true, .asking = true, .failures = info->failures};
     return true;
 }
 
@@ -43,19 +43,18 @@ static void add_name(char names[CATALOG_COMMANDS_SIZE], const char *name, bool *
 }
 
 /* All is known about the command under way. */
-static void finish_command(struct survey *survey)
+static void finish_command(struct command_info *info)
 {
-    unsigned flags = command_flags(survey->name);
+    unsigned flags = command_flags(info->name);
 
-    if (survey->name[0] && survey->blocks && !(flags & COMMAND_BLOCKING))
-        add_name(survey->blocking, survey->name, &survey->left_out);
-    if (survey->name[0] && !survey->blocks && (flags & COMMAND_BLOCKING) &&
-        !(flags & COMMAND_FIXED))
-        add_name(survey->returning, survey->name, &survey->left_out);
-    if (survey->name[0] && survey->suspect && !command_is_known(survey->name))
-        add_name(survey->suspects, survey->name, &survey->more_suspects);
-    survey->name[0] = '\0';
-    survey->blocks = survey->suspect = false;
+    if (info->name[0] && info->blocks && !(flags & COMMAND_BLOCKING))
+        add_name(info->blocking, info->name, &info->left_out);
+    if (info->name[0] && !info->blocks && (flags & COMMAND_BLOCKING) && !(flags & COMMAND_FIXED))
+        add_name(info->returning, info->name, &info->left_out);
+    if (info->name[0] && info->suspect && !command_is_known(info->name))
+        add_name(info->suspects, info->name, &info->more_suspects);
+    info->name[0] = '\0';
+    info->blocks = info->suspect = false;
 }
 
 static bool is_text(const char *text, size_t size, const char *expected)
@@ -81,22 +80,22 @@ static bool is_of_sessions(uint32_t at, const char *text, size_t size)
            (at == AT_CATEGORIES && is_one_of(text, size, categories));
 }
 
-void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, const char *text,
-                   size_t size)
+void command_info_string(struct command_info *info, const uint32_t *path, uint32_t depth,
+                         const char *text, size_t size)
 {
     if (depth == 2 && path[1] == AT_NAME) {
-        finish_command(survey);
-        if (!command_name(text, size, survey->name))
-            survey->name[0] = '\0'; /* nobody can ask for it by that name */
+        finish_command(info);
+        if (!command_name(text, size, info->name))
+            info->name[0] = '\0'; /* nobody can ask for it by that name */
         /* Redis makes it a command of Sentinels only. */
-        if (strcmp(survey->name, "SENTINEL") == 0)
-            survey->sentinel = true;
-        else if (strcmp(survey->name, "GET") == 0)
-            survey->data = true;
+        if (strcmp(info->name, "SENTINEL") == 0)
+            info->sentinel = true;
+        else if (strcmp(info->name, "GET") == 0)
+            info->data = true;
         return;
     }
     if (depth == 4 && path[1] == AT_SUBCOMMANDS && path[3] == AT_NAME)
-        survey->suspect = true;
+        info->suspect = true;
     /* A subcommand's flags count for the whole family. */
     if (depth == 5 && path[1] == AT_SUBCOMMANDS) {
         path += 2;
@@ -104,44 +103,44 @@ void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, 
     }
     if (depth != 3)
         return;
-    survey->suspect = survey->suspect || is_of_sessions(path[1], text, size);
+    info->suspect = info->suspect || is_of_sessions(path[1], text, size);
     /* Redis 6 says it by the category alone. */
     if ((path[1] == AT_FLAGS && is_text(text, size, "blocking")) ||
         (path[1] == AT_CATEGORIES && is_text(text, size, "@blocking"))) {
-        survey->blocks = true;
-        survey->speaks = true;
+        info->blocks = true;
+        info->speaks = true;
     }
 }
 
-void survey_refuse(struct survey *survey)
+void command_info_refuse(struct command_info *info)
 {
-    survey->refused = true;
+    info->refused = true;
 }
 
-void survey_end(struct survey *survey)
+void command_info_end(struct command_info *info)
 {
-    finish_command(survey);
-    survey->due = survey->asking = false;
-    survey->fresh = true;
-    survey->failures = 0;
+    finish_command(info);
+    info->due = info->asking = false;
+    info->fresh = true;
+    info->failures = 0;
     /* Older than Redis 6: it has no word for it. */
-    if (!survey->speaks)
-        survey->returning[0] = '\0';
+    if (!info->speaks)
+        info->returning[0] = '\0';
 }
 
-void survey_put_off(struct survey *survey)
+void command_info_put_off(struct command_info *info)
 {
-    survey->asking = false;
-    survey->blocking[0] = survey->returning[0] = '\0';
+    info->asking = false;
+    info->blocking[0] = info->returning[0] = '\0';
 }
 
-void survey_fail(struct survey *survey)
+void command_info_fail(struct command_info *info)
 {
-    survey->asking = false;
-    survey->blocking[0] = survey->returning[0] = survey->suspects[0] = '\0';
-    survey->more_suspects = false;
-    survey->due = ++survey->failures < SURVEY_TRIES;
-    survey->given_up = !survey->due;
+    info->asking = false;
+    info->blocking[0] = info->returning[0] = info->suspects[0] = '\0';
+    info->more_suspects = false;
+    info->due = ++info->failures < COMMAND_INFO_TRIES;
+    info->given_up = !info->due;
 }
 
 /* ---- what workers get to see ---- */
@@ -190,7 +189,7 @@ static int compare_entries(const void *a, const void *b)
 
 /* Adds what must not be left out: the suspects, with `by_name` each, and `exclusive`. False: there
  * is no room for the suspects. */
-static bool collect_first(struct entries *entries, const struct survey *survey,
+static bool collect_first(struct entries *entries, const struct command_info *info,
                           const char *exclusive, bool by_name)
 {
     bool all, room;
@@ -202,25 +201,25 @@ static bool collect_first(struct entries *entries, const struct survey *survey,
         return true;
     all = entries->all;
     entries->all = true;
-    collect(entries, COMMAND_MARK_SESSION, survey->suspects);
-    room = entries->all && !survey->more_suspects;
+    collect(entries, COMMAND_MARK_SESSION, info->suspects);
+    room = entries->all && !info->more_suspects;
     entries->all = all;
     return room;
 }
 
-size_t survey_publish(const struct survey *survey, const char *exclusive,
-                      char text[CATALOG_COMMANDS_SIZE], bool *all)
+size_t command_info_publish(const struct command_info *info, const char *exclusive,
+                            char text[CATALOG_COMMANDS_SIZE], bool *all)
 {
-    struct entries entries = {.all = !survey->left_out};
+    struct entries entries = {.all = !info->left_out};
     size_t used = 0;
 
     /* What is left out must be what matters least: a connection too many for a command. */
-    if (!collect_first(&entries, survey, exclusive, true)) {
-        entries = (struct entries){.all = !survey->left_out};
-        collect_first(&entries, survey, exclusive, false);
+    if (!collect_first(&entries, info, exclusive, true)) {
+        entries = (struct entries){.all = !info->left_out};
+        collect_first(&entries, info, exclusive, false);
     }
-    collect(&entries, COMMAND_MARK_BLOCKS, survey->blocking);
-    collect(&entries, COMMAND_MARK_RETURNS, survey->returning);
+    collect(&entries, COMMAND_MARK_BLOCKS, info->blocking);
+    collect(&entries, COMMAND_MARK_RETURNS, info->returning);
     qsort(entries.entry, entries.count, sizeof *entries.entry, compare_entries);
     memset(text, 0, CATALOG_COMMANDS_SIZE);
     for (size_t i = 0; i < entries.count; i++)

@@ -14,8 +14,8 @@
  * opened, and passes on what comes, string by string: a list of a hundred kilobytes and more is
  * never in memory as a whole. Knows no connections.
  */
-#ifndef LENDIS_BROKER_SURVEY_H
-#define LENDIS_BROKER_SURVEY_H
+#ifndef LENDIS_BROKER_COMMAND_INFO_H
+#define LENDIS_BROKER_COMMAND_INFO_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,17 +24,17 @@
 #include "libclient/shared/command.h"
 
 /* Where in the reply a string stands that matters, the deepest: the flag of a subcommand. */
-#define SURVEY_DEPTH 5u
+#define COMMAND_INFO_DEPTH 5u
 
 /* So often in a row a server may fail to answer; then it is not asked, and its connections
  * serve. */
-#define SURVEY_TRIES 2u
+#define COMMAND_INFO_TRIES 2u
 
-struct survey {
+struct command_info {
     bool due;      /* the next connection is to ask */
     bool asking;   /* one does */
     bool fresh;    /* there is an answer that was not published yet; the pool's */
-    bool given_up; /* too many failures; the pool's, to tell of it */
+    bool given_up; /* too many failures; the pool's, to report it */
     bool refused;  /* the answer was an error reply */
     bool speaks;   /* the server calls some command blocking: its word counts */
     bool left_out; /* names did not fit */
@@ -52,31 +52,31 @@ struct survey {
 };
 
 /* The server may be another one than it was: ask again. Once, if it has not answered before. */
-void survey_renew(struct survey *survey);
+void command_info_renew(struct command_info *info);
 
 /* ---- the dialler's ---- */
 
 /* True: COMMAND is to be sent now, and one of the other calls follows. */
-bool survey_begin(struct survey *survey);
+bool command_info_begin(struct command_info *info);
 
 /* A string of the reply: path[0] is its index, or its parent's and so on, in the outermost
  * array. */
-void survey_string(struct survey *survey, const uint32_t *path, uint32_t depth, const char *text,
-                   size_t size);
+void command_info_string(struct command_info *info, const uint32_t *path, uint32_t depth,
+                         const char *text, size_t size);
 
 /* The reply was an error, or is complete, or never came as it should. */
-void survey_refuse(struct survey *survey);
-void survey_end(struct survey *survey);
-void survey_fail(struct survey *survey);
+void command_info_refuse(struct command_info *info);
+void command_info_end(struct command_info *info);
+void command_info_fail(struct command_info *info);
 
 /* The answer, all but complete, is a Sentinel's, which is no server for a pool. */
-static inline bool survey_is_sentinel(const struct survey *survey)
+static inline bool command_info_is_sentinel(const struct command_info *info)
 {
-    return survey->sentinel && !survey->data;
+    return info->sentinel && !info->data;
 }
 
 /* The answer is not to be used; the next connection is to ask. */
-void survey_put_off(struct survey *survey);
+void command_info_put_off(struct command_info *info);
 
 /* ---- the pool's ---- */
 
@@ -85,7 +85,7 @@ void survey_put_off(struct survey *survey);
  * `exclusive` (names separated by a blank, or NULL). Returns its length; *all is false when not
  * everything fitted. When suspects do not fit, all commands that the table does not know are.
  */
-size_t survey_publish(const struct survey *survey, const char *exclusive,
-                      char text[CATALOG_COMMANDS_SIZE], bool *all);
+size_t command_info_publish(const struct command_info *info, const char *exclusive,
+                            char text[CATALOG_COMMANDS_SIZE], bool *all);
 
 #endif

@@ -45,8 +45,8 @@ const char dial_again[] = "the server closed the connection at a command that ca
 enum dial_stage {
     DIAL_CONNECTING,
     DIAL_HANDSHAKE,
-    DIAL_SURVEY, /* COMMAND */
-    DIAL_ROLE,   /* ROLE: is it a Sentinel? */
+    DIAL_COMMANDS, /* COMMAND */
+    DIAL_ROLE,     /* ROLE: is it a Sentinel? */
 };
 
 struct dial {
@@ -64,7 +64,7 @@ struct dial {
     struct handshake handshake;
     struct reply_walk walk;
     uint32_t keepalive_ms;
-    struct survey *survey;
+    struct command_info *command_info;
     struct rights *rights;
     dial_done *done;
     void *owner;
@@ -138,11 +138,11 @@ static void take_command(struct dial *dial, char type, const uint32_t *path, uin
                          const char *text, size_t size)
 {
     if (depth == 0 && type == '-') {
-        survey_refuse(dial->survey);
+        command_info_refuse(dial->command_info);
         dial->handshake.odd = memmem(text, size, "unknown command", 15) != NULL;
     }
-    if (depth <= SURVEY_DEPTH)
-        survey_string(dial->survey, path, depth, text, size);
+    if (depth <= COMMAND_INFO_DEPTH)
+        command_info_string(dial->command_info, path, depth, text, size);
 }
 
 static void on_string(void *context, char type, const uint32_t *path, uint32_t depth,
@@ -150,19 +150,19 @@ static void on_string(void *context, char type, const uint32_t *path, uint32_t d
 {
     struct dial *dial = context;
 
-    if (dial->stage == DIAL_SURVEY)
+    if (dial->stage == DIAL_COMMANDS)
         take_command(dial, type, path, depth, text, size);
     else if (depth == 1 && path[0] == 0 && size == 8 && memcmp(text, "sentinel", 8) == 0)
         dial->sentinel = true;
 }
 
-static void end_survey(struct dial *dial)
+static void end_commands(struct dial *dial)
 {
-    dial->sentinel = survey_is_sentinel(dial->survey);
+    dial->sentinel = command_info_is_sentinel(dial->command_info);
     if (dial->sentinel)
-        survey_put_off(dial->survey);
+        command_info_put_off(dial->command_info);
     else
-        survey_end(dial->survey);
+        command_info_end(dial->command_info);
     /* What a Sentinel before Redis 6.2 says to COMMAND. */
     if (dial->handshake.odd && !dial->over)
         ask_role(dial);
@@ -186,7 +186,7 @@ static void take_values(struct dial *dial, const char *data, size_t size)
     else if (dial->stage == DIAL_ROLE)
         note_success(dial);
     else
-        end_survey(dial);
+        end_commands(dial);
 }
 
 /* ---- the handshake ---- */
@@ -199,8 +199,9 @@ static void end_handshake(struct dial *dial, enum handshake_result result)
         note_failure(dial, dial->handshake.error);
     else if (result == HANDSHAKE_FAILED)
         ask_role(dial);
-    else if (dial->survey && !dial->handshake.unwell && survey_begin(dial->survey))
-        ask(dial, DIAL_SURVEY, "*1\r\n$7\r\nCOMMAND\r\n");
+    else if (dial->command_info && !dial->handshake.unwell &&
+             command_info_begin(dial->command_info))
+        ask(dial, DIAL_COMMANDS, "*1\r\n$7\r\nCOMMAND\r\n");
     else
         note_success(dial);
 }
@@ -233,14 +234,14 @@ static void take_end(struct dial *dial, int error)
         return;
     }
     /* A proxy that knows no such command? */
-    if (dial->stage == DIAL_SURVEY || dial->stage == DIAL_ROLE)
+    if (dial->stage == DIAL_COMMANDS || dial->stage == DIAL_ROLE)
         dial->again = dial->walk.bytes == 0;
     else if (dial->rights)
         dial->again = rights_doubt(dial->rights, dial->handshake.missing, asked);
     if (error != 0)
         note_failure(dial, strerror(error));
-    note_failure(dial, dial->stage == DIAL_SURVEY ? "the server closed the connection at COMMAND"
-                                                  : "the server closed the connection");
+    note_failure(dial, dial->stage == DIAL_COMMANDS ? "the server closed the connection at COMMAND"
+                                                    : "the server closed the connection");
 }
 
 static void receive(struct dial *dial)
@@ -328,8 +329,8 @@ static void dispose(struct dial *dial, enum dial_outcome outcome)
 {
     dial_slot_end(dial->dialler, &dial->slot, outcome);
 
-    if (dial->stage == DIAL_SURVEY && dial->survey->asking)
-        survey_fail(dial->survey);
+    if (dial->stage == DIAL_COMMANDS && dial->command_info->asking)
+        command_info_fail(dial->command_info);
     sd_event_source_disable_unref(dial->io);
     sd_event_source_disable_unref(dial->timer);
     if (dial->fd >= 0)
@@ -402,7 +403,7 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
     else if (dial->handshake.error[0])
         note_failure(dial, dial->handshake.error);
     else
-        note_failure(dial, dial->stage == DIAL_SURVEY
+        note_failure(dial, dial->stage == DIAL_COMMANDS
                                ? "no answer to COMMAND within connect_timeout"
                                : "no answer within connect_timeout");
     conclude(dial);
@@ -495,7 +496,7 @@ static struct dial *make_dial(struct dialler *dialler, const struct dial_target 
     made->dialler = dialler;
     made->fd = -1;
     made->keepalive_ms = target->keepalive_ms;
-    made->survey = target->survey;
+    made->command_info = target->command_info;
     made->rights = target->rights;
     made->walk.string = on_string;
     made->request_size = handshake_begin(&made->handshake, &profile, missing, made->request);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening one connection to Redis: connect, the handshake (handshake.h), then COMMAND, where a
- * survey is due, all on sd-event and within one time limit. What comes out is a plain blocking
- * socket, ready to be lent, or a sentence that says what went wrong. The only part of the broker
- * that knows addresses and TCP. When one may dial is said by dial_turns.h.
+ * Opening one connection to Redis: connect, the handshake (handshake.h), then COMMAND, where
+ * command info is due, all on sd-event and within one time limit. What comes out is a plain
+ * blocking socket, ready to be lent, or a sentence that says what went wrong. The only part of the
+ * broker that knows addresses and TCP. dial_turns.h says when one may dial.
  */
 #ifndef LENDIS_BROKER_DIALLER_H
 #define LENDIS_BROKER_DIALLER_H
@@ -30,7 +30,8 @@ struct dial_target {
     uint32_t timeout_ms;   /* for everything together */
     uint32_t keepalive_ms; /* of TCP; 0: off */
     uint64_t node;         /* dial_node_key() */
-    struct survey *survey; /* answered if it is due; must outlive the dial. NULL: none */
+    struct command_info
+        *command_info;     /* answered if it is due; must outlive the dial. NULL: none */
     struct rights *rights; /* must outlive the dial, too */
 };
 

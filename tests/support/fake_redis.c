@@ -174,7 +174,7 @@ static void put_reply(struct session *session, const struct command *command)
     else if (is(command, "HIMPORT"))
         put_text(session, "-ERR unknown command 'HIMPORT', with args beginning with: \r\n");
     else if (is(command, "COMMAND"))
-        put_text(session, control->survey_reply[0] ? control->survey_reply : "*0\r\n");
+        put_text(session, control->command_info_reply[0] ? control->command_info_reply : "*0\r\n");
     else
         put_bulk(session, command->last, command->last_size);
 }
@@ -257,8 +257,8 @@ static enum fake_action next_action(const struct command *command)
         return atomic_load(&control->handshake);
     }
     if (is(command, "COMMAND")) {
-        atomic_fetch_add(&control->surveys, 1);
-        return atomic_load(&control->survey);
+        atomic_fetch_add(&control->command_infos, 1);
+        return atomic_load(&control->command_info);
     }
     atomic_fetch_add(&control->commands, 1);
     first = atomic_load(&control->answer_first);

@@ -34,21 +34,21 @@ enum fake_action {
 struct fake_control {
     atomic_uint command; /* enum fake_action: what commands get */
     atomic_uint
-        handshake;      /* enum fake_action: what AUTH, HELLO, SELECT, CLIENT, PING and RESET get */
-    atomic_uint survey; /* enum fake_action: what COMMAND gets */
-    atomic_uint answer_first; /* so many commands are answered properly before `command` applies */
-    atomic_uint refuse;       /* 1: connections are closed as soon as they are accepted */
-    atomic_uint accepted;     /* connections so far */
-    atomic_uint open;         /* connections open now */
-    atomic_uint commands;     /* commands so far, without those of handshakes and surveys */
-    atomic_uint handshakes;   /* commands of handshakes so far */
-    atomic_uint surveys;      /* COMMANDs so far */
-    char endless_head[64];    /* of FAKE_ENDLESS */
+        handshake; /* enum fake_action: what AUTH, HELLO, SELECT, CLIENT, PING and RESET get */
+    atomic_uint command_info;  /* enum fake_action: what COMMAND gets */
+    atomic_uint answer_first;  /* so many commands are answered properly before `command` applies */
+    atomic_uint refuse;        /* 1: connections are closed as soon as they are accepted */
+    atomic_uint accepted;      /* connections so far */
+    atomic_uint open;          /* connections open now */
+    atomic_uint commands;      /* commands so far, without those of handshakes and COMMAND */
+    atomic_uint handshakes;    /* commands of handshakes so far */
+    atomic_uint command_infos; /* COMMANDs so far */
+    char endless_head[64];     /* of FAKE_ENDLESS */
     char endless_more[64];
-    char survey_reply[2048]; /* RESP: the proper reply to COMMAND; "": an empty list */
-    char client_info[512];   /* what CLIENT INFO says; "": OK, as to any CLIENT command */
-    char secret[64];         /* a text that it must never be sent; "": none */
-    atomic_uint secrets;     /* times that it was */
+    char command_info_reply[2048]; /* RESP: the proper reply to COMMAND; "": an empty list */
+    char client_info[512];         /* what CLIENT INFO says; "": OK, as to any CLIENT command */
+    char secret[64];               /* a text that it must never be sent; "": none */
+    atomic_uint secrets;           /* times that it was */
 };
 
 /*

@@ -32,7 +32,7 @@ static void dial_next(struct dial_turn *turn)
     /* Things may have changed while the turn was waited for. */
     if (demand == DEMAND_NONE || !target_get(pool, &target))
         return;
-    target.survey = &pool->parts->server.commands;
+    target.command_info = &pool->parts->server.commands;
     connection = sizing_place(pool);
     if (!connection)
         return;

@@ -7,7 +7,7 @@
 
 void server_renew(struct broker_pool *pool)
 {
-    survey_renew(&pool->parts->server.commands);
+    command_info_renew(&pool->parts->server.commands);
     rights_renew(&pool->parts->server.rights);
 }
 
@@ -39,8 +39,8 @@ void server_publish_commands(struct broker_pool *pool)
     size_t size;
     bool all;
 
-    size =
-        survey_publish(&pool->parts->server.commands, pool->config->exclusive_commands, text, &all);
+    size = command_info_publish(&pool->parts->server.commands, pool->config->exclusive_commands,
+                                text, &all);
     if (!all)
         log_limited(&pool->parts->server.commands_limit, LOG_LEVEL_WARNING,
                     "pool %s: more commands need a connection for themselves than there is room "

@@ -14,7 +14,7 @@
 struct broker_pool;
 
 struct server {
-    struct survey commands;
+    struct command_info commands;
     struct rights rights;
     struct log_limit commands_limit;
     struct log_limit refusal_limit;

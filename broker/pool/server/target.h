@@ -51,8 +51,8 @@ bool target_is_there(struct broker_pool *pool);
 bool target_reuse(struct broker_pool *pool);
 
 /*
- * Whom to dial, without a survey. False: there is no address yet; target.lookup says whether there
- * will be.
+ * Whom to dial, without command info. False: there is no address yet; target.lookup says whether
+ * there will be.
  */
 bool target_get(struct broker_pool *pool, struct dial_target *target);
 

@@ -314,8 +314,8 @@ static size_t resident(void)
     return process_memory(fixture.broker.pid, &memory) ? (size_t)memory.rss : SIZE_MAX;
 }
 
-/* To the handshake's commands or (`survey`) to COMMAND: `head`, and then `more` for ever. */
-static void expect_bounded(bool survey, const char *head, const char *more, const char *error)
+/* To the handshake's commands or (`command_info`) to COMMAND: `head`, and then `more` for ever. */
+static void expect_bounded(bool command_info, const char *head, const char *more, const char *error)
 {
     struct catalog_pool entry;
     int64_t until_ms;
@@ -324,7 +324,8 @@ static void expect_bounded(bool survey, const char *head, const char *more, cons
     fake_start(&fixture.fake, FAKE_ANSWER);
     strcpy(fixture.fake.control->endless_head, head);
     strcpy(fixture.fake.control->endless_more, more);
-    atomic_store(survey ? &fixture.fake.control->survey : &fixture.fake.control->handshake,
+    atomic_store(command_info ? &fixture.fake.control->command_info
+                              : &fixture.fake.control->handshake,
                  FAKE_ENDLESS);
     start_broker(fixture.fake.unix_url, "connect_timeout = 2s\n");
     before = resident();
@@ -336,7 +337,7 @@ static void expect_bounded(bool survey, const char *head, const char *more, cons
         most = resident() > most ? resident() : most;
     if (most > before + (1u << 20))
         fail_msg("from %zu to %zu KiB", before / 1024, most / 1024);
-    if (survey) {
+    if (command_info) {
         /* The server is not asked again; its connections are good. */
         assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
         assert_int_equal(refused(), RIGHT_BIT(command));

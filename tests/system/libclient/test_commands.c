@@ -365,11 +365,11 @@ static void odd_answers(void **state)
         struct lendis_pool *pool;
 
         fake_start(&fixture.fake, FAKE_ANSWER);
-        strcpy(fixture.fake.control->survey_reply, answers[i].reply);
+        strcpy(fixture.fake.control->command_info_reply, answers[i].reply);
         start_broker("");
         expect_commands(answers[i].expected);
         assert_true(pool_fills(&fixture.observer, 2, 5000));
-        assert_int_equal(atomic_load(&fixture.fake.control->surveys), 1);
+        assert_int_equal(atomic_load(&fixture.fake.control->command_infos), 1);
         pool = pool_attach(&fixture.broker, "p");
         expect_text(lendis_command(pool, "GET x"), REDIS_REPLY_STRING, "x");
         lendis_detach(pool);
@@ -388,9 +388,9 @@ static void servers_that_do_not_answer(void **state)
         struct lendis_pool *pool;
 
         fake_start(&fixture.fake, FAKE_ANSWER);
-        strcpy(fixture.fake.control->survey_reply,
+        strcpy(fixture.fake.control->command_info_reply,
                "*1\r\n*3\r\n$3\r\nfoo\r\n:1\r\n*1\r\n+blocking\r\n");
-        atomic_store(&fixture.fake.control->survey, actions[i]);
+        atomic_store(&fixture.fake.control->command_info, actions[i]);
         start_broker("exclusive_commands = BAR\n");
         if (actions[i] == FAKE_TWICE) {
             /* It did answer, on a connection that is of no use. */
@@ -398,7 +398,7 @@ static void servers_that_do_not_answer(void **state)
         } else {
             expect_commands("!BAR");
             assert_true(lendisd_logged(&fixture.broker, "does not answer COMMAND"));
-            assert_int_equal(atomic_load(&fixture.fake.control->surveys), 2);
+            assert_int_equal(atomic_load(&fixture.fake.control->command_infos), 2);
         }
         pool = pool_attach(&fixture.broker, "p");
         expect_text(lendis_command(pool, "GET x"), REDIS_REPLY_STRING, "x");
@@ -412,11 +412,11 @@ static void an_answer_in_pieces(void **state)
 {
     (void)state;
     fake_start(&fixture.fake, FAKE_ANSWER);
-    strcpy(fixture.fake.control->survey_reply, REDIS_6_LIKE);
-    atomic_store(&fixture.fake.control->survey, FAKE_TRICKLE);
+    strcpy(fixture.fake.control->command_info_reply, REDIS_6_LIKE);
+    atomic_store(&fixture.fake.control->command_info, FAKE_TRICKLE);
     start_broker("");
     expect_commands("-BRPOP");
-    assert_int_equal(atomic_load(&fixture.fake.control->surveys), 1);
+    assert_int_equal(atomic_load(&fixture.fake.control->command_infos), 1);
 }
 
 /* ---- what makes no sense in one call ---- */

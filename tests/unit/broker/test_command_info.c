@@ -8,19 +8,19 @@
 #include <cmocka.h>
 #include "broker/redis/command_info.h"
 
-static struct survey survey;
+static struct command_info info;
 
 static int begin(void **state)
 {
     (void)state;
-    survey = (struct survey){0};
-    survey_renew(&survey);
-    return survey_begin(&survey) ? 0 : -1;
+    info = (struct command_info){0};
+    command_info_renew(&info);
+    return command_info_begin(&info) ? 0 : -1;
 }
 
 static void string_at(const char *text, uint32_t depth, const uint32_t *path)
 {
-    survey_string(&survey, path, depth, text, strlen(text));
+    command_info_string(&info, path, depth, text, strlen(text));
 }
 #define STRING(text, ...)                                                                          \
     string_at(text, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t),                          \
@@ -44,7 +44,7 @@ static void expect_published(const char *exclusive, const char *expected, bool e
 {
     char text[CATALOG_COMMANDS_SIZE];
     bool all;
-    size_t size = survey_publish(&survey, exclusive, text, &all);
+    size_t size = command_info_publish(&info, exclusive, text, &all);
 
     assert_string_equal(text, expected);
     assert_int_equal(size, strlen(expected));
@@ -60,9 +60,9 @@ static void what_is_as_in_the_table_is_not_told(void **state)
     command(1, "blpop", "blocking", "@blocking");
     command(2, "wait", "", ""); /* Redis 7.0 says nothing of it */
     command(3, "xread", "blocking", "@blocking");
-    survey_end(&survey);
-    assert_true(survey.fresh);
-    assert_false(survey.due);
+    command_info_end(&info);
+    assert_true(info.fresh);
+    assert_false(info.due);
     expect_published(NULL, "", true);
 }
 
@@ -73,7 +73,7 @@ static void differences_are_told(void **state)
     command(1, "blpop", "", "");
     command(2, "brpop", "blocking", "");
     command(3, "get", "BLOCKING", "");
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(NULL, "-BLPOP +GET +MODULE.WAIT", true);
     expect_published("ALPHA GET ZULU", "!ALPHA -BLPOP !GET +GET +MODULE.WAIT !ZULU", true);
 }
@@ -83,7 +83,7 @@ static void the_last_command_counts(void **state)
     (void)state;
     command(0, "brpop", "blocking", "");
     command(1, "last", "blocking", "");
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(NULL, "+LAST", true);
 }
 
@@ -98,7 +98,7 @@ static void subcommands_count_for_their_family(void **state)
     STRING("family|wait", 1, 9, 1, 0);
     STRING("blocking", 1, 9, 1, 2, 0);
     command(2, "another", "", "");
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(NULL, "+FAMILY ~FAMILY", true);
 }
 
@@ -117,7 +117,7 @@ static void unknown_families_are_suspects(void **state)
     STRING("himport", 3, 0);
     STRING("himport|prepare", 3, 9, 0, 0);
     command(4, "another", "", "");
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(NULL, "~NEW.FAMILY", true);
 }
 
@@ -135,7 +135,7 @@ static void and_what_is_filed_under_connections(void **state)
     STRING("no_multi", 7, 7, 0); /* a tip of that name means nothing */
     STRING("below", 8, 0);
     STRING("below|x", 8, 9, 0, 0);
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(
         "BY.LOGIN", "~BELOW ~BY.CATEGORY !BY.LOGIN ~BY.LOGIN ~BY.MESSAGE ~BY.PLACE ~BY.TRANSACTION",
         true);
@@ -151,19 +151,19 @@ static void suspects_that_do_not_fit_are_all_others(void **state)
         snprintf(name, sizeof name, "family.%u", i);
         command(i, name, "", "@connection");
     }
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published("OWN", "~* !OWN", true);
     /* They have room among themselves, not beside the others. */
-    assert_false(survey_begin(&survey));
-    survey_renew(&survey);
-    assert_true(survey_begin(&survey));
+    assert_false(command_info_begin(&info));
+    command_info_renew(&info);
+    assert_true(command_info_begin(&info));
     command(0, "blpop", "blocking", "@blocking");
     for (uint32_t i = 1; i < 30; i++) {
         snprintf(name, sizeof name, "family.number.%u", i);
         command(i, name, "", "@connection");
     }
-    survey_end(&survey);
-    assert_false(survey.more_suspects);
+    command_info_end(&info);
+    assert_false(info.more_suspects);
     memset(name, 'X', sizeof name);
     name[31] = '\0';
     expect_published(name, "~* !XXXXXXXXXXXXXXXXXXXXXXXXXXXXXXX", true);
@@ -175,7 +175,7 @@ static void redis_6_says_it_by_category(void **state)
     command(0, "blpop", "noscript", "@blocking");
     command(1, "brpop", "noscript", "");
     command(2, "module.wait", "", "@blocking");
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(NULL, "-BRPOP +MODULE.WAIT", true);
 }
 
@@ -185,7 +185,7 @@ static void older_ones_do_not_say_it(void **state)
     STRING("blpop", 0, 0);
     STRING("noscript", 0, 2, 0);
     STRING("brpop", 1, 0);
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(NULL, "", true);
     expect_published("FOO", "!FOO", true);
 }
@@ -193,11 +193,11 @@ static void older_ones_do_not_say_it(void **state)
 static void refusal_says_nothing(void **state)
 {
     (void)state;
-    survey_refuse(&survey);
-    survey_end(&survey);
-    assert_true(survey.refused);
-    assert_true(survey.fresh);
-    assert_false(survey.due);
+    command_info_refuse(&info);
+    command_info_end(&info);
+    assert_true(info.refused);
+    assert_true(info.fresh);
+    assert_false(info.due);
     expect_published("FOO", "!FOO", true);
 }
 
@@ -213,7 +213,7 @@ static void names_that_cannot_be(void **state)
     command(2, "", "blocking", "");
     command(3, "good", "blocking", "");
     STRING("blocking", 4, 2, 0); /* of a command without a name */
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(NULL, "+GOOD", true);
 }
 
@@ -221,10 +221,10 @@ static void names_that_cannot_be(void **state)
 static void strings_anywhere(void **state)
 {
     (void)state;
-    for (uint32_t depth = 0; depth <= SURVEY_DEPTH; depth++)
+    for (uint32_t depth = 0; depth <= COMMAND_INFO_DEPTH; depth++)
         for (uint32_t at = 0; at < 12; at++)
             string_at("blocking", depth, (const uint32_t[]){at, at, at, at, at});
-    survey_end(&survey);
+    command_info_end(&info);
     expect_published(NULL, "+BLOCKING", true); /* at one place that is a name */
 }
 
@@ -239,8 +239,8 @@ static void what_matters_least_is_left_out(void **state)
         snprintf(name, sizeof name, "module.waiting.%u", i);
         command(i, name, "blocking", "");
     }
-    survey_end(&survey);
-    assert_true(survey_publish(&survey, "EXCLUSIVE ZZZ", text, &all) < CATALOG_COMMANDS_SIZE);
+    command_info_end(&info);
+    assert_true(command_info_publish(&info, "EXCLUSIVE ZZZ", text, &all) < CATALOG_COMMANDS_SIZE);
     assert_false(all);
     assert_non_null(strstr(text, "!EXCLUSIVE +MODULE.WAITING.1 "));
     assert_non_null(strstr(text, " !ZZZ"));
@@ -262,43 +262,43 @@ static void room_is_used_to_the_last_byte(void **state)
     for (int i = 0; i < 127; i++)
         at += (size_t)snprintf(names + at, sizeof names - at, "%s%c%c", i ? " " : "", 'A' + i / 26,
                                'A' + i % 26);
-    survey_end(&survey);
-    assert_int_equal(survey_publish(&survey, names, text, &all), 507);
+    command_info_end(&info);
+    assert_int_equal(command_info_publish(&info, names, text, &all), 507);
     assert_true(all);
     snprintf(names + at, sizeof names - at, " XX");
-    assert_int_equal(survey_publish(&survey, names, text, &all), 511);
+    assert_int_equal(command_info_publish(&info, names, text, &all), 511);
     assert_true(all);
     snprintf(names + at, sizeof names - at, " XXX");
-    assert_int_equal(survey_publish(&survey, names, text, &all), 507);
+    assert_int_equal(command_info_publish(&info, names, text, &all), 507);
     assert_false(all);
 }
 
 static void asked_by_one_and_not_for_ever(void **state)
 {
     (void)state;
-    assert_false(survey_begin(&survey)); /* one does already */
+    assert_false(command_info_begin(&info)); /* one does already */
     command(0, "half", "blocking", "");
-    survey_fail(&survey);
-    assert_true(survey.due);
-    assert_false(survey.given_up);
+    command_info_fail(&info);
+    assert_true(info.due);
+    assert_false(info.given_up);
     expect_published(NULL, "", true);
-    assert_true(survey_begin(&survey));
-    survey_fail(&survey);
-    assert_true(survey.given_up);
-    assert_false(survey_begin(&survey));
+    assert_true(command_info_begin(&info));
+    command_info_fail(&info);
+    assert_true(info.given_up);
+    assert_false(command_info_begin(&info));
     /* When the server comes back it gets one chance, and all again once it has used it. */
-    survey_renew(&survey);
-    assert_true(survey_begin(&survey));
-    survey_fail(&survey);
-    assert_false(survey_begin(&survey));
-    survey_renew(&survey);
-    assert_true(survey_begin(&survey));
-    survey_end(&survey);
-    assert_false(survey_begin(&survey));
-    survey_renew(&survey);
-    assert_true(survey_begin(&survey));
-    survey_fail(&survey);
-    assert_true(survey_begin(&survey));
+    command_info_renew(&info);
+    assert_true(command_info_begin(&info));
+    command_info_fail(&info);
+    assert_false(command_info_begin(&info));
+    command_info_renew(&info);
+    assert_true(command_info_begin(&info));
+    command_info_end(&info);
+    assert_false(command_info_begin(&info));
+    command_info_renew(&info);
+    assert_true(command_info_begin(&info));
+    command_info_fail(&info);
+    assert_true(command_info_begin(&info));
 }
 
 int main(void)
