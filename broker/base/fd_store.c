@@ -3,7 +3,7 @@
  * Descriptors in the hands of the service manager: see fd_store.h.
  *
  * Nobody tells us that a descriptor was refused (FileDescriptorStoreMax= is 0 by default, or too
- * small). So whenever there are more in the store than ever before, a pipe's read end goes in
+ * small). So whenever there are more in the descriptor store than ever before, a pipe's read end goes in
  * behind them, and is closed here: if the manager did not keep it, the write end has no reader any
  * more, which epoll(7) reports as EPOLLERR.
  */
@@ -29,7 +29,7 @@
 
 static int on_refusal(sd_event_source *source, int fd, uint32_t events, void *context)
 {
-    struct store *store = context;
+    struct fd_store *store = context;
 
     (void)fd;
     (void)events;
@@ -42,7 +42,7 @@ static int on_refusal(sd_event_source *source, int fd, uint32_t events, void *co
     return 0;
 }
 
-static void say(struct store *store, const char *what, const char *name, const int *fd)
+static void say(struct fd_store *store, const char *what, const char *name, const int *fd)
 {
     char text[NAME_MAX_SIZE + 64];
 
@@ -60,7 +60,7 @@ static void say(struct store *store, const char *what, const char *name, const i
         sd_notify(0, text);
 }
 
-static void remove_probe(struct store *store)
+static void remove_probe(struct fd_store *store)
 {
     store->refusal = sd_event_source_disable_unref(store->refusal);
     if (store->probe < 0)
@@ -70,7 +70,7 @@ static void remove_probe(struct store *store)
     store->probe = -1;
 }
 
-static void add_probe(struct store *store)
+static void add_probe(struct fd_store *store)
 {
     int ends[2];
 
@@ -84,23 +84,23 @@ static void add_probe(struct store *store)
 }
 
 /* Those of the broker before; at once, for the name is used again. */
-static void drop_probes(struct store *store)
+static void drop_probes(struct fd_store *store)
 {
     int fd;
 
-    while ((fd = store_take(store, PROBE)) >= 0) {
+    while ((fd = fd_store_take(store, PROBE)) >= 0) {
         close(fd);
-        store_remove(store, PROBE);
+        fd_store_remove(store, PROBE);
     }
 }
 
-int store_open(struct store *store, sd_event *event)
+int fd_store_open(struct fd_store *store, sd_event *event)
 {
     const char *manager = getenv("NOTIFY_SOCKET");
     char **names = NULL;
     int count;
 
-    *store = (struct store){.on = manager && *manager, .event = event, .probe = -1};
+    *store = (struct fd_store){.on = manager && *manager, .event = event, .probe = -1};
     count = sd_listen_fds_with_names(1, &names);
     if (count < 0)
         return count;
@@ -115,7 +115,7 @@ int store_open(struct store *store, sd_event *event)
     return 0;
 }
 
-int store_take(struct store *store, const char *name)
+int fd_store_take(struct fd_store *store, const char *name)
 {
     for (size_t i = 0; i < store->passed_count; i++) {
         struct stored *each = &store->passed[i];
@@ -130,7 +130,7 @@ int store_take(struct store *store, const char *name)
     return -1;
 }
 
-bool store_take_next(struct store *store, const char *prefix, int *fd, const char **rest)
+bool fd_store_take_next(struct fd_store *store, const char *prefix, int *fd, const char **rest)
 {
     size_t size = strlen(prefix);
 
@@ -156,7 +156,7 @@ static bool is_foreign_socket(const struct stored *stored)
            sd_is_socket(stored->fd, AF_UNSPEC, 0, -1) > 0;
 }
 
-int store_take_listener(struct store *store)
+int fd_store_take_listener(struct fd_store *store)
 {
     int result = -ENOENT;
 
@@ -214,7 +214,7 @@ static void describe_address(int fd, char *text, size_t size)
         snprintf(text, size, "address family %d", address.any.sa_family);
 }
 
-void store_report_sockets(const struct store *store)
+void fd_store_report_sockets(const struct fd_store *store)
 {
     for (size_t i = 0; i < store->passed_count; i++) {
         const struct stored *each = &store->passed[i];
@@ -235,7 +235,7 @@ void store_report_sockets(const struct store *store)
     }
 }
 
-static void put(struct store *store, int fd, const char *name)
+static void put(struct fd_store *store, int fd, const char *name)
 {
     store->held++;
     if (store->held <= store->highest) {
@@ -249,7 +249,7 @@ static void put(struct store *store, int fd, const char *name)
     add_probe(store);
 }
 
-void store_put(struct store *store, int fd, const char *format, ...)
+void fd_store_put(struct fd_store *store, int fd, const char *format, ...)
 {
     char name[NAME_MAX_SIZE];
     struct stored *grown;
@@ -271,7 +271,7 @@ void store_put(struct store *store, int fd, const char *format, ...)
     store->early[store->early_count++] = (struct stored){strdup(name), fd};
 }
 
-void store_begin(struct store *store)
+void fd_store_begin(struct fd_store *store)
 {
     store->begun = true;
     for (size_t i = 0; i < store->early_count; i++) {
@@ -284,7 +284,7 @@ void store_begin(struct store *store)
     store->early_count = 0;
 }
 
-void store_remove(struct store *store, const char *format, ...)
+void fd_store_remove(struct fd_store *store, const char *format, ...)
 {
     char name[NAME_MAX_SIZE];
     va_list arguments;
@@ -298,7 +298,7 @@ void store_remove(struct store *store, const char *format, ...)
     store->held -= store->held > 0;
 }
 
-void store_discard_rest(struct store *store)
+void fd_store_discard_rest(struct fd_store *store)
 {
     unsigned unknown = 0;
 
@@ -318,7 +318,7 @@ void store_discard_rest(struct store *store)
                  unknown);
 }
 
-void store_close(struct store *store)
+void fd_store_close(struct fd_store *store)
 {
     store->refusal = sd_event_source_disable_unref(store->refusal);
     for (size_t i = 0; i < store->early_count; i++)

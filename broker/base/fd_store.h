@@ -33,14 +33,14 @@ struct stored {
     int fd; /* -1: taken */
 };
 
-struct store {
+struct fd_store {
     struct stored *passed;
     size_t passed_count;
     bool on;              /* somebody listens to us */
     bool begun;           /* what is put goes out at once */
     struct stored *early; /* put before; their descriptors are not ours */
     size_t early_count;
-    unsigned held;    /* descriptors that are in the store now, as far as we know */
+    unsigned held;    /* descriptors that are in the descriptor store now, as far as we know */
     unsigned highest; /* most of them so far */
     sd_event *event;
     int probe; /* see fd_store.c */
@@ -48,39 +48,39 @@ struct store {
     struct log_limit limit;
 };
 
-/* Takes over what was passed to this process. Results: 0, store_close() must follow; -errno. */
-int store_open(struct store *store, sd_event *event);
+/* Takes over what was passed to this process. Results: 0, fd_store_close() must follow; -errno. */
+int fd_store_open(struct fd_store *store, sd_event *event);
 
 /* The passed descriptor `name`, now the caller's, or -1. */
-int store_take(struct store *store, const char *name);
+int fd_store_take(struct fd_store *store, const char *name);
 
 /* One of the passed descriptors whose names begin with `prefix`, now the caller's, and in *rest
- * what comes after that in its name, valid until store_close(). False: there is none (any more). */
-bool store_take_next(struct store *store, const char *prefix, int *fd, const char **rest);
+ * what comes after that in its name, valid until fd_store_close(). False: there is none (any more). */
+bool fd_store_take_next(struct fd_store *store, const char *prefix, int *fd, const char **rest);
 
 /* A passed listening socket for whole messages, from the socket unit. Results: the descriptor, now
  * the caller's; -ENOENT, none was passed; -EPROTOTYPE, only of other kinds. */
-int store_take_listener(struct store *store);
+int fd_store_take_listener(struct fd_store *store);
 
 /* Has `fd`, which stays the caller's, kept under a name. */
-void store_put(struct store *store, int fd, const char *format, ...)
+void fd_store_put(struct fd_store *store, int fd, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Sends what was put so far, and from now on at once: after READY=1, which must not stand behind
  * it. What was put must still be open. */
-void store_begin(struct store *store);
+void fd_store_begin(struct fd_store *store);
 
 /* Has the descriptor of this name forgotten. */
-void store_remove(struct store *store, const char *format, ...)
+void fd_store_remove(struct fd_store *store, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* Closes what nobody took, and has it forgotten; says how many that were. */
-void store_discard_rest(struct store *store);
+void fd_store_discard_rest(struct fd_store *store);
 
 /* Frees all. What is in the service manager's hands stays there. */
-void store_close(struct store *store);
+void fd_store_close(struct fd_store *store);
 
 /* Logs which sockets were passed and are not what is wanted. */
-void store_report_sockets(const struct store *store);
+void fd_store_report_sockets(const struct fd_store *store);
 
 #endif

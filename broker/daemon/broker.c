@@ -31,7 +31,7 @@
 struct broker {
     struct config *config; /* in force */
     sd_event *event;
-    struct store store;
+    struct fd_store store;
     struct listener listener;
     struct catalog_writer writer;
     struct dialler dialler;
@@ -340,7 +340,7 @@ static int start(struct broker *broker)
         result = exporter_start(broker->event, broker->config->broker.metrics, fill_source, broker,
                                 &broker->exporter);
     if (result >= 0)
-        result = store_open(&broker->store, broker->event);
+        result = fd_store_open(&broker->store, broker->event);
     if (result >= 0)
         result = listener_open(&broker->listener, broker->config->broker.socket);
     if (result >= 0) {
@@ -374,7 +374,7 @@ static int start(struct broker *broker)
     broker->workers.control = control_take;
     broker->workers.control_context = &broker->control;
     workers_adopt(&broker->workers, &broker->writer.previous);
-    store_discard_rest(&broker->store);
+    fd_store_discard_rest(&broker->store);
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
         if (broker->pools[i].config)
             broker_pool_resume(&broker->pools[i]);
@@ -388,7 +388,7 @@ static void stop(struct broker *broker)
         return;
     listener_remove(&broker->listener);
     if (broker->writer.fd >= 0)
-        store_remove(&broker->store, STORED_CATALOG, (uintmax_t)broker->writer.made_ms);
+        fd_store_remove(&broker->store, STORED_CATALOG, (uintmax_t)broker->writer.made_ms);
     if (broker->writer.catalog.header)
         shm_store32(&broker->writer.catalog.header->draining, 1);
     control_free(&broker->control);
@@ -402,7 +402,7 @@ static void stop(struct broker *broker)
     sd_event_source_disable_unref(broker->sweep_timer);
     sd_event_source_disable_unref(broker->idle_timer);
     catalog_writer_forget_previous(&broker->writer);
-    store_close(&broker->store);
+    fd_store_close(&broker->store);
     sd_event_unref(broker->event);
     if (broker->listener.fd >= 0)
         close(broker->listener.fd);
@@ -434,7 +434,7 @@ int broker_run(struct config *config)
              LENDIS_BUILD_VERSION, broker.listener.path, config->pool_count,
              config->broker.max_workers);
     manager_tell("READY=1");
-    store_begin(&broker.store);
+    fd_store_begin(&broker.store);
     catalog_writer_forget_previous(&broker.writer); /* now that ours is kept */
     result = sd_event_loop(broker.event);
     if (result < 0)

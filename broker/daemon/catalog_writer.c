@@ -65,7 +65,7 @@ void catalog_writer_forget_previous(struct catalog_writer *writer)
     catalog_unmap(&writer->previous);
     if (writer->previous_fd < 0)
         return;
-    store_remove(writer->store, STORED_CATALOG, (uintmax_t)writer->previous_ms);
+    fd_store_remove(writer->store, STORED_CATALOG, (uintmax_t)writer->previous_ms);
     close(writer->previous_fd);
     writer->previous_fd = -1;
 }
@@ -75,11 +75,11 @@ void catalog_writer_find_previous(struct catalog_writer *writer)
     const char *rest;
     int fd;
 
-    while (store_take_next(writer->store, "catalog.", &fd, &rest)) {
+    while (fd_store_take_next(writer->store, "catalog.", &fd, &rest)) {
         uint64_t made_ms = strtoull(rest, NULL, 10);
 
         if (writer->previous_fd >= 0 && made_ms > writer->previous_ms) {
-            store_remove(writer->store, STORED_CATALOG, (uintmax_t)made_ms);
+            fd_store_remove(writer->store, STORED_CATALOG, (uintmax_t)made_ms);
             close(fd);
             continue;
         }
@@ -107,7 +107,7 @@ int catalog_writer_make(struct catalog_writer *writer, const struct config *conf
         return result;
     header = writer->catalog.header;
     writer->made_ms = clock_ms();
-    store_put(writer->store, writer->fd, STORED_CATALOG, (uintmax_t)writer->made_ms);
+    fd_store_put(writer->store, writer->fd, STORED_CATALOG, (uintmax_t)writer->made_ms);
     header->started_ms = clock_realtime_ms();
     snprintf(header->socket_path, sizeof header->socket_path, "%s", socket_path);
     announce_death(&writer->catalog);

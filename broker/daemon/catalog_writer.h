@@ -12,7 +12,7 @@
 #include "lendis/catalog.h"
 
 struct catalog_writer {
-    struct store *store; /* set by the owner, and both descriptors to -1 */
+    struct fd_store *store; /* set by the owner, and both descriptors to -1 */
     struct catalog catalog;
     int fd;
     uint64_t made_ms;

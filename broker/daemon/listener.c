@@ -30,14 +30,14 @@ static void learn_path(struct listener *listener)
  * set; 0, there is none; -errno. */
 static int take_passed_socket(struct listener *listener, const char *wanted)
 {
-    listener->fd = store_take(listener->store, STORED_LISTENER);
+    listener->fd = fd_store_take(listener->store, STORED_LISTENER);
     listener->made = listener->fd >= 0;
     if (listener->fd < 0)
-        listener->fd = store_take_listener(listener->store);
+        listener->fd = fd_store_take_listener(listener->store);
     if (listener->fd == -ENOENT)
         return 0;
     if (listener->fd < 0) {
-        store_report_sockets(listener->store);
+        fd_store_report_sockets(listener->store);
         return -EINVAL;
     }
     if (fcntl(listener->fd, F_SETFL, fcntl(listener->fd, F_GETFL) | O_NONBLOCK) < 0)
@@ -46,7 +46,7 @@ static int take_passed_socket(struct listener *listener, const char *wanted)
     if (listener->made &&
         (strcmp(listener->path, wanted) != 0 || stat(listener->path, &listener->stat) < 0)) {
         /* It is to be elsewhere now, or somebody removed it. */
-        store_remove(listener->store, STORED_LISTENER);
+        fd_store_remove(listener->store, STORED_LISTENER);
         close(listener->fd);
         listener->fd = -1;
         listener->made = false;
@@ -71,7 +71,7 @@ static int bind_socket(struct listener *listener, const struct sockaddr_un *addr
         listener->made = stat(address->sun_path, &listener->stat) == 0;
         result = listen(listener->fd, SOMAXCONN) < 0 ? -errno : 0;
         if (result == 0)
-            store_put(listener->store, listener->fd, STORED_LISTENER);
+            fd_store_put(listener->store, listener->fd, STORED_LISTENER);
     }
     if (result == -ENOENT || result == -ENOTDIR)
         log_line(LOG_LEVEL_ERR, "socket %s: its directory does not exist; make it first",
@@ -128,6 +128,6 @@ void listener_remove(struct listener *listener)
         stat.st_dev == listener->stat.st_dev && stat.st_ino == listener->stat.st_ino)
         unlink(listener->path);
     if (listener->made)
-        store_remove(listener->store, STORED_LISTENER);
+        fd_store_remove(listener->store, STORED_LISTENER);
     listener->made = false;
 }

@@ -15,10 +15,10 @@
 #include "broker/base/fd_store.h"
 
 struct listener {
-    struct store *store; /* set by the owner, and fd to -1 */
-    int fd;              /* the owner closes it */
-    bool made;           /* by us, or by the previous broker */
-    struct stat stat;    /* of the one we made */
+    struct fd_store *store; /* set by the owner, and fd to -1 */
+    int fd;                 /* the owner closes it */
+    bool made;              /* by us, or by the previous broker */
+    struct stat stat;       /* of the one we made */
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
 };
 

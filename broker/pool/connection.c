@@ -70,9 +70,9 @@ void connection_close(struct broker_connection *connection, enum close_reason re
             shm_store(&connection->owner->segment.connections[connection->index].ended,
                       1 + connection->generation);
         shm_add_relaxed(&connection->owner->catalog->closed[reason], 1);
-        store_remove(connection->owner->store, STORED_CONNECTION, connection->owner->pool,
-                     connection->index, (uintmax_t)connection->generation,
-                     (uintmax_t)connection->opened_ms);
+        fd_store_remove(connection->owner->store, STORED_CONNECTION, connection->owner->pool,
+                        connection->index, (uintmax_t)connection->generation,
+                        (uintmax_t)connection->opened_ms);
     }
     drop(connection);
 }
@@ -133,8 +133,8 @@ static void make_ready(struct broker_connection *connection)
     shm_add_relaxed(&owner->catalog->counters[BROKER_COUNTER_opened], 1);
     shm_store(&owner->segment.connections[connection->index].retire, 0);
     /* Before it can be lent: a broker that dies now leaves it to the next one. */
-    store_put(owner->store, connection->fd, STORED_CONNECTION, owner->pool, connection->index,
-              (uintmax_t)connection->generation, (uintmax_t)connection->opened_ms);
+    fd_store_put(owner->store, connection->fd, STORED_CONNECTION, owner->pool, connection->index,
+                 (uintmax_t)connection->generation, (uintmax_t)connection->opened_ms);
     if (!shm_cas(connection_word(connection), opening, checking) ||
         !queue_pass_on(&owner->segment, connection->index, checking))
         owner->corrupted(connection);

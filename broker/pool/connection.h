@@ -45,7 +45,7 @@ struct connection_owner {
     sd_event *event;
     struct dialler *dialler;
     struct catalog_pool *catalog;
-    struct store *store;
+    struct fd_store *store;
     char pool[CATALOG_NAME_SIZE];
     uint32_t open;     /* connections in this state */
     uint32_t dialling; /* likewise */

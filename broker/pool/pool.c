@@ -90,11 +90,11 @@ void broker_pool_stop(struct broker_pool *pool)
     bells_close(&pool->parts->bells);
     lease_limits_stop(pool);
     if (pool->doorbell >= 0) {
-        store_remove(pool->environment->store, STORED_DOORBELL, pool->config->name);
+        fd_store_remove(pool->environment->store, STORED_DOORBELL, pool->config->name);
         close(pool->doorbell);
     }
     if (pool->segment_fd >= 0) {
-        store_remove(pool->environment->store, STORED_SEGMENT, pool->config->name);
+        fd_store_remove(pool->environment->store, STORED_SEGMENT, pool->config->name);
         close(pool->segment_fd);
     }
     segment_unmap(&pool->owner.segment);
@@ -164,7 +164,7 @@ static int make_sources(struct broker_pool *pool)
         pool->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (pool->doorbell < 0)
             return -errno;
-        store_put(pool->environment->store, pool->doorbell, STORED_DOORBELL, pool->config->name);
+        fd_store_put(pool->environment->store, pool->doorbell, STORED_DOORBELL, pool->config->name);
     }
     for (size_t i = 0; i < sizeof parts / sizeof *parts && result == 0; i++)
         result = parts[i](pool);
@@ -181,7 +181,8 @@ static int make_segment(struct broker_pool *pool)
     result = segment_new(pool->index, instance | 1, pool->room, pool->environment->worker_max,
                          &pool->segment_fd, &pool->owner.segment);
     if (result == 0)
-        store_put(pool->environment->store, pool->segment_fd, STORED_SEGMENT, pool->config->name);
+        fd_store_put(pool->environment->store, pool->segment_fd, STORED_SEGMENT,
+                     pool->config->name);
     return result;
 }
 

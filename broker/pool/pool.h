@@ -36,7 +36,7 @@ struct pool_environment {
     struct dialler *dialler;
     struct resolver *resolver;
     struct catalog *catalog;
-    struct store *store;
+    struct fd_store *store;
     const struct catalog *previous; /* of the previous broker, read-only; header NULL: none */
     uint32_t worker_max;
     void (*changed)(void *context); /* a backend came up or went down */

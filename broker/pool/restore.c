@@ -35,13 +35,13 @@ static const struct catalog_pool *previous_entry(const struct broker_pool *pool)
                : NULL;
 }
 
-/* Takes a descriptor of this pool out of the store, or -1. */
+/* Takes a descriptor of this pool out of the descriptor store, or -1. */
 static int take(const struct broker_pool *pool, const char *format)
 {
     char name[CATALOG_NAME_SIZE + 32];
 
     snprintf(name, sizeof name, format, pool->config->name);
-    return store_take(pool->environment->store, name);
+    return fd_store_take(pool->environment->store, name);
 }
 
 static bool adopt_segment(struct broker_pool *pool, const struct catalog_pool *previous)
@@ -59,7 +59,7 @@ static bool adopt_segment(struct broker_pool *pool, const struct catalog_pool *p
         return true;
     }
     segment_unmap(segment);
-    store_remove(pool->environment->store, STORED_SEGMENT, pool->config->name);
+    fd_store_remove(pool->environment->store, STORED_SEGMENT, pool->config->name);
     close(fd);
     return false;
 }
@@ -89,8 +89,8 @@ static bool adopt_connection(struct broker_pool *pool, int fd, const char *name)
         pool->connections[index].generation == 0)
         return connection_adopt(&pool->connections[index], fd, generation, opened_ms);
     if (good)
-        store_remove(pool->environment->store, STORED_CONNECTION, pool->config->name,
-                     (unsigned)index, generation, opened_ms);
+        fd_store_remove(pool->environment->store, STORED_CONNECTION, pool->config->name,
+                        (unsigned)index, generation, opened_ms);
     close(fd);
     return false;
 }
@@ -103,7 +103,7 @@ static void adopt_connections(struct broker_pool *pool)
     int fd;
 
     snprintf(prefix, sizeof prefix, "connection.%s.", pool->config->name);
-    while (store_take_next(pool->environment->store, prefix, &fd, &rest)) {
+    while (fd_store_take_next(pool->environment->store, prefix, &fd, &rest)) {
         bool good = adopt_connection(pool, fd, rest);
 
         adopted += good;

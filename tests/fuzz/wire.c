@@ -119,7 +119,7 @@ struct host {
     struct catalog catalog;
     int catalog_fd;
     struct catalog former; /* there is none */
-    struct store store;    /* nobody keeps anything */
+    struct fd_store store; /* nobody keeps anything */
     int listener;
     struct sockaddr_un address;
     socklen_t address_size;

@@ -34,7 +34,7 @@ static struct {
     struct pool_config config;
     struct pool_environment environment;
     struct catalog catalog;
-    struct store store;
+    struct fd_store store;
     struct dialler dialler;
     struct broker_pool pool;
     struct pool_parts parts;
