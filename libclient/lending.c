@@ -35,7 +35,7 @@ void lending_ask_for_more(const struct attachment *attachment)
 bool lending_is_disabled(const struct attachment *attachment)
 {
     return segment_is_closed(&attachment->segment) &&
-           shm_load32(&attachment_settings(attachment)->gate) == GATE_DRAINED;
+           shm_load32(&attachment_settings(attachment)->pause) == PAUSE_DRAINED;
 }
 
 /* No broker is left, and no connection: the process' own have to do, if it has any. */
@@ -118,10 +118,10 @@ static int wait_for(struct attachment *attachment, int64_t deadline_ns, uint32_t
 
 static int why_closed(const struct attachment *attachment)
 {
-    switch (shm_load32(&attachment_settings(attachment)->gate)) {
-    case GATE_DRAINED:
+    switch (shm_load32(&attachment_settings(attachment)->pause)) {
+    case PAUSE_DRAINED:
         return LENDIS_E_DISABLED;
-    case GATE_SERVICE:
+    case PAUSE_SERVICE:
         return RESULT_SERVICE;
     default:
         return LENDIS_E_BUSY;

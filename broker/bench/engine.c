@@ -90,16 +90,16 @@ static void arrive(_Atomic uint32_t *count, uint32_t workers)
         futex_wake_all(count);
 }
 
-static void open_gate(_Atomic uint32_t *gate)
+static void raise_flag(_Atomic uint32_t *flag)
 {
-    atomic_store(gate, 1);
-    futex_wake_all(gate);
+    atomic_store(flag, 1);
+    futex_wake_all(flag);
 }
 
-static void wait_gate(_Atomic uint32_t *gate)
+static void await_flag(_Atomic uint32_t *flag)
 {
-    while (!atomic_load(gate))
-        futex_wait(gate, 0, 1000);
+    while (!atomic_load(flag))
+        futex_wait(flag, 0, 1000);
 }
 
 static void sleep_until(int64_t at_ns)
@@ -202,12 +202,12 @@ static int worker(const struct engine *engine, unsigned number)
         return 1;
     }
     arrive(&engine->shared->ready, engine->options.workers);
-    wait_gate(&engine->shared->go);
+    await_flag(&engine->shared->go);
     work(engine, &client, (engine->options.seed + number + 1) * UINT64_C(0x9e3779b97f4a7c15),
          result);
     arrive(&engine->shared->done, engine->options.workers);
     /* A dead process' CPU clock cannot be read. */
-    wait_gate(&engine->shared->leave);
+    await_flag(&engine->shared->leave);
     return 0;
 }
 
@@ -348,7 +348,7 @@ static unsigned end_workers(const struct engine *engine, bool all_done)
 
     if (all_done)
         hung = 0;
-    open_gate(&engine->shared->leave);
+    raise_flag(&engine->shared->leave);
     for (unsigned i = 0; i < engine->options.workers; i++) {
         if (hung)
             kill(engine->pids[i], SIGKILL);
@@ -411,7 +411,7 @@ static void run(struct engine *engine, struct engine_report *report)
         engine_die("%u of %u workers are ready", atomic_load(&shared->ready),
                    engine->options.workers);
     set_window(engine);
-    open_gate(&shared->go);
+    raise_flag(&shared->go);
 
     sleep_until(shared->window.from_ns - LEAD_NS / 2);
     report->connections = connections_at_redis(engine->redis);

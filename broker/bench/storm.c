@@ -109,7 +109,7 @@ struct storm {
     struct client_options options;
     struct lendis_pool *pool; /* NULL: direct */
     bool restart;
-    int gate[2]; /* a pipe: whoever reads sleeps until its other end is closed */
+    int start[2]; /* a pipe: whoever reads sleeps until its other end is closed */
 };
 
 struct worker_result {
@@ -129,9 +129,9 @@ static void await_start(struct processes *processes, const struct storm *storm)
 {
     char byte;
 
-    close(storm->gate[1]);
+    close(storm->start[1]);
     atomic_fetch_add(&processes->control->ready, 1);
-    while (read(storm->gate[0], &byte, 1) > 0)
+    while (read(storm->start[0], &byte, 1) > 0)
         continue;
 }
 
@@ -201,7 +201,7 @@ static double await_good(struct bench *bench, const char *row, const struct proc
     return (double)(last_ns - since_ns) / 1e6;
 }
 
-/* Opens the gate when all are at it; returns when. */
+/* Lets all go as soon as all are ready; returns when. */
 static int64_t start_all(const struct processes *processes, const struct storm *storm)
 {
     int64_t since_ns;
@@ -210,7 +210,7 @@ static int64_t start_all(const struct processes *processes, const struct storm *
         give_up("%u of %u workers are ready", atomic_load(&processes->control->ready),
                 processes->count);
     since_ns = now_ns();
-    close(storm->gate[1]);
+    close(storm->start[1]);
     return since_ns;
 }
 
@@ -277,14 +277,14 @@ static void run_storm(struct bench *bench, struct series series, unsigned round,
     double ms, away_ms = 0;
 
     processes_start(&watcher, 1, sizeof(struct peaks), watch, &bench->servers.redis);
-    if (pipe2(storm->gate, O_CLOEXEC) < 0)
+    if (pipe2(storm->start, O_CLOEXEC) < 0)
         give_up("pipe2: %s", strerror(errno));
     processes_start(&processes, WORKERS, sizeof(struct worker_result), storm_worker, storm);
     if (!eventually(atomic_load(&watcher.control->ready) == 1, START_LIMIT_MS))
         give_up("Redis does not answer");
     ms = storm->restart ? restart_storm(bench, &processes, storm, &away_ms)
                         : start_storm(bench, &processes, storm);
-    close(storm->gate[0]);
+    close(storm->start[0]);
     await_watcher(&watcher);
     processes_stop(&processes);
     processes_stop(&watcher);

@@ -139,16 +139,16 @@ const char *show_backend_name(uint32_t backend)
 }
 
 /* Whether it lends. `open`: how many connections there are, by which one sees how far it is. */
-static const char *gate_name(uint32_t gate, uint32_t open)
+static const char *pause_name(uint32_t pause, uint32_t open)
 {
-    switch (gate) {
-    case GATE_OPEN:
+    switch (pause) {
+    case PAUSE_NONE:
         return "lending";
-    case GATE_PAUSED:
+    case PAUSE_PAUSED:
         return open > 0 ? "pausing" : "paused";
-    case GATE_DRAINED:
+    case PAUSE_DRAINED:
         return open > 0 ? "draining" : "drained";
-    case GATE_SERVICE:
+    case PAUSE_SERVICE:
         return "service";
     default:
         return "unknown";
@@ -165,7 +165,7 @@ static void set_states(struct table *table, const struct pool_statistics *pool)
         all += pool->states[i];
     open = all - pool->states[WORD_EMPTY] - pool->states[WORD_OPENING];
     table_number(table, POOLS_OPEN, open);
-    table_string(table, POOLS_STATE, gate_name(shm_load32(&pool->entry.gate), open));
+    table_string(table, POOLS_STATE, pause_name(shm_load32(&pool->entry.pause), open));
     table_number(table, POOLS_INVALID, pool->states[WORD_STATES]);
     table_number(table, POOLS_OTHER, all - pool->states[WORD_EMPTY] - shown);
     table_number(table, POOLS_WAITING, pool->waiting);
@@ -205,7 +205,7 @@ static void add_pool(const struct show *show, struct table *table,
     table_row(table);
     table_text(table, POOLS_POOL, pool->name, sizeof pool->name);
     table_string(table, POOLS_BACKEND, show_backend_name(shm_load32(&pool->backend)));
-    if (shm_load32(&pool->gate) == GATE_SERVICE) {
+    if (shm_load32(&pool->pause) == PAUSE_SERVICE) {
         show_members(show, pool, members, sizeof members);
         table_string(table, POOLS_BACKEND, show_backend_name(show_service_backend(show, pool)));
         table_string(table, POOLS_MEMBERS, members);

@@ -28,7 +28,7 @@ static void describe_member(const struct show *show, const char *name, const cha
              known && shm_load32(&pool.unwell) && shm_load32(&pool.backend) == BACKEND_UP
                  ? " but unwell"
                  : "",
-             !known || shm_load32(&pool.gate) == GATE_OPEN ? "" : " (lends nothing)");
+             !known || shm_load32(&pool.pause) == PAUSE_NONE ? "" : " (lends nothing)");
 }
 
 void show_members(const struct show *show, const struct catalog_pool *pool, char *text, size_t size)
@@ -52,7 +52,7 @@ void show_services(const struct show *show)
 
         if ((show->pool >= 0 && (uint32_t)show->pool != i) ||
             catalog_read_pool(&show->broker->catalog, i, &pool) == -ENOENT ||
-            shm_load32(&pool.gate) != GATE_SERVICE)
+            shm_load32(&pool.pause) != PAUSE_SERVICE)
             continue;
         show_members(show, &pool, raw, sizeof raw);
         text_clean(name, sizeof name, pool.name, sizeof pool.name);

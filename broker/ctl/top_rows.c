@@ -81,10 +81,10 @@ static void set_command(const struct top *top, struct top_cell *cell, uint32_t p
 
 static const char *state_of(const struct catalog_pool *pool)
 {
-    switch (shm_load32(&pool->gate)) {
-    case GATE_PAUSED:
+    switch (shm_load32(&pool->pause)) {
+    case PAUSE_PAUSED:
         return "paused";
-    case GATE_DRAINED:
+    case PAUSE_DRAINED:
         return "drained";
     default:
         break;

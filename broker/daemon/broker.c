@@ -65,7 +65,7 @@ static void report_status(void *context)
             continue;
         enum backend_state state = broker_pool_backend(&broker->pools[i]);
 
-        pools += pause_state(&broker->pools[i]) != GATE_SERVICE;
+        pools += pause_state(&broker->pools[i]) != PAUSE_SERVICE;
         up += state == BACKEND_UP;
         down += state == BACKEND_DOWN;
     }
@@ -114,7 +114,7 @@ static int drain(struct broker *broker)
         if (!broker->pools[i].config)
             continue;
         /* Newcomers wait for another broker, or for the end of their patience, but not in our way. */
-        pause_set(&broker->pools[i], GATE_PAUSED);
+        pause_set(&broker->pools[i], PAUSE_PAUSED);
         broker_pool_drain(&broker->pools[i]);
     }
     result = sd_event_add_time_relative(broker->event, &broker->drain_timer, CLOCK_MONOTONIC, 0,

@@ -92,9 +92,9 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *con
     return 0;
 }
 
-static enum pool_gate gate_of(enum wire_verb verb)
+static enum pause_state pause_of(enum wire_verb verb)
 {
-    return verb == WIRE_PAUSE ? GATE_PAUSED : verb == WIRE_DRAIN ? GATE_DRAINED : GATE_OPEN;
+    return verb == WIRE_PAUSE ? PAUSE_PAUSED : verb == WIRE_DRAIN ? PAUSE_DRAINED : PAUSE_NONE;
 }
 
 static const char *verb_done(enum wire_verb verb)
@@ -111,7 +111,7 @@ static uint32_t missing(const struct request *request, struct broker_pool *pool,
         return 0;
     if (request->verb == WIRE_RECONNECT)
         return reconfigure_pending(pool);
-    *undone = pause_state(pool) != gate_of(request->verb);
+    *undone = pause_state(pool) != pause_of(request->verb);
     return *undone ? 0 : pause_step(pool);
 }
 
@@ -215,7 +215,7 @@ static void begin_closing(struct request *request)
             /* unprovoked: by a user who may control the broker */
             log_line(LOG_LEVEL_NOTICE, "pool %s: is being %s, says user %u",
                      control->pools[i].config->name, verb_done(request->verb), request->uid);
-            pause_set(&control->pools[i], gate_of(request->verb));
+            pause_set(&control->pools[i], pause_of(request->verb));
         }
     if (!conclude(request))
         set_tick(control);
@@ -321,11 +321,11 @@ static void resume(struct request *request)
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < control->pool_count; i++)
-        if ((request->pools >> i & 1) && pause_state(&control->pools[i]) != GATE_OPEN) {
+        if ((request->pools >> i & 1) && pause_state(&control->pools[i]) != PAUSE_NONE) {
             /* unprovoked: by a user who may control the broker */
             log_line(LOG_LEVEL_NOTICE, "pool %s: lends again, says user %u",
                      control->pools[i].config->name, request->uid);
-            pause_set(&control->pools[i], GATE_OPEN);
+            pause_set(&control->pools[i], PAUSE_NONE);
             count++;
         }
     request_free(request);

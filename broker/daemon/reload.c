@@ -105,7 +105,7 @@ static void leave(struct broker_pool *pool)
     *configured = (struct pool_config){0};
     pool->config = &pool->own;
     pool->leaving = true;
-    pause_set(pool, GATE_DRAINED);
+    pause_set(pool, PAUSE_DRAINED);
 }
 
 static void come_back(struct broker_pool *pool, const struct pool_config *config)
@@ -114,7 +114,7 @@ static void come_back(struct broker_pool *pool, const struct pool_config *config
     if (!pool->leaving)
         return;
     pool->leaving = false;
-    pause_set(pool, config->enabled ? GATE_OPEN : GATE_DRAINED);
+    pause_set(pool, config->enabled ? PAUSE_NONE : PAUSE_DRAINED);
     pool_config_free(&pool->own);
 }
 
@@ -129,7 +129,7 @@ static void free_pool(struct broker_pool *pool)
     memset(entry->name, 0, sizeof *entry - offsetof(struct catalog_pool, name));
     catalog_write_end(entry);
     shm_store32(&entry->backend, BACKEND_UNKNOWN);
-    atomic_fetch_and_explicit(&pool->environment->catalog->header->gates,
+    atomic_fetch_and_explicit(&pool->environment->catalog->header->paused_pools,
                               ~(UINT64_C(1) << pool->index), memory_order_seq_cst);
     pool_config_free(&pool->own);
     *pool = (struct broker_pool){0};

@@ -143,7 +143,7 @@ static void write_up(const struct turn *turn, const struct family *family)
 
 static void write_lending(const struct turn *turn, const struct family *family)
 {
-    write_integer(turn, family, "", NULL, NULL, shm_load32(&turn->pool->entry.gate) == GATE_OPEN);
+    write_integer(turn, family, "", NULL, NULL, shm_load32(&turn->pool->entry.pause) == PAUSE_NONE);
 }
 
 static void write_oldest(const struct turn *turn, const struct family *family)

@@ -84,7 +84,7 @@ static void dial(struct dial_turn *turn)
 
 int direct_offered(const struct broker_pool *pool)
 {
-    if (pool->parts->pause.state != GATE_DRAINED)
+    if (pool->parts->pause.state != PAUSE_DRAINED)
         return -ESTALE;
     if (pool->config->enabled || pool->config->fallback != FALLBACK_DIRECT)
         return LENDIS_E_DISABLED;

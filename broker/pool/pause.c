@@ -4,20 +4,20 @@
 
 #include "broker/pool/internal.h"
 
-static void report_to_workers(struct broker_pool *pool, enum pool_gate gate)
+static void report_to_workers(struct broker_pool *pool, enum pause_state pause)
 {
-    shm_u64 *gates = &pool->environment->catalog->header->gates;
+    shm_u64 *paused_pools = &pool->environment->catalog->header->paused_pools;
     uint64_t bit = UINT64_C(1) << pool->index;
 
     /* What it is before that it is: who finds the bit set reads the other. */
-    if (gate != GATE_OPEN)
-        shm_store32(&pool->owner.catalog->gate, gate);
-    if (gate != GATE_OPEN)
-        atomic_fetch_or_explicit(gates, bit, memory_order_seq_cst);
+    if (pause != PAUSE_NONE)
+        shm_store32(&pool->owner.catalog->pause, pause);
+    if (pause != PAUSE_NONE)
+        atomic_fetch_or_explicit(paused_pools, bit, memory_order_seq_cst);
     else
-        atomic_fetch_and_explicit(gates, ~bit, memory_order_seq_cst);
-    if (gate == GATE_OPEN)
-        shm_store32(&pool->owner.catalog->gate, gate);
+        atomic_fetch_and_explicit(paused_pools, ~bit, memory_order_seq_cst);
+    if (pause == PAUSE_NONE)
+        shm_store32(&pool->owner.catalog->pause, pause);
 }
 
 static void stop_dialling(struct broker_pool *pool)
@@ -28,23 +28,23 @@ static void stop_dialling(struct broker_pool *pool)
     dialler_give_turns(pool->owner.dialler);
 }
 
-enum pool_gate pause_state(const struct broker_pool *pool)
+enum pause_state pause_state(const struct broker_pool *pool)
 {
     return pool->parts->pause.state;
 }
 
-void pause_set(struct broker_pool *pool, enum pool_gate gate)
+void pause_set(struct broker_pool *pool, enum pause_state pause)
 {
-    enum pool_gate before = pool->parts->pause.state;
+    enum pause_state before = pool->parts->pause.state;
 
-    if (before == GATE_SERVICE)
+    if (before == PAUSE_SERVICE)
         return;
-    pool->parts->pause.state = gate;
-    report_to_workers(pool, gate);
+    pool->parts->pause.state = pause;
+    report_to_workers(pool, pause);
     role_watch_renew(pool);
-    if (gate == GATE_OPEN) {
+    if (pause == PAUSE_NONE) {
         /* The server may have been stopped meanwhile, and started with other modules. */
-        if (before != GATE_OPEN && pool->owner.open == 0)
+        if (before != PAUSE_NONE && pool->owner.open == 0)
             server_renew(pool);
         deferred_want(pool, DEFERRED_INSPECT);
         return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What an operator does to a running pool: pausing and draining it, opening it again, and taking
- * leases away. The catalog tells workers (struct catalog_header.gates, enum pool_gate); what they
+ * leases away. The catalog tells workers (struct catalog_header.paused_pools, enum pause_state); what they
  * have not noticed yet is waited for, never relied on: a pool is paused when no connection of it is
  * open any more (I5).
  */
@@ -16,15 +16,15 @@ struct broker_pool;
 #define PAUSE_ANY UINT32_MAX
 
 struct pause {
-    enum pool_gate state;
+    enum pause_state state;
 };
 
-enum pool_gate pause_state(const struct broker_pool *pool);
+enum pause_state pause_state(const struct broker_pool *pool);
 
 /*
  * Pauses, drains or opens the pool. Closing it takes effect as connections come back: pause_step().
  */
-void pause_set(struct broker_pool *pool, enum pool_gate gate);
+void pause_set(struct broker_pool *pool, enum pause_state pause);
 
 /* Closes what has come back to a pool that is paused or drained. Returns how many connections are
  * still out. */

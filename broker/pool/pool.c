@@ -37,8 +37,8 @@ void broker_pool_resume(struct broker_pool *pool)
         maintenance_begin(pool, connection);
         passing_note(pool, connection, shm_load(connection_word(connection)));
     }
-    if (pool->previous_gate != GATE_OPEN)
-        pause_set(pool, pool->previous_gate);
+    if (pool->previous_pause != PAUSE_NONE)
+        pause_set(pool, pool->previous_pause);
     maintenance_inspect(pool);
     deferred_want(pool, DEFERRED_INSPECT);
 }
@@ -204,8 +204,8 @@ static int make_tables(struct broker_pool *pool)
     memcpy(&pool->header, pool->owner.segment.base, sizeof pool->header);
     for (uint32_t i = 0; i < pool->room; i++) /* what the previous broker knew of is no news */
         pool->connections[i].lost_seen = shm_load(&pool->owner.segment.connections[i].lost);
-    pool->owner.segment.gates = &pool->environment->catalog->header->gates;
-    pool->owner.segment.gate_bit = UINT64_C(1) << pool->index;
+    pool->owner.segment.paused_pools = &pool->environment->catalog->header->paused_pools;
+    pool->owner.segment.pause_bit = UINT64_C(1) << pool->index;
     pool->owner.segment.places = &pool->owner.catalog->places;
     if (!pool->adopted)
         sizing_set_places(pool, sizing_places(pool->config));
@@ -267,9 +267,9 @@ int broker_pool_start(struct broker_pool *pool, const struct pool_config *config
     server_renew(pool);
     health_update(pool);
     if (config->primary)
-        pause_set(pool, GATE_SERVICE);
+        pause_set(pool, PAUSE_SERVICE);
     else if (!config->enabled)
-        pause_set(pool, GATE_DRAINED);
+        pause_set(pool, PAUSE_DRAINED);
     dialling_refill(pool);
     return 0;
 }

@@ -61,9 +61,9 @@ struct broker_pool {
     int doorbell; /* eventfd */
     bool leaving; /* no longer configured: it goes when all is back */
     bool draining;
-    bool adopted;                 /* the segment is the one of the previous broker */
-    enum pool_gate previous_gate; /* as that had it */
-    struct pool_config own;       /* `config` is this when the pool outlives its configuration */
+    bool adopted;                    /* the segment is the one of the previous broker */
+    enum pause_state previous_pause; /* as that had it */
+    struct pool_config own;          /* `config` is this when the pool outlives its configuration */
     char client_name[CATALOG_NAME_SIZE + 8];
     struct pool_parts *parts; /* internal.h */
 };

@@ -119,7 +119,7 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
     if (sizing_places(config) < pool->places || config->size < before->size)
         retire_excess(pool);
     if (config->enabled != before->enabled)
-        pause_set(pool, config->enabled ? GATE_OPEN : GATE_DRAINED);
+        pause_set(pool, config->enabled ? PAUSE_NONE : PAUSE_DRAINED);
     if (config->max_lifetime_ms != before->max_lifetime_ms ||
         config->lifetime_jitter != before->lifetime_jitter)
         maintenance_renew(pool);

@@ -125,7 +125,7 @@ bool restore_pool(struct broker_pool *pool)
     if (!previous || !adopt_segment(pool, previous))
         return false;
     pool->doorbell = take(pool, STORED_DOORBELL);
-    pool->previous_gate = (enum pool_gate)previous->gate;
+    pool->previous_pause = (enum pause_state)previous->pause;
     catalog_carry_on(pool->owner.catalog, previous);
     pool->places = sizing_places(pool->config);
     /* What a smaller pool does not need goes when it is free: sizing_settle(). */

@@ -80,7 +80,7 @@ static void inspect_all(struct broker_pool *pool)
     sizing_call_reserve(pool);
     if (pool->config->max_uses > 0)
         maintenance_inspect(pool);
-    if (pool->parts->pause.state != GATE_OPEN)
+    if (pool->parts->pause.state != PAUSE_NONE)
         pause_step(pool);
 }
 

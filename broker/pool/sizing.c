@@ -84,7 +84,7 @@ enum demand sizing_demand(const struct broker_pool *pool)
     struct sizing_counts counts;
 
     if (pool->draining || pool->parts->health.holding || pool->parts->corruption.paused ||
-        pool->parts->pause.state != GATE_OPEN)
+        pool->parts->pause.state != PAUSE_NONE)
         return DEMAND_NONE;
     /* One at a time until it is known which commands may share a connection. */
     if (pool->parts->server.commands.due && pool->owner.dialling > 0)

@@ -43,10 +43,10 @@ struct catalog_header {
     uint64_t instance; /* random, of this broker process */
     uint32_t pool_max;
     uint32_t worker_max;
-    shm_u32 broker;      /* the broker's thread id, | CATALOG_OWNER_DIED once it is dead */
-    shm_u32 draining;    /* 1: the broker was told to stop; attach again */
-    shm_u64 gates;       /* a bit for each pool that lends nothing now, see enum pool_gate */
-    uint64_t started_ms; /* CLOCK_REALTIME */
+    shm_u32 broker;       /* the broker's thread id, | CATALOG_OWNER_DIED once it is dead */
+    shm_u32 draining;     /* 1: the broker was told to stop; attach again */
+    shm_u64 paused_pools; /* a bit for each pool that lends nothing now, see enum pause_state */
+    uint64_t started_ms;  /* CLOCK_REALTIME */
     uint32_t broker_pid;
     uint32_t config_size; /* bytes of the config text */
     char socket_path[128];
@@ -55,22 +55,22 @@ struct catalog_header {
 _Static_assert(sizeof(struct catalog_header) == 256, "layout");
 /* Whether the broker lives and whether the pool lends: one cache line, read for every lease. */
 _Static_assert(offsetof(struct catalog_header, broker) / 64 ==
-                   offsetof(struct catalog_header, gates) / 64,
+                   offsetof(struct catalog_header, paused_pools) / 64,
                "layout");
-_Static_assert(CATALOG_MAX_POOLS <= 64, "`gates` has a bit for each pool");
+_Static_assert(CATALOG_MAX_POOLS <= 64, "`paused_pools` has a bit for each pool");
 
 enum backend_state { BACKEND_UNKNOWN = 0, BACKEND_UP = 1, BACKEND_DOWN = 2 };
 
 /* What becomes of connections that are given back unclean: `reset`. */
 enum reset_policy { RESET_TRACKED = 0, RESET_ALWAYS = 1, RESET_NEVER = 2 };
 
-/* What the operator has told a pool to do (lendisctl(1)). All but GATE_OPEN: nothing is lent or
+/* What an operator asked of a pool (lendisctl(1)). In all states but PAUSE_NONE nothing is lent or
  * handed over, and connections are closed as they come back. */
-enum pool_gate {
-    GATE_OPEN = 0,
-    GATE_PAUSED = 1,  /* who comes waits */
-    GATE_DRAINED = 2, /* who comes is told LENDIS_E_DISABLED */
-    GATE_SERVICE = 3, /* not a pool but a service: who comes goes to its members. For good. */
+enum pause_state {
+    PAUSE_NONE = 0,
+    PAUSE_PAUSED = 1,  /* new callers wait */
+    PAUSE_DRAINED = 2, /* new callers get LENDIS_E_DISABLED */
+    PAUSE_SERVICE = 3, /* not a pool but a service: its members serve callers, for good */
 };
 
 /* What workers of a pool with `enabled = no` get as long as it is drained: `fallback`. */
@@ -103,7 +103,7 @@ struct catalog_pool {
     shm_u32 commands_size;      /* of `commands`, without its end; 0: nothing differs */
     shm_u32 stall_timeout_ms;
     shm_u32 reset;             /* enum reset_policy */
-    shm_u32 gate;              /* enum pool_gate */
+    shm_u32 pause;             /* enum pause_state */
     shm_u32 places;            /* connections of the segment that are in use, the first ones */
     uint64_t segment_instance; /* as in the segment's header */
     /* Counted by the broker. */

@@ -198,8 +198,8 @@ struct segment {
 
     /* Of the catalog: the pool lends nothing while this bit is set. Whoever maps the segment sets
      * it; NULL: the pool always lends. */
-    const shm_u64 *gates;
-    uint64_t gate_bit;
+    const shm_u64 *paused_pools;
+    uint64_t pause_bit;
     /* Likewise: how many of the connections are in use, the first ones. NULL: all. */
     const shm_u32 *places;
 };
@@ -252,7 +252,7 @@ static inline uint32_t word_holder(const struct segment *segment, uint64_t word)
  */
 static inline bool segment_is_closed(const struct segment *segment)
 {
-    return segment->gates && (shm_load_relaxed(segment->gates) & segment->gate_bit);
+    return segment->paused_pools && (shm_load_relaxed(segment->paused_pools) & segment->pause_bit);
 }
 
 /*

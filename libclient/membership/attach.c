@@ -88,8 +88,8 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
         return result != 0 ? result : -EPROTO;
     attachment->segment.ring = wake_pollers;
     attachment->segment.ring_context = attachment;
-    attachment->segment.gates = &attachment->catalog.header->gates;
-    attachment->segment.gate_bit = UINT64_C(1) << welcome->pool;
+    attachment->segment.paused_pools = &attachment->catalog.header->paused_pools;
+    attachment->segment.pause_bit = UINT64_C(1) << welcome->pool;
     attachment->segment.places = &attachment_settings(attachment)->places;
     atomic_store_explicit(&attachment->filled, true, memory_order_release);
     return 0;

@@ -572,9 +572,9 @@ static void resume(struct host *host)
     client_close(&client);
     run(host);
     REQUIRE(host->control.count == 0);
-    REQUIRE(shm_load_relaxed(&host->catalog.header->gates) == 0);
+    REQUIRE(shm_load_relaxed(&host->catalog.header->paused_pools) == 0);
     for (uint32_t i = 0; i < 2; i++)
-        REQUIRE(pause_state(&host->pools[i]) == GATE_OPEN);
+        REQUIRE(pause_state(&host->pools[i]) == PAUSE_NONE);
 }
 
 static void expect_in_order(struct host *host)

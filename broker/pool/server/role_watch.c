@@ -28,7 +28,7 @@ static bool is_watched(const struct broker_pool *pool)
 
 static bool is_resting(const struct broker_pool *pool)
 {
-    return pool->parts->pause.state != GATE_OPEN || pool->draining;
+    return pool->parts->pause.state != PAUSE_NONE || pool->draining;
 }
 
 static void arm(struct broker_pool *pool, uint32_t ms)

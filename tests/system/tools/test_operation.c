@@ -150,12 +150,12 @@ static void end_load(const char *title)
 
 /* ---- pause and resume ---- */
 
-static uint32_t gate(void)
+static uint32_t pause_of_pool(void)
 {
     struct catalog_pool pool;
 
     observe_pool(&fixture.observer, &pool);
-    return atomic_load(&pool.gate);
+    return atomic_load(&pool.pause);
 }
 
 static unsigned opened(void)
@@ -178,7 +178,7 @@ static void a_pause_under_load_loses_nothing(void **state)
         expect_control(0, "pause", "app");
         /* Nobody is on the way to Redis, and nobody goes there. */
         assert_int_equal(opened(), 0);
-        assert_int_equal(gate(), GATE_PAUSED);
+        assert_int_equal(pause_of_pool(), PAUSE_PAUSED);
         assert_int_equal(redis_info(&fixture.redis, "connected_clients"), 0);
         done = work_done();
         sleep_us(50000);
@@ -187,7 +187,7 @@ static void a_pause_under_load_loses_nothing(void **state)
         assert_int_equal(opened(), 0);
         assert_int_equal(redis_info(&fixture.redis, "connected_clients"), 0);
         expect_control(0, "resume", "app");
-        assert_int_equal(gate(), GATE_OPEN);
+        assert_int_equal(pause_of_pool(), PAUSE_NONE);
     }
     expect_progress();
     end_load("pause");
@@ -929,7 +929,7 @@ static void nobody_else_may(void **state)
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
-    assert_int_equal(gate(), GATE_OPEN);
+    assert_int_equal(pause_of_pool(), PAUSE_NONE);
     assert_true(lendisd_logged(&fixture.broker, "user 65534 may not control"));
 }
 
@@ -958,7 +958,7 @@ static void many_requests_at_once(void **state)
     for (int i = 8; i < 16; i++)
         close(fds[i]);
     /* It is not taken back because they went. */
-    assert_int_equal(gate(), GATE_PAUSED);
+    assert_int_equal(pause_of_pool(), PAUSE_PAUSED);
     fds[8] = lendisd_connect(fixture.broker.socket_path);
     request = make_request(WIRE_DRAIN, "app", 60000);
     send_control(fds[8], &request);
