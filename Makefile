@@ -89,7 +89,7 @@ REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turn
 	session_reset.c)
 POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c \
 	deferred.c direct.c events.c leak_report.c lease_limits.c maintenance.c members.c \
-	passing.c pause.c poll_bells.c pool.c private.c reconfigure.c restore.c revocation.c \
+	passing.c pause.c poll_wakeups.c pool.c private.c reconfigure.c restore.c revocation.c \
 	scan.c sizing.c stalled.c worker_set.c)
 POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c health.c name_watch.c notice.c \
 	redirected.c role_watch.c server.c target.c unwell.c)

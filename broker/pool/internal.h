@@ -24,7 +24,7 @@
 #include "broker/pool/server/notice.h"
 #include "broker/pool/passing.h"
 #include "broker/pool/pause.h"
-#include "broker/pool/poll_bells.h"
+#include "broker/pool/poll_wakeups.h"
 #include "broker/pool/pool.h"
 #include "broker/pool/private.h"
 #include "broker/pool/server/redirected.h"

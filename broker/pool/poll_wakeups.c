@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A pool's bells: see poll_bells.h. */
-#include "broker/pool/poll_bells.h"
+/* A pool's bells: see poll_wakeups.h. */
+#include "broker/pool/poll_wakeups.h"
 
 #include <errno.h>
 #include <unistd.h>
