@@ -145,8 +145,8 @@ static int open_descriptors(struct lendis_wait *wait)
 /* Takes back what made the descriptor readable. True: time passed. */
 static bool clear_events(const struct lendis_wait *wait)
 {
-    struct epoll_event events[1 + BELLS];
-    int count = epoll_wait(wait->epoll, events, 1 + BELLS, 0);
+    struct epoll_event events[1 + POLL_WAKEUPS];
+    int count = epoll_wait(wait->epoll, events, 1 + POLL_WAKEUPS, 0);
     bool timer = false;
 
     for (int i = 0; i < count; i++)
@@ -157,7 +157,7 @@ static bool clear_events(const struct lendis_wait *wait)
 /* Has the poll wake-up of the wait's slot watched. Without one the timer must do. */
 static int watch_wakeup(struct lendis_wait *wait, struct attachment *attachment, uint32_t slot)
 {
-    uint32_t group = bell_group(slot);
+    uint32_t group = poll_wakeup_group(slot);
     int result = attachment_fetch_wakeups(attachment);
 
     if (result == LENDIS_E_DOWN || (wait->watched >> group & 1))
@@ -172,7 +172,7 @@ static int watch_wakeup(struct lendis_wait *wait, struct attachment *attachment,
 /* The wakeups of an attachment that is left are no longer of interest. */
 static void unwatch_wakeups(struct lendis_wait *wait)
 {
-    for (uint32_t group = 0; group < BELLS; group++)
+    for (uint32_t group = 0; group < POLL_WAKEUPS; group++)
         if (wait->watched >> group & 1)
             epoll_ctl(wait->epoll, EPOLL_CTL_DEL, wait->attachment->wakeups[group], NULL);
     wait->watched = 0;

@@ -75,7 +75,7 @@ struct attachment {
     uint64_t cookie; /* SO_COOKIE of `socket` */
     int socket;
     int doorbell;
-    int wakeups[BELLS]; /* fetched by the first wait that polls; -1 before */
+    int wakeups[POLL_WAKEUPS]; /* fetched by the first wait that polls; -1 before */
     _Atomic bool has_wakeups;
     _Atomic uint32_t users; /* calls under way and leases held */
     _Atomic bool retired;   /* a newer one is current; emptied when users falls to 0 */

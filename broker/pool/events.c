@@ -56,7 +56,7 @@ static void on_lost(struct broker_connection *connection)
     health_update(pool);
     /* A server that lets us in and throws us out again, twice over: not as fast as we can. */
     if (health_is_churning(pool))
-        casualty_inspect_all(pool); /* those of which the bell was not heard yet */
+        casualty_inspect_all(pool); /* those whose doorbell was not noticed yet */
     if (health_is_churning(pool))
         health_slow_down(pool);
     dialling_refill(pool);

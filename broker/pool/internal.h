@@ -60,7 +60,7 @@ struct pool_parts {
     struct redirected redirected;
     struct corruption corruption;
     struct pause pause;
-    struct bells bells;
+    struct poll_wakeups poll_wakeups;
     struct directs directs;
     struct privates privates;
     struct log_limit lost_limit;

@@ -26,9 +26,9 @@ int broker_pool_descriptor(struct broker_pool *pool, uint32_t index, uint64_t ge
     return 0;
 }
 
-int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd)
+int broker_pool_poll_wakeup(struct broker_pool *pool, uint32_t group, int *fd)
 {
-    return bells_find(&pool->parts->bells, group, fd);
+    return poll_wakeups_find(&pool->parts->poll_wakeups, group, fd);
 }
 
 /* ---- coming ---- */

@@ -29,8 +29,8 @@ void members_stop(struct broker_pool *pool);
 int broker_pool_descriptor(struct broker_pool *pool, uint32_t index, uint64_t generation,
                            const struct ucred *peer, int *fd);
 
-/* The bell of a group of pollers, borrowed. Results: 0; -EINVAL, no such group; -errno. */
-int broker_pool_bell(struct broker_pool *pool, uint32_t group, int *fd);
+/* The poll wake-up of a group, borrowed. Results: 0; -EINVAL, no such group; -errno. */
+int broker_pool_poll_wakeup(struct broker_pool *pool, uint32_t group, int *fd);
 
 /*
  * Worker `worker` comes: its counters and its slot are made new. `tenant` tells it that the place

@@ -1,50 +1,50 @@
 /* SPDX-License-Identifier: MIT */
-/* A pool's bells: see poll_wakeups.h. */
+/* A pool's poll wake-ups: see poll_wakeups.h. */
 #include "broker/pool/poll_wakeups.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-static void ring(void *context, uint32_t groups)
+static void wake(void *context, uint32_t groups)
 {
-    const struct bells *bells = context;
+    const struct poll_wakeups *wakeups = context;
 
-    for (uint32_t group = 0; group < BELLS; group++)
+    for (uint32_t group = 0; group < POLL_WAKEUPS; group++)
         if (groups >> group & 1)
-            bell_ring(bells->fds[group] - 1);
+            poll_wakeup_send(wakeups->fds[group] - 1);
 }
 
-void bells_init(struct bells *bells, struct segment *segment)
+void poll_wakeups_init(struct poll_wakeups *wakeups, struct segment *segment)
 {
-    segment->ring = ring;
-    segment->ring_context = bells;
+    segment->wake_pollers = wake;
+    segment->wake_context = wakeups;
 }
 
-int bells_find(struct bells *bells, uint32_t group, int *fd)
+int poll_wakeups_find(struct poll_wakeups *wakeups, uint32_t group, int *fd)
 {
-    if (group >= BELLS)
+    if (group >= POLL_WAKEUPS)
         return -EINVAL;
-    if (bells->fds[group] == 0) {
-        int made = bell_new();
+    if (wakeups->fds[group] == 0) {
+        int made = poll_wakeup_new();
 
         if (made < 0)
             return made;
-        bells->fds[group] = 1 + made;
+        wakeups->fds[group] = 1 + made;
     }
-    *fd = bells->fds[group] - 1;
+    *fd = wakeups->fds[group] - 1;
     return 0;
 }
 
-void bells_ring_told(struct bells *bells, const struct segment *segment)
+void poll_wakeups_send_told(struct poll_wakeups *wakeups, const struct segment *segment)
 {
-    ring(bells, shm_exchange32(&segment->queue->told, 0));
+    wake(wakeups, shm_exchange32(&segment->queue->told, 0));
 }
 
-void bells_close(struct bells *bells)
+void poll_wakeups_close(struct poll_wakeups *wakeups)
 {
-    for (uint32_t group = 0; group < BELLS; group++) {
-        if (bells->fds[group] != 0)
-            close(bells->fds[group] - 1);
-        bells->fds[group] = 0;
+    for (uint32_t group = 0; group < POLL_WAKEUPS; group++) {
+        if (wakeups->fds[group] != 0)
+            close(wakeups->fds[group] - 1);
+        wakeups->fds[group] = 0;
     }
 }

@@ -87,7 +87,7 @@ void broker_pool_stop(struct broker_pool *pool)
     name_watch_stop(pool);
     direct_stop(pool);
     private_forget(pool);
-    bells_close(&pool->parts->bells);
+    poll_wakeups_close(&pool->parts->poll_wakeups);
     lease_limits_stop(pool);
     if (pool->doorbell >= 0) {
         fd_store_remove(pool->environment->store, STORED_DOORBELL, pool->config->name);
@@ -159,7 +159,7 @@ static int make_sources(struct broker_pool *pool)
     };
     int result = 0;
 
-    bells_init(&pool->parts->bells, &pool->owner.segment);
+    poll_wakeups_init(&pool->parts->poll_wakeups, &pool->owner.segment);
     if (pool->doorbell < 0) {
         pool->doorbell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (pool->doorbell < 0)

@@ -12,8 +12,8 @@
  * Most rings that are answered: 2,000 a second. One answer serves all that rang before it, so this
  * costs an honest worker at most the interval, and a hostile one cannot keep the broker busy (I5).
  */
-#define BELL_INTERVAL_US 5000u
-#define BELL_BURST       10u
+#define DOORBELL_INTERVAL_US 5000u
+#define DOORBELL_BURST       10u
 
 /* ---- one word ---- */
 
@@ -118,7 +118,7 @@ static bool take_ring(int doorbell)
     return got > 0;
 }
 
-static int on_bell(sd_event_source *source, int fd, uint32_t events, void *context)
+static int on_doorbell(sd_event_source *source, int fd, uint32_t events, void *context)
 {
     struct broker_pool *pool = context;
 
@@ -128,7 +128,7 @@ static int on_bell(sd_event_source *source, int fd, uint32_t events, void *conte
     if (!take_ring(fd))
         return 0;
     sizing_note_request(pool, true);
-    bells_ring_told(&pool->parts->bells, &pool->owner.segment);
+    poll_wakeups_send_told(&pool->parts->poll_wakeups, &pool->owner.segment);
     if (pool->draining)
         pause_close_returned(pool, CLOSE_drained);
     else if (!pool->parts->corruption.paused)
@@ -141,16 +141,16 @@ int scan_start(struct broker_pool *pool)
     int result = deferred_start(pool, run);
 
     if (result == 0)
-        result = sd_event_add_io(pool->owner.event, &pool->parts->scan.bell, pool->doorbell,
-                                 EPOLLIN, on_bell, pool);
+        result = sd_event_add_io(pool->owner.event, &pool->parts->scan.doorbell, pool->doorbell,
+                                 EPOLLIN, on_doorbell, pool);
     if (result >= 0)
-        result =
-            sd_event_source_set_ratelimit(pool->parts->scan.bell, BELL_INTERVAL_US, BELL_BURST);
+        result = sd_event_source_set_ratelimit(pool->parts->scan.doorbell, DOORBELL_INTERVAL_US,
+                                               DOORBELL_BURST);
     return result < 0 ? result : 0;
 }
 
 void scan_stop(struct broker_pool *pool)
 {
     deferred_stop(pool);
-    pool->parts->scan.bell = sd_event_source_disable_unref(pool->parts->scan.bell);
+    pool->parts->scan.doorbell = sd_event_source_disable_unref(pool->parts->scan.doorbell);
 }

@@ -12,7 +12,7 @@
 struct broker_pool;
 
 struct scan {
-    sd_event_source *bell;
+    sd_event_source *doorbell;
 };
 
 /* Listens to the doorbell. Results: 0, scan_stop() must follow; -errno. */

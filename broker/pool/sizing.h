@@ -17,7 +17,7 @@ struct broker_connection;
 struct pool_config;
 
 struct sizing {
-    bool requested;   /* the bell rang since a connection was opened last */
+    bool requested;   /* the doorbell rang since a connection was opened last */
     uint32_t reserve; /* of reserve_size, how many may be open now */
 };
 
@@ -53,7 +53,7 @@ struct broker_connection *sizing_place(const struct broker_pool *pool);
 /* So many connections can be replaced at the same time. */
 uint32_t sizing_spares(const struct pool_config *config);
 
-/* The bell rang: somebody may need a connection; or one was opened since. */
+/* The doorbell rang: somebody may need a connection; or one was opened since. */
 void sizing_note_request(struct broker_pool *pool, bool requested);
 
 /* If somebody has waited for reserve_after, one connection more may be opened. */

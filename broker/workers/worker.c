@@ -199,8 +199,8 @@ static int find_descriptor(struct worker *worker, const struct wire_fetch *fetch
         worker->returning = false; /* the last thing that it needs */
         *fd = worker->pool->doorbell;
         return 0;
-    case WIRE_BELL:
-        return broker_pool_bell(worker->pool, fetch->index, fd);
+    case WIRE_POLL_WAKEUP:
+        return broker_pool_poll_wakeup(worker->pool, fetch->index, fd);
     case WIRE_CONNECTION:
         return broker_pool_descriptor(worker->pool, fetch->index, fetch->generation, &worker->peer,
                                       fd);

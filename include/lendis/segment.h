@@ -64,7 +64,7 @@ _Static_assert(sizeof(struct segment_header) == 64, "layout");
 struct segment_queue {
     shm_u64 head;    /* a ticket at or before the oldest waiter's */
     shm_u64 tail;    /* a ticket at or before the next one */
-    shm_u32 told;    /* groups of pollers, a bit each, for which the broker is to ring the bell */
+    shm_u32 told;    /* groups of pollers, a bit each, that the broker is to wake */
     shm_u32 turn;    /* behind the connection that was leased last, where that is done in turns */
     shm_u64 overdue; /* 1 + the ticket of one who has waited for reserve_after; 0: nobody says so */
     uint64_t reserved[4];
@@ -129,7 +129,7 @@ struct wait_slot {
     shm_u32 reply_chunk;       /* 1 + the chunk with the reply, or what a take-over carries */
     shm_u32 reply_size;        /* bytes */
     shm_u32 ticket;   /* its owner waits with; the low bits: by it one knows where it sleeps */
-    shm_u32 polls;    /* 1: its owner polls a bell (poll_wakeup.h) and does not sleep on a futex */
+    shm_u32 polls;    /* 1: its owner polls (poll_wakeup.h) and does not sleep on a futex */
     shm_u32 since_ms; /* when its owner began to wait: low bits of CLOCK_MONOTONIC; for tools */
     /* Of connections that its owner has: bit index % 32; others it must fetch. */
     shm_u32 descriptors;
@@ -191,10 +191,10 @@ struct segment {
     struct mailbox *mailboxes;
     struct chunk *chunks;
 
-    /* Rings the bells of `groups`, a bit each, for pollers that were told something
-     * (poll_wakeup.h). NULL: they find it by themselves. Set by who mapped it. */
-    void (*ring)(void *context, uint32_t groups);
-    void *ring_context;
+    /* Sends the poll wake-ups (poll_wakeup.h) of `groups`, a bit each. NULL: pollers find out by
+     * themselves. Set by who mapped it. */
+    void (*wake_pollers)(void *context, uint32_t groups);
+    void *wake_context;
 
     /* Of the catalog: the pool lends nothing while this bit is set. Whoever maps the segment sets
      * it; NULL: the pool always lends. */

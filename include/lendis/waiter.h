@@ -60,8 +60,8 @@ bool waiter_told(struct waiter *waiter);
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
- * For who polls the bell of its slot's group (poll_wakeup.h) and does not sleep: waiter_join() for
- * a connection, waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last, when
+ * For who polls the wake-up of its slot's group (poll_wakeup.h) and does not sleep: waiter_join()
+ * for a connection, waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last, when
  * the waiter has left the queue. waiter_poll(): false, it was told something already: take, do not
  * poll. waiter_patience_ns(): how long to poll, or to sleep, before a thorough look; the longer the
  * more are before it.

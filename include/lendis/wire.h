@@ -64,12 +64,12 @@ enum wire_type {
 };
 
 enum wire_what {
-    WIRE_CATALOG = 1,    /* the catalog, read-only */
-    WIRE_SEGMENT = 2,    /* the pool's segment */
-    WIRE_DOORBELL = 3,   /* the pool's eventfd */
-    WIRE_CONNECTION = 4, /* a connection; the caller has it LEASED */
-    WIRE_BELL = 5,       /* the pool's bell of group `index`, see poll_wakeup.h */
-    WIRE_PRIVATE = 6,    /* in the answer to DIRECT alone: a connection for the process alone */
+    WIRE_CATALOG = 1,     /* the catalog, read-only */
+    WIRE_SEGMENT = 2,     /* the pool's segment */
+    WIRE_DOORBELL = 3,    /* the pool's eventfd */
+    WIRE_CONNECTION = 4,  /* a connection; the caller has it LEASED */
+    WIRE_POLL_WAKEUP = 5, /* the poll wake-up of group `index`, see poll_wakeup.h */
+    WIRE_PRIVATE = 6,     /* in the answer to DIRECT alone: a connection for the process alone */
 };
 
 /* What lendisctl(1) calls its commands. */
@@ -123,7 +123,7 @@ struct wire_goodbye {
 struct wire_fetch {
     struct wire_header header;
     uint32_t what;  /* enum wire_what */
-    uint32_t index; /* of the connection or bell, else 0 */
+    uint32_t index; /* of the connection or poll wake-up, else 0 */
     uint64_t generation;
 };
 

@@ -58,9 +58,9 @@ static void wake_pollers(void *context, uint32_t groups)
         attachment_ring(attachment);
         return;
     }
-    for (uint32_t group = 0; group < BELLS; group++)
+    for (uint32_t group = 0; group < POLL_WAKEUPS; group++)
         if (groups >> group & 1)
-            bell_ring(attachment->wakeups[group]);
+            poll_wakeup_send(attachment->wakeups[group]);
 }
 
 static int fill(struct attachment *attachment, const struct wire_welcome *welcome)
@@ -86,8 +86,8 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
     result = catalog_read_pool(&attachment->catalog, welcome->pool, &settings);
     if (result != 0 || attachment->worker >= attachment->segment.worker_max)
         return result != 0 ? result : -EPROTO;
-    attachment->segment.ring = wake_pollers;
-    attachment->segment.ring_context = attachment;
+    attachment->segment.wake_pollers = wake_pollers;
+    attachment->segment.wake_context = attachment;
     attachment->segment.paused_pools = &attachment->catalog.header->paused_pools;
     attachment->segment.pause_bit = UINT64_C(1) << welcome->pool;
     attachment->segment.places = &attachment_settings(attachment)->places;

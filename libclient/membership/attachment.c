@@ -25,7 +25,7 @@ static void forget_cached(struct cached_descriptor *cached, bool and_close)
 void attachment_forget_wakeups(struct attachment *attachment)
 {
     atomic_store_explicit(&attachment->has_wakeups, false, memory_order_relaxed);
-    for (uint32_t group = 0; group < BELLS; group++)
+    for (uint32_t group = 0; group < POLL_WAKEUPS; group++)
         attachment->wakeups[group] = -1;
 }
 
@@ -78,7 +78,7 @@ void attachment_empty(struct attachment *attachment)
     segment_unmap(&attachment->segment);
     catalog_unmap(&attachment->catalog);
     LENDIS_STEP("close");
-    for (uint32_t group = 0; group < BELLS; group++)
+    for (uint32_t group = 0; group < POLL_WAKEUPS; group++)
         link_close_fd(&attachment->wakeups[group]);
     atomic_store_explicit(&attachment->has_wakeups, false, memory_order_relaxed);
     link_close_fd(&attachment->doorbell);
@@ -144,9 +144,10 @@ static int fetch_wakeups(struct attachment *attachment)
 {
     int result = can_ask(attachment) ? 0 : LENDIS_E_DOWN;
 
-    for (uint32_t group = 0; group < BELLS && result == 0; group++)
+    for (uint32_t group = 0; group < POLL_WAKEUPS && result == 0; group++)
         if (attachment->wakeups[group] < 0)
-            result = link_fetch(attachment, WIRE_BELL, group, 0, &attachment->wakeups[group]);
+            result =
+                link_fetch(attachment, WIRE_POLL_WAKEUP, group, 0, &attachment->wakeups[group]);
     if (result != 0)
         return settle(attachment, result);
     result = link_renumber(&attachment->socket);

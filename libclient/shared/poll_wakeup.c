@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Bells: see lendis/bell.h. */
+/* Poll wake-ups: see lendis/poll_wakeup.h. */
 #include "lendis/poll_wakeup.h"
 
 #include <errno.h>
@@ -7,19 +7,19 @@
 #include "lendis/shm.h"
 #include "libclient/shared/descriptor.h"
 
-int bell_new(void)
+int poll_wakeup_new(void)
 {
     int made = descriptor_timer();
 
     return made < 0 ? -errno : made;
 }
 
-void bell_ring(int bell)
+void poll_wakeup_send(int fd)
 {
     /* 0 would stop it. */
     static const struct itimerspec at_once = {.it_value.tv_nsec = 1};
 
-    LENDIS_STEP("bell");
-    if (bell >= 0)
-        timerfd_settime(bell, 0, &at_once, NULL);
+    LENDIS_STEP("poll wake-up");
+    if (fd >= 0)
+        timerfd_settime(fd, 0, &at_once, NULL);
 }

@@ -176,8 +176,8 @@ static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t tic
     /* Written before the slot was put into the queue, where we found it. */
     if (atomic_load_explicit(&shared->polls, memory_order_relaxed) != 0) {
         shm_exchange32(&shared->wake, wake_make(index, ticket));
-        if (segment->ring)
-            segment->ring(segment->ring_context, 1u << bell_group(slot));
+        if (segment->wake_pollers)
+            segment->wake_pollers(segment->wake_context, 1u << poll_wakeup_group(slot));
         return;
     }
     wake_tell(segment, &set, slot, wake_make(index, ticket));

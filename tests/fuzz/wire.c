@@ -380,8 +380,9 @@ static bool is_as_told(const struct host *host, const struct wire_descriptor *an
         return is_same(fd, pool->segment_fd);
     case WIRE_DOORBELL:
         return is_same(fd, pool->doorbell); /* of all eventfds, alas */
-    case WIRE_BELL:                         /* of all timerfds */
-        return answer->index < BELLS && is_same(fd, pool->parts->bells.fds[answer->index] - 1);
+    case WIRE_POLL_WAKEUP:                  /* of all timerfds */
+        return answer->index < POLL_WAKEUPS &&
+               is_same(fd, pool->parts->poll_wakeups.fds[answer->index] - 1);
     case WIRE_CONNECTION: /* it may be closed by now */
         return answer->index < PLACES &&
                (pool->connections[answer->index].fd < 0 ||

@@ -264,7 +264,7 @@ static void world_end(void)
 }
 
 /* The broker makes them for the first who polls, and keeps them. */
-static void make_bells(void)
+static void make_poll_wakeups(void)
 {
     unsigned before = registered();
     struct lendis_pool *pool;
@@ -273,10 +273,10 @@ static void make_bells(void)
     if (result == 0)
         result = attachment_fetch_wakeups(atomic_load(&pool->local->current));
     if (result != 0)
-        give_up("bells: %s", lendis_strerror(result));
+        give_up("poll wake-ups: %s", lendis_strerror(result));
     lendis_detach(pool);
     if (!eventually(registered() == before, LIMIT_MS))
-        give_up("who fetched the bells does not leave");
+        give_up("who fetched the poll wake-ups does not leave");
 }
 
 static void world_start(void)
@@ -298,7 +298,7 @@ static void world_start(void)
     result = lendis_attach(world.broker.socket_path, "p", NULL, &world.master);
     if (result != 0)
         give_up("attach: %s", lendis_strerror(result));
-    make_bells();
+    make_poll_wakeups();
     world.registered = registered();
     world.broker_fds = count_fds(world.broker.pid);
 }

@@ -94,7 +94,7 @@ static void catalog_without_hello(void **state)
 static void nothing_else_without_hello(void **state)
 {
     static const enum wire_what others[] = {WIRE_CATALOG, WIRE_SEGMENT, WIRE_DOORBELL,
-                                            WIRE_CONNECTION, WIRE_BELL};
+                                            WIRE_CONNECTION, WIRE_POLL_WAKEUP};
 
     (void)state;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {

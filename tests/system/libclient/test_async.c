@@ -359,7 +359,7 @@ static int give_on_demand(struct processes *processes, unsigned number)
     return result;
 }
 
-/* Who gives has no bell: the broker rings. The one that waits is made patient by fifty places that
+/* Who gives has no poll wake-up: the broker sends it. The one that waits is made patient by fifty places that
  * are given up. */
 static bool told_by_broker_once(struct lendis_pool *pool)
 {

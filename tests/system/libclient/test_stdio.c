@@ -119,7 +119,7 @@ static bool attach_and_lease(void)
     return good;
 }
 
-/* What a wait polls, and bells. */
+/* What a wait polls, and poll wake-ups. */
 static bool wait_polling(void)
 {
     struct lendis_lease *held, *lease;
