@@ -32,7 +32,7 @@ bool show_pool(const struct show *show, uint32_t index, struct catalog_pool *poo
 
         text_clean(name, sizeof name, pool->name, sizeof pool->name);
         fprintf(stderr,
-                "lendisctl: pool %s: its shared memory was not found, or a worker scribbled over "
+                "lendisctl: pool %s: its shared memory was not found, or a worker wrote over "
                 "it: what its "
                 "connections do is unknown\n",
                 name);

@@ -32,7 +32,7 @@ void corruption_found(struct broker_connection *connection)
 
     pool->parts->corruption.tainted = true;
     if (connection->state == CONNECTION_OPEN)
-        connection_close(connection, CLOSE_spoiled);
+        connection_close(connection, CLOSE_corrupted);
     else
         connection_restore(connection);
     if (now - pool->parts->corruption.since_ms > WINDOW_MS) {
@@ -103,7 +103,7 @@ static void restore(struct broker_pool *pool)
     memset(segment->shards, 0, sizeof *segment->shards * HISTOGRAM_SHARDS);
     for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].state == CONNECTION_OPEN)
-            connection_close(&pool->connections[i], CLOSE_spoiled);
+            connection_close(&pool->connections[i], CLOSE_corrupted);
         else
             connection_restore(&pool->connections[i]);
     pool->parts->corruption.tainted = false;

@@ -127,7 +127,7 @@ static bool use_catalog(int fd, struct search *search)
     return true;
 }
 
-/* Takes a segment that the catalog knows. Two that claim one pool: a worker scribbled, so take
+/* Takes a segment that the catalog knows. Two that claim one pool: a worker corrupted one, so take
  * neither. */
 static bool use_segment(int fd, struct search *search)
 {

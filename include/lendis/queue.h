@@ -111,7 +111,7 @@ static inline uint64_t queue_lap(const struct segment *segment, uint64_t ticket)
 
 /*
  * Puts `slot` at the end, as CELL_WAITING or CELL_COMMAND. Results: 0 and the ticket; -ENOBUFS, no
- * free cell (only a scribbled segment has none).
+ * free cell (only a corrupted segment has none).
  */
 int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kind,
                uint64_t *ticket);

@@ -24,8 +24,8 @@
     REASON(reconnected, "An operator or a changed configuration wants it opened anew.") \
     REASON(outdated,    "Redis refused writes or the login on it, or a lookup of the name no longer gives its address.") \
     REASON(paused,      "An operator paused or drained its pool.") \
-    REASON(spoiled,     "A worker scribbled over its word.") \
-    REASON(orphaned,    "The broker before left it in a state that cannot be trusted.") \
+    REASON(corrupted,   "A worker wrote over its word.") \
+    REASON(orphaned,    "The previous broker left it in a state that cannot be trusted.") \
     REASON(drained,     "Its pool or the broker is coming to its end.")
 
 #define REVOKE_REASONS(REASON) \

@@ -18,7 +18,7 @@
  *
  * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
  * indices; every size comes from the header, which is checked once when mapping and kept in private
- * memory (struct segment), so that a worker that scribbles over the segment cannot move a bound
+ * memory (struct segment), so that a worker that corrupts the segment cannot move a bound
  * (I5).
  */
 #ifndef LENDIS_SEGMENT_H

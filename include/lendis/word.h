@@ -57,7 +57,7 @@ static inline uint64_t word_make(enum word_state state, uint32_t owner, uint64_t
     return (uint64_t)state | (uint64_t)(owner & WORD_OWNER_MAX) << 4 | generation << 24;
 }
 
-/* Any value may come out of a segment: this can be WORD_STATES or more for a scribbled one. */
+/* Any value may come out of a segment: this can be WORD_STATES or more for a corrupted one. */
 static inline enum word_state word_state(uint64_t word)
 {
     return (enum word_state)(word & 15);

@@ -7,7 +7,7 @@ bool mail_was_sent(const struct segment *segment, uint64_t mail)
     uint64_t begun;
 
     if (mail_connection(mail) >= segment->connection_max)
-        return true; /* scribbled: assume the worse */
+        return true; /* corrupted: assume the worse */
     begun = shm_load(&segment->connections[mail_connection(mail)].batch);
     /* Numbers of 12 bits, compared around the corner: a batch is at most one ahead of `begun`. */
     return ((begun - mail_batch(mail)) & 4095) < 2048;

@@ -112,7 +112,7 @@ bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket)
 /* A round of a loop, of those that its caller has left for all of them. False: there are none. */
 #ifdef LENDIS_MODEL
 #define spend(rounds)                                                                              \
-    ((void)(rounds), true) /* nobody scribbles there: it would only be more states */
+    ((void)(rounds), true) /* nobody corrupts it there: it would only be more states */
 #else
 static bool spend(uint64_t *rounds)
 {
@@ -144,7 +144,7 @@ static enum cell_state head_within(const struct segment *segment, uint64_t *tick
                        : CELL_FREE;
         }
         if (!lap_after(cell_lap(cell), lap) && shm_load(&segment->queue->head) == head)
-            return CELL_FREE; /* scribbled: head is a lap ahead of its cell */
+            return CELL_FREE; /* corrupted: head is a lap ahead of its cell */
         shm_cas(&segment->queue->head, head, head + 1);
     }
     return CELL_FREE;
@@ -191,7 +191,7 @@ static bool pass_on_within(const struct segment *segment, uint32_t index, uint64
     shm_u64 *word = &segment->connections[index].word;
     uint64_t idle = word_with(held, WORD_IDLE, 0);
 
-    /* A further round means that a waiter came or left meanwhile; past the bound (a scribbled
+    /* A further round means that a waiter came or left meanwhile; past the bound (a corrupted
      * segment, or all workers giving up at once) IDLE is still right: waiters look for themselves.
      */
     while (spend(rounds)) {

@@ -430,7 +430,7 @@ static void read_answer(const struct host *host, struct client *client)
 }
 
 /* What a worker can do to the shared memory of a pool that it is attached to. */
-static void scribble(struct host *host, struct input *input)
+static void corrupt(struct host *host, struct input *input)
 {
     const struct segment *segment = &host->pools[0].owner.segment;
     char *base = segment->base;
@@ -519,7 +519,7 @@ static void act(struct host *host, struct client *clients, struct input *input)
         break;
     case 12:
         if (client->attached)
-            scribble(host, input);
+            corrupt(host, input);
         break;
     case 13:
         if (client->attached)

@@ -28,7 +28,7 @@
 
 #define GOOD_WORKERS    4
 #define HOSTILE_WORKERS 3
-#define SCRIBBLE_MS     5000
+#define CORRUPT_MS      5000
 
 static struct fixture fixture;
 static struct processes good; /* fixture.processes are the hostile ones */
@@ -169,145 +169,145 @@ static bool in_a_process(bool (*body)(void))
     return child > 0 && waitpid(child, &status, 0) == child && status == 0;
 }
 
-/* ---- a worker that scribbles ---- */
+/* ---- a worker that corrupts its segment ---- */
 
-struct scribbler {
+struct corrupter {
     int socket;
     int doorbell;
     struct segment segment;
     uint64_t random;
 };
 
-static uint64_t next_random(struct scribbler *scribbler)
+static uint64_t next_random(struct corrupter *corrupter)
 {
     /* xorshift64*: Vigna, 2014. */
-    scribbler->random ^= scribbler->random >> 12;
-    scribbler->random ^= scribbler->random << 25;
-    scribbler->random ^= scribbler->random >> 27;
-    return scribbler->random * UINT64_C(2685821657736338717);
+    corrupter->random ^= corrupter->random >> 12;
+    corrupter->random ^= corrupter->random << 25;
+    corrupter->random ^= corrupter->random >> 27;
+    return corrupter->random * UINT64_C(2685821657736338717);
 }
 
-static void scribble_everywhere(struct scribbler *scribbler)
+static void corrupt_everywhere(struct corrupter *corrupter)
 {
-    uint64_t *words = scribbler->segment.base;
+    uint64_t *words = corrupter->segment.base;
 
-    for (size_t i = 0; i < scribbler->segment.size / sizeof *words; i++)
-        words[i] = next_random(scribbler);
+    for (size_t i = 0; i < corrupter->segment.size / sizeof *words; i++)
+        words[i] = next_random(corrupter);
 }
 
-static void scribble_here_and_there(struct scribbler *scribbler)
+static void corrupt_here_and_there(struct corrupter *corrupter)
 {
-    uint64_t *words = scribbler->segment.base;
+    uint64_t *words = corrupter->segment.base;
 
     for (int i = 0; i < 1000; i++)
-        words[next_random(scribbler) % (scribbler->segment.size / sizeof *words)] =
-            next_random(scribbler);
+        words[next_random(corrupter) % (corrupter->segment.size / sizeof *words)] =
+            next_random(corrupter);
 }
 
 /* Words that could be true: an owner that exists, this or the next generation. */
-static void scribble_words(struct scribbler *scribbler)
+static void corrupt_words(struct corrupter *corrupter)
 {
-    const struct segment *segment = &scribbler->segment;
+    const struct segment *segment = &corrupter->segment;
 
     for (uint32_t i = 0; i < segment->connection_max; i++) {
         uint64_t word = shm_load_relaxed(&segment->connections[i].word);
 
         shm_store_relaxed(&segment->connections[i].word,
-                          word_make((enum word_state)(next_random(scribbler) % 16),
-                                    (uint32_t)next_random(scribbler) % (segment->slot_max + 2),
-                                    word_generation(word) + next_random(scribbler) % 3 - 1));
+                          word_make((enum word_state)(next_random(corrupter) % 16),
+                                    (uint32_t)next_random(corrupter) % (segment->slot_max + 2),
+                                    word_generation(word) + next_random(corrupter) % 3 - 1));
     }
 }
 
-static void scribble_queue(struct scribbler *scribbler)
+static void corrupt_queue(struct corrupter *corrupter)
 {
-    const struct segment *segment = &scribbler->segment;
+    const struct segment *segment = &corrupter->segment;
     uint64_t head = shm_load_relaxed(&segment->queue->head);
     static const uint64_t far[] = {0, 1, UINT32_MAX, UINT64_MAX, UINT64_MAX / 2, UINT64_C(1) << 40};
 
-    shm_store_relaxed(&segment->queue->head, next_random(scribbler) % 2
-                                                 ? head + next_random(scribbler) % 7
-                                                 : far[next_random(scribbler) % 6]);
-    shm_store_relaxed(&segment->queue->tail, next_random(scribbler) % 2
-                                                 ? head + next_random(scribbler) % 200
-                                                 : far[next_random(scribbler) % 6]);
+    shm_store_relaxed(&segment->queue->head, next_random(corrupter) % 2
+                                                 ? head + next_random(corrupter) % 7
+                                                 : far[next_random(corrupter) % 6]);
+    shm_store_relaxed(&segment->queue->tail, next_random(corrupter) % 2
+                                                 ? head + next_random(corrupter) % 200
+                                                 : far[next_random(corrupter) % 6]);
 }
 
 /* Everybody waits, in laps around the present one. */
-static void scribble_cells(struct scribbler *scribbler)
+static void corrupt_cells(struct corrupter *corrupter)
 {
-    const struct segment *segment = &scribbler->segment;
+    const struct segment *segment = &corrupter->segment;
     uint64_t lap = queue_lap(segment, shm_load_relaxed(&segment->queue->head));
 
     for (uint32_t i = 0; i < segment->cell_count; i++)
         shm_store_relaxed(&segment->cells[i],
-                          cell_make((enum cell_state)(next_random(scribbler) % 4),
-                                    (uint32_t)next_random(scribbler) % (segment->slot_max + 2),
-                                    lap + next_random(scribbler) % 3 - 1));
+                          cell_make((enum cell_state)(next_random(corrupter) % 4),
+                                    (uint32_t)next_random(corrupter) % (segment->slot_max + 2),
+                                    lap + next_random(corrupter) % 3 - 1));
 }
 
-static void scribble_slots(struct scribbler *scribbler)
+static void corrupt_slots(struct corrupter *corrupter)
 {
-    const struct segment *segment = &scribbler->segment;
+    const struct segment *segment = &corrupter->segment;
     uint64_t *words = (uint64_t *)segment->slots;
 
     for (size_t i = 0; i < segment->slot_max * sizeof(struct wait_slot) / sizeof *words; i++)
         words[i] =
-            next_random(scribbler) % 3 ? next_random(scribbler) % 64 : next_random(scribbler);
+            next_random(corrupter) % 3 ? next_random(corrupter) % 64 : next_random(corrupter);
 }
 
-static void scribble_one_value(struct scribbler *scribbler)
+static void corrupt_one_value(struct corrupter *corrupter)
 {
-    memset(scribbler->segment.base, next_random(scribbler) % 2 ? 0xff : 0, scribbler->segment.size);
+    memset(corrupter->segment.base, next_random(corrupter) % 2 ? 0xff : 0, corrupter->segment.size);
 }
 
-static void ring_wildly(struct scribbler *scribbler)
+static void ring_wildly(struct corrupter *corrupter)
 {
-    uint64_t value = next_random(scribbler) % 4 ? 1 : UINT64_MAX - 1;
+    uint64_t value = next_random(corrupter) % 4 ? 1 : UINT64_MAX - 1;
 
     for (int i = 0; i < 20; i++)
-        if (write(scribbler->doorbell, &value, sizeof value) < 0)
+        if (write(corrupter->doorbell, &value, sizeof value) < 0)
             break;
 }
 
-/* Asks for connections that it may or may not have, and spoils them. */
-static void fetch_wildly(struct scribbler *scribbler)
+/* Asks for connections that it may or may not have, and corrupts them. */
+static void fetch_wildly(struct corrupter *corrupter)
 {
-    const struct segment *segment = &scribbler->segment;
-    uint32_t index = (uint32_t)next_random(scribbler) % 16; /* its places, and some beyond */
+    const struct segment *segment = &corrupter->segment;
+    uint32_t index = (uint32_t)next_random(corrupter) % 16; /* its places, and some beyond */
     uint64_t word =
         index < segment->connection_max ? shm_load_relaxed(&segment->connections[index].word) : 0;
     int fd;
 
-    if (scribbler->socket < 0 ||
-        fetch(scribbler->socket, WIRE_CONNECTION, index, word_generation(word), &fd) != 0)
+    if (corrupter->socket < 0 ||
+        fetch(corrupter->socket, WIRE_CONNECTION, index, word_generation(word), &fd) != 0)
         return;
     if (send(fd, "*9\r\n$", 5, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         shutdown(fd, SHUT_RDWR);
     close(fd);
 }
 
-static int scribble(struct processes *processes, unsigned number)
+static int corrupt(struct processes *processes, unsigned number)
 {
-    static void (*const ways[])(struct scribbler *) = {
-        scribble_everywhere,     scribble_words, scribble_cells,     scribble_queue, scribble_slots,
-        scribble_here_and_there, scribble_words, scribble_one_value, scribble_queue, scribble_cells,
+    static void (*const ways[])(struct corrupter *) = {
+        corrupt_everywhere,     corrupt_words, corrupt_cells,     corrupt_queue, corrupt_slots,
+        corrupt_here_and_there, corrupt_words, corrupt_one_value, corrupt_queue, corrupt_cells,
     };
-    struct scribbler scribbler = {.socket = attached_client("bad"),
+    struct corrupter corrupter = {.socket = attached_client("bad"),
                                   .random = 88172645463325252u + number};
     atomic_ulong *rounds = processes_result(processes, number);
     int fd;
 
-    if (fetch(scribbler.socket, WIRE_SEGMENT, 0, 0, &fd) != 0 ||
-        segment_map(fd, true, &scribbler.segment) != 0 ||
-        fetch(scribbler.socket, WIRE_DOORBELL, 0, 0, &scribbler.doorbell) != 0)
+    if (fetch(corrupter.socket, WIRE_SEGMENT, 0, 0, &fd) != 0 ||
+        segment_map(fd, true, &corrupter.segment) != 0 ||
+        fetch(corrupter.socket, WIRE_DOORBELL, 0, 0, &corrupter.doorbell) != 0)
         return 1;
     processes_ready(processes);
     for (unsigned long round = 0; !processes_stopping(processes); round++) {
-        ways[round / 50 % (sizeof ways / sizeof *ways)](&scribbler);
-        ring_wildly(&scribbler);
+        ways[round / 50 % (sizeof ways / sizeof *ways)](&corrupter);
+        ring_wildly(&corrupter);
         if (round % 10 == number)
-            fetch_wildly(&scribbler);
+            fetch_wildly(&corrupter);
         atomic_store(rounds, round);
     }
     /* Some leave in good order, some die. */
@@ -351,7 +351,7 @@ static void expect_prompt_attaches(int64_t until_ms)
     assert_true(took_ns[count - 1] < 2000000000);
 }
 
-static void scribbling_reaches_no_other_pool(void **state)
+static void corruption_reaches_no_other_pool(void **state)
 {
     struct tally tally;
     unsigned long rounds = 0;
@@ -359,9 +359,9 @@ static void scribbling_reaches_no_other_pool(void **state)
     (void)state;
     processes_start(&good, GOOD_WORKERS, sizeof tally, talk_until_stopped, NULL);
     processes_go(&good);
-    processes_start(&fixture.processes, HOSTILE_WORKERS, sizeof(atomic_ulong), scribble, NULL);
+    processes_start(&fixture.processes, HOSTILE_WORKERS, sizeof(atomic_ulong), corrupt, NULL);
     processes_go(&fixture.processes);
-    expect_prompt_attaches(now_ms() + SCRIBBLE_MS);
+    expect_prompt_attaches(now_ms() + CORRUPT_MS);
 
     processes_stop(&good);
     assert_true(processes_wait(&good, 20000));
@@ -376,7 +376,7 @@ static void scribbling_reaches_no_other_pool(void **state)
     assert_true(processes_wait(&fixture.processes, 20000));
     for (unsigned i = 0; i < HOSTILE_WORKERS; i++)
         rounds += atomic_load((atomic_ulong *)processes_result(&fixture.processes, i));
-    fprintf(stderr, "%lu rounds of scribbling\n", rounds);
+    fprintf(stderr, "%lu rounds of corruption\n", rounds);
     assert_true(rounds > 100);
     assert_true(eventually(workers_attached(&fixture.observer) == 1, 10000));
     assert_true(pool_fills(&fixture.observer, 2, 10000));
@@ -866,7 +866,7 @@ int main(int argc, char **argv)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, start, end)
     const struct CMUnitTest tests[] = {
-        TEST(scribbling_reaches_no_other_pool),
+        TEST(corruption_reaches_no_other_pool),
         TEST(memory_is_sealed),
         TEST(a_doorbell_that_blocks_holds_nobody_up),
         TEST(a_socket_that_lingers_holds_nobody_up),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lendisctl against a broker that does nothing at all: a process that made a catalog and segments
- * as lendisd does, listens, and then stopped itself. So every state of a connection, a scribbled
+ * as lendisd does, listens, and then stopped itself. So every state of a connection, a corrupted
  * segment, another layout and a service manager's socket can be shown to it, and it is proven that
  * it needs no answer.
  */
@@ -44,7 +44,7 @@ static const char config[] =
 struct setting {
     bool passed_socket; /* another process listens */
     bool empty;         /* no pools */
-    bool scribbled;     /* random bytes all over pool app's segment, but for its header */
+    bool corrupted;     /* random bytes all over pool app's segment, but for its header */
     bool two_claims;    /* pool idle's segment says that it is app's */
     uint32_t abi_major; /* 0: ours */
     unsigned seed;
@@ -140,7 +140,7 @@ static void fill_catalog(struct catalog *catalog, const char *socket_path, pid_t
 }
 
 /* Leaves the header, with which the segment is found, as it is. */
-static void scribble(struct segment *segment, unsigned seed)
+static void corrupt(struct segment *segment, unsigned seed)
 {
     unsigned char *bytes = (unsigned char *)segment->queue;
     size_t size = segment->size - sizeof(struct segment_header);
@@ -194,8 +194,8 @@ _Noreturn static void be_broker(const struct setting *setting, const char *socke
         if (setting->empty)
             memset(catalog.pools, 0, sizeof *catalog.pools * catalog.pool_max);
         fill_segment(&app);
-        if (setting->scribbled)
-            scribble(&app, setting->seed);
+        if (setting->corrupted)
+            corrupt(&app, setting->seed);
         if (setting->two_claims)
             ((struct segment_header *)idle.base)->pool = 0;
     }
@@ -594,13 +594,13 @@ static void other_layout_is_told(void **state)
 }
 
 /* I5, for those who look on. */
-static void scribbled_segment_is_survived(void **state)
+static void corrupted_segment_is_survived(void **state)
 {
     static const char *const what[] = {"pools", "connections", "workers"};
     struct fixture *fixture = *state;
 
     for (unsigned seed = 1; seed <= 5; seed++) {
-        start(fixture, (struct setting){.scribbled = true, .seed = seed});
+        start(fixture, (struct setting){.corrupted = true, .seed = seed});
         for (size_t i = 0; i < sizeof what / sizeof *what; i++) {
             ctl(fixture, EXIT_GOOD, "--json", "show", what[i], NULL);
             is_json(fixture);
@@ -622,7 +622,7 @@ static void two_claims_are_no_claim(void **state)
     start(fixture, (struct setting){.two_claims = true});
     ctl(fixture, EXIT_GOOD, "--json", "show", "pools", "app");
     is_json(fixture);
-    has(fixture, "pool app: its shared memory was not found, or a worker scribbled over it");
+    has(fixture, "pool app: its shared memory was not found, or a worker wrote over it");
     has(fixture, "\"idle\": null,");
 }
 
@@ -682,7 +682,7 @@ int main(void)
         TEST(service_managers_socket_leads_to_the_broker),
         TEST(full_backlog_does_not_block),
         TEST(other_layout_is_told),
-        TEST(scribbled_segment_is_survived),
+        TEST(corrupted_segment_is_survived),
         TEST(two_claims_are_no_claim),
         TEST(lack_of_permission_is_told),
     };

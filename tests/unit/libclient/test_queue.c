@@ -157,7 +157,7 @@ static void revoked_connection_is_not_passed_on(void **state)
 }
 
 /* I5: whatever the segment contains, no call loops for ever or leaves its bounds. */
-static void scribbled_segment_is_survived(void **state)
+static void corrupted_segment_is_survived(void **state)
 {
     struct segment *segment = *state;
     unsigned seed = 42;
@@ -187,7 +187,7 @@ int main(void)
         TEST(tail_left_behind_is_helped),    TEST(laps_go_round),
         TEST(full_ring_is_an_error),         TEST(idle_connections_are_matched),
         TEST(the_dead_are_evicted),          TEST(revoked_connection_is_not_passed_on),
-        TEST(scribbled_segment_is_survived),
+        TEST(corrupted_segment_is_survived),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

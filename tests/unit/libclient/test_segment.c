@@ -243,7 +243,7 @@ static void not_a_file_is_an_error(void **state)
 }
 
 /* Every field that bounds something, with every kind of wrong value. */
-static void scribbled_header_is_refused(void **state)
+static void corrupted_header_is_refused(void **state)
 {
     static const size_t fields[] = {offsetof(struct segment_header, connection_max),
                                     offsetof(struct segment_header, worker_max),
@@ -270,7 +270,7 @@ static void scribbled_header_is_refused(void **state)
 }
 
 /* What is mapped stays within bounds when a worker rewrites the header afterwards. */
-static void later_scribbling_moves_no_bound(void **state)
+static void later_corruption_moves_no_bound(void **state)
 {
     struct segment broker;
     int fd;
@@ -587,8 +587,8 @@ int main(void)
         cmocka_unit_test(other_abi_is_refused),
         cmocka_unit_test(truncated_segment_is_refused),
         cmocka_unit_test(not_a_file_is_an_error),
-        cmocka_unit_test(scribbled_header_is_refused),
-        cmocka_unit_test(later_scribbling_moves_no_bound),
+        cmocka_unit_test(corrupted_header_is_refused),
+        cmocka_unit_test(later_corruption_moves_no_bound),
         cmocka_unit_test(holder_of_a_word_is_bounded),
         cmocka_unit_test(sizes_are_within_the_budget),
         cmocka_unit_test(untouched_pages_take_no_memory),
