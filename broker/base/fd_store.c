@@ -83,7 +83,7 @@ static void add_probe(struct fd_store *store)
         remove_probe(store);
 }
 
-/* Those of the broker before; at once, for the name is used again. */
+/* Those of the previous broker; at once, for the name is used again. */
 static void drop_probes(struct fd_store *store)
 {
     int fd;
@@ -148,7 +148,7 @@ bool fd_store_take_next(struct fd_store *store, const char *prefix, int *fd, con
     return false;
 }
 
-/* Whether it is a socket that comes from elsewhere than the broker before, whose connections are
+/* Whether it is a socket that comes from elsewhere than the previous broker, whose connections are
  * sockets, too. */
 static bool is_foreign_socket(const struct stored *stored)
 {
@@ -314,7 +314,7 @@ void fd_store_discard_rest(struct fd_store *store)
     }
     if (unknown > 0)
         log_line(LOG_LEVEL_NOTICE,
-                 "%u descriptors of the broker before are of no use to this one and were closed",
+                 "%u descriptors of the previous broker are of no use to this one and were closed",
                  unknown);
 }
 

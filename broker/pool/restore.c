@@ -126,7 +126,7 @@ bool restore_pool(struct broker_pool *pool)
         return false;
     pool->doorbell = take(pool, STORED_DOORBELL);
     pool->previous_pause = (enum pause_state)previous->pause;
-    catalog_carry_on(pool->owner.catalog, previous);
+    catalog_continue(pool->owner.catalog, previous);
     pool->places = sizing_places(pool->config);
     /* What a smaller pool does not need goes when it is free: sizing_settle(). */
     if (previous->places > pool->places && previous->places <= pool->room)

@@ -62,7 +62,7 @@ void socket_holders_text(const struct socket_holders *holders, char *text, size_
     char who[64];
 
     if (holders->count == 0) {
-        snprintf(text, size, "the broker before had given it out");
+        snprintf(text, size, "the previous broker had given it out");
         return;
     }
     if (holders->pid)

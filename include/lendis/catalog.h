@@ -185,9 +185,9 @@ int catalog_map(int fd, struct catalog *catalog);
 
 void catalog_unmap(struct catalog *catalog);
 
-/* What the pool entry of a broker before had counted, and knew of its server's commands, goes on in
+/* What the pool entry of a previous broker had counted, and knew of its server's commands, goes on in
  * this one. */
-void catalog_carry_on(struct catalog_pool *pool, const struct catalog_pool *former);
+void catalog_continue(struct catalog_pool *pool, const struct catalog_pool *previous);
 
 /* Brackets of a change to a pool entry; the broker's. */
 void catalog_write_begin(struct catalog_pool *pool);

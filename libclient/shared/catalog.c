@@ -116,14 +116,14 @@ void catalog_unmap(struct catalog *catalog)
     *catalog = (struct catalog){0};
 }
 
-void catalog_carry_on(struct catalog_pool *pool, const struct catalog_pool *former)
+void catalog_continue(struct catalog_pool *pool, const struct catalog_pool *previous)
 {
     const size_t first = offsetof(struct catalog_pool, counters);
     const size_t end = offsetof(struct catalog_pool, departed) + sizeof pool->departed;
 
-    memcpy((char *)pool + first, (const char *)former + first, end - first);
-    memcpy(pool->commands, former->commands, sizeof pool->commands);
-    shm_store32(&pool->commands_size, former->commands_size);
+    memcpy((char *)pool + first, (const char *)previous + first, end - first);
+    memcpy(pool->commands, previous->commands, sizeof pool->commands);
+    shm_store32(&pool->commands_size, previous->commands_size);
 }
 
 void catalog_write_begin(struct catalog_pool *pool)

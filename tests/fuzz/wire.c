@@ -118,8 +118,8 @@ struct host {
     struct resolver resolver;
     struct catalog catalog;
     int catalog_fd;
-    struct catalog former; /* there is none */
-    struct fd_store store; /* nobody keeps anything */
+    struct catalog previous; /* there is none */
+    struct fd_store store;   /* nobody keeps anything */
     int listener;
     struct sockaddr_un address;
     socklen_t address_size;
@@ -188,7 +188,7 @@ static void host_start(struct host *host)
                                                   .dialler = &host->dialler,
                                                   .resolver = &host->resolver,
                                                   .catalog = &host->catalog,
-                                                  .previous = &host->former,
+                                                  .previous = &host->previous,
                                                   .store = &host->store,
                                                   .worker_max = WORKER_MAX,
                                                   .changed = nothing_changes};
