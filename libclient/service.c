@@ -142,7 +142,7 @@ void service_end(struct lendis_pool *pool)
 
 /* Connections out and waiters, for each 1024 connections that it may have. UINT32_MAX: it is not
  * up, or unwell, unless that is all the same. */
-static uint32_t business(struct lendis_pool *replica, bool unwell)
+static uint32_t load_of(struct lendis_pool *replica, bool unwell)
 {
     struct attachment *attachment;
     const struct catalog_pool *entry;
@@ -179,7 +179,7 @@ static int choose(struct service *service, uint32_t tried, bool unwell)
 
         if (tried >> at & 1)
             continue;
-        busy = business(service->replicas[at], unwell);
+        busy = load_of(service->replicas[at], unwell);
         if (busy < least) {
             least = busy;
             chosen = (int)at;

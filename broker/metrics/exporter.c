@@ -55,8 +55,8 @@ struct exporter {
     struct MHD_Daemon *daemon;
     sd_event_source *ready;
     sd_event_source *timer;
-    sd_event_source *comers; /* who wants to be accepted */
-    sd_event_source *resume; /* accepts again after a pause */
+    sd_event_source *callers; /* who wants to be accepted */
+    sd_event_source *resume;  /* accepts again after a pause */
     exporter_source *source;
     void *context;
     int listener;
@@ -266,7 +266,7 @@ static void pause_accepting(struct exporter *exporter, uint64_t usec)
 {
     if (timer_set(exporter->resume, usec) != 0)
         return; /* rather busy than deaf */
-    sd_event_source_set_enabled(exporter->comers, SD_EVENT_OFF);
+    sd_event_source_set_enabled(exporter->callers, SD_EVENT_OFF);
 }
 
 static int on_resume(sd_event_source *source, uint64_t usec, void *context)
@@ -275,7 +275,7 @@ static int on_resume(sd_event_source *source, uint64_t usec, void *context)
 
     (void)source;
     (void)usec;
-    sd_event_source_set_enabled(exporter->comers, SD_EVENT_ON);
+    sd_event_source_set_enabled(exporter->callers, SD_EVENT_ON);
     return 0;
 }
 
@@ -318,7 +318,7 @@ static bool make_room(struct exporter *exporter)
     return false;
 }
 
-static int on_comer(sd_event_source *source, int listener, uint32_t events, void *context)
+static int on_caller(sd_event_source *source, int listener, uint32_t events, void *context)
 {
     struct exporter *exporter = context;
     union listen_address address;
@@ -401,11 +401,11 @@ static int watch_daemon(struct exporter *exporter, sd_event *event)
 
 static int watch_listener(struct exporter *exporter, sd_event *event)
 {
-    int result =
-        sd_event_add_io(event, &exporter->comers, exporter->listener, EPOLLIN, on_comer, exporter);
+    int result = sd_event_add_io(event, &exporter->callers, exporter->listener, EPOLLIN, on_caller,
+                                 exporter);
 
     if (result >= 0)
-        result = sd_event_source_set_ratelimit(exporter->comers, RUN_INTERVAL_US, RUN_BURST);
+        result = sd_event_source_set_ratelimit(exporter->callers, RUN_INTERVAL_US, RUN_BURST);
     if (result >= 0)
         result = timer_new(event, &exporter->resume, on_resume, exporter);
     return result < 0 ? result : 0;
@@ -457,7 +457,7 @@ void exporter_stop(struct exporter *exporter)
         return;
     sd_event_source_disable_unref(exporter->ready);
     sd_event_source_disable_unref(exporter->timer);
-    sd_event_source_disable_unref(exporter->comers);
+    sd_event_source_disable_unref(exporter->callers);
     sd_event_source_disable_unref(exporter->resume);
     if (exporter->path[0] && lstat(exporter->path, &now) == 0 &&
         now.st_dev == exporter->path_stat.st_dev && now.st_ino == exporter->path_stat.st_ino)

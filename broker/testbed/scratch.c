@@ -156,7 +156,7 @@ static void take_signals(void)
 
 void scratch_forget(void)
 {
-    /* cmocka takes these and goes on with its next test, which is no business of a forked child. */
+    /* cmocka takes these and goes on with its next test, which a forked child must not do. */
     static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS};
     sigset_t none;
 

@@ -594,7 +594,7 @@ static void an_idle_broker_does_nothing(void **state)
 }
 
 /*
- * Leases are no business of the broker's, so load is not either. (Timers of the dials, 250 ms, are
+ * The broker takes no part in leases, so load does not wake it. (Timers of the dials, 250 ms, are
  * waited out first: sd-event wakes once for one that was switched off.)
  */
 static void a_broker_under_load_does_nothing(void **state)

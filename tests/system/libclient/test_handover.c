@@ -47,7 +47,7 @@ static void start(const char *settings)
 
 enum kind { READ, PUSH, PUSH_ON_LEASE };
 
-struct errand {
+struct pending {
     enum kind kind;
     int limit_ms; /* -1: the pool's */
     atomic_bool go;
@@ -94,28 +94,28 @@ static int push_on_lease(struct lendis_pool *pool, unsigned number)
     return lendis_release(lease) != 0 ? -EIO : result;
 }
 
-static int run_errand(struct processes *processes, unsigned number)
+static int run_pending(struct processes *processes, unsigned number)
 {
-    struct errand *errand = processes_result(processes, number);
+    struct pending *pending = processes_result(processes, number);
     struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     processes_ready(processes);
-    while (!atomic_load(&errand->go))
+    while (!atomic_load(&pending->go))
         sleep_us(200);
-    if (errand->kind == READ)
-        errand->result = read_within(pool, errand->limit_ms);
-    else if (errand->kind == PUSH)
-        errand->result = push(pool, number);
+    if (pending->kind == READ)
+        pending->result = read_within(pool, pending->limit_ms);
+    else if (pending->kind == PUSH)
+        pending->result = push(pool, number);
     else
-        errand->result = push_on_lease(pool, number);
-    atomic_store(&errand->done, true);
+        pending->result = push_on_lease(pool, number);
+    atomic_store(&pending->done, true);
     while (!processes_stopping(processes))
         sleep_us(1000);
     lendis_detach(pool);
     return 0;
 }
 
-static struct errand *errand_of(unsigned number)
+static struct pending *pending_of(unsigned number)
 {
     return processes_result(&fixture.processes, number);
 }
@@ -131,21 +131,21 @@ static unsigned waiting(void)
 /* Sends worker `number` on its way, until it is the last of `place` in the queue. */
 static void queue_up(unsigned number, enum kind kind, int limit_ms, unsigned place)
 {
-    struct errand *errand = errand_of(number);
+    struct pending *pending = pending_of(number);
 
-    errand->kind = kind;
-    errand->limit_ms = limit_ms;
-    atomic_store(&errand->go, true);
+    pending->kind = kind;
+    pending->limit_ms = limit_ms;
+    atomic_store(&pending->go, true);
     assert_true(eventually(waiting() == place, LIMIT_MS));
 }
 
 static void expect_result(unsigned number, int result)
 {
-    struct errand *errand = errand_of(number);
+    struct pending *pending = pending_of(number);
 
-    assert_true(eventually(atomic_load(&errand->done), LIMIT_MS));
-    if (errand->result != result)
-        fail_msg("worker %u: %s instead of %s", number, lendis_strerror(errand->result),
+    assert_true(eventually(atomic_load(&pending->done), LIMIT_MS));
+    if (pending->result != result)
+        fail_msg("worker %u: %s instead of %s", number, lendis_strerror(pending->result),
                  lendis_strerror(result));
 }
 
@@ -170,7 +170,7 @@ static void expect_order(const char *kinds)
     redisReply *order;
 
     freeReplyObject(redis_do(&fixture.redis, "DEL order"));
-    processes_start(&fixture.processes, count, sizeof(struct errand), run_errand, NULL);
+    processes_start(&fixture.processes, count, sizeof(struct pending), run_pending, NULL);
     processes_go(&fixture.processes);
     for (unsigned i = 0; i < count; i++)
         queue_up(i, kinds[i] == 'c' ? PUSH : PUSH_ON_LEASE, -1, i + 1);
@@ -361,7 +361,7 @@ static void stop_a_combiner(int limit_ms)
     int status;
 
     freeReplyObject(redis_do(&fixture.redis, "SET k v"));
-    processes_start(&fixture.processes, 3, sizeof(struct errand), run_errand, NULL);
+    processes_start(&fixture.processes, 3, sizeof(struct pending), run_pending, NULL);
     processes_go(&fixture.processes);
     queue_up(COMBINER, READ, -1, 1);
     queue_up(OWNER, READ, limit_ms, 2);
@@ -382,8 +382,8 @@ static void expect_found(void)
     struct catalog_pool pool;
 
     redis_continue(&fixture.redis);
-    errand_of(LATER)->limit_ms = -1;
-    atomic_store(&errand_of(LATER)->go, true);
+    pending_of(LATER)->limit_ms = -1;
+    atomic_store(&pending_of(LATER)->go, true);
     expect_result(LATER, 0);
     observe_pool(&fixture.observer, &pool);
     assert_int_equal(atomic_load(&pool.revoked[REVOKE_stalled]), 1);
@@ -522,7 +522,7 @@ static void small_commands_leave_the_mailboxes_alone(void **state)
     freeReplyObject(redis_do(&fixture.redis, "SET k %s", value));
     pool = pool_attach(&fixture.broker, "p");
     lease = hold(pool);
-    processes_start(&fixture.processes, 2, sizeof(struct errand), run_errand, NULL);
+    processes_start(&fixture.processes, 2, sizeof(struct pending), run_pending, NULL);
     processes_go(&fixture.processes);
     queue_up(0, READ, -1, 1);
     queue_up(1, READ, -1, 2);
