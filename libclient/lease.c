@@ -189,13 +189,13 @@ bool lease_is_mine(const struct lendis_lease *lease)
 bool lease_transfer(struct lendis_lease *lease, uint32_t slot)
 {
     return shm_cas(&lease->attachment->segment.connections[lease->index].word, lease->word,
-                   word_with(lease->word, WORD_CARRIED, slot));
+                   word_with(lease->word, WORD_TRANSFERRED, slot));
 }
 
 bool lease_transfer_back(struct lendis_lease *lease, uint32_t slot)
 {
     return shm_cas(&lease->attachment->segment.connections[lease->index].word,
-                   word_with(lease->word, WORD_CARRIED, slot), lease->word);
+                   word_with(lease->word, WORD_TRANSFERRED, slot), lease->word);
 }
 
 /* ---- what it leaves behind ---- */

@@ -19,8 +19,8 @@ bool lease_is_revoked(const struct lendis_lease *lease);
 /* True for a lease that is held, and by this process: not one of the parent's before fork. */
 bool lease_is_mine(const struct lendis_lease *lease);
 
-/* Moves the lease's connection to CARRIED for `slot`; false: it was revoked. And back, if the slot
- * has not come for it. */
+/* Moves the lease's connection to TRANSFERRED for `slot`; false: it was revoked. And back, if the
+ * slot has not come for it. */
 bool lease_transfer(struct lendis_lease *lease, uint32_t slot);
 bool lease_transfer_back(struct lendis_lease *lease, uint32_t slot);
 /* Ends a lease whose connection is somebody else's by now. */

@@ -50,7 +50,7 @@ static bool is_stranded(const struct attachment *attachment)
         case WORD_IDLE:
         case WORD_LEASED:
         case WORD_HANDED:
-        case WORD_CARRIED:
+        case WORD_TRANSFERRED:
             return false;
         default:
             break;

@@ -34,7 +34,7 @@ static enum connection_use use_of(enum word_state state)
         return USE_idle;
     case WORD_LEASED:
     case WORD_HANDED:
-    case WORD_CARRIED:
+    case WORD_TRANSFERRED:
         return USE_leased;
     case WORD_OPENING:
         return USE_opening;

@@ -256,7 +256,7 @@ enum connection_found connection_inspect(const struct broker_connection *connect
     case WORD_IDLE:
     case WORD_LEASED:
     case WORD_HANDED:
-    case WORD_CARRIED:
+    case WORD_TRANSFERRED:
         return FOUND_FINE;
     case WORD_RETURNED:
         return FOUND_RETURNED;

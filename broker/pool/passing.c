@@ -41,14 +41,14 @@ bool passing_inspect(struct broker_pool *pool, struct broker_connection *connect
 }
 
 /*
- * Whether its living owner is still to come for a carried connection, and may be slow or stopped
- * like any combiner.
+ * Whether the living owner of a transferred connection is still to come for it; it may be slow or
+ * stopped like any combiner.
  */
 static bool is_expected(const struct broker_pool *pool, uint32_t index, uint64_t word)
 {
     uint64_t mail;
 
-    if (word_state(word) != WORD_CARRIED || !slot_lives(pool, word_owner(word)))
+    if (word_state(word) != WORD_TRANSFERRED || !slot_lives(pool, word_owner(word)))
         return false;
     mail = shm_load(&pool->owner.segment.slots[word_owner(word)].mail);
     return mail_state(mail) == MAIL_TAKEOVER && mail_connection(mail) == index &&
@@ -61,7 +61,7 @@ static bool is_stuck(const struct broker_pool *pool, uint64_t word, uint64_t age
     if (!slot_lives(pool, word_owner(word)))
         return true;
     return age_ms >=
-           (word_state(word) == WORD_CARRIED ? pool->config->stall_timeout_ms : SWEEP_STUCK_MS);
+           (word_state(word) == WORD_TRANSFERRED ? pool->config->stall_timeout_ms : SWEEP_STUCK_MS);
 }
 
 static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
@@ -87,7 +87,8 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
             again = true;
         } else {
             revocation_take(pool, connection, word,
-                            word_state(word) == WORD_CARRIED && slot_lives(pool, word_owner(word))
+                            word_state(word) == WORD_TRANSFERRED &&
+                                    slot_lives(pool, word_owner(word))
                                 ? REVOKE_stalled
                                 : REVOKE_died);
         }

@@ -25,7 +25,7 @@ bool revocation_take(struct broker_pool *pool, struct broker_connection *connect
 {
     if (!connection_revoke(connection, word, reason))
         return false;
-    if (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED) {
+    if (word_state(word) == WORD_LEASED || word_state(word) == WORD_TRANSFERRED) {
         pool->parts->revocation.words[connection->index] = word;
         pool->parts->revocation.pending = true;
     }
@@ -57,7 +57,7 @@ uint64_t revocation_take_ended(struct broker_connection *connection)
 
 void revocation_end_commands(struct broker_pool *pool, uint32_t index, uint64_t word)
 {
-    if (word_state(word) != WORD_LEASED && word_state(word) != WORD_CARRIED)
+    if (word_state(word) != WORD_LEASED && word_state(word) != WORD_TRANSFERRED)
         return;
     revocation_report(pool);
     pool->parts->revocation.words[index] = word;

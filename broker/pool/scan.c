@@ -67,7 +67,7 @@ static void inspect(struct broker_pool *pool, struct broker_connection *connecti
     else if (word_is_passed(word) && word_owner(word) >= pool->owner.segment.slot_max)
         corruption_found(connection);
     else if (!passing_inspect(pool, connection, word) &&
-             (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED))
+             (word_state(word) == WORD_LEASED || word_state(word) == WORD_TRANSFERRED))
         stalled_inspect(pool, connection, word);
 }
 

@@ -98,7 +98,7 @@ static bool is_out(const struct broker_connection *connection, uint64_t word)
 {
     return connection->state == CONNECTION_OPEN &&
            word_generation(word) == connection->generation &&
-           (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED);
+           (word_state(word) == WORD_LEASED || word_state(word) == WORD_TRANSFERRED);
 }
 
 void stalled_watch(struct broker_pool *pool, struct broker_connection *connection, uint64_t word)

@@ -144,7 +144,7 @@ static inline bool mail_is_for(uint64_t mail, uint32_t index, uint64_t generatio
 static inline bool mail_fits(uint64_t mail, uint64_t word)
 {
     return mail_generation(mail) == (word_generation(word) & 8191) &&
-           (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED);
+           (word_state(word) == WORD_LEASED || word_state(word) == WORD_TRANSFERRED);
 }
 
 /* True if the batch of a taken command began to be sent. */
@@ -202,8 +202,8 @@ void mail_owner_died(const struct segment *segment, uint32_t slot);
 /*
  * The connections `lost` were taken from the living. If that was LEASED, what is under way on it is
  * its holder's to end, who is put down as its taker, and with `tell` the owners are woken, for the
- * holder may have stopped. If it was CARRIED it had no holder: who carried it has forgotten it, and
- * nobody came for it. Then its commands are ended here.
+ * holder may have stopped. If it was TRANSFERRED it had no holder: who transferred it has forgotten
+ * it, and nobody came for it. Then its commands are ended here.
  */
 void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell);
 

@@ -238,7 +238,7 @@ static inline uint32_t word_holder(const struct segment *segment, uint64_t word)
     case WORD_UNCLEAN:
         return word_owner(word) < segment->worker_max ? word_owner(word) : WORD_NOBODY;
     case WORD_HANDED:
-    case WORD_CARRIED:
+    case WORD_TRANSFERRED:
         return slot_worker(segment, word_owner(word));
     default:
         return WORD_NOBODY;

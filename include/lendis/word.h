@@ -19,15 +19,14 @@
  *   CHECKING(g)         HANDED(s,g)      broker, likewise
  *   HANDED(s,g)         LEASED(w,g)      worker w, the owner of s, picks it up
  *   HANDED(s,g)         what it was      who handed it, when the waiter has left the queue
- *   LEASED(w,g)         CARRIED(s,g)     worker w: slot s reads on in a batch (mailbox.h); not
- *                       clean
- *   CARRIED(s,g)        LEASED(w,g)      worker w, the owner of s
- *   CARRIED(s,g)        what it was      who carried it, when s has given up
+ *   LEASED(w,g)         TRANSFERRED(s,g) worker w: slot s continues a batch (mailbox.h); not clean
+ *   TRANSFERRED(s,g)    LEASED(w,g)      worker w, the owner of s
+ *   TRANSFERRED(s,g)    what it was      who transferred it, when s has given up
  *   LEASED(w,g)         UNCLEAN(w,g)     worker w: to be reset; the doorbell rings
  *   LEASED(w,g)         RETURNED(w,g)    worker w: broken; the doorbell rings
  *   UNCLEAN(w,g)        CHECKING(g)      broker: resets it
- *   LEASED,
- *   HANDED, CARRIED     RECLAIMED(g)     broker: the owner died or lost its right
+ *   LEASED, HANDED,
+ *   TRANSFERRED         RECLAIMED(g)     broker: the owner died or lost its right
  *   any                 EMPTY(g+1)       broker, after shutdown(2) and close
  */
 #ifndef LENDIS_WORD_H
@@ -36,16 +35,16 @@
 #include "lendis/shm.h"
 
 enum word_state {
-    WORD_EMPTY = 0,     /* no socket; an all-zero segment is a pool without connections */
-    WORD_OPENING = 1,   /* the broker dials it */
-    WORD_IDLE = 2,      /* clean and free for whoever comes */
-    WORD_LEASED = 3,    /* owner = worker index */
-    WORD_HANDED = 4,    /* owner = wait slot index; on its way to a waiter */
-    WORD_RETURNED = 5,  /* owner = worker index; broken, the broker has to replace it */
-    WORD_RECLAIMED = 6, /* the broker took it from its owner */
-    WORD_CHECKING = 7,  /* the broker holds it */
-    WORD_CARRIED = 8,   /* owner = wait slot index; replies are under way: never lent as clean */
-    WORD_UNCLEAN = 9,   /* owner = worker index; the broker has to reset it */
+    WORD_EMPTY = 0,       /* no socket; an all-zero segment is a pool without connections */
+    WORD_OPENING = 1,     /* the broker dials it */
+    WORD_IDLE = 2,        /* clean and free for whoever comes */
+    WORD_LEASED = 3,      /* owner = worker index */
+    WORD_HANDED = 4,      /* owner = wait slot index; on its way to a waiter */
+    WORD_RETURNED = 5,    /* owner = worker index; broken, the broker has to replace it */
+    WORD_RECLAIMED = 6,   /* the broker took it from its owner */
+    WORD_CHECKING = 7,    /* the broker holds it */
+    WORD_TRANSFERRED = 8, /* owner = wait slot index; replies are under way: never lent as clean */
+    WORD_UNCLEAN = 9,     /* owner = worker index; the broker has to reset it */
     WORD_STATES = 10
 };
 
@@ -76,7 +75,7 @@ static inline uint64_t word_generation(uint64_t word)
 /* It is on its way to a waiter: its owner is a wait slot. */
 static inline bool word_is_passed(uint64_t word)
 {
-    return word_state(word) == WORD_HANDED || word_state(word) == WORD_CARRIED;
+    return word_state(word) == WORD_HANDED || word_state(word) == WORD_TRANSFERRED;
 }
 
 /* Somebody has it, or is about to. Who: word_holder(). */
@@ -87,9 +86,9 @@ static inline bool word_is_out(uint64_t word)
 
 static inline const char *word_state_name(uint64_t word)
 {
-    static const char *const names[WORD_STATES] = {"empty",   "opening",  "idle",      "leased",
-                                                   "handed",  "returned", "reclaimed", "checking",
-                                                   "carried", "unclean"};
+    static const char *const names[WORD_STATES] = {
+        "empty",    "opening",   "idle",     "leased",      "handed",
+        "returned", "reclaimed", "checking", "transferred", "unclean"};
     return word_state(word) < WORD_STATES ? names[word_state(word)] : "invalid";
 }
 
@@ -138,12 +137,12 @@ static inline bool word_pick_up(shm_u64 *at, uint32_t slot, uint32_t worker, uin
     return shm_cas(at, seen, *word);
 }
 
-/* The same for a connection that was carried to the slot with a batch under way. */
-static inline bool word_carry_on(shm_u64 *at, uint32_t slot, uint32_t worker, uint64_t *word)
+/* The same for a connection that was transferred to the slot with a batch under way. */
+static inline bool word_continue(shm_u64 *at, uint32_t slot, uint32_t worker, uint64_t *word)
 {
     uint64_t seen = shm_load(at);
 
-    if (word_state(seen) != WORD_CARRIED || word_owner(seen) != slot)
+    if (word_state(seen) != WORD_TRANSFERRED || word_owner(seen) != slot)
         return false;
     *word = word_with(seen, WORD_LEASED, worker);
     return shm_cas(at, seen, *word);

@@ -270,13 +270,13 @@ static int take_over(struct pending_command *pending, uint64_t mail, bool late)
         return -EAGAIN;
     at = &pending->segment->connections[index].word;
     word = shm_load(at);
-    if (word_state(word) != WORD_CARRIED || word_owner(word) != pending->slot)
+    if (word_state(word) != WORD_TRANSFERRED || word_owner(word) != pending->slot)
         return -EAGAIN;
     attachment = transferred_by(pending, index, word_generation(word));
     if (!attachment && !late)
         return -EAGAIN;
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): a pending command always has one */
-    if (!word_carry_on(at, pending->slot, pending->attachment->worker, &word)) {
+    if (!word_continue(at, pending->slot, pending->attachment->worker, &word)) {
         if (attachment)
             membership_leave(attachment);
         return -EAGAIN;

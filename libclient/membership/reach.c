@@ -124,7 +124,7 @@ static bool is_usable(const struct attachment *attachment, uint32_t index)
                1 + word_generation(word);
     case WORD_LEASED:
     case WORD_HANDED:
-    case WORD_CARRIED:
+    case WORD_TRANSFERRED:
         return true;
     default:
         return false;

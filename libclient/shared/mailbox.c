@@ -149,7 +149,7 @@ void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell
         uint64_t mail = shm_load(&shared->mail), word;
 
         word = is_taken(mail) ? lost_as(segment, mail, lost) : 0;
-        if (word_state(word) == WORD_CARRIED)
+        if (word_state(word) == WORD_TRANSFERRED)
             end_for_taker(segment, slot, mail, &set);
         if (word_state(word) != WORD_LEASED)
             continue;

@@ -123,7 +123,7 @@ static bool word_possible(const struct segment *segment, uint64_t word)
     case WORD_UNCLEAN:
         return word_owner(word) < segment->worker_max;
     case WORD_HANDED:
-    case WORD_CARRIED:
+    case WORD_TRANSFERRED:
         return word_owner(word) < segment->slot_max;
     default:
         return word_state(word) < WORD_STATES;

@@ -12,7 +12,7 @@
  *    5  the owner is woken before its command is ended
  *    8  a command is taken without looking whether its owner took it back
  *   takeover.c
- *    6  who carries a connection does not look whether its successor has given up
+ *    6  who transfers a connection does not look whether its successor has given up
  *    7  the successor is not woken
  *   submit.c
  *    9  the owner reads the number of batches before it abandons
@@ -24,7 +24,7 @@
  *   wait_slot.c
  *   13  a mailbox is used again while it is abandoned to a combiner
  *   lease.c
- *   14  who carries a connection does not see that it was revoked
+ *   14  who transfers a connection does not see that it was revoked
  *   mailbox.c
  *   15  what was abandoned is not acknowledged
  *   16  what a dead combiner had sent is said not to have been

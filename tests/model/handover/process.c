@@ -10,8 +10,8 @@
  * stalled.c:
  *   death of w   out of the queue; its words RECLAIMED and closed; mail_owner_died() for each of
  * its slots; mail_taker_died(); note hand-overs under way, to sweep later; queue_match().
- *   sweep        hand-overs that stand as noted: RECLAIMED, closed, mail_revoked(), but a carried
- *                connection whose successor lives is watched; queue_match().
+ *   sweep        hand-overs that stand as noted: RECLAIMED, closed, mail_revoked(), but a
+ *                transferred connection whose successor lives is watched; queue_match().
  *   doorbell     what is RETURNED is closed, hand-overs to the dead are noted, a combiner that may
  *                have stopped is watched; queue_match().
  *   stall        later: a combiner that is watched and has not gone on loses its connection:
@@ -203,7 +203,7 @@ static bool departed_has(uint32_t slot, void *context)
 
 static void note_handed(struct broker *broker, uint32_t index, uint64_t word)
 {
-    if (word_state(word) != WORD_HANDED && word_state(word) != WORD_CARRIED)
+    if (word_state(word) != WORD_HANDED && word_state(word) != WORD_TRANSFERRED)
         return;
     broker->handed[index] = word;
     model_sweep_later();
@@ -222,7 +222,7 @@ static uint64_t take_back(struct broker *broker, uint32_t index, uint32_t worker
                 return 0;
             break;
         case WORD_HANDED:
-        case WORD_CARRIED:
+        case WORD_TRANSFERRED:
             if (!owns_slot(word_owner(word), worker))
                 return 0;
             break;
@@ -336,12 +336,12 @@ static void revoke(struct broker *broker, uint32_t index, uint64_t word)
     tell_of(index, word, true);
 }
 
-/* The owner of the slot that it is carried to lives, and is still to come for it. */
+/* The owner of the slot that it is transferred to lives, and is still to come for it. */
 static bool is_expected(uint32_t index, uint64_t word)
 {
     uint64_t mail;
 
-    if (word_state(word) != WORD_CARRIED || !slot_lives(word_owner(word)))
+    if (word_state(word) != WORD_TRANSFERRED || !slot_lives(word_owner(word)))
         return false;
     mail = shm_load(&model_segment.slots[word_owner(word)].mail);
     return mail_state(mail) == MAIL_TAKEOVER && mail_connection(mail) == index &&
@@ -399,7 +399,7 @@ static void on_stall(struct broker *broker)
         goes_on = now.word != seen.word || now.beat != seen.beat || now.batch != seen.batch;
         broker->watched[i].word = 0;
         if (seen.word == 0 || !broker->open[i] ||
-            (word_state(now.word) != WORD_LEASED && word_state(now.word) != WORD_CARRIED) ||
+            (word_state(now.word) != WORD_LEASED && word_state(now.word) != WORD_TRANSFERRED) ||
             (!abandoned[i] && (!waited_for[i] || goes_on)))
             continue;
         if (goes_on)
@@ -419,7 +419,7 @@ static void look_at(struct broker *broker, uint32_t index)
         close_connection(broker, index);
         break;
     case WORD_HANDED:
-    case WORD_CARRIED:
+    case WORD_TRANSFERRED:
         if (!slot_lives(word_owner(word))) {
             note_handed(broker, index, word);
             break;
@@ -463,7 +463,7 @@ static uint64_t take_lost(uint32_t index)
         uint64_t word = shm_load(word_at(index));
 
         if (word_state(word) != WORD_LEASED && word_state(word) != WORD_HANDED &&
-            word_state(word) != WORD_CARRIED)
+            word_state(word) != WORD_TRANSFERRED)
             return 0;
         if (word_reclaim(word_at(index), word))
             return word;
@@ -483,7 +483,7 @@ static void on_revoke(struct broker *broker, uint32_t index)
 {
     uint64_t word = shm_load(word_at(index));
 
-    if (word_state(word) == WORD_LEASED || word_state(word) == WORD_CARRIED)
+    if (word_state(word) == WORD_LEASED || word_state(word) == WORD_TRANSFERRED)
         revoke(broker, index, word);
 }
 

@@ -600,7 +600,7 @@ static void add_adversary(struct moves *moves)
             !(world.lost & 1u << i))
             add(moves, MOVE_LOSS, 0, i);
         if (world.revokes > 0 && world.processes[MODEL_BROKER].status == WAITING &&
-            (state == WORD_LEASED || state == WORD_CARRIED))
+            (state == WORD_LEASED || state == WORD_TRANSFERRED))
             add(moves, MOVE_EVENT, EVENT_REVOKE, i);
     }
 }

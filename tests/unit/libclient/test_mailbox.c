@@ -95,7 +95,7 @@ static void what_the_dead_lost_fails(void **state)
  */
 static void what_was_handed_on_stays(void **state)
 {
-    static const enum word_state carried[] = {WORD_CARRIED, WORD_LEASED};
+    static const enum word_state carried[] = {WORD_TRANSFERRED, WORD_LEASED};
     struct segment *segment = *state;
 
     for (int i = 0; i < 2; i++) {
@@ -170,7 +170,7 @@ static void chunk_of_an_owner_that_dies_early_is_freed(void **state)
 static void what_was_on_its_way_fails(void **state)
 {
     struct segment *segment = *state;
-    uint64_t word = word_make(WORD_CARRIED, ALIVE, GENERATION);
+    uint64_t word = word_make(WORD_TRANSFERRED, ALIVE, GENERATION);
     uint64_t mail = taken(segment, word);
 
     revoked(segment, word, false);

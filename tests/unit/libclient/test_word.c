@@ -58,7 +58,7 @@ static void what_is_out_has_a_holder_or_is_passed(void **state)
         out |= (uint32_t)word_is_out(word_make((enum word_state)s, 1, 1)) << s;
         passed |= (uint32_t)word_is_passed(word_make((enum word_state)s, 1, 1)) << s;
     }
-    assert_int_equal(passed, 1u << WORD_HANDED | 1u << WORD_CARRIED);
+    assert_int_equal(passed, 1u << WORD_HANDED | 1u << WORD_TRANSFERRED);
     assert_int_equal(out, passed | 1u << WORD_LEASED);
 }
 
