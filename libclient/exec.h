@@ -6,8 +6,9 @@
 #include "libclient/call.h"
 
 /*
- * lendis_exec() with a sink: leases, sends, gives back, and repeats what may be repeated
- * ("When an answer is lost" in include/lendis/README.md). timeout_ms as lendis_exec(); a refused request is -EINVAL.
+ * lendis_exec() with a sink: leases, sends, gives back, and repeats what may be repeated ("When an
+ * answer is lost" in include/lendis/README.md). timeout_ms as lendis_exec(); a refused request is
+ * -EINVAL.
  */
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
                  const struct reply_sink *sink);

@@ -4,16 +4,18 @@
 /^File / { file = $2; gsub(/\047/, "", file) }
 /^Lines executed:/ && file != "" {
     split($0, part, /[:% ]+/)
-    share = part[3]; lines = $NF
-    if (file ~ /^(broker|libclient|include)\// && !(file in all) || all[file] < lines * share / 100) {
-        all[file] = lines * share / 100
+    lines = $NF
+    hit_lines = lines * part[3] / 100
+    if (file ~ /^(broker|libclient|include)\// && !(file in all) || all[file] < hit_lines) {
+        all[file] = hit_lines
         count[file] = lines
     }
     file = ""
 }
 END {
     for (file in count) {
-        printf "%6.1f %% of %5d  %s\n", 100 * all[file] / count[file], count[file], file | "sort -k5"
+        share = 100 * all[file] / count[file]
+        printf "%6.1f %% of %5d  %s\n", share, count[file], file | "sort -k5"
         hit += all[file]
         total += count[file]
     }

@@ -55,7 +55,8 @@ int fd_store_open(struct fd_store *store, sd_event *event);
 int fd_store_take(struct fd_store *store, const char *name);
 
 /* One of the passed descriptors whose names begin with `prefix`, now the caller's, and in *rest
- * what comes after that in its name, valid until fd_store_close(). False: there is none (any more). */
+ * what comes after that in its name, valid until fd_store_close(). False: there is none (any
+ * more). */
 bool fd_store_take_next(struct fd_store *store, const char *prefix, int *fd, const char **rest);
 
 /* A passed listening socket for whole messages, from the socket unit. Results: the descriptor, now

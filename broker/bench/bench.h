@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the parts of lendis-bench share: how it was asked to measure, its servers and its figures. */
+/* What the parts of lendis-bench share: what it is to measure, its servers and its figures. */
 #ifndef LENDIS_BENCH_BENCH_H
 #define LENDIS_BENCH_BENCH_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Cells: see cell.h. Each round is a process of its own, of the build that the variant names (load.c). */
+/* Cells: see cell.h. Each round is a process of its own, of the build that the variant names
+ * (load.c). */
 #include "broker/bench/cell.h"
 
 #include <limits.h>

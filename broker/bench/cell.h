@@ -32,8 +32,8 @@ struct cell {
     size_t count;
 };
 
-/* Fills the variants from a list, "direct,lendis:4". Those that are not installed are noted and left out. False:
- * something else is wrong, and is in `problem`. */
+/* Fills the variants from a list, "direct,lendis:4". Those that are not installed are noted and
+ * left out. False: something else is wrong, and is in `problem`. */
 bool cell_parse_variants(struct bench *bench, struct cell *cell, const char *list, char *problem,
                          size_t size);
 

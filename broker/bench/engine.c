@@ -139,8 +139,8 @@ static struct pace make_pace(const struct engine_options *options)
 }
 
 /*
- * Waits until the next command is to begin. Results: from when its latency counts; INT64_MAX, the window is over, and
- * what was due is in the tally.
+ * Waits until the next command is to begin. Results: from when its latency counts; INT64_MAX, the
+ * window is over, and what was due is in the tally.
  */
 static int64_t await_turn(const struct window *window, struct pace *pace, int64_t end_ns,
                           uint64_t *random, struct tally *tally)

@@ -35,8 +35,8 @@ struct figures {
 void figures_add(struct figures *figures, struct series series, unsigned round, const char *name,
                  double value);
 
-/* Adds what `text` has: a line of names and a line of values, separated by tabs, of which those that are no numbers are left
- * out. False: there are no such lines. */
+/* Adds what `text` has: a line of names and a line of values, separated by tabs, of which those
+ * that are no numbers are left out. False: there are no such lines. */
 bool figures_parse(struct figures *figures, struct series series, unsigned round, const char *text);
 
 /* Of one round. NAN: there is none. */
@@ -55,8 +55,9 @@ double figures_sum(const struct figures *figures, struct series series, const ch
 double figures_spread(const struct figures *figures, struct series series, const char *name);
 
 /*
- * The ratio to another variant's figure, or to another figure: of each round to the same round of the other, for these ran
- * side by side on the same machine in the same mood; then the median, the least and the most of these.
+ * The ratio to another variant's figure, or to another figure: of each round to the same round of
+ * the other, for these ran side by side on the same machine in the same mood; then the median, the
+ * least and the most of these.
  */
 struct ratio {
     double median, least, most;

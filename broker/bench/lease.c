@@ -216,7 +216,8 @@ static void measure_syscalls(struct lendis_pool *pool)
 
 #define LEFT 1000
 
-/* Takes a lease, sends `command`, gives it back. *waited_ns: until it had the lease. Returns the time of the whole. */
+/* Takes a lease, sends `command`, gives it back. *waited_ns: until it had the lease. Returns the
+ * time of the whole. */
 static double one_lease(struct lendis_pool *pool, const char *command, double *waited_ns)
 {
     int64_t begin = now_ns();
@@ -276,7 +277,7 @@ static int broker_open(const char *pool)
     return fd;
 }
 
-/* One question and its answer, a descriptor: what acquiring would be; releasing would be another one. */
+/* One question and its answer, a descriptor: what acquiring would be; releasing is another one. */
 static void broker_ask(void *fd)
 {
     struct wire_fetch fetch = {.what = WIRE_DOORBELL};

@@ -37,8 +37,8 @@ static void print_bytes(const char *name, double bytes, const char *text)
 
 /* ---- shared memory ---- */
 
-/* The tables of a segment alone: mailboxes and chunks, which take memory when they are used, are not
- * counted, but returned in *reserved. */
+/* The tables of a segment alone: mailboxes and chunks, which take memory when they are used, are
+ * not counted, but returned in *reserved. */
 static double table_bytes(uint32_t connections, uint32_t workers, double *reserved)
 {
     struct segment segment;

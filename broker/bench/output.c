@@ -172,7 +172,7 @@ static size_t name_index(const char **names, size_t *count, const char *name)
     return i;
 }
 
-/* True: the load is that of the first row but for the workers, of which no row before has as many. */
+/* True: the load is the first row's but for the workers, of which no row before has as many. */
 static bool differs_in_workers(const struct figures *figures, const struct shown *shown,
                                struct series series)
 {

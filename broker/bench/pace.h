@@ -4,9 +4,9 @@
  * tested with any.
  *
  * Closed loop: a command begins a pause after the last one's end. Open loop: commands are meant to
- * begin at instants that were drawn beforehand, whatever becomes of those before them; latency counts from there,
- * so a stall is seen by all the commands that it held up and not by one alone ("coordinated
- * omission", Gil Tene).
+ * begin at instants that were drawn beforehand, whatever becomes of those before them; latency
+ * counts from there, so a stall is seen by all the commands that it held up and not by one alone
+ * ("coordinated omission", Gil Tene).
  */
 #ifndef LENDIS_BENCH_PACE_H
 #define LENDIS_BENCH_PACE_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows and targets: see rows.h. The targets are what the project asks of itself, not of a machine: ratios, where it can be. */
+/* Rows and targets: see rows.h. The targets are what the project asks of itself, not of a machine:
+ * ratios, where it can be. */
 #include "broker/bench/rows.h"
 
 #include <math.h>

@@ -88,7 +88,7 @@ static int watch(struct processes *processes, unsigned number)
         struct sample base = {.at_ns = now_ns()}, sample;
         redisContext *context = client_connect(redis->unix_url, 0, text, sizeof text);
 
-        /* A server that has just started has accepted nothing yet; one that ran on counts from now. */
+        /* A server that just started has accepted nothing yet; one that ran on counts from now. */
         if (context && atomic_exchange(&processes->control->ready, 1) == 0)
             take_sample(context, &base);
         while (context && !processes_stopping(processes) && take_sample(context, &sample)) {
@@ -185,7 +185,8 @@ static unsigned count_good(const struct processes *processes, int64_t since_ns, 
 
 /* ---- rounds ---- */
 
-/* Milliseconds from since_ns until every worker has had a good reply; what did not come in time is a failure of the run. */
+/* Milliseconds from since_ns until every worker has had a good reply; what did not come in time is
+ * a failure of the run. */
 static double await_good(struct bench *bench, const char *row, const struct processes *processes,
                          int64_t since_ns, int limit_ms)
 {

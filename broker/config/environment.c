@@ -63,8 +63,8 @@ struct reading {
     const char *rest;      /* behind the pool's name */
 };
 
-/* All ways to read `rest`, what follows LENDIS_POOL_: the first in *reading, the first other one with
- * a key in *other. Returns how many have a key. */
+/* All ways to read `rest`, what follows LENDIS_POOL_: the first in *reading, the first other one
+ * with a key in *other. Returns how many have a key. */
 static unsigned read_variable(struct loader *loader, const char *rest, struct reading *reading,
                               struct reading *other)
 {

@@ -36,8 +36,8 @@ struct key {
     const char *fallback;       /* the default, as it would be written; NULL: none */
     uint64_t min, max;          /* of counts, and of durations in milliseconds */
     const char *const *choices; /* of KEY_CHOICE; the first one's value is min; NULL ends them */
-    /* What it is for, as the manual has it, in scdoc's marks: _key_, *value*. The help stands in the
-     * example configuration, too. */
+    /* What it is for, as the manual has it, in scdoc's marks: _key_, *value*. The help stands in
+     * the example configuration, too. */
     const char *help;
     const char *more; /* NULL: the help says it all */
 };

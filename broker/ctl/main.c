@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lendisctl, the operator's tool: the command line. To show something it looks at a broker (find_broker.h)
- * and prints what it saw (show.h), without asking it; to change something it asks (control.h).
+ * lendisctl, the operator's tool: the command line. To show something it looks at a broker
+ * (find_broker.h) and prints what it saw (show.h), without asking it; to change something it asks
+ * (control.h).
  */
 #include <errno.h>
 #include <getopt.h>

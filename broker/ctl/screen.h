@@ -33,7 +33,7 @@ void screen_size(int *columns, int *lines);
 /* A key, waited for up to timeout_ms. */
 int screen_key(int timeout_ms);
 
-/* Draws: begin, lines from the top, end. Lines are cut to the width; only printable ASCII is shown. */
+/* Draws: begin, lines from the top, end. Lines are cut to the width, to printable ASCII. */
 void screen_begin(void);
 void screen_line(bool inverse, const char *text);
 int screen_end(void); /* 0; -errno */

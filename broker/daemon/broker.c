@@ -113,7 +113,7 @@ static int drain(struct broker *broker)
     for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++) {
         if (!broker->pools[i].config)
             continue;
-        /* Newcomers wait for another broker, or for the end of their patience, but not in our way. */
+        /* Newcomers wait for another broker or for the end of their patience, not in our way. */
         pause_set(&broker->pools[i], PAUSE_PAUSED);
         broker_pool_drain(&broker->pools[i]);
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The catalog that this broker makes and keeps up to date, and the one that the previous broker left
- * in the descriptor store. Pools write their own entries; what is of the whole broker is written
- * here.
+ * The catalog that this broker makes and keeps up to date, and the one that the previous broker
+ * left in the descriptor store. Pools write their own entries; what is of the whole broker is
+ * written here.
  */
 #ifndef LENDIS_BROKER_CATALOG_WRITER_H
 #define LENDIS_BROKER_CATALOG_WRITER_H

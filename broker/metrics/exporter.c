@@ -3,8 +3,8 @@
  * Serving metrics: see exporter.h.
  *
  * Every answer ends its connection, so that one that lasts is one that is slow or idle, and can be
- * closed after a time: libmicrohttpd's own limit begins anew with each byte. Connections are accepted
- * here, not by libmicrohttpd, which accepts nobody while all its places are taken.
+ * closed after a time: libmicrohttpd's own limit begins anew with each byte. Connections are
+ * accepted here, not by libmicrohttpd, which accepts nobody while all its places are taken.
  */
 #include "broker/metrics/exporter.h"
 
@@ -29,12 +29,12 @@
 /* Most wake-ups: 1,000 a second. */
 #define RUN_INTERVAL_US 10000u
 #define RUN_BURST       10u
-/* Clients are on this host. One that has not asked after so long goes when another comes; and one that
- * has not read its answer. */
+/* Clients are on this host. One that has not asked after so long goes when another comes; and one
+ * that has not read its answer. */
 #define SILENT_GRACE_MS 25u
 #define SLOW_GRACE_MS   1000u
-/* Those who wait to be accepted. Behind as many that are silent one waits for 0.4 s: a grace for each, at all
- * places at once. */
+/* Those who wait to be accepted. Behind as many that are silent one waits for 0.4 s: a grace for
+ * each, at all places at once. */
 #define BACKLOG 128
 /* How long nobody is accepted when descriptors are short. */
 #define PAUSE_US UINT64_C(100000)

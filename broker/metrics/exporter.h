@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The listener for those who collect metrics: HTTP, GET /metrics. Runs libmicrohttpd inside the event
- * loop, without threads: its epoll descriptor is a source like any other.
+ * The listener for those who collect metrics: HTTP, GET /metrics. Runs libmicrohttpd inside the
+ * event loop, without threads: its epoll descriptor is a source like any other.
  *
  * Clients can have no more of the broker than EXPORTER_CONNECTIONS connections, EXPORTER_SECONDS
- * each, and the text anew ten times a second; nothing that one does or leaves undone is waited for. When
- * all connections are taken and another client comes, the oldest one that has not asked yet has to go, or,
- * if all have, the oldest one that is slow to read: nobody starves another.
+ * each, and the text anew ten times a second; nothing that one does or leaves undone is waited for.
+ * When all connections are taken and another client comes, the oldest one that has not asked yet
+ * has to go, or, if all have, the oldest one that is slow to read: nobody starves another.
  */
 #ifndef LENDIS_BROKER_EXPORTER_H
 #define LENDIS_BROKER_EXPORTER_H

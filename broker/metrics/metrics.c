@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Borders of the buckets of a time: powers of two, which are borders of our own, from 1 us to 69 s. */
+/* Borders of a time's buckets: powers of two, which are borders of our own, from 1 us to 69 s. */
 #define TIME_BITS_FIRST 10u
 #define TIME_BITS_LAST  36u
 

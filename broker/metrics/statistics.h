@@ -64,8 +64,8 @@ struct histogram_sum {
 void histogram_sum_read(const struct segment *segment, enum histogram_name name,
                         struct histogram_sum *sum);
 
-/* The value that the share `permille` / 1000 of all values does not exceed, as told by the middle of
- * its bucket (scale.h), at most the maximum; 0: there are no values. */
+/* The value that the share `permille` / 1000 of all values does not exceed, as told by the middle
+ * of its bucket (scale.h), at most the maximum; 0: there are no values. */
 uint64_t histogram_sum_quantile(const struct histogram_sum *sum, uint32_t permille);
 
 /* How many values were less than `limit`, which must be the start of a bucket. */

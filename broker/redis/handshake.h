@@ -5,8 +5,8 @@
  * not Redis. Knows no sockets. Nothing is allocated: the caller brings the room for the request,
  * and wipes it, for the password is in it.
  *
- * A refusal of what is not needed is noted, no more (rights.h). A refused PING is as good as a PONG:
- * the server has read the command, knows the user, and answers.
+ * A refusal of what is not needed is noted, no more (rights.h). A refused PING is as good as a
+ * PONG: the server has read the command, knows the user, and answers.
  */
 #ifndef LENDIS_BROKER_HANDSHAKE_H
 #define LENDIS_BROKER_HANDSHAKE_H

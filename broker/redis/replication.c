@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* ROLE and INFO replication: see replication.h. The states of a replica's link are those of Redis 2.8
- * to 8 and of Valkey (roleCommand() in their replication.c). */
+/* ROLE and INFO replication: see replication.h. The states of a replica's link are those of Redis
+ * 2.8 to 8 and of Valkey (roleCommand() in their replication.c). */
 #include "broker/redis/replication.h"
 
 #include <string.h>

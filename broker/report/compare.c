@@ -14,7 +14,8 @@
 static void compare_one(const struct options *options, unsigned workers,
                         struct comparison *comparison)
 {
-    /* Few sockets before many: what empty slabs remain of one variant does not hide what the next one takes. */
+    /* Few sockets before many: what empty slabs remain of one variant does not hide what the next
+     * one takes. */
     static const enum variant order[] = {VARIANT_NONE, VARIANT_LENDIS, VARIANT_DIRECT};
 
     *comparison = (struct comparison){.workers = workers,

@@ -10,7 +10,8 @@ struct comparison {
     unsigned workers;
     unsigned pool_size;
     struct outcome outcomes[VARIANTS];
-    /* Of own connections and of lendis: what is more than without Redis, so what is due to connections. */
+    /* Of own connections and of lendis: what is more than without Redis, so what is due to
+     * connections. */
     struct figures due[VARIANTS];
     struct figures saved; /* due to own connections less due to lendis */
 };

@@ -21,7 +21,8 @@ struct costs {
 void costs_of(const struct options *options, const struct comparison *comparison,
               struct costs *costs);
 
-/* Keeps them for idle or busy workers, whatever the options say; those of the others stay. Results: 0; -errno. */
+/* Keeps them for idle or busy workers, whatever the options say; those of the others stay. Results:
+ * 0; -errno. */
 int costs_save(const struct options *options, const struct costs *costs);
 
 /* Results: 0; -ENOENT, none were measured; -EINVAL, the file makes no sense; -errno. */

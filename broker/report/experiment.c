@@ -12,8 +12,9 @@
 #include "broker/testbed/testbed.h"
 #include "broker/report/progress.h"
 
-/* Redis looks at an idle client's buffers when it has been idle for 2 s, and at the size of replies every 5 s
- * (clientsCron() in its server.c): what has not moved for longer than that does not move any more. */
+/* Redis looks at an idle client's buffers when it has been idle for 2 s, and at the size of replies
+ * every 5 s (clientsCron() in its server.c): what has not moved for longer than that does not move
+ * any more. */
 #define STEADY_IDLE_MS 7000
 #define STEADY_BUSY_MS 3000
 #define STEADY_LIMIT_S 90
@@ -302,7 +303,8 @@ static void wait_until_steady(const struct environment *environment, struct outc
 
 /* ---- all of it ---- */
 
-/* What Redis' allocator keeps of buffers that it has freed would tell of the beginning, not of what is in use. */
+/* What Redis' allocator keeps of buffers that it has freed would tell of the beginning, not of what
+ * is in use. */
 static void purge(const struct environment *environment)
 {
     for (unsigned i = 0; i < environment->server_count; i++)

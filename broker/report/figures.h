@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is measured, declared once: for tables, JSON, CSV, pictures and sums. No page is in two of the figures that
- * are counted. NAN: could not be read.
+ * What is measured, declared once: for tables, JSON, CSV, pictures and sums. No page is in two of
+ * the figures that are counted. NAN: could not be read.
  */
 #ifndef LENDIS_REPORT_FIGURES_H
 #define LENDIS_REPORT_FIGURES_H

@@ -4,8 +4,7 @@
 #define LENDIS_REPORT_KERNEL_H
 
 struct kernel_memory {
-    double
-        socket_slab; /* sockets, their inodes, open files, epoll entries, buffers' heads; for root alone */
+    double socket_slab;    /* sockets, inodes, open files, epoll entries, buffer heads; for root */
     double sockets;        /* a number */
     double socket_charged; /* to TCP's buffers: what they may take, so it is part of no sum */
     double available;      /* MemAvailable */
@@ -15,7 +14,7 @@ struct kernel_memory {
 
 void kernel_read(struct kernel_memory *memory);
 
-/* Gives back slabs of those caches in which nothing is, where that is allowed: for the next reading. */
+/* Gives back the empty slabs of those caches, where that is allowed: for the next reading. */
 void kernel_shrink(void);
 
 #endif

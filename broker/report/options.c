@@ -14,7 +14,8 @@
 #include "lendis/segment.h"
 #include "lendis/wire.h"
 
-/* Workers for each connection of a pool: of handed-over commands, few connections carry more than many (lendis-bench). */
+/* Workers for each connection of a pool: of handed-over commands, few connections carry more than
+ * many (lendis-bench). */
 #define POOL_SHARE      25u
 #define WORKERS_MAX     4000u
 #define CONNECTIONS_MAX 64u
@@ -123,7 +124,7 @@ static enum scope scope_of(int option)
 
 /* ---- values ---- */
 
-/* A number from `least` to `most`, up to a byte of `ends`. Results: what is behind it; NULL, it is none. */
+/* A number from `least` to `most`, up to a byte of `ends`. Returns what follows it, NULL: none. */
 static const char *take_number(const char *text, unsigned least, unsigned most, unsigned *number)
 {
     char *end;

@@ -5,7 +5,8 @@
 
 #include "broker/report/compare.h"
 
-/* One: bars of where the memory is; several: curves over the number of workers. Results: 0; -1, and why not in `problem`. */
+/* One: bars of where the memory is; several: curves over the number of workers. Results: 0; -1, and
+ * why not in `problem`. */
 int picture_write(const struct options *options, const struct comparison *comparisons, size_t count,
                   char *problem, size_t size);
 

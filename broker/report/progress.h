@@ -3,7 +3,8 @@
 #ifndef LENDIS_REPORT_PROGRESS_H
 #define LENDIS_REPORT_PROGRESS_H
 
-/* What is being done now; kept for the next calls of progress_show(). NULL: nothing any more, the line goes. */
+/* What is being done now; kept for the next calls of progress_show(). NULL: nothing any more, the
+ * line goes. */
 void progress_begin(const char *what);
 
 /* A bar of `done` in `all`. */

@@ -145,8 +145,8 @@ static int show_worker(const struct comparison *comparison)
 }
 
 /*
- * Sockets are counted for the whole machine. How many there must be is known of two variants: next to none, and both ends
- * of each connection.
+ * Sockets are counted for the whole machine. How many there must be is known of two variants: next
+ * to none, and both ends of each connection.
  */
 static void note_other_sockets(const struct comparison *comparison)
 {

@@ -5,7 +5,8 @@
 
 #include "broker/report/compare.h"
 
-/* For people: what was compared, where the memory is, a worker, the servers, the machine. Results: 0; -errno. */
+/* For people: what was compared, where the memory is, a worker, the servers, the machine. Results:
+ * 0; -errno. */
 int show_comparison(const struct options *options, const struct comparison *comparison);
 
 /* Its targets. Results: how many were missed. */

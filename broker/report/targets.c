@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-/* The share of memory due to connections that is saved: from 200 workers with 4 connections each on. */
+/* The share of memory due to connections that is saved, from 200 workers of 4 connections on. */
 #define SAVED_PERCENT     60
 #define SAVED_WORKERS     200
 #define SAVED_CONNECTIONS 4

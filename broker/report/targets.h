@@ -22,7 +22,8 @@ static inline bool target_reached(const struct target *target)
 
 #define TARGETS_MAX 3
 
-/* Those that are set for this setup, in `targets`: their number. A smaller one says nothing about them. */
+/* Those that are set for this setup, in `targets`: their number. A smaller one says nothing about
+ * them. */
 size_t targets_of(const struct options *options, const struct comparison *comparison,
                   struct target targets[TARGETS_MAX]);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `lendis-report watch`: see watch.h. The broker is not asked: it is looked at like lendisctl does (broker/tools/find_broker.h). What
- * workers would hold without the pool cannot be measured where they do not: it is their number times what compare has
- * measured.
+ * `lendis-report watch`: see watch.h. The broker is not asked: it is looked at like lendisctl does
+ * (broker/tools/find_broker.h). What workers would hold without the pool cannot be measured where
+ * they do not: it is their number times what compare has measured.
  */
 #include "broker/report/watch.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The workers: see worker.h. Whatever the variant, each sends the same commands to the same servers, one after the other;
- * a worker without Redis does all but that.
+ * The workers: see worker.h. Whatever the variant, each sends the same commands to the same
+ * servers, one after the other; a worker without Redis does all but that.
  */
 #include "broker/report/worker.h"
 
@@ -52,8 +52,8 @@ static __attribute__((noreturn)) void fail(struct plan *plan, const char *what, 
 }
 
 /*
- * What a program has that does something else, too: a heap, a stack that was used, formatted text. Without it, the first
- * page of each would be put down to connections.
+ * What a program has that does something else, too: a heap, a stack that was used, formatted text.
+ * Without it, the first page of each would be put down to connections.
  */
 static void own_work(struct worker *worker)
 {
@@ -255,8 +255,9 @@ void plan_free(struct plan *plan)
 }
 
 /*
- * Where things are in memory decides how many pages they touch, and all workers have it from their master: without
- * randomization, which stays off over exec (personality(2)), all variants have it alike.
+ * Where things are in memory decides how many pages they touch, and all workers have it from their
+ * master: without randomization, which stays off over exec (personality(2)), all variants have it
+ * alike.
  */
 pid_t workers_start(const char *plan_path)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The program whose memory is compared: a master that forks workers, as prefork servers do. It is this program, executed
- * anew for each variant, so that all begin with the same heap; the plan it works by is a file that it
- * shares with whoever started it.
+ * The program whose memory is compared: a master that forks workers, as prefork servers do. It is
+ * this program, executed anew for each variant, so that all begin with the same heap; the plan it
+ * works by is a file that it shares with whoever started it.
  */
 #ifndef LENDIS_REPORT_WORKER_H
 #define LENDIS_REPORT_WORKER_H
@@ -61,7 +61,8 @@ void plan_free(struct plan *plan);
 /* Starts the master. */
 pid_t workers_start(const char *plan_path);
 
-/* Until all are ready: `progress` is told how many are. Gives up when one fails, or none gets ready for long. */
+/* Until all are ready: `progress` is told how many are. Gives up when one fails, or none gets ready
+ * for long. */
 void workers_wait(const struct plan *plan, pid_t master,
                   void (*progress)(unsigned ready, unsigned all));
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A real redis-server in the private directory. It persists nothing and listens on loopback at most.
+/* A real redis-server in the private directory. It persists nothing and listens on loopback at
+ * most.
  */
 #include "broker/testbed/internal.h"
 

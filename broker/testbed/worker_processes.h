@@ -59,8 +59,8 @@ unsigned processes_failures(const struct processes *processes);
 /* Kills those that still run, reaps them, frees everything. */
 void processes_end(struct processes *processes);
 
-/* A common start: workers call processes_ready(), which returns when the parent called processes_go().
- * processes_go() first waits until all are ready and gives up after 20 s. */
+/* A common start: workers call processes_ready(), which returns when the parent called
+ * processes_go(). processes_go() first waits until all are ready and gives up after 20 s. */
 void processes_ready(struct processes *processes);
 void processes_go(struct processes *processes);
 

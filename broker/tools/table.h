@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A table that is printed for people, as JSON or as CSV; a thin layer over libsmartcols. Text is cleaned
- * when it is put in (text.h): it comes from shared memory or from another process.
+ * A table that is printed for people, as JSON or as CSV; a thin layer over libsmartcols. Text is
+ * cleaned when it is put in (text.h): it comes from shared memory or from another process.
  */
 #ifndef LENDIS_TABLE_H
 #define LENDIS_TABLE_H

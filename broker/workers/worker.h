@@ -83,7 +83,8 @@ void workers_free(struct workers *workers);
 /* Accepts from `listener`, a listening socket, which stays the caller's. */
 int workers_listen(struct workers *workers, int listener);
 
-/* What worker `index` of `workers` is doing, see process_inspect(); for pool_environment.inspect. */
+/* What worker `index` of `workers` is doing, see process_inspect(); for
+ * pool_environment.inspect. */
 void workers_inspect(void *workers, uint32_t index, uint32_t thread, struct process_view *view);
 
 /* Accepts and attaches nobody any more. */

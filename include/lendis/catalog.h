@@ -185,8 +185,8 @@ int catalog_map(int fd, struct catalog *catalog);
 
 void catalog_unmap(struct catalog *catalog);
 
-/* What the pool entry of a previous broker had counted, and knew of its server's commands, goes on in
- * this one. */
+/* What the pool entry of a previous broker had counted, and knew of its server's commands, goes on
+ * in this one. */
 void catalog_continue(struct catalog_pool *pool, const struct catalog_pool *previous);
 
 /* Brackets of a change to a pool entry; the broker's. */

@@ -214,7 +214,8 @@ static inline uint32_t segment_places(const struct segment *segment)
 
 #define WORD_NOBODY UINT32_MAX
 
-/* The worker that wait slot `slot` belongs to, or WORD_NOBODY. Any number may come out of a segment. */
+/* The worker that wait slot `slot` belongs to, or WORD_NOBODY. Any number may come out of a
+ * segment. */
 static inline uint32_t slot_worker(const struct segment *segment, uint32_t slot)
 {
     uint32_t worker = slot;

@@ -61,10 +61,10 @@ bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
  * For who polls the wake-up of its slot's group (poll_wakeup.h) and does not sleep: waiter_join()
- * for a connection, waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last, when
- * the waiter has left the queue. waiter_poll(): false, it was told something already: take, do not
- * poll. waiter_patience_ns(): how long to poll, or to sleep, before a thorough look; the longer the
- * more are before it.
+ * for a connection, waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last,
+ * when the waiter has left the queue. waiter_poll(): false, it was told something already: take, do
+ * not poll. waiter_patience_ns(): how long to poll, or to sleep, before a thorough look; the longer
+ * the more are before it.
  */
 int waiter_join_polling(struct waiter *waiter, const struct segment *segment, uint32_t worker,
                         uint32_t slot);

@@ -16,7 +16,8 @@ struct private_connection {
     struct private_connection *next;
     struct private_connection *next_idle;
     uint64_t token_cookie;
-    /* The socket that it was had over: while that is open, it is ours; -1: the broker has no part in it. */
+    /* The socket that it was had over: while that is open, it is ours; -1: the broker has no part
+     * in it. */
     int token;
 };
 

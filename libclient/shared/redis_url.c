@@ -95,7 +95,8 @@ static int parse_unix(char *rest, struct redis_url *url, char *why)
     return keep(rest, &url->path);
 }
 
-/* What a zone may consist of: what needs no escaping in a URL (RFC 6874), and the colon of an alias. */
+/* What a zone may consist of: what needs no escaping in a URL (RFC 6874), and the colon of an
+ * alias. */
 #define ZONE_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:"
 
 /* ADDRESS%25ZONE becomes ADDRESS%ZONE. */

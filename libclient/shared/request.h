@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writing commands as Redis reads them: arrays of bulk strings (RESP, redis.io). The only place that
- * does: for the broker's handshake and resets, and for the library's own connections.
+ * Writing commands as Redis reads them: arrays of bulk strings (RESP, redis.io). The only place
+ * that does: for the broker's handshake and resets, and for the library's own connections.
  */
 #ifndef LENDIS_SHARED_REQUEST_H
 #define LENDIS_SHARED_REQUEST_H

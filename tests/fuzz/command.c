@@ -184,7 +184,8 @@ static void check_words(const char *text, size_t size, const char *differences)
     redisFreeCommand(request);
 }
 
-/* What command_info_publish() can make: marks, names, single blanks. Others are only not to crash. */
+/* What command_info_publish() can make: marks, names, single blanks. Others are only not to
+ * crash. */
 static bool is_proper(const char *differences)
 {
     char name[COMMAND_NAME_SIZE];

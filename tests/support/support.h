@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What system tests, crash tests and benchmarks have on top of broker/testbed/testbed.h: a Redis that
- * misbehaves on demand, and a look into segments. The same rules hold: what a test
- * starts ends with it, and functions without a result give up.
+ * What system tests, crash tests and benchmarks have on top of broker/testbed/testbed.h: a Redis
+ * that misbehaves on demand, and a look into segments. The same rules hold: what a test starts ends
+ * with it, and functions without a result give up.
  */
 #ifndef LENDIS_TESTS_SUPPORT_H
 #define LENDIS_TESTS_SUPPORT_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A service for tests: a real primary with two real replicas (redis-server --replicaof), a pool for each (main, r1, r2),
- * and a service of all three (shop). Which server a call runs on is read from the servers' own counts.
+ * A service for tests: a real primary with two real replicas (redis-server --replicaof), a pool for
+ * each (main, r1, r2), and a service of all three (shop). Which server a call runs on is read from
+ * the servers' own counts.
  */
 #ifndef LENDIS_TESTS_TRIO_H
 #define LENDIS_TESTS_TRIO_H

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Something happens to a worker at every step that it takes: it is killed, stopped, it forks, it
- * becomes another program, it loses its place with the broker and lives on. For each scenario (subject.c) and each action (steps.h) the scenario
- * runs again and again, with the action at step 1, 2, 3, ... until it ends before the step comes.
- * So every step is covered, by construction. The idea is SQLite's, which fails the n-th allocation.
+ * becomes another program, it loses its place with the broker and lives on. For each scenario
+ * (subject.c) and each action (steps.h) the scenario runs again and again, with the action at step
+ * 1, 2, 3, ... until it ends before the step comes. So every step is covered, by construction. The
+ * idea is SQLite's, which fails the n-th allocation.
  *
  * Two other workers, one that holds connections and one that waits, and a real lendisd and
  * redis-server stay through all runs. After each run: no connection and no waiter is left behind
@@ -428,7 +429,8 @@ static bool trigger(void)
         return false;
     if (run.scenario->trigger != WHEN_ASLEEP)
         return true;
-    /* The first is for the waiter if that came first; who is expelled may have to queue up anew, behind it. */
+    /* The first is for the waiter if that came first; who is expelled may have to queue up anew,
+     * behind it. */
     return let_go((run.scenario->waiter == WAITER_FIRST && !run.scenario->one) ||
                           (run.scenario->waiter == WAITER_BEHIND && run.action == STEP_EXPEL)
                       ? 2

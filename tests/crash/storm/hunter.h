@@ -20,7 +20,8 @@ struct quarry {
     bool sent;      /* their sending had begun */
 };
 
-/* Finds a combiner of the worker processes, from slot `from` on, and stops it. False: none, or it got away. */
+/* Finds a combiner of the worker processes, from slot `from` on, and stops it. False: none, or it
+ * got away. */
 bool hunter_catch(const struct observer *observer, const struct processes *processes, uint32_t from,
                   struct quarry *quarry);
 

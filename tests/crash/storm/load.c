@@ -814,8 +814,8 @@ static void have_child(struct load *load)
 /* ---- */
 
 /*
- * Its socket to the broker ends, as by a closefrom(3) of the program's: the broker takes it for gone. Not beside other
- * threads, whose leases would be revoked.
+ * Its socket to the broker ends, as by a closefrom(3) of the program's: the broker takes it for
+ * gone. Not beside other threads, whose leases would be revoked.
  */
 static void lose_place(struct load *load)
 {

@@ -46,7 +46,8 @@
     COUNT(failed,    "calls that should have succeeded")
 /* clang-format on */
 
-/* Of one place among the worker processes, in shared memory: goes on over the processes that have that place. */
+/* Of one place among the worker processes, in shared memory: goes on over the processes that have
+ * that place. */
 struct load_report {
 #define LOAD_MEMBER(name, text) atomic_ullong name;
     LOAD_COUNTS(LOAD_MEMBER)

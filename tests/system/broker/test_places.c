@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker's place is its own as long as its process lives (broker/workers/worker.h): what happens to those who lose their
- * socket to the broker, who were refused by the next one, and to the answers that came too late.
+ * A worker's place is its own as long as its process lives (broker/workers/worker.h): what happens
+ * to those who lose their socket to the broker, who were refused by the next one, and to the
+ * answers that came too late.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -49,7 +50,8 @@ static struct worker *worker(unsigned number)
     return processes_result(&fixture.processes, number);
 }
 
-/* Ends the sockets to the broker, as a program does that closes all descriptors which it does not know. */
+/* Ends the sockets to the broker, as a program does that closes all descriptors which it does not
+ * know. */
 static void hang_up(void)
 {
     for (int fd = 3; fd < 256; fd++) {
@@ -256,7 +258,8 @@ static void the_expelled_lose_their_leases(void **state)
     assert_int_equal(atomic_load(&worker(0)->wrong), 0);
 }
 
-/* One that waits when it is expelled does not wait in vain: it queues up again, as a worker again. */
+/* One that waits when it is expelled does not wait in vain: it queues up again, as a worker
+ * again. */
 static void the_expelled_go_on_waiting(void **state)
 {
     int done;
@@ -277,8 +280,8 @@ static void the_expelled_go_on_waiting(void **state)
 
 /* ---- answers that come late ---- */
 
-/* The broker stands still while a descriptor is fetched: the call goes without, the answer is dropped when it comes, and the
- * next one is not taken for it. */
+/* The broker stands still while a descriptor is fetched: the call goes without, the answer is
+ * dropped when it comes, and the next one is not taken for it. */
 static void a_late_answer_is_dropped(void **state)
 {
     struct lendis_options hasty = {.size = sizeof hasty, .attach_timeout_ms = 100};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Members of a service that answer, but are not what the service takes them for: a replica without its link to the primary
- * (which goes on answering with old data, as Redis does unless it is told otherwise), one that was promoted, a primary that was
- * demoted or is stopped. Such a member gets no reads while another one is well, and nobody sees an error.
+ * Members of a service that answer, but are not what the service takes them for: a replica without
+ * its link to the primary (which goes on answering with old data, as Redis does unless it is told
+ * otherwise), one that was promoted, a primary that was demoted or is stopped. Such a member gets
+ * no reads while another one is well, and nobody sees an error.
  */
 #include "tests/support/trio.h"
 

@@ -359,8 +359,8 @@ static int give_on_demand(struct processes *processes, unsigned number)
     return result;
 }
 
-/* Who gives has no poll wake-up: the broker sends it. The one that waits is made patient by fifty places that
- * are given up. */
+/* Who gives has no poll wake-up: the broker sends it. The one that waits is made patient by fifty
+ * places that are given up. */
 static bool told_by_broker_once(struct lendis_pool *pool)
 {
     struct lendis_wait *before[50], *wait;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A service: where calls run (trio.h), how it goes on when servers are killed and come back, and what the operator does to it.
+ * A service: where calls run (trio.h), how it goes on when servers are killed and come back, and
+ * what the operator does to it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -356,8 +357,8 @@ static void test_death(void **state)
 
 /* ---- a replica that is unwell ---- */
 
-/* Without its primary it answers -MASTERDOWN, and faster than any other answers: it is left to itself, nobody sees
- * an error, and it is asked again when it has a primary. */
+/* Without its primary it answers -MASTERDOWN, and faster than any other answers: it is left to
+ * itself, nobody sees an error, and it is asked again when it has a primary. */
 static void test_unwell(void **state)
 {
     struct lendis_pool *pool = pool_attach(&fixture.broker, "shop");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What nothing undoes: a session that only the connection's end makes clean, and logins that end on open connections, by the
- * holder's hand or by an operator who changes the users. Such a connection is replaced and never lent again, and nobody else
- * reads -NOAUTH.
+ * What nothing undoes: a session that only the connection's end makes clean, and logins that end on
+ * open connections, by the holder's hand or by an operator who changes the users. Such a connection
+ * is replaced and never lent again, and nobody else reads -NOAUTH.
  */
 #include <setjmp.h>
 #include <stdarg.h>
