@@ -70,7 +70,7 @@ SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c comman
 	mailbox.c password_file.c poll_wakeup.c queue.c redis_url.c request.c segment.c served.c \
 	server_error.c waiter.c wire.c)
 CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attempt.c call.c clock.c error.c \
-	exec.c handle.c hiredis.c lease.c lending.c lending_policy.c loss.c notice.c service.c)
+	exec.c handle.c hiredis.c lease.c lease_call.c lending.c lending_policy.c loss.c notice.c reply_bytes.c service.c)
 CLIENT_SOURCES += $(addprefix libclient/connection/,dial.c fallback.c private_connection.c \
 	resp.c session.c socket_io.c)
 CLIENT_SOURCES += $(addprefix libclient/handover/,batch.c combiner.c doorbell.c submit.c \
@@ -127,7 +127,7 @@ UNIT_TESTS := $(addprefix libclient/test_,command mailbox password_file queue re
 	server_error session takeover wire word)
 UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log \
 	option_table plot proc_text process replication session_info statistics text timer)
-SYSTEM_TESTS := $(addprefix libclient/test_,allocations async cancellation commands fallback \
+SYSTEM_TESTS := $(addprefix libclient/test_,allocations async call cancellation commands fallback \
 	handover hygiene leases lending reach replies service sessions stdio surplus)
 SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
 	hostile limits log no_memory places questions redis_failures reset roles secret_memory secrets \
@@ -405,7 +405,7 @@ MODEL_STEPPED = -include tests/model/$(1)/steps.h -O1 -fno-inline -fno-stack-pro
 MODEL_QUEUE := $(addprefix $(MODEL)/queue/,model.o process.o \
 	$(addprefix libclient/shared/,queue.o waiter.o))
 MODEL_HANDOVER := $(addprefix $(MODEL)/handover/,model.o process.o $(addprefix libclient/, \
-	attempt.o call.o exec.o lease.o lending.o lending_policy.o loss.o notice.o \
+	attempt.o call.o exec.o lease.o lending.o lending_policy.o loss.o notice.o reply_bytes.o \
 	$(addprefix connection/,resp.o session.o socket_io.o) \
 	$(addprefix handover/,batch.o combiner.o doorbell.o submit.o takeover.o wait_slot.o) \
 	$(addprefix shared/,command.o mailbox.o queue.o server_error.o waiter.o)))

@@ -44,6 +44,7 @@ enum lendis_result {
 struct lendis_pool;
 struct lendis_lease;
 struct lendis_wait;
+struct lendis_call;
 
 /* Options of lendis_attach(). Zero-fill it, set `size` to sizeof(struct lendis_options), then what
  * you need. */
@@ -159,6 +160,38 @@ int lendis_discard(struct lendis_lease *lease);
  * process.
  */
 int lendis_lease_fd(const struct lendis_lease *lease);
+
+/*
+ * A command, or a pipeline of several, on a leased connection in steps that do not wait. begin
+ * sends it; then, until finish says something else than LENDIS_E_AGAIN: poll the descriptor, call
+ * finish. The library sees what is sent, so a connection that is left clean need not be reset.
+ *
+ * begin: `request` as lendis_exec() has it; timeout_ms limits the call, 0 and -1: by the pool's
+ * command_timeout, a command that blocks in the server not at all. 0, and *call is the caller's
+ * until finish ends it or lendis_call_cancel(). Otherwise as finish.
+ *
+ * poll: what to poll for *events (poll(2)), level-triggered, and when to call finish at the latest,
+ * *timeout_ms from now (-1: no limit). It is the connection's descriptor and stays lendis' own:
+ * take it out of the event loop before the lease is given back. -EINVAL, not a call of this
+ * process.
+ *
+ * finish: 0, and *reply is the RESP bytes of the reply or replies, to be freed with lendis_free();
+ * LENDIS_E_AGAIN, poll and come again; LENDIS_E_TIMEOUT, nothing was sent, or only reads;
+ * LENDIS_E_UNCERTAIN, it was sent and not answered; LENDIS_E_REVOKED or LENDIS_E_DOWN, the
+ * connection is lost, and nothing was executed, or only reads; -EINVAL, not whole RESP commands, or
+ * not a call of this process; -errno. After anything but LENDIS_E_AGAIN and -EINVAL from poll and
+ * finish the call is gone; after anything but 0 the lease is of no more use than to give it back.
+ *
+ * cancel: frees the call. NULL is allowed. Its reply is never read: the lease comes back as broken,
+ * and the broker replaces the connection. A lease has one call at a time, and it ends before the
+ * lease is given back. A call belongs to one thread at a time and to the process that began it; in
+ * a forked child it can only be cancelled, which leaves the parent's alone.
+ */
+int lendis_call_begin(struct lendis_lease *lease, const void *request, size_t request_size,
+                      int timeout_ms, struct lendis_call **call);
+int lendis_call_poll(const struct lendis_call *call, short *events, int *timeout_ms);
+int lendis_call_finish(struct lendis_call *call, void **reply, size_t *reply_size);
+void lendis_call_cancel(struct lendis_call *call);
 
 /*
  * Sends one command, or a pipeline of several, and waits for the reply, or all replies in their

@@ -14,32 +14,8 @@
 #include "libclient/connection/resp.h"
 #include "libclient/connection/socket_io.h"
 
-/* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
- * one takes few reads. */
-#define RECEIVE_SIZE (16 * 1024)
 /* Redis' errors are shorter. */
 #define LAST_WORDS_SIZE 512
-
-enum replies_state {
-    REPLIES_WHOLE,
-    REPLIES_AND_MORE, /* whole, but bytes followed them */
-    REPLIES_PARTLY,   /* more must come */
-    REPLIES_TIMEOUT,
-    REPLIES_LOST, /* the connection ended, or what came was not RESP */
-    REPLIES_SINK, /* the sink failed */
-};
-
-/* The replies to a call, as far as they have come. */
-struct receiving {
-    const struct lendis_lease *lease;
-    const struct call *call;
-    struct resp_scan scan;
-    uint32_t replies; /* still to come */
-    bool pushes;      /* what is pushed (RESP3) may come between them; it is dropped */
-    bool any;         /* a byte came */
-    bool error;       /* the last reply was an error reply */
-    int end_error;    /* how the connection ended: errno, 0 in good order; -1: it has not */
-};
 
 /* Goes on with a reply or a push at `data`. Results: bytes; -EPROTO; -ENOMEM, the sink failed. */
 static ssize_t take_value(struct receiving *receiving, const char *data, size_t size)
@@ -73,6 +49,7 @@ static enum replies_state take_received(struct receiving *receiving, const char 
 {
     size_t at = 0;
 
+    receiving->any = true;
     while (at < size && (receiving->replies > 0 || in_push(receiving, data[at]))) {
         ssize_t used = take_value(receiving, data + at, size - at);
 
@@ -85,27 +62,32 @@ static enum replies_state take_received(struct receiving *receiving, const char 
     return at == size ? REPLIES_WHOLE : REPLIES_AND_MORE;
 }
 
-/* Receives the replies. */
-static enum replies_state receive_replies(int fd, char *buffer, struct receiving *receiving)
+enum replies_state call_take(struct receiving *receiving, const char *data, ssize_t got)
 {
-    int64_t deadline_ns = receiving->call->deadline_ns;
+    enum replies_state received;
 
-    for (;;) {
-        enum replies_state received;
-        ssize_t got = socket_receive(fd, buffer, RECEIVE_SIZE, deadline_ns, NULL);
+    receiving->end_error = got == 0 ? errno : -1;
+    if (got <= 0)
+        return got == 0 ? REPLIES_LOST : REPLIES_TIMEOUT;
+    received = take_received(receiving, data, (size_t)got);
+    /* Replies that just fill the buffer can hide what follows them. */
+    if (received == REPLIES_WHOLE && got == CALL_RECEIVE_SIZE &&
+        !socket_is_silent(receiving->lease->fd))
+        return REPLIES_AND_MORE;
+    return received;
+}
 
-        receiving->end_error = got == 0 ? errno : -1;
-        if (got <= 0)
-            return got == 0 ? REPLIES_LOST : REPLIES_TIMEOUT;
-        receiving->any = true;
-        received = take_received(receiving, buffer, (size_t)got);
-        if (received == REPLIES_PARTLY)
-            continue;
-        /* Replies that just fill the buffer can hide what follows them. */
-        if (received == REPLIES_WHOLE && got == RECEIVE_SIZE && !socket_is_silent(fd))
-            return REPLIES_AND_MORE;
-        return received;
-    }
+/* Receives the replies. */
+static enum replies_state receive_replies(char *buffer, struct receiving *receiving)
+{
+    enum replies_state received;
+
+    do
+        received = call_take(receiving, buffer,
+                             socket_receive(receiving->lease->fd, buffer, CALL_RECEIVE_SIZE,
+                                            receiving->call->deadline_ns, NULL));
+    while (received == REPLIES_PARTLY);
+    return received;
 }
 
 /* The process' spare receive buffer, or a new one. */
@@ -113,7 +95,7 @@ static char *buffer_take(struct local *local)
 {
     char *buffer = atomic_exchange_explicit(&local->spare, NULL, memory_order_acquire);
 
-    return buffer ? buffer : malloc(RECEIVE_SIZE);
+    return buffer ? buffer : malloc(CALL_RECEIVE_SIZE);
 }
 
 static void buffer_give(struct local *local, char *buffer)
@@ -184,8 +166,7 @@ int call_init(struct call *call, const char *request, size_t size, const struct 
     return command_parse(request, size, NULL, &call->command, &call->replies);
 }
 
-/* What is left of a call whose request could not be sent whole. */
-static int not_sent(struct lendis_lease *lease, const struct call *call, size_t sent, bool lost)
+int call_not_sent(struct lendis_lease *lease, const struct call *call, size_t sent, bool lost)
 {
     lease->broken = sent > 0 || lost;
     if (lost && sent > 0 && call_take_last_words(lease->fd, call))
@@ -209,46 +190,67 @@ static int not_answered(struct lendis_lease *lease, const struct receiving *rece
     return call_failure(lease->attachment, call, true, loss);
 }
 
-int call_on_lease(struct lendis_lease *lease, const struct call *call)
+int call_open(struct lendis_lease *lease, const struct call *call, struct receiving *receiving)
 {
-    struct local *local = lease->attachment->pool->local;
-    enum replies_state received = REPLIES_WHOLE;
-    struct receiving receiving = {.lease = lease, .call = call, .replies = call->replies};
     bool strange = session_is_strange(&lease->session);
-    char *buffer;
-    size_t sent;
-    int result;
 
-    buffer = buffer_take(local);
-    if (!buffer)
-        return -ENOMEM;
+    *receiving = (struct receiving){.lease = lease, .call = call, .replies = call->replies};
+    receiving->strange = strange;
+    /* SUBSCRIBE and its kind are answered by a push themselves. */
+    receiving->pushes = (strange || (call->command.flags & COMMAND_SESSION)) &&
+                        !(call->command.flags & COMMAND_LEASE);
     lease->used = true;
     attachment_count(lease->attachment, COUNTER_commands, call->replies);
     /* A subscriber may be sent something at any time; nobody else has this connection after it. */
-    if (!strange && !socket_is_silent(lease->fd)) {
-        buffer_give(local, buffer);
-        return not_sent(lease, call, 0, true);
-    }
-    result = socket_send_all(lease->fd, call->request, call->size, call->deadline_ns, &sent);
-    if (result != 0) {
-        buffer_give(local, buffer);
-        return not_sent(lease, call, sent, result != LENDIS_E_TIMEOUT);
-    }
-    /* SUBSCRIBE and its kind are answered by a push themselves. */
-    receiving.pushes = (strange || (call->command.flags & COMMAND_SESSION)) &&
-                       !(call->command.flags & COMMAND_LEASE);
-    received = receive_replies(lease->fd, buffer, &receiving);
-    buffer_give(local, buffer);
+    if (!strange && !socket_is_silent(lease->fd))
+        return call_not_sent(lease, call, 0, true);
+    return 0;
+}
+
+int call_close(struct lendis_lease *lease, const struct receiving *receiving,
+               enum replies_state received)
+{
+    const struct call *call = receiving->call;
+
     lease->broken = lease->broken || received != REPLIES_WHOLE;
     if (received == REPLIES_SINK)
         return call_no_memory(lease->attachment, &call->command);
     /* More than one reply: which of them is ours? SUBSCRIBE and its kind are answered so. */
-    if (received == REPLIES_AND_MORE && !strange && !(call->command.flags & COMMAND_SESSION))
+    if (received == REPLIES_AND_MORE && !receiving->strange &&
+        !(call->command.flags & COMMAND_SESSION))
         received = REPLIES_LOST;
     if (received != REPLIES_WHOLE && received != REPLIES_AND_MORE)
-        return not_answered(lease, &receiving, received == REPLIES_LOST);
-    session_follow_request(&lease->session, call->request, call->size, receiving.error);
+        return not_answered(lease, receiving, received == REPLIES_LOST);
+    session_follow_request(&lease->session, call->request, call->size, receiving->error);
     if (call->command.flags & COMMAND_SUSPECT)
         session_suspect(&lease->session);
     return 0;
+}
+
+/* Sends and receives with `buffer`. Results as call_on_lease(). */
+static int exchange(struct lendis_lease *lease, const struct call *call, char *buffer)
+{
+    struct receiving receiving;
+    size_t sent;
+    int result = call_open(lease, call, &receiving);
+
+    if (result != 0)
+        return result;
+    result = socket_send_all(lease->fd, call->request, call->size, call->deadline_ns, &sent);
+    if (result != 0)
+        return call_not_sent(lease, call, sent, result != LENDIS_E_TIMEOUT);
+    return call_close(lease, &receiving, receive_replies(buffer, &receiving));
+}
+
+int call_on_lease(struct lendis_lease *lease, const struct call *call)
+{
+    struct local *local = lease->attachment->pool->local;
+    char *buffer = buffer_take(local);
+    int result;
+
+    if (!buffer)
+        return -ENOMEM;
+    result = exchange(lease, call, buffer);
+    buffer_give(local, buffer);
+    return result;
 }

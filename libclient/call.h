@@ -4,7 +4,9 @@
 #ifndef LENDIS_CALL_H
 #define LENDIS_CALL_H
 
+#include <sys/types.h>
 #include "libclient/loss.h"
+#include "libclient/connection/resp.h"
 #include "libclient/pool.h"
 #include "libclient/shared/command.h"
 
@@ -31,6 +33,32 @@ struct call {
     const struct reply_sink *sink;
 };
 
+/* One read: what Redis' own clients read at once (hiredis, redis-py); a small reply fits, a large
+ * one takes few reads. */
+#define CALL_RECEIVE_SIZE (16 * 1024)
+
+enum replies_state {
+    REPLIES_WHOLE,
+    REPLIES_AND_MORE, /* whole, but bytes followed them */
+    REPLIES_PARTLY,   /* more must come */
+    REPLIES_TIMEOUT,
+    REPLIES_LOST, /* the connection ended, or what came was not RESP */
+    REPLIES_SINK, /* the sink failed */
+};
+
+/* The replies to a call, as far as they have come. */
+struct receiving {
+    const struct lendis_lease *lease;
+    const struct call *call;
+    struct resp_scan scan;
+    uint32_t replies; /* still to come */
+    bool strange;     /* the session was, before the call: session_is_strange() */
+    bool pushes;      /* what is pushed (RESP3) may come between them; it is dropped */
+    bool any;         /* a byte came */
+    bool error;       /* the last reply was an error reply */
+    int end_error;    /* how the connection ended: errno, 0 in good order; -1: it has not */
+};
+
 /* Fills in what follows from the request. Results: 0; -EINVAL, not whole RESP commands. */
 int call_init(struct call *call, const char *request, size_t size, const struct reply_sink *sink);
 
@@ -41,6 +69,22 @@ int call_init(struct call *call, const char *request, size_t size, const struct 
  * anything but 0 the lease is broken.
  */
 int call_on_lease(struct lendis_lease *lease, const struct call *call);
+
+/*
+ * The steps of call_on_lease(), for who does not wait (lease_call.c): open, send the request; take
+ * what was received until it is another state than REPLIES_PARTLY; close. Results of open: 0;
+ * otherwise the call has failed, as call_not_sent() says.
+ */
+int call_open(struct lendis_lease *lease, const struct call *call, struct receiving *receiving);
+/* `got` bytes of a read of CALL_RECEIVE_SIZE; 0: the connection ended, see errno; negative: time is
+ * up. */
+enum replies_state call_take(struct receiving *receiving, const char *data, ssize_t got);
+/* Results as call_on_lease(). */
+int call_close(struct lendis_lease *lease, const struct receiving *receiving,
+               enum replies_state received);
+/* What a call comes to whose request could not be sent whole; `lost`: because the connection
+ * ended. */
+int call_not_sent(struct lendis_lease *lease, const struct call *call, size_t sent, bool lost);
 
 /*
  * The end of the wait for a reply when the caller named none: the pool's command_timeout from
