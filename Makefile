@@ -105,7 +105,7 @@ BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_S
 # The tools.
 TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c \
 	$(TERMINAL_SOURCES)
-CTL_SOURCES := $(addprefix broker/ctl/,control.c lists.c main.c screen.c show.c show_config.c \
+CTL_SOURCES := $(addprefix broker/ctl/,commands.c control.c lists.c main.c screen.c show.c show_config.c \
 	show_services.c show_statistics.c top.c top_rows.c) \
 	broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c \
@@ -304,7 +304,7 @@ $(call objects,$(CTL_SOURCES) $(REPORT_SOURCES)): ALL_CPPFLAGS += $(SMARTCOLS_CF
 $(call objects,$(filter-out $(BENCH_SOURCES),$(wildcard tests/*/*.c tests/*/*/*.c))): | deps-check
 
 # What the programs say of themselves is filled in: see deploy/generate.sh.
-$(B)/man/%: deploy/man/%.scd deploy/generate.sh $(B)/lendisd $(B)/lendisctl | deps-man
+$(B)/man/%: deploy/man/%.scd deploy/generate.sh $(PROGRAMS) | deps-man
 	@mkdir -p $(@D)
 	$(call say,MAN,$@)
 	$(Q)deploy/generate.sh $(B) $< >$@.scd && scdoc <$@.scd >$@

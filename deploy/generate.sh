@@ -8,13 +8,17 @@
 #   @EXAMPLE SECTION KEY=VALUE...@   for the example: the same, commented out but for those given
 #   @METRICS@                        for the manual: metrics
 #   @COUNTERS KIND...@               for the manual: counters and reasons of these kinds
+#   @OPTIONS PROGRAM SCOPE@          for the manual: options of a command of the program, "-" for
+#                                    those of none, or "all"
+#   @COMMANDS@                       for the manual: commands of lendisctl
 #   @ZSH PROGRAM@                    for completions of zsh: arguments of _arguments
-#   @WORDS PROGRAM VARIABLE SCOPE@   for those of bash: options of a command, "-" for those of none, or "all"
+#   @WORDS PROGRAM VARIABLE SCOPE@   for those of bash: options, with SCOPE as above
 #   @CASES PROGRAM@                  for those of bash: what list is offered behind an option
-#   @COMMANDS VARIABLE FORM@         of lendisctl: commands, for bash (words) or zsh (described), or what
-#   @SHOWN VARIABLE FORM@            can be shown
+#   @COMMANDS VARIABLE FORM@         of lendisctl: commands, for bash (words) or zsh (described), or
+#   @SHOWN VARIABLE FORM@            what can be shown
 #
-# A marker that it does not know is an error, and so is one that yields nothing.
+# PROGRAM is a name, or a name and a word, as in lendis-bench/load. A marker that is not known is an
+# error, and so is one that yields nothing.
 set -eu
 
 [ $# -eq 2 ] || { echo "usage: generate.sh BUILD FILE" >&2; exit 64; }
@@ -93,7 +97,8 @@ function example(section, given,    command, part, found, count, pairs, i, value
 {
     count = split(given, pairs, " ")
     for (i = 1; i <= count; i++)
-        value[substr(pairs[i], 1, index(pairs[i], "=") - 1)] = substr(pairs[i], index(pairs[i], "=") + 1)
+        value[substr(pairs[i], 1, index(pairs[i], "=") - 1)] = \
+            substr(pairs[i], index(pairs[i], "=") + 1)
     command = build "/lendisd --list-keys"
     while ((command | getline line) > 0) {
         split(line, part, "\t")
@@ -156,8 +161,97 @@ function read_lines(command, lines,    count)
 
 function listed(program, lines)
 {
+    sub("/", " ", program)
     return read_lines(build "/" program " --list-options", lines)
 }
+
+# Whether an option that belongs to command `own` ("": to none) is of `scope`.
+function in_scope(own, scope)
+{
+    return scope == "all" || own == scope || (scope == "-" && own == "")
+}
+
+# ---- the manual ----
+
+# A sentence of what the help says: with a capital letter, options and `values` (separated by spaces)
+# in bold, and a stop.
+function sentence(text, values,    count, words, i, core)
+{
+    text = escaped(text)
+    gsub(/--[a-z][a-z-]+/, "*&*", text)
+    if (values != "" && values !~ /^@/) {
+        count = split(text, words, " ")
+        text = ""
+        for (i = 1; i <= count; i++) {
+            core = words[i]
+            gsub(/[(),;:]/, "", core)
+            if (core != "" && index(" " values " ", " " core " "))
+                sub(core, "*&*", words[i])
+            text = text (i == 1 ? "" : " ") words[i]
+        }
+    }
+    return capital(text) "."
+}
+
+function capital(text,    at)
+{
+    at = substr(text, 1, 1) == "*" ? 2 : 1
+    return substr(text, 1, at - 1) toupper(substr(text, at, 1)) substr(text, at + 1)
+}
+
+# "[_POOL_] _KEY_=_VALUE_"
+function placeholders(text)
+{
+    gsub(/[A-Z]+/, "_&_", text)
+    return text
+}
+
+# What is said of option or command: `text` may begin with the command it belongs to, "kill: ...".
+function described(text, own, values, more,    command)
+{
+    command = own == "" ? "" : text
+    if (command != "" && index(command, own) == 1 && match(command, /^[a-z ]+: /)) {
+        command = substr(text, 1, RLENGTH - 2)
+        text = "for *" command "*: " substr(text, RLENGTH + 1)
+    }
+    return sentence(text, values) (more == "" ? "" : " " more)
+}
+
+function options(program, scope,    lines, count, i, part, found, own, argument)
+{
+    count = listed(program, lines)
+    for (i = 1; i <= count; i++) {
+        split(lines[i], part, "\t")
+        if (part[2] == "" && scope != "all" || part[2] != "" && !in_scope(part[5], scope))
+            continue
+        if (found++)
+            print ""
+        if (part[2] == "") {
+            print "## " part[6]
+            continue
+        }
+        argument = part[3] ~ /^[A-Z]+=?[A-Z]*$/ ? placeholders(part[3]) : "_" part[3] "_"
+        printf "%s*--%s*%s\n", part[1] == "" ? "" : "*-" part[1] "*, ", part[2],
+            part[3] == "" ? "" : " " argument
+        printf "\t%s\n", described(part[6], part[5], part[4], part[7])
+    }
+    return found
+}
+
+# Commands of lendisctl.
+function described_commands(    lines, count, i, part)
+{
+    count = read_lines(build "/lendisctl --list-commands", lines)
+    for (i = 1; i <= count; i++) {
+        split(lines[i], part, "\t")
+        printf "%s*%s*%s\n", i == 1 ? "" : "\n", part[1],
+            part[2] == "" ? "" : " " placeholders(part[2])
+        printf "\t%s\n", described(part[3], "", "", part[4])
+    }
+    return count
+}
+
+# ---- completions ----
 
 # What completes an argument: "@rows" of lendis-bench is the function _lendis_bench_rows.
 function function_of(program, values)
@@ -197,6 +291,8 @@ function zsh(program,    lines, count, i, part, names, argument)
     count = listed(program, lines)
     for (i = 1; i <= count; i++) {
         split(lines[i], part, "\t")
+        if (part[2] == "")
+            continue
         names = "\047--" part[2]
         if (part[1] != "")
             names = "\047(-" part[1] " --" part[2] ")\047{-" part[1] ",--" part[2] "}\047"
@@ -213,35 +309,39 @@ function words(program, variable, scope,    lines, count, i, part, list)
     count = listed(program, lines)
     for (i = 1; i <= count; i++) {
         split(lines[i], part, "\t")
-        if (scope == "all" || part[5] == scope || (scope == "-" && part[5] == ""))
+        if (part[2] != "" && in_scope(part[5], scope))
             list = list (list == "" ? "" : " ") "--" part[2]
     }
     print "    local " variable "=\"" list "\""
     return list != ""
 }
 
-function cases(program,    lines, count, i, part, found)
+function cases(program,    lines, count, i, part, label, free)
 {
     count = listed(program, lines)
     for (i = 1; i <= count; i++) {
         split(lines[i], part, "\t")
         if (part[3] == "")
             continue
-        found++
-        printf "    %s--%s)\n", part[1] == "" ? "" : "-" part[1] " | ", part[2]
+        label = (part[1] == "" ? "" : "-" part[1] " | ") "--" part[2]
+        if (part[4] == "") {
+            free = free (free == "" ? "" : " | ") label
+            continue
+        }
+        print "    " label ")"
         if (part[4] == "@files")
             print "        mapfile -t COMPREPLY < <(compgen -f -- \"$word\")\n        return"
         else if (part[4] == "@pids")
             print "        list=$(ps -e -o pid=)"
         else if (part[4] ~ /^@/)
             print "        list=$(" function_of(program, part[4]) ")"
-        else if (part[4] != "")
-            print "        list=\"" part[4] "\""
         else
-            print "        return"
+            print "        list=\"" part[4] "\""
         print "        ;;"
     }
-    return found
+    if (free != "")
+        print "    " free ")\n        return\n        ;;"
+    return count
 }
 
 # Commands of lendisctl, or, if `shown`, what it can show.
@@ -292,6 +392,10 @@ function commands(variable, form, shown,    lines, count, i, part, list, found, 
         found = words(field[2], field[3], field[4])
     else if (name == "CASES")
         found = cases(field[2])
+    else if (name == "OPTIONS")
+        found = options(field[2], field[3])
+    else if (name == "COMMANDS" && rest == "")
+        found = described_commands()
     else if (name == "COMMANDS" || name == "SHOWN")
         found = commands(field[2], field[3], name == "SHOWN")
     if (found > 0)

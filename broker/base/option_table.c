@@ -3,12 +3,17 @@
 #include "broker/base/option_table.h"
 
 #include <getopt.h>
-#include <stdbool.h>
 #include <string.h>
+#include <sysexits.h>
 
 #define COLUMNS     100
 #define LABEL_MOST  30 /* a longer one moves its text to the right */
 #define LABEL_SPACE 80
+
+static bool is_last(const struct option_row *row)
+{
+    return !row->name && !row->text && !row->heading;
+}
 
 static bool has_letter(const struct option_row *row)
 {
@@ -21,7 +26,7 @@ int option_table_next(const struct option_row *rows, int argc, char **argv)
     char letters[2 * OPTION_ROWS_MAX + 1] = "";
     size_t count = 0, used = 0;
 
-    for (; (rows->name || rows->text) && count < OPTION_ROWS_MAX; rows++) {
+    for (; !is_last(rows) && count < OPTION_ROWS_MAX; rows++) {
         if (!rows->name)
             continue;
         options[count++] = (struct option){
@@ -40,7 +45,7 @@ int option_table_next(const struct option_row *rows, int argc, char **argv)
 
 const struct option_row *option_table_find(const struct option_row *rows, int id)
 {
-    for (; rows->name || rows->text; rows++)
+    for (; !is_last(rows); rows++)
         if (rows->name && rows->id == id)
             return rows;
     return NULL;
@@ -61,19 +66,20 @@ static size_t write_label(const struct option_row *row, char label[LABEL_SPACE])
 void option_table_print_line(const char *label, const char *text, size_t column, FILE *out)
 {
     size_t at = strlen(label);
+    bool begins = true; /* a line: no space before the next word */
 
     fputs(label, out);
     at += (size_t)fprintf(out, "%*s", (int)(at + 2 > column ? 2 : column - at), "");
     while (*text) {
         size_t size = strcspn(text, " ");
 
-        if (at + size > COLUMNS && at > column)
+        if (!begins && at + 1 + size > COLUMNS) {
             at = (size_t)fprintf(out, "\n%*s", (int)column, "") - 1;
-        at += (size_t)fprintf(out, "%.*s", (int)size, text);
-        text += size;
-        if (*text == ' ' && at + 1 + strcspn(text + 1, " ") <= COLUMNS)
-            at += (size_t)fprintf(out, " ");
-        text += *text == ' ';
+            begins = true;
+        }
+        at += (size_t)fprintf(out, "%s%.*s", begins ? "" : " ", (int)size, text);
+        begins = false;
+        text += size + (text[size] == ' ');
     }
     fputc('\n', out);
 }
@@ -83,27 +89,56 @@ void option_table_print_help(const struct option_row *rows, FILE *out)
     char label[LABEL_SPACE];
     size_t column = 0, size;
 
-    for (const struct option_row *row = rows; row->name || row->text; row++) {
+    for (const struct option_row *row = rows; !is_last(row); row++) {
         size = row->name ? write_label(row, label) : 0;
         if (size <= LABEL_MOST && size > column)
             column = size;
     }
-    for (column += 2; rows->name || rows->text; rows++) {
-        if (!rows->name) {
+    for (column += 2; !is_last(rows); rows++) {
+        if (rows->heading) {
+            fprintf(out, "\n%s:\n", rows->heading);
+        } else if (!rows->name) {
             fputs(rows->text, out);
-            continue;
+        } else {
+            write_label(rows, label);
+            option_table_print_line(label, rows->text, column, out);
         }
-        write_label(rows, label);
-        option_table_print_line(label, rows->text, column, out);
     }
+}
+
+static const char *or_empty(const char *text)
+{
+    return text ? text : "";
 }
 
 void option_table_list(const struct option_row *rows, FILE *out)
 {
-    for (; rows->name || rows->text; rows++)
-        if (rows->name)
-            fprintf(out, "%.1s\t%s\t%s\t%s\t%s\t%s\n",
+    for (; !is_last(rows); rows++)
+        if (rows->heading)
+            fprintf(out, "\t\t\t\t\t%s\t\n", rows->heading);
+        else if (rows->name)
+            fprintf(out, "%.1s\t%s\t%s\t%s\t%s\t%s\t%s\n",
                     has_letter(rows) ? (char[]){(char)rows->id, 0} : "", rows->name,
-                    rows->argument ? rows->argument : "", rows->values ? rows->values : "",
-                    rows->scope ? rows->scope : "", rows->text);
+                    or_empty(rows->argument), or_empty(rows->values), or_empty(rows->scope),
+                    rows->text, or_empty(rows->more));
+}
+
+bool option_table_answer(const struct option_row *rows, int id, const char *program)
+{
+    if (id == 'h')
+        option_table_print_help(rows, stdout);
+    else if (id == 'V')
+        printf("%s " LENDIS_BUILD_VERSION "\n", program);
+    else if (id == OPTION_LIST_OPTIONS)
+        option_table_list(rows, stdout);
+    else
+        return false;
+    return true;
+}
+
+int option_table_usage_error(const char *program, const char *what, const char *word)
+{
+    fprintf(stderr, "%s: %s%s%s\nTry '%s --help'.\n", program, what, word ? ": " : "",
+            or_empty(word), program);
+    return EX_USAGE;
 }

@@ -6,7 +6,6 @@
  *
  * Exit status: 0; 1, an error or a wrong reply, which is also printed; 2, bad usage or no start.
  */
-#include "broker/base/standard_io.h"
 #include "broker/bench/load.h"
 
 #include <getopt.h>
@@ -14,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "broker/base/option_table.h"
+#include "broker/base/standard_io.h"
 #include "broker/bench/engine.h"
 #include "broker/tools/json.h"
 
@@ -164,68 +165,95 @@ enum option_id {
     OPTION_AWAKE,
     OPTION_PID,
     OPTION_TSV,
-    OPTION_JSON,
-    OPTION_HELP,
 };
 
-static const struct option long_options[] = {
-    {"mode", required_argument, NULL, OPTION_MODE},
-    {"url", required_argument, NULL, OPTION_URL},
-    {"redis", required_argument, NULL, OPTION_REDIS},
-    {"socket", required_argument, NULL, OPTION_SOCKET},
-    {"pool", required_argument, NULL, OPTION_POOL},
-    {"workers", required_argument, NULL, OPTION_WORKERS},
-    {"think-us", required_argument, NULL, OPTION_THINK},
-    {"think-kind", required_argument, NULL, OPTION_THINK_KIND},
-    {"seconds", required_argument, NULL, OPTION_SECONDS},
-    {"ramp", required_argument, NULL, OPTION_RAMP},
-    {"value", required_argument, NULL, OPTION_VALUE},
-    {"mix", required_argument, NULL, OPTION_MIX},
-    {"hold-us", required_argument, NULL, OPTION_HOLD},
-    {"leasers", required_argument, NULL, OPTION_LEASERS},
-    {"rate", required_argument, NULL, OPTION_RATE},
-    {"seed", required_argument, NULL, OPTION_SEED},
-    {"no-fill", no_argument, NULL, OPTION_NO_FILL},
-    {"awake", no_argument, NULL, OPTION_AWAKE},
-    {"pid", required_argument, NULL, OPTION_PID},
-    {"tsv", no_argument, NULL, OPTION_TSV},
-    {"json", no_argument, NULL, OPTION_JSON},
-    {"help", no_argument, NULL, OPTION_HELP},
+static const struct option_row rows[] = {
+    {.text = "Usage: lendis-bench load --mode MODE [OPTION]...\n"
+             "\n"
+             "One round of load on servers that run already; lendis-bench starts itself so.\n\n"},
+    {.name = "mode",
+     .id = OPTION_MODE,
+     .argument = "MODE",
+     .values = "direct lendis exec lease acquire transaction direct-transaction",
+     .text =
+         "direct: redisCommand() on a connection per worker, to Redis or a proxy; lendis: "
+         "lendis_command(); exec: lendis_exec(); lease: a lease for each command; acquire: "
+         "likewise, but only the wait for the lease is measured; transaction: a lease for MULTI, "
+         "the command and EXEC; direct-transaction: the same on a connection per worker"},
+    {.name = "url",
+     .id = OPTION_URL,
+     .argument = "URL",
+     .text = "where the direct modes connect: redis://HOST:PORT or unix:///PATH"},
+    {.name = "redis",
+     .id = OPTION_REDIS,
+     .argument = "URL",
+     .text = "where keys are set and INFO is asked (default: --url)"},
+    {.name = "socket",
+     .id = OPTION_SOCKET,
+     .argument = "PATH",
+     .values = OPTION_FILES,
+     .text = "the broker's socket, for the other modes"},
+    {.name = "pool",
+     .id = OPTION_POOL,
+     .argument = "NAME",
+     .text = "the pool, for the other modes"},
+    {.name = "workers", .id = OPTION_WORKERS, .argument = "N", .text = "processes (default 1)"},
+    {.name = "think-us",
+     .id = OPTION_THINK,
+     .argument = "US",
+     .text = "mean pause between commands (default 0)"},
+    {.name = "think-kind",
+     .id = OPTION_THINK_KIND,
+     .argument = "KIND",
+     .values = "exponential fixed",
+     .text = "how pauses are distributed: exponential (default) or fixed"},
+    {.name = "seconds",
+     .id = OPTION_SECONDS,
+     .argument = "S",
+     .text = "the measured window (default 2)"},
+    {.name = "ramp",
+     .id = OPTION_RAMP,
+     .argument = "S",
+     .text = "load before it that is not measured (default 0.3)"},
+    {.name = "value",
+     .id = OPTION_VALUE,
+     .argument = "BYTES",
+     .text = "size of values, at least 3 (default)"},
+    {.name = "mix",
+     .id = OPTION_MIX,
+     .argument = "PERCENT",
+     .text = "share of SET (default 0); the rest is GET"},
+    {.name = "hold-us",
+     .id = OPTION_HOLD,
+     .argument = "US",
+     .text = "how long the modes lease and acquire keep a lease after its command (default 0)"},
+    {.name = "leasers",
+     .id = OPTION_LEASERS,
+     .argument = "N",
+     .text = "so many of the workers run as in mode acquire, and are measured apart (default 0)"},
+    {.name = "rate",
+     .id = OPTION_RATE,
+     .argument = "N",
+     .text = "open loop: commands per second of all workers together, whatever becomes of those "
+             "before; latency counts from when they were due"},
+    {.name = "seed", .id = OPTION_SEED, .argument = "N", .text = "of keys and pauses (default 1)"},
+    {.name = "no-fill", .id = OPTION_NO_FILL, .text = "do not set the keys first"},
+    {.name = "awake",
+     .id = OPTION_AWAKE,
+     .text = "keep processors from idling, at the lowest priority"},
+    {.name = "pid",
+     .id = OPTION_PID,
+     .argument = "ROLE=PID",
+     .text = "count CPU time of this process, which is the broker, the proxy or redis"},
+    {.name = "tsv",
+     .id = OPTION_TSV,
+     .text = "print a line of names and a line of values, instead of text"},
+    {.name = "json", .id = 'j', .text = "print one JSON object instead"},
+    OPTION_STANDARD_ROWS,
+    {.text =
+         "\nExit status: 0; 1, errors or wrong replies; 2, wrong usage, or it could not start.\n"},
     {0},
 };
-
-static const char usage[] =
-    "Usage: lendis-bench load --mode MODE [OPTION]...\n"
-    "\n"
-    "One round of load on servers that are there; lendis-bench starts itself so.\n"
-    "\n"
-    "  --mode direct|lendis|exec|lease|acquire|transaction|direct-transaction\n"
-    "                    direct: redisCommand() on a connection per worker (Redis or a proxy);\n"
-    "                    lendis: lendis_command(); exec: lendis_exec(); lease: a lease for each\n"
-    "                    command; acquire: likewise, but only the wait for the lease is measured;\n"
-    "                    transaction: a lease for MULTI, the command, EXEC; direct-transaction: "
-    "the\n"
-    "                    same on a connection per worker\n"
-    "  --url URL         direct: redis://HOST:PORT or unix:///PATH\n"
-    "  --redis URL       where keys are set and INFO is asked (default: --url)\n"
-    "  --socket PATH, --pool NAME   the other modes: the broker's socket and the pool\n"
-    "  --workers N       processes (1)\n"
-    "  --think-us US     mean pause between commands (0)\n"
-    "  --think-kind exponential|fixed   (exponential)\n"
-    "  --seconds S       the measured window (2)\n"
-    "  --ramp S          load before it that is not measured (0.3)\n"
-    "  --value BYTES     size of values, at least 3 (3)\n"
-    "  --mix PERCENT     share of SET, the rest is GET (0)\n"
-    "  --hold-us US      lease, acquire: keep the lease this long after its command (0)\n"
-    "  --leasers N       so many of the workers run as in mode acquire, and are measured apart "
-    "(0)\n"
-    "  --rate N          open loop: commands per second of all workers together, whatever becomes\n"
-    "                    of those before; latency counts from when they were due\n"
-    "  --seed N          of keys and pauses (1)\n"
-    "  --no-fill         do not set the keys first\n"
-    "  --awake           keep processors from idling, at the lowest priority\n"
-    "  --pid ROLE=PID    count CPU time of the broker, the proxy or redis\n"
-    "  --tsv, --json     one header line and one line of values; one object (else: text)\n";
 
 static double parse_number(const char *text, const char *name, double least, double most)
 {
@@ -250,7 +278,8 @@ static void parse_pid(struct engine_options *options, const char *text)
     engine_die("--pid %s: not broker=, proxy= or redis=", text);
 }
 
-static void parse_option(struct load *load, int id, const char *name, const char *text)
+/* Results: 0; -1, it is none of these options. */
+static int parse_option(struct load *load, int id, const char *name, const char *text)
 {
     struct engine_options *options = &load->engine;
 
@@ -319,15 +348,13 @@ static void parse_option(struct load *load, int id, const char *name, const char
     case OPTION_TSV:
         load->output = OUTPUT_TSV;
         break;
-    case OPTION_JSON:
+    case 'j':
         load->output = OUTPUT_JSON;
         break;
-    case OPTION_HELP:
-        fputs(usage, stdout);
-        exit(0);
     default:
-        exit(2);
+        return -1;
     }
+    return 0;
 }
 
 static void check_options(const struct engine_options *options)
@@ -339,14 +366,16 @@ static void check_options(const struct engine_options *options)
     if (lendis && (!options->client.socket_path || !options->client.pool_name))
         engine_die("--mode %s needs --socket and --pool", client_mode_name(options->client.mode));
     if (options->leasers > 0 && (options->leasers >= options->workers || !lendis))
-        engine_die("--leasers: fewer than --workers, and not with a direct mode");
+        engine_die("--leasers has to be less than --workers, and not with a direct mode");
     if (options->rate > 0 && options->think_us > 0)
-        engine_die("--rate and --think-us: one of them");
+        engine_die("--rate and --think-us exclude each other");
 }
 
-static void parse_options(int argc, char **argv, struct load *load)
+/* Results: 0, go on; -1, all is done. Wrong usage ends the program. */
+static int parse_options(int argc, char **argv, struct load *load)
 {
-    int id, index = 0;
+    const struct option_row *row;
+    int id;
 
     load->engine = (struct engine_options){
         .client = {.value_size = CLIENT_VALUE_MIN},
@@ -356,11 +385,17 @@ static void parse_options(int argc, char **argv, struct load *load)
         .seed = 1,
         .fill = true,
     };
-    while ((id = getopt_long(argc, argv, "", long_options, &index)) != -1)
-        parse_option(load, id, id == '?' ? "" : long_options[index].name, optarg);
+    while ((id = option_table_next(rows, argc, argv)) != -1) {
+        row = option_table_find(rows, id);
+        if (option_table_answer(rows, id, "lendis-bench"))
+            return -1;
+        if (!row || parse_option(load, id, row->name, optarg) != 0)
+            exit(2);
+    }
     if (optind != argc)
-        engine_die("what is %s?", argv[optind]);
+        engine_die("unexpected argument: %s", argv[optind]);
     check_options(&load->engine);
+    return 0;
 }
 
 int load_main(int argc, char **argv)
@@ -368,7 +403,8 @@ int load_main(int argc, char **argv)
     static struct load load;
     static struct engine_report report;
 
-    parse_options(argc, argv, &load);
+    if (parse_options(argc, argv, &load) != 0)
+        return 0;
     engine_run(&load.engine, &report);
     return print_report(&load, &report);
 }

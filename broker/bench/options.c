@@ -20,9 +20,7 @@
 
 static int usage_error(const char *what, const char *word)
 {
-    fprintf(stderr, "lendis-bench: %s%s%s\nTry 'lendis-bench --help'.\n", what, word ? ": " : "",
-            word ? word : "");
-    return EX_USAGE;
+    return option_table_usage_error("lendis-bench", what, word);
 }
 
 int options_each(const char *list, int (*check)(const char *part, void *context), void *context)
@@ -57,7 +55,6 @@ enum {
     OPTION_CSV,
     OPTION_PLOT,
     OPTION_STRICT,
-    OPTION_LIST_OPTIONS,
 };
 
 static const struct option_row table[] = {
@@ -67,53 +64,141 @@ static const struct option_row table[] = {
          "\n"
          "Measures how fast commands, leases and transactions are through lendis, beside a "
          "connection per\nworker, twemproxy and HAProxy, on a redis-server and a lendisd of its "
-         "own. Takes three minutes.\n"
-         "\nWhat to measure:\n"},
-    {"full", OPTION_FULL, NULL, NULL, NULL, "all rows with all variants, 20 minutes"},
-    {"rows", 'r', "NAMES", "@rows", NULL, "these rows: 200,storm"},
-    {"list-rows", OPTION_LIST_ROWS, NULL, NULL, NULL, "print all rows"},
-    {"transport", 't', "LIST", "tcp unix", NULL, "tcp, unix or both: tcp,unix"},
-    {.text = "\nOne load instead, with a row for each number of workers:\n"},
-    {"variants", 'v', "LIST", "@variants", NULL,
-     "what is compared, with the first (" DEFAULT_CELL "); each is "
-     "MODE[:CONNECTIONS][:TRANSPORT][@BUILD], of the modes direct, lendis, exec, lease, acquire, "
-     "transaction, direct-transaction, twemproxy, haproxy"},
-    {"workers", 'w', "LIST", NULL, NULL, "processes (200)"},
-    {"think", OPTION_THINK, "TIME", NULL, NULL,
-     "mean pause between the commands of a worker: 5ms, 500us (0)"},
-    {"think-kind", OPTION_THINK_KIND, "KIND", "exponential fixed", NULL,
-     "exponential or fixed (exponential)"},
-    {"value", OPTION_VALUE, "SIZE", NULL, NULL, "size of values: 64, 16KiB (3)"},
-    {"mix", OPTION_MIX, "PERCENT", NULL, NULL, "share of SET, the rest is GET (0)"},
-    {"rate", OPTION_RATE, "N", NULL, NULL,
-     "open loop: commands due per second, of all workers together"},
-    {"leasers", OPTION_LEASERS, "N", NULL, NULL,
-     "so many workers take leases instead, measured apart (0)"},
-    {"hold", OPTION_HOLD, "TIME", NULL, NULL, "how long leases are held after their command (0)"},
-    {"rtt", OPTION_RTT, "TIME", NULL, NULL,
-     "how far Redis is over TCP, a round trip, on top of what loopback takes: 1ms (0)"},
-    {.text = "\nHow to measure:\n"},
-    {"seconds", 's', "S", NULL, NULL, "of each round (0.7; with --full or one load 2)"},
-    {"rounds", 'n', "N", NULL, NULL, "of each variant, interleaved (3)"},
-    {"ramp", OPTION_RAMP, "S", NULL, NULL, "load before each round that is not measured (0.2)"},
-    {"awake", OPTION_AWAKE, NULL, NULL, NULL,
-     "keep processors from idling, which makes few workers repeatable"},
-    {"quiet", OPTION_QUIET, "LOAD", NULL, NULL,
-     "rounds wait until others keep less than so many processors busy, and are repeated when that "
-     "did not last: 0.3"},
-    {"broker-set", OPTION_BROKER_SET, "LINE", NULL, NULL,
-     "a line for the configuration's [broker]: key=value"},
-    {"pool-set", OPTION_POOL_SET, "LINE", NULL, NULL, "likewise for its pool"},
-    {.text = "\nWhat comes out:\n"},
-    {"json", 'j', NULL, NULL, NULL, "print JSON instead of tables"},
-    {"csv", OPTION_CSV, NULL, NULL, NULL, "print a line for each figure of each round instead"},
-    {"plot", OPTION_PLOT, "FILE", OPTION_FILES, NULL,
-     "draw throughput, p99 and CPU time as well, into FILE.svg or FILE.png"},
-    {"strict", OPTION_STRICT, NULL, NULL, NULL, "a missed target is a failure"},
-    {"list-options", OPTION_LIST_OPTIONS, NULL, NULL, NULL,
-     "print all options: letter, name, argument, values, command, text"},
-    {"help", 'h', NULL, NULL, NULL, "print this"},
-    {"version", 'V', NULL, NULL, NULL, "print the version"},
+         "own. Takes three minutes.\n"},
+    {.heading = "What to measure"},
+    {.name = "full", .id = OPTION_FULL, .text = "all rows with all variants, in 20 minutes"},
+    {.name = "rows",
+     .id = 'r',
+     .argument = "NAMES",
+     .values = "@rows",
+     .text = "these rows, separated by commas, such as 200,storm",
+     .more = "See *ROWS*."},
+    {.name = "list-rows", .id = OPTION_LIST_ROWS, .text = "print all rows"},
+    {.name = "transport",
+     .id = 't',
+     .argument = "LIST",
+     .values = "tcp unix",
+     .text = "how Redis is reached: tcp, unix or both (tcp,unix)",
+     .more = "This goes for workers, broker and proxies, and for how workers reach proxies. Each "
+             "row has its "
+             "own default; one load is measured on _tcp_. What is not measured in rounds of load "
+             "(_memory_, _lease_, _1_, _storm_, _restart_, _idle_) ignores it."},
+    {.heading = "One load instead, with a row for each number of workers"},
+    {.name = "variants",
+     .id = 'v',
+     .argument = "LIST",
+     .values = "@variants",
+     .text = "what is compared, with the first one (default " DEFAULT_CELL "); each is "
+             "MODE[:CONNECTIONS][:TRANSPORT][@BUILD], of the modes direct, lendis, exec, lease, "
+             "acquire, transaction, direct-transaction, twemproxy, haproxy",
+     .more = "See *VARIANTS*."},
+    {.name = "workers",
+     .id = 'w',
+     .argument = "LIST",
+     .text = "how many processes (default 200)",
+     .more = "_8,50,200_ measures each."},
+    {.name = "think",
+     .id = OPTION_THINK,
+     .argument = "TIME",
+     .text = "mean pause of a worker between a reply and its next command: 5ms, 500us (default 0)"},
+    {.name = "think-kind",
+     .id = OPTION_THINK_KIND,
+     .argument = "KIND",
+     .values = "exponential fixed",
+     .text = "how pauses are distributed: exponential (default) or fixed",
+     .more = "The same holds for the instants of *--rate*. Pauses of independent clients are "
+             "exponential."},
+    {.name = "value",
+     .id = OPTION_VALUE,
+     .argument = "SIZE",
+     .text = "size of values: 64, 16KiB, from 3 bytes (default) to 64MiB"},
+    {.name = "mix",
+     .id = OPTION_MIX,
+     .argument = "PERCENT",
+     .text = "share of SET (default 0); the rest is GET"},
+    {.name = "rate",
+     .id = OPTION_RATE,
+     .argument = "N",
+     .text = "open loop: so many commands are due per second, of all workers together",
+     .more =
+         "They are due whether those before them were answered or not, and latency counts from "
+         "when a command was due, so a stall is seen by all that it held up. Without this option "
+         "a worker waits for its reply before it goes on (a closed loop), and what it does not "
+         "send meanwhile is not seen at all."},
+    {.name = "leasers",
+     .id = OPTION_LEASERS,
+     .argument = "N",
+     .text = "so many of the workers take leases instead, and are measured apart (default 0)",
+     .more = "What is measured of them is how long they wait for a lease."},
+    {.name = "hold",
+     .id = OPTION_HOLD,
+     .argument = "TIME",
+     .text = "how long leases are kept after their command (default 0)"},
+    {.name = "rtt",
+     .id = OPTION_RTT,
+     .argument = "TIME",
+     .text = "round trip to Redis over TCP, on top of that of loopback: 1ms, 200us (default 0)",
+     .more = "A process passes on what goes to Redis and what comes back, each half of that time "
+             "later. It runs on the same processors, so of many workers without think time it is a "
+             "part of what is measured."},
+    {.heading = "How to measure"},
+    {.name = "seconds",
+     .id = 's',
+     .argument = "S",
+     .text = "measured window of each round (default 0.7; with --full or one load 2)"},
+    {.name = "rounds",
+     .id = 'n',
+     .argument = "N",
+     .text = "rounds of each variant, interleaved (default 3)"},
+    {.name = "ramp",
+     .id = OPTION_RAMP,
+     .argument = "S",
+     .text = "load before each round that is not measured (default 0.2)"},
+    {.name = "awake",
+     .id = OPTION_AWAKE,
+     .text = "keep processors from idling, which makes figures of few workers repeatable",
+     .more =
+         "Processes of the lowest priority do that. On virtual machines a processor that idles is "
+         "given up and comes back late."},
+    {.name = "quiet",
+     .id = OPTION_QUIET,
+     .argument = "LOAD",
+     .text =
+         "rounds wait until others keep less than so many processors busy, such as 0.3, and are "
+         "repeated when that did not last",
+     .more = "For machines that others use. A round is repeated three times at most."},
+    {.name = "broker-set",
+     .id = OPTION_BROKER_SET,
+     .argument = "KEY=VALUE",
+     .text = "a line for [broker] of the configuration, to see what a setting does",
+     .more = "See *lendis.conf*(5). This option and the next can be given several times."},
+    {.name = "pool-set",
+     .id = OPTION_POOL_SET,
+     .argument = "KEY=VALUE",
+     .text = "likewise for the pool"},
+    {.heading = "What comes out"},
+    {.name = "json",
+     .id = 'j',
+     .text = "print JSON instead of tables",
+     .more =
+         "One object: _machine_, _results_ (the _medians_ and all _rounds_ of each row, transport "
+         "and variant), _targets_, and _notes_ of what was left out or disturbed. The figures' "
+         "names are in *FIGURES*."},
+    {.name = "csv",
+     .id = OPTION_CSV,
+     .text = "print a line for each figure of each round instead",
+     .more = "Row, transport, variant, round, figure, value."},
+    {.name = "plot",
+     .id = OPTION_PLOT,
+     .argument = "FILE",
+     .values = OPTION_FILES,
+     .text = "also draw throughput, p99 and CPU time, as .svg or .png",
+     .more = "With gnuplot: curves over the number of workers if rows differ in that, else bars."},
+    {.name = "strict",
+     .id = OPTION_STRICT,
+     .text = "a missed target is a failure",
+     .more = "Without it, MISS is only printed."},
+    OPTION_STANDARD_ROWS,
     {.text =
          "\nExit status: 0; 1, errors, wrong replies, with --strict missed targets, or it could "
          "not run;\n64, wrong usage. See lendis-bench(1).\n"},
@@ -271,13 +356,9 @@ static int take_option(int option, struct arguments *arguments, struct bench *be
         list_rows();
         return -1;
     case 'h':
-        option_table_print_help(table, stdout);
-        return -1;
-    case OPTION_LIST_OPTIONS:
-        option_table_list(table, stdout);
-        return -1;
     case 'V':
-        puts("lendis-bench " LENDIS_BUILD_VERSION);
+    case OPTION_LIST_OPTIONS:
+        option_table_answer(table, option, "lendis-bench");
         return -1;
     case 's':
     case 'n':
@@ -340,13 +421,13 @@ static int check_arguments(struct arguments *arguments)
     int result = 0;
 
     if (arguments->custom && arguments->rows)
-        return usage_error("--rows have their own load and variants: one of both", NULL);
+        return usage_error("--rows and the description of one load exclude each other", NULL);
     if (arguments->load.rate > 0 && arguments->load.think_us > 0)
-        return usage_error("--rate and --think: one of both", NULL);
+        return usage_error("--rate and --think exclude each other", NULL);
     if (arguments->load.rtt_us > 0 &&
         (strstr(arguments->variants, ":unix") ||
          (arguments->transports && strcmp(arguments->transports, "tcp") != 0)))
-        return usage_error("--rtt is a distance over TCP: not over Unix sockets", NULL);
+        return usage_error("--rtt is a distance over TCP, there is none over Unix sockets", NULL);
     if (arguments->plot && plot_check(arguments->plot, problem, sizeof problem) != 0)
         return usage_error(problem, NULL);
     if (arguments->rows)
@@ -372,7 +453,7 @@ int options_parse(int argc, char **argv, struct arguments *arguments, struct ben
             return result;
     }
     if (optind < argc)
-        return usage_error("what is this?", argv[optind]);
+        return usage_error("unexpected argument", argv[optind]);
     if (bench->seconds == 0)
         bench->seconds = bench->full || arguments->custom ? LONG_SECONDS : SHORT_SECONDS;
     if (arguments->format != FORMAT_TABLES)

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
 #include <unistd.h>
 #include "broker/base/clock.h"
 #include "broker/base/option_table.h"
@@ -14,46 +13,6 @@
 
 /* The broker keeps the limit; one that does not answer at all is given up this much later. */
 #define GRACE_MS 5000
-
-static const struct control_command commands[] = {
-    {"pause", "[POOL]", "lend no more, wait until all leases are back; who comes waits", WIRE_PAUSE,
-     0, 1},
-    {"resume", "[POOL]", "lend again, after pause or drain", WIRE_RESUME, 0, 1},
-    {"drain", "[POOL]", "like pause, but who comes is told that the pool is switched off",
-     WIRE_DRAIN, 0, 1},
-    {"kill", "[POOL]", "revoke leases now: --connection N of a pool, --worker PID, or a whole pool",
-     WIRE_KILL, 0, 1},
-    {"reconnect", "[POOL]", "replace every connection, each when it comes back; nobody waits",
-     WIRE_RECONNECT, 0, 1},
-    {"set", "[POOL] KEY=VALUE",
-     "set a key of a pool, or without POOL of [broker], until the next reload", WIRE_SET, 1, 2},
-    {"reload", "", "read the configuration again", WIRE_RELOAD, 0, 0},
-};
-#define COMMANDS (sizeof commands / sizeof *commands)
-
-const struct control_command *control_find(const char *name)
-{
-    for (size_t i = 0; i < COMMANDS; i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return &commands[i];
-    return NULL;
-}
-
-void control_print_help(size_t column, FILE *out)
-{
-    for (size_t i = 0; i < COMMANDS; i++) {
-        char words[32];
-
-        snprintf(words, sizeof words, "  %s %s", commands[i].name, commands[i].arguments);
-        option_table_print_line(words, commands[i].help, column, out);
-    }
-}
-
-void control_list(FILE *out)
-{
-    for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "%s\t%s\t%s\n", commands[i].name, commands[i].arguments, commands[i].help);
-}
 
 int control_parse_limit(const char *text, uint32_t *ms)
 {
@@ -84,14 +43,13 @@ static int fail(const char *what, int error)
     return EXIT_FAILURE;
 }
 
-static int misuse(const struct control_command *command, const char *what)
+static int misuse(const struct command *command, const char *what)
 {
-    fprintf(stderr, "lendisctl: %s: %s\nTry 'lendisctl --help'.\n", command->name, what);
-    return EX_USAGE;
+    return option_table_usage_error("lendisctl", command->name, what);
 }
 
 /* Results: 0; the exit status, and it was said why. */
-static int make_request(const struct control_command *command, int count, char **words,
+static int make_request(const struct command *command, int count, char **words,
                         const struct control_options *options, struct wire_control *request)
 {
     *request = (struct wire_control){
@@ -101,24 +59,22 @@ static int make_request(const struct control_command *command, int count, char *
         .pid = options->pid,
     };
     wire_header(&request->header, WIRE_CONTROL, sizeof *request);
-    if (count < command->least || count > command->most)
-        return misuse(command, count > command->most ? "too many words" : "too few words");
     if (command->verb != WIRE_KILL && (options->connection != WIRE_ANY || options->pid != WIRE_ANY))
-        return misuse(command, "--connection and --worker are for kill");
+        return misuse(command, "--connection and --worker are options of kill");
     if (command->verb == WIRE_KILL && count == 0 &&
         (options->pid == WIRE_ANY || options->connection != WIRE_ANY))
-        return misuse(command, "whose leases? name a pool, or a process by --worker");
+        return misuse(command, "name a pool, or a process with --worker");
     if (command->verb == WIRE_SET) {
         char *word = words[--count], *sign = strchr(word, '=');
 
         if (!sign || sign == word || (size_t)(sign - word) >= sizeof request->key ||
             strlen(sign + 1) >= sizeof request->value)
-            return misuse(command, "what? write KEY=VALUE");
+            return misuse(command, "the last argument is not KEY=VALUE");
         memcpy(request->key, word, (size_t)(sign - word));
         strcpy(request->value, sign + 1);
     }
     if (count > 0 && (words[0][0] == '\0' || strlen(words[0]) >= sizeof request->pool))
-        return misuse(command, "that is no pool's name");
+        return misuse(command, "not the name of a pool");
     if (count > 0)
         strcpy(request->pool, words[0]);
     return 0;
@@ -169,7 +125,7 @@ static int follow(int fd, uint32_t timeout_ms)
     }
 }
 
-int control_run(const struct control_command *command, int count, char **words,
+int control_run(const struct command *command, int count, char **words,
                 const struct control_options *options)
 {
     struct wire_control request;

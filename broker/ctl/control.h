@@ -7,8 +7,7 @@
 #define LENDIS_CTL_CONTROL_H
 
 #include <stdint.h>
-#include <stdio.h>
-#include "lendis/wire.h"
+#include "broker/ctl/commands.h"
 
 #define CONTROL_TIMEOUT_MS 30000u
 /* Exit status: the limit passed before it was so. */
@@ -22,28 +21,11 @@ struct control_options {
     uint32_t pid;        /* likewise */
 };
 
-struct control_command {
-    const char *name;
-    const char *arguments; /* as in the help */
-    const char *help;
-    enum wire_verb verb;
-    int least, most; /* words behind the name */
-};
-
-/* The command called `name`, or NULL. */
-const struct control_command *control_find(const char *name);
-
-/* All of them, for the help: what they do is from `column` on. */
-void control_print_help(size_t column, FILE *out);
-
-/* A line for each, tab-separated: name, arguments, what it does. */
-void control_list(FILE *out);
-
 /* "250ms", "30s", "5min", "1h", or seconds. Results: 0; -EINVAL. */
 int control_parse_limit(const char *text, uint32_t *ms);
 
-/* Does it, with the `count` words behind its name. Returns the exit status. */
-int control_run(const struct control_command *command, int count, char **words,
+/* Does it, with the `count` words behind its name, as many as it takes. Returns the exit status. */
+int control_run(const struct command *command, int count, char **words,
                 const struct control_options *options);
 
 #endif

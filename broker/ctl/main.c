@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lendisctl, the operator's tool: the command line. To show something it looks at a broker
- * (find_broker.h) and prints what it saw (show.h), without asking it; to change something it asks
- * (control.h).
+ * lendisctl, the operator's tool: the command line. To show something it reads a broker's shared
+ * memory (find_broker.h) and prints what is there (show.h), without asking the broker; to change
+ * something it asks (control.h).
  */
 #include <errno.h>
 #include <getopt.h>
@@ -23,36 +23,14 @@
 #include "broker/base/standard_io.h"
 #include "broker/base/text.h"
 
-#define WHAT_TO_SHOW "pools, connections, workers, stats, latency, leases, waiters, config"
-
-static const struct {
-    const char *name;
-    const char *help;
-    int (*show)(const struct show *show);
-} verbs[] = {
-    {"pools", "a line for each pool: connections, waiting, workers, counters", show_pools},
-    {"connections", "a line for each connection: state, who holds it, for how long",
-     show_connections},
-    {"workers", "a line for each attached worker", show_workers},
-    {"stats", "every counter of each pool, with what it means", show_stats},
-    {"latency", "waits, leases and batches: how many, mean, p50 to p99.9, maximum", show_latency},
-    {"leases", "who holds a connection, the longest first", show_leases},
-    {"waiters", "who waits for one, the longest first", show_waiters},
-    {"config", "the configuration in use, secrets masked", show_config},
-};
-#define VERBS (sizeof verbs / sizeof *verbs)
-
-static const char top_help[] = "a live view of pools, workers and leases; h shows its keys";
-static const char metrics_help[] = "all statistics as text for Prometheus and its kin";
-
 static const struct option_row usage[] = {
     {.text =
          "Usage: lendisctl [OPTIONS] show WHAT [POOL]\n"
          "       lendisctl [OPTIONS] COMMAND [POOL]\n"
          "\n"
-         "Shows what a running lendisd and its workers do, and tells it what to do. It must run "
-         "as root or as\nthe broker's user. What it shows it reads in their shared memory, so "
-         "it answers when the broker hangs.\n\n"},
+         "Shows what a running lendisd and its workers do, and changes what they do. It must run "
+         "as root or as\nthe broker's user. What it shows it reads in their shared memory, so it "
+         "works even when the broker\nhangs.\n\n"},
     {0},
 };
 
@@ -63,38 +41,77 @@ enum {
     OPTION_LIST,
     OPTION_FORMAT,
     OPTION_METRICS,
-    OPTION_COUNTERS,
-    OPTION_OPTIONS
+    OPTION_COUNTERS
 };
 
 static const struct option_row rows[] = {
-    {.text = "\nWithout POOL a command is for all pools. It returns when it is so, or when the "
-             "limit has passed.\n\n"},
-    {"timeout", 't', "TIME", NULL, NULL, "limit of a command: 30s (default), 500ms, 5min"},
-    {"connection", OPTION_CONNECTION, "N", NULL, "kill",
-     "kill: the lease of this connection of a pool alone"},
-    {"worker", OPTION_WORKER, "PID", OPTION_PROCESSES, "kill",
-     "kill: the leases of this process alone"},
-    {"socket", 's', "PATH", OPTION_FILES, NULL,
-     "the broker's socket (default: $LENDIS_SOCKET, else " LENDIS_DEFAULT_SOCKET ")"},
-    {"pid", 'p', "PID", OPTION_PROCESSES, "show",
-     "show: the broker's process, instead of looking for it by its socket"},
-    {"json", 'j', NULL, NULL, "show", "print JSON, with more fields than the table has"},
-    {"all", OPTION_ALL, NULL, NULL, "show", "show connections: places without one as well"},
-    {"format", OPTION_FORMAT, "NAME", "openmetrics prometheus", "metrics",
-     "metrics: openmetrics (default), or prometheus, the format before it"},
-    {"list-metrics", OPTION_METRICS, NULL, NULL, NULL,
-     "print all metrics: name, type, labels, what it means"},
-    {"list-counters", OPTION_COUNTERS, NULL, NULL, NULL,
-     "print all counters: kind, name, unit, what it means"},
-    {"list-commands", OPTION_LIST, NULL, NULL, NULL,
-     "print all commands: name, arguments, what it does"},
-    {"list-options", OPTION_OPTIONS, NULL, NULL, NULL,
-     "print all options: letter, name, argument, values, command, text"},
-    {"help", 'h', NULL, NULL, NULL, "print this"},
-    {"version", 'V', NULL, NULL, NULL, "print the version"},
-    {.text = "\nExit status: 0; 1, something failed; 2, the limit passed; 64, wrong usage; 74, "
-             "cannot print. See\nlendisctl(1).\n"},
+    {.text = "\nWithout POOL a command is for all pools. It returns when it is done, or when its "
+             "time limit has\npassed.\n\n"},
+    {.name = "timeout",
+     .id = 't',
+     .argument = "TIME",
+     .text = "how long a command may take: 30s (default), 500ms, 5min",
+     .more = "A number and *ms*, *s*, *min* or *h*; a number alone is seconds."},
+    {.name = "connection",
+     .id = OPTION_CONNECTION,
+     .argument = "N",
+     .scope = "kill",
+     .text = "kill: only the lease of this connection of the pool",
+     .more = "_N_ is its index, as *show connections* prints it."},
+    {.name = "worker",
+     .id = OPTION_WORKER,
+     .argument = "PID",
+     .values = OPTION_PROCESSES,
+     .scope = "kill",
+     .text = "kill: only the leases of this process",
+     .more = "_PID_ is its number, as *show workers* prints it."},
+    {.name = "socket",
+     .id = 's',
+     .argument = "PATH",
+     .values = OPTION_FILES,
+     .text = "the broker's socket (default: $LENDIS_SOCKET, else " LENDIS_DEFAULT_SOCKET ")"},
+    {.name = "pid",
+     .id = 'p',
+     .argument = "PID",
+     .values = OPTION_PROCESSES,
+     .scope = "show",
+     .text = "show: the broker's process, instead of looking for it by its socket",
+     .more =
+         "Use it when the process cannot be found that way, or when several processes claim to be "
+         "the broker."},
+    {.name = "json",
+     .id = 'j',
+     .scope = "show",
+     .text = "show: print JSON, which has more fields than the table",
+     .more =
+         "An object whose one member, named as what is shown, is an array with an object for each "
+         "line; for *show config*, an object of sections, each an object of keys and their values "
+         "as text. See *JSON*."},
+    {.name = "all",
+     .id = OPTION_ALL,
+     .scope = "show",
+     .text = "show connections: places without a connection as well"},
+    {.name = "format",
+     .id = OPTION_FORMAT,
+     .argument = "NAME",
+     .values = "openmetrics prometheus",
+     .scope = "metrics",
+     .text = "metrics: openmetrics (default), or prometheus, the text format before it",
+     .more = "*promtool check metrics* wants the older one."},
+    {.name = "list-metrics",
+     .id = OPTION_METRICS,
+     .text = "print all metrics: name, type, labels, what it means",
+     .more = "This and the other lists have a line for each, separated by tabs."},
+    {.name = "list-counters",
+     .id = OPTION_COUNTERS,
+     .text = "print all counters and reasons: kind, name, unit, what it means"},
+    {.name = "list-commands",
+     .id = OPTION_LIST,
+     .text = "print all commands: name, arguments, text, more text"},
+    OPTION_STANDARD_ROWS,
+    {.text =
+         "\nExit status: 0; 1, something failed; 2, the time limit passed; 64, wrong usage; 74, "
+         "cannot print.\nSee lendisctl(1).\n"},
     {0},
 };
 
@@ -103,58 +120,44 @@ struct arguments {
     pid_t pid;
     bool json;
     bool all;
-    int (*show)(const struct show *show);
-    const char *pool; /* NULL: all */
     enum metrics_format format;
-    const struct control_command *command;
     struct control_options options;
+    const struct command *command;
     int count; /* words behind the command */
     char **words;
 };
 
 static int usage_error(const char *what, const char *word)
 {
-    fprintf(stderr, "lendisctl: %s%s%s\nTry 'lendisctl --help'.\n", what, word ? ": " : "",
-            word ? word : "");
-    return EX_USAGE;
+    return option_table_usage_error("lendisctl", what, word);
 }
 
 /* Results: 0; EX_USAGE. */
 static int parse_words(int count, char **words, struct arguments *arguments)
 {
-    if (count < 1)
-        return usage_error("what to do? for example: lendisctl show pools", NULL);
-    arguments->command = control_find(words[0]);
-    arguments->count = count - 1;
-    arguments->words = words + 1;
-    if (arguments->command)
-        return 0;
-    if (strcmp(words[0], "metrics") == 0 || strcmp(words[0], "top") == 0) {
-        arguments->show = words[0][0] == 'm' ? show_metrics : NULL; /* NULL: top */
-        return count > 1 ? usage_error("nothing is expected behind it", words[1]) : 0;
-    }
-    if (strcmp(words[0], "show") != 0)
-        return usage_error("unknown command", words[0]);
-    if (count < 2)
-        return usage_error("show what? one of " WHAT_TO_SHOW, NULL);
-    for (size_t i = 0; i < VERBS; i++)
-        if (strcmp(words[1], verbs[i].name) == 0)
-            arguments->show = verbs[i].show;
-    if (!arguments->show)
-        return usage_error("cannot show this; one of " WHAT_TO_SHOW, words[1]);
-    if (count > 3)
-        return usage_error("one pool at most", words[3]);
-    arguments->pool = count == 3 ? words[2] : NULL;
-    return 0;
-}
+    const struct command *command;
+    char problem[100];
+    int taken;
 
-/* Each command with its arguments and what it does. */
-static void print_commands(void)
-{
-    for (size_t i = 0; i < VERBS; i++)
-        printf("show %s\t[POOL]\t%s\n", verbs[i].name, verbs[i].help);
-    printf("top\t\t%s\nmetrics\t\t%s\n", top_help, metrics_help);
-    control_list(stdout);
+    if (count < 1)
+        return usage_error("a command is missing; for example: lendisctl show pools", NULL);
+    command = command_find(count, words, &taken);
+    if (!command && taken == 1)
+        return usage_error("unknown command", words[0]);
+    if (!command && count == 1)
+        return usage_error("what to show is missing, one of", command_shown());
+    if (!command) {
+        snprintf(problem, sizeof problem, "%s is not one of", words[1]);
+        return usage_error(problem, command_shown());
+    }
+    arguments->command = command;
+    arguments->count = count - taken;
+    arguments->words = words + taken;
+    if (arguments->count > command->most)
+        return usage_error("unexpected argument", arguments->words[command->most]);
+    if (arguments->count < command->least)
+        return usage_error("an argument is missing", command->arguments);
+    return 0;
 }
 
 /* A number from `least` to `most`. Results: 0; EX_USAGE. */
@@ -171,22 +174,12 @@ static int parse_number(const char *text, long least, long most, const char *wha
     return 0;
 }
 
-#define HELP_COLUMN 23
+#define HELP_COLUMN 24
 
 static void print_help(void)
 {
-    char label[32];
-
     option_table_print_help(usage, stdout);
-    for (size_t i = 0; i < VERBS; i++) {
-        snprintf(label, sizeof label, "  show %s", verbs[i].name);
-        option_table_print_line(label, verbs[i].help, HELP_COLUMN, stdout);
-    }
-    putchar('\n');
-    option_table_print_line("  top", top_help, HELP_COLUMN, stdout);
-    option_table_print_line("  metrics", metrics_help, HELP_COLUMN, stdout);
-    putchar('\n');
-    control_print_help(HELP_COLUMN, stdout);
+    command_print_help(HELP_COLUMN, stdout);
     option_table_print_help(rows, stdout);
 }
 
@@ -195,7 +188,7 @@ static int parse_format(const char *name, enum metrics_format *format)
 {
     *format = strcmp(name, "prometheus") == 0 ? METRICS_PROMETHEUS : METRICS_OPENMETRICS;
     if (*format == METRICS_OPENMETRICS && strcmp(name, "openmetrics") != 0)
-        return usage_error("not a format; openmetrics and prometheus are", name);
+        return usage_error("not a format (openmetrics or prometheus)", name);
     return 0;
 }
 
@@ -210,29 +203,26 @@ static int take_option(int option, struct arguments *arguments)
         arguments->socket_path = optarg;
         return 0;
     case 'p':
-        result = parse_number(optarg, 1, INT_MAX, "not a process id", &number);
+        result = parse_number(optarg, 1, INT_MAX, "not a process ID", &number);
         if (result == 0)
             arguments->pid = (pid_t)number;
         return result;
     case 't':
         if (control_parse_limit(optarg, &arguments->options.timeout_ms) != 0)
-            return usage_error("not a time; 30s, 500ms and 5min are", optarg);
+            return usage_error("not a time, such as 30s, 500ms or 5min", optarg);
         return 0;
     case OPTION_CONNECTION:
         return parse_number(optarg, 0, LENDIS_MAX_CONNECTIONS - 1, "not a connection's index",
                             &arguments->options.connection);
     case OPTION_WORKER:
-        return parse_number(optarg, 1, INT_MAX, "not a process id", &arguments->options.pid);
+        return parse_number(optarg, 1, INT_MAX, "not a process ID", &arguments->options.pid);
     case OPTION_LIST:
-        print_commands();
+        command_list(stdout);
         return -1;
     case OPTION_FORMAT:
         return parse_format(optarg, &arguments->format);
     case OPTION_METRICS:
         metrics_list(stdout);
-        return -1;
-    case OPTION_OPTIONS:
-        option_table_list(rows, stdout);
         return -1;
     case OPTION_COUNTERS:
         list_counters(stdout);
@@ -246,10 +236,9 @@ static int take_option(int option, struct arguments *arguments)
     case 'h':
         print_help();
         return -1;
-    case 'V':
-        puts("lendisctl " LENDIS_BUILD_VERSION);
-        return -1;
     default:
+        if (option_table_answer(rows, option, "lendisctl"))
+            return -1;
         fputs("Try 'lendisctl --help'.\n", stderr);
         return EX_USAGE;
     }
@@ -305,11 +294,33 @@ static void note_state(const struct broker *broker)
         fprintf(stderr, "lendisctl: the broker, process %d, is draining\n", (int)broker->pid);
 }
 
+/* Returns the exit status. */
+static int show(const struct broker *broker, const struct arguments *arguments)
+{
+    const char *pool = arguments->count > 0 ? arguments->words[0] : NULL;
+    struct show show = {
+        .broker = broker,
+        .json = arguments->json,
+        .all = arguments->all,
+        .pool = pool ? find_pool(&broker->catalog, pool) : -1,
+        .format = arguments->format,
+    };
+    int result;
+
+    note_state(broker);
+    if (pool && show.pool < 0)
+        return EXIT_FAILURE;
+    result = arguments->command->show(&show);
+    if (result == 0 || standard_io_flush() != 0)
+        return EXIT_SUCCESS; /* standard_io_close() reports what could not be printed */
+    fprintf(stderr, "lendisctl: cannot print: %s\n", strerror(-result));
+    return EXIT_FAILURE;
+}
+
 static int run(int argc, char **argv)
 {
     static struct broker broker;
     struct arguments arguments = {0};
-    struct show show = {.broker = &broker, .pool = -1};
     char problem[512];
     int result;
 
@@ -318,7 +329,7 @@ static int run(int argc, char **argv)
     result = parse_arguments(argc, argv, &arguments);
     if (result != 0)
         return result < 0 ? EXIT_SUCCESS : result;
-    if (arguments.command) {
+    if (arguments.command->kind == COMMAND_ASK) {
         arguments.options.socket_path = arguments.socket_path;
         return control_run(arguments.command, arguments.count, arguments.words, &arguments.options);
     }
@@ -326,25 +337,13 @@ static int run(int argc, char **argv)
         fprintf(stderr, "lendisctl: %s\n", problem);
         return EXIT_FAILURE;
     }
-    if (!arguments.show) {
-        result = top_run(&broker, arguments.socket_path, arguments.pid);
-        broker_close(&broker);
-        return result == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-    }
-    note_state(&broker);
-    show.json = arguments.json;
-    show.all = arguments.all;
-    show.format = arguments.format;
-    if (arguments.pool)
-        show.pool = find_pool(&broker.catalog, arguments.pool);
-    if (arguments.pool && show.pool < 0)
-        result = -ENOENT;
-    else if ((result = arguments.show(&show)) != 0 && standard_io_flush() != 0)
-        result = 0; /* standard_io_close() reports it */
-    else if (result != 0)
-        fprintf(stderr, "lendisctl: cannot print: %s\n", strerror(-result));
+    if (arguments.command->kind == COMMAND_TOP)
+        result = top_run(&broker, arguments.socket_path, arguments.pid) == 0 ? EXIT_SUCCESS
+                                                                             : EXIT_FAILURE;
+    else
+        result = show(&broker, &arguments);
     broker_close(&broker);
-    return result == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return result;
 }
 
 int main(int argc, char **argv)

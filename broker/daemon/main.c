@@ -13,40 +13,55 @@
 #include "broker/base/standard_io.h"
 #include "broker/daemon/supervise.h"
 
-/* Beside the letters of options. */
-enum action {
-    ACTION_RUN = 256,
-    ACTION_SUPERVISE,
-    ACTION_CHECK,
-    ACTION_PRINT,
-    ACTION_LIST_KEYS,
-    ACTION_LIST_OPTIONS,
-    ACTION_VERSION,
-    ACTION_HELP
-};
+/* Beside the ids of OPTION_STANDARD_ROWS. */
+enum action { ACTION_RUN = 256, ACTION_SUPERVISE, ACTION_CHECK, ACTION_PRINT, ACTION_LIST_KEYS };
 
 static const struct option_row rows[] = {
     {.text = "Usage: lendisd [--config PATH] [OPTION]\n"
              "\n"
              "Lends connections to Redis to the processes of this host. It runs in the foreground "
              "and logs to\nstandard error.\n\n"},
-    {"config", 'c', "PATH", OPTION_FILES, NULL, "configuration (default " CONFIG_DEFAULT_PATH ")"},
-    {"supervise", ACTION_SUPERVISE, NULL, NULL, NULL,
-     "stay above the broker, start it again and keep what it lends meanwhile"},
-    {"check-config", ACTION_CHECK, NULL, NULL, NULL,
-     "check the configuration and exit: 0, or 78 after saying what is wrong"},
-    {"print-config", ACTION_PRINT, NULL, NULL, NULL,
-     "print the configuration in effect, without secrets, and exit"},
-    {"list-keys", ACTION_LIST_KEYS, NULL, NULL, NULL,
-     "print all keys of the configuration: section, key, type, default, range, text"},
-    {"list-options", ACTION_LIST_OPTIONS, NULL, NULL, NULL,
-     "print all options: letter, name, argument, values, command, text"},
-    {"version", 'V', NULL, NULL, NULL, "print the version and exit"},
-    {"help", 'h', NULL, NULL, NULL, "print this and exit"},
+    {.name = "config",
+     .id = 'c',
+     .argument = "PATH",
+     .values = OPTION_FILES,
+     .text = "read this configuration (default " CONFIG_DEFAULT_PATH ")",
+     .more = "See *lendis.conf*(5)."},
+    {.name = "supervise",
+     .id = ACTION_SUPERVISE,
+     .text = "run the broker as a child, restart it when it ends, and keep what it lends meanwhile",
+     .more =
+         "This is for containers and hosts without systemd: the parent starts the broker again "
+         "when "
+         "it crashes or hangs, and keeps its connections as the descriptor store of systemd does. "
+         "The two talk over a socket in a directory _lendisd-XXXXXX_ that only this user may "
+         "enter, "
+         "in the first of _$RUNTIME_DIRECTORY_, _/run/lendis_, _$XDG_RUNTIME_DIR_, _$TMPDIR_, "
+         "_/tmp_ "
+         "and _/dev/shm_ that can be written to."},
+    {.name = "check-config",
+     .id = ACTION_CHECK,
+     .text = "check the configuration and exit: with 0, or with 78 after saying what is wrong",
+     .more =
+         "Variables of the environment and password files are checked, too. Each error is reported "
+         "with file and line."},
+    {.name = "print-config",
+     .id = ACTION_PRINT,
+     .text = "print the configuration in effect, without secrets, and exit",
+     .more = "It has the form of a configuration file."},
+    {.name = "list-keys",
+     .id = ACTION_LIST_KEYS,
+     .text = "print all keys of the configuration: section, key, type, default, range, text, more "
+             "text",
+     .more =
+         "A line for each, separated by tabs. *lendis.conf*(5) and the example configuration are "
+         "made from it."},
+    OPTION_STANDARD_ROWS,
     {.text = "\n"
              "Every key can be set by a variable: LENDIS_BROKER_<KEY>, LENDIS_POOL_<NAME>_<KEY>.\n"
-             "SIGHUP has it read its configuration again.\n"
-             "SIGTERM and SIGINT end it when the leases have come back; a second one at once.\n"},
+             "SIGHUP makes it read its configuration again.\n"
+             "SIGTERM and SIGINT end it once the leases have come back; a second one ends it at "
+             "once.\n"},
     {0},
 };
 
@@ -88,51 +103,37 @@ static int act_on_config(enum action action, const char *path)
     return result < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int act(enum action action, const char *path)
+static int act(int action, const char *path)
 {
     switch (action) {
     case ACTION_SUPERVISE:
         return supervise(path);
-    case ACTION_VERSION:
-        puts("lendisd " LENDIS_BUILD_VERSION);
-        return EXIT_SUCCESS;
-    case ACTION_HELP:
-        option_table_print_help(rows, stdout);
-        return EXIT_SUCCESS;
-    case ACTION_LIST_OPTIONS:
-        option_table_list(rows, stdout);
-        return EXIT_SUCCESS;
     case ACTION_LIST_KEYS:
         config_list_keys(stdout);
         return EXIT_SUCCESS;
     default:
-        return act_on_config(action, path);
+        if (option_table_answer(rows, action, "lendisd"))
+            return EXIT_SUCCESS;
+        return act_on_config((enum action)action, path);
     }
 }
 
 int main(int argc, char **argv)
 {
     const char *path = CONFIG_DEFAULT_PATH;
-    enum action action = ACTION_RUN;
-    int option, status;
+    int option, status, action = ACTION_RUN;
 
     standard_io_open();
     while ((option = option_table_next(rows, argc, argv)) != -1) {
         if (option == 'c')
             path = optarg;
-        else if (option == 'V')
-            action = ACTION_VERSION;
-        else if (option == 'h')
-            action = ACTION_HELP;
         else if (option == '?')
             return EX_USAGE;
         else
-            action = (enum action)option;
+            action = option;
     }
-    if (optind < argc) {
-        fprintf(stderr, "lendisd: \"%s\" is not an option; see lendisd --help\n", argv[optind]);
-        return EX_USAGE;
-    }
+    if (optind < argc)
+        return option_table_usage_error("lendisd", "unexpected argument", argv[optind]);
 #ifdef M_ARENA_MAX
     /* One arena: a lookup's thread would else get one of its own, for a few hundred bytes. */
     mallopt(M_ARENA_MAX, 1);

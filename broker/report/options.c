@@ -39,7 +39,6 @@ enum {
     OPTION_INTERVAL,
     OPTION_COSTS,
     OPTION_CSV,
-    OPTION_LIST,
 };
 
 static const struct option_row rows[] = {
@@ -53,51 +52,121 @@ static const struct option_row rows[] = {
          "compare runs the same worker program three times, each time with a private "
          "redis-server: without\nRedis, with connections of its own, and through a private "
          "lendisd. It takes about a minute.\n\n"},
-    {"workers", OPTION_WORKERS, "N", NULL, "compare", "how many (200; 100 with --reference)"},
-    {"connections-per-worker", OPTION_CONNECTIONS, "N", NULL, NULL, "of its own (4)"},
-    {"pool-size", OPTION_POOL_SIZE, "N", NULL, "compare",
-     "connections that they share through lendis (one for 25 workers, 4 to 64)"},
-    {"values", OPTION_VALUES, "SIZE", NULL, "compare",
-     "size of the values that are read and written: 3B, 1KiB (default)"},
-    {"idle", OPTION_IDLE, NULL, NULL, NULL,
-     "the workers have used their connections and rest (default)"},
-    {"busy", OPTION_BUSY, NULL, NULL, NULL,
-     "they use them all the time, with 10 ms between two commands"},
-    {"transport", OPTION_TRANSPORT, "NAME", "tcp unix", "compare", "tcp (default) or unix"},
-    {"reference", OPTION_REFERENCE, NULL, NULL, "compare",
-     "35 connections of a worker: 10 to a primary, 20 to two replicas, 5 to a local server; with "
-     "lendis as many for all"},
-    {"sweep", OPTION_SWEEP, "N,N,...", NULL, "compare",
-     "one comparison for each number of workers"},
-    {"strict", OPTION_STRICT, NULL, NULL, "compare", "a missed target is a failure"},
-    {"plot", OPTION_PLOT, "FILE", OPTION_FILES, "compare",
-     "draw where the memory is, as .svg or .png: bars, with --sweep curves"},
+    {.name = "workers",
+     .id = OPTION_WORKERS,
+     .argument = "N",
+     .scope = "compare",
+     .text = "number of workers (default 200; 100 with --reference)"},
+    {.name = "connections-per-worker",
+     .id = OPTION_CONNECTIONS,
+     .argument = "N",
+     .text = "connections that each worker has of its own (default 4)",
+     .more =
+         "For *watch*: how many each would have without lendis. Give it the number that *compare* "
+         "was given."},
+    {.name = "pool-size",
+     .id = OPTION_POOL_SIZE,
+     .argument = "N",
+     .scope = "compare",
+     .text =
+         "connections that all workers share through lendis (default: one for 25 workers, from 4 "
+         "to 64)",
+     .more = "All of them are kept open."},
+    {.name = "values",
+     .id = OPTION_VALUES,
+     .argument = "SIZE",
+     .scope = "compare",
+     .text = "size of the values that are read and written: 3B, 1KiB (default), up to 1MiB"},
+    {.name = "idle",
+     .id = OPTION_IDLE,
+     .text = "workers have used their connections and rest (default)",
+     .more = "For *watch*, this and *--busy* choose which of the costs are used that *compare* has "
+             "measured."},
+    {.name = "busy",
+     .id = OPTION_BUSY,
+     .text = "workers go on using their connections, with 10 ms between two commands"},
+    {.name = "transport",
+     .id = OPTION_TRANSPORT,
+     .argument = "NAME",
+     .values = "tcp unix",
+     .scope = "compare",
+     .text = "how workers and broker connect to Redis: tcp (default) or unix"},
+    {.name = "reference",
+     .id = OPTION_REFERENCE,
+     .scope = "compare",
+     .text =
+         "35 connections of each worker: 10 to a primary, 20 to two replicas, 5 to a local server; "
+         "with lendis as many for all",
+     .more = "This is the setup of the reference claim, with real servers. Through lendis it is a "
+             "service, and a pool for the local server."},
+    {.name = "sweep",
+     .id = OPTION_SWEEP,
+     .argument = "N,N,...",
+     .scope = "compare",
+     .text = "one comparison for each of these numbers of workers"},
+    {.name = "strict",
+     .id = OPTION_STRICT,
+     .scope = "compare",
+     .text = "a missed target is a failure, with exit status 2"},
+    {.name = "plot",
+     .id = OPTION_PLOT,
+     .argument = "FILE",
+     .values = OPTION_FILES,
+     .scope = "compare",
+     .text = "draw where the memory is, as .svg or .png: bars, or with --sweep curves",
+     .more = "It takes *gnuplot*(1)."},
     {.text =
          "\n"
          "watch reports the same of the broker and the workers that run here, and what the pool "
-         "saves now:\nagain and again on a terminal, else once. It reads everything as root, or "
-         "what the user may read.\n--connections-per-worker is then what each would have "
-         "without lendis, and --idle and --busy say\nwhich costs of a connection count, as "
-         "compare has measured them.\n\n"},
-    {"match", OPTION_MATCH, "TEXT", "@names", "watch",
-     "workers are the processes with this in their name: php-fpm"},
-    {"unit", OPTION_UNIT, "NAME", "@units", "watch", "those of a systemd unit"},
-    {"cgroup", OPTION_CGROUP, "PATH", NULL, "watch",
-     "those in a cgroup and below it; without any of these: those that are attached"},
-    {"socket", 's', "PATH", OPTION_FILES, "watch",
-     "the broker's socket (default: $LENDIS_SOCKET, else " LENDIS_DEFAULT_SOCKET ")"},
-    {"interval", OPTION_INTERVAL, "TIME", NULL, "watch",
-     "between two readings: 2s (default), 500ms"},
-    {.text = "\nBoth:\n"},
-    {"costs", OPTION_COSTS, "FILE", OPTION_FILES, NULL,
-     "where compare keeps what a connection costs, for watch (default: lendis/costs in "
-     "$XDG_STATE_HOME, else in ~/.local/state)"},
-    {"json", 'j', NULL, NULL, NULL, "print JSON"},
-    {"csv", OPTION_CSV, NULL, NULL, NULL, "print CSV"},
-    {"list-options", OPTION_LIST, NULL, NULL, NULL,
-     "print all options: letter, name, argument, values, command, text"},
-    {"help", 'h', NULL, NULL, NULL, "print this"},
-    {"version", 'V', NULL, NULL, NULL, "print the version"},
+         "saves now:\nagain and again on a terminal, else once. As root it reads everything, "
+         "otherwise what the user may\nread. --connections-per-worker is then what each worker "
+         "would have without lendis, and --idle and\n--busy choose which of the costs are used "
+         "that compare has measured.\n\n"},
+    {.name = "match",
+     .id = OPTION_MATCH,
+     .argument = "TEXT",
+     .values = "@names",
+     .scope = "watch",
+     .text = "workers are the processes with this in their name, such as php-fpm",
+     .more = "The name of the process, or the first word of its command line. Without *--match*, "
+             "*--unit* and *--cgroup*, workers are the processes that are attached."},
+    {.name = "unit",
+     .id = OPTION_UNIT,
+     .argument = "NAME",
+     .values = "@units",
+     .scope = "watch",
+     .text = "workers are the processes of this systemd unit",
+     .more = "_.service_ can be left out."},
+    {.name = "cgroup",
+     .id = OPTION_CGROUP,
+     .argument = "PATH",
+     .scope = "watch",
+     .text = "workers are the processes of this cgroup and those below it",
+     .more =
+         "_PATH_ is as in _/proc/PID/cgroup_. Of cgroups and units the kernel's own figures are "
+         "printed, too: memory.current and memory.stat (version 2) of the cgroup of the first "
+         "process."},
+    {.name = "socket",
+     .id = 's',
+     .argument = "PATH",
+     .values = OPTION_FILES,
+     .scope = "watch",
+     .text = "the broker's socket (default: $LENDIS_SOCKET, else " LENDIS_DEFAULT_SOCKET ")"},
+    {.name = "interval",
+     .id = OPTION_INTERVAL,
+     .argument = "TIME",
+     .scope = "watch",
+     .text = "time between two readings on a terminal: 2s (default), 500ms, up to an hour"},
+    {.heading = "Both"},
+    {.name = "costs",
+     .id = OPTION_COSTS,
+     .argument = "FILE",
+     .values = OPTION_FILES,
+     .text = "where compare keeps what a connection costs, for watch (default: lendis/costs in "
+             "$XDG_STATE_HOME, else in ~/.local/state)"},
+    {.name = "json", .id = 'j', .text = "print JSON instead of tables, sizes in bytes"},
+    {.name = "csv", .id = OPTION_CSV, .text = "print CSV instead of tables, sizes in bytes"},
+    OPTION_STANDARD_ROWS,
     {.text = "\nExit status: 0; 1, something failed; 2, a target was missed (--strict); 64, wrong "
              "usage. See\nlendis-report(1).\n"},
     {0},
@@ -108,9 +177,7 @@ enum scope { BOTH, COMPARE, WATCH };
 
 static int usage_error(const char *what, const char *word)
 {
-    fprintf(stderr, "lendis-report: %s%s%s\nTry 'lendis-report --help'.\n", what, word ? ": " : "",
-            word ? word : "");
-    return EX_USAGE;
+    return option_table_usage_error("lendis-report", what, word);
 }
 
 static enum scope scope_of(int option)
@@ -159,7 +226,7 @@ static int parse_size(const char *text, unsigned *bytes)
             *bytes *= units[i].factor;
             return 0;
         }
-    return usage_error("not a size up to 1MiB; 3B and 1KiB are", text);
+    return usage_error("not a size up to 1MiB, such as 3B or 1KiB", text);
 }
 
 static int parse_interval(const char *text, unsigned *ms)
@@ -172,7 +239,7 @@ static int parse_interval(const char *text, unsigned *ms)
     }
     if (unit && strcmp(unit, "ms") == 0 && *ms >= 100)
         return 0;
-    return usage_error("not a time from 100ms to an hour; 2s and 500ms are", text);
+    return usage_error("not a time from 100ms to an hour, such as 2s or 500ms", text);
 }
 
 static int parse_sweep(const char *text, struct options *options)
@@ -185,7 +252,7 @@ static int parse_sweep(const char *text, struct options *options)
 
         at = options->sweep_count < SWEEP_MAX ? take_number(at, 1, WORKERS_MAX, next) : NULL;
         if (!at || (*at && *at != ',') || (options->sweep_count > 0 && *next <= next[-1]))
-            return usage_error("not ascending numbers of workers, as 50,100,200 are", text);
+            return usage_error("not ascending numbers of workers, such as 50,100,200", text);
         options->sweep_count++;
     } while (*at++ == ',');
     return 0;
@@ -196,15 +263,15 @@ static int parse_transport(const char *text, struct options *options)
     options->unix_socket = strcmp(text, "unix") == 0;
     return options->unix_socket || strcmp(text, "tcp") == 0
                ? 0
-               : usage_error("not a transport; tcp and unix are", text);
+               : usage_error("not a transport (tcp or unix)", text);
 }
 
 static int take_match(enum match_kind kind, struct options *options)
 {
     if (options->match)
-        return usage_error("only one of --match, --unit and --cgroup", NULL);
+        return usage_error("--match, --unit and --cgroup exclude each other", NULL);
     if (!*optarg)
-        return usage_error("nothing to look for", NULL);
+        return usage_error("--match, --unit and --cgroup need a text", NULL);
     options->match_kind = kind;
     options->match = optarg;
     return 0;
@@ -277,16 +344,9 @@ static int take_option(int option, struct options *options)
     case OPTION_CSV:
         options->format = TABLE_CSV;
         return 0;
-    case 'h':
-        option_table_print_help(rows, stdout);
-        return -1;
-    case OPTION_LIST:
-        option_table_list(rows, stdout);
-        return -1;
-    case 'V':
-        puts("lendis-report " LENDIS_BUILD_VERSION);
-        return -1;
     default:
+        if (option_table_answer(rows, option, "lendis-report"))
+            return -1;
         fputs("Try 'lendis-report --help'.\n", stderr);
         return EX_USAGE;
     }
@@ -296,18 +356,18 @@ static int take_option(int option, struct options *options)
 static int check(struct options *options, const bool *scopes, int count, char **words)
 {
     if (count < 1)
-        return usage_error("what to do? compare or watch", NULL);
+        return usage_error("a command is missing: compare or watch", NULL);
     options->watch = strcmp(words[0], "watch") == 0;
     if (!options->watch && strcmp(words[0], "compare") != 0)
-        return usage_error("unknown command; compare and watch are known", words[0]);
+        return usage_error("unknown command (compare and watch are known)", words[0]);
     if (scopes[options->watch ? COMPARE : WATCH])
         return usage_error("an option of the other command was given to", words[0]);
     if (count > 1)
-        return usage_error("nothing is expected behind it", words[1]);
+        return usage_error("unexpected argument", words[1]);
     if (options->reference && (options->connections_given || options->pool_size))
-        return usage_error("--reference says itself how many connections there are", NULL);
+        return usage_error("--reference has its own numbers of connections", NULL);
     if (options->sweep_count && options->workers)
-        return usage_error("--sweep says itself how many workers there are", NULL);
+        return usage_error("--sweep and --workers exclude each other", NULL);
     if (!options->workers)
         options->workers = options->reference ? 100 : 200;
     return 0;

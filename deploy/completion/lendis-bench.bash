@@ -15,11 +15,19 @@ _lendis_bench()
 {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} begin="" list=""
 @WORDS lendis-bench options all@
+@WORDS lendis-bench/load load all@
 
     COMPREPLY=()
-    case $before in
+    if [ "$COMP_CWORD" -gt 1 ] && [ "${COMP_WORDS[1]}" = load ]; then
+        options=$load
+        case $before in
+@CASES lendis-bench/load@
+        esac
+    else
+        case $before in
 @CASES lendis-bench@
-    esac
+        esac
+    fi
     if [ -n "$list" ]; then
         # A list goes on behind its last comma.
         case $word in *,*) begin=${word%,*}, ;; esac

@@ -1,11 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The manual and the programs must agree: every key that lendisd --list-keys knows is in
-# lendis.conf(5) and in the example configuration, with the same default, and no other (both are made
-# from that list: deploy/generate.sh); every function of the public headers is in liblendis(3); every
-# command, option and JSON field of lendisctl is in lendisctl(1); every option of lendisd in
-# lendisd(8).
+# The manual, the example configuration and the programs agree. What is generated (deploy/generate.sh:
+# keys, options, commands, counters, metrics) is complete: whatever a program lists is in its page.
+# What is written by hand (functions and constants of liblendis(3); rows, variants and figures of
+# lendis-bench(1)) names what there is and nothing else.
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -eu
@@ -39,112 +38,106 @@ compare()
     done < <(LC_ALL=C comm -13 "$work/a" "$work/b")
 }
 
-# ---- the configuration ----
+# section PAGE TITLE: its lines.
+section()
+{
+    awk -v title="# $2" '/^# / { on = $0 == title } on' "$man/$1.scd"
+}
 
-# section.key<TAB>default ("-": none) from each of the three.
+# names SIGN: of the entries on standard input, those set in SIGN (* or _), one per line.
+names()
+{
+    grep "^[$1][^ ]" | tr -d "$1 " | tr , '\n'
+}
+
 for file in "$build/lendis.conf" "$build/lendisd" "$build/lendisctl" "$man/lendis.conf.5.scd"; do
     [ -e "$file" ] || { echo "manual.sh: there is no $file" >&2; exit 1; }
 done
-"$build/lendisd" --list-keys | awk -F'\t' '{ sub(/ .*/, "", $1); print $1 "." $2 "\t" ($4 == "" ? "-" : $4) }' |
-    LC_ALL=C sort >"$work/keys.listed"
-awk '/^# \[BROKER\]/ { section = "broker" } /^# \[POOL/ { section = "pool" } /^# [A-Z]/ { section = "" }
-    section && match($0, /^\*[a-z_]+\* \(/) {
-        key = $1; gsub(/\*/, "", key)
-        value = "-"
-        if (match($0, /default [_*]?[^ )]+\)/)) {
-            value = substr($0, RSTART + 8, RLENGTH - 9); gsub(/^[_*]|[_*]$/, "", value)
-        }
-        print section "." key "\t" value
-    }' "$man/lendis.conf.5.scd" | LC_ALL=C sort >"$work/keys.manual"
-cut -f1 "$work/keys.listed" >"$work/names.listed"
-cut -f1 "$work/keys.manual" >"$work/names.manual"
-compare key "$work/names.listed" "lendisd --list-keys" "$work/names.manual" "lendis.conf(5)"
-LC_ALL=C join -t "$(printf '\t')" "$work/keys.listed" "$work/keys.manual" |
-    awk -F'\t' '$2 != $3 { print $1 ": default " $2 " in lendisd, " $3 " in lendis.conf(5)" }' >"$work/defaults"
-while read -r line; do
-    complain "$line"
-done <"$work/defaults"
 
-# In the example a key is set or commented out: "key = value" or "#key = value".
+# ---- what is generated ----
+
+# has PAGE WHAT: each line of standard input begins an entry of the page.
+has()
+{
+    local name count=0
+
+    while read -r name; do
+        count=$((count + 1))
+        grep -qE "^(\*-.\*, )?\*$name\*" "$man/$1.scd" || complain "$2 $name is not in $1"
+    done
+    [ "$count" -gt 0 ] || complain "no $2 is listed for $1"
+}
+
+has lendis.conf.5 key < <("$build/lendisd" --list-keys | cut -f2)
+has lendisctl.1 command < <("$build/lendisctl" --list-commands | cut -f1)
+has lendisctl.1 counter < <("$build/lendisctl" --list-counters | cut -f2)
+has lendisctl.1 metric < <("$build/lendisctl" --list-metrics | cut -f1)
+for page in lendisctl.1 lendisd.8 lendis-report.1 lendis-bench.1; do
+    has "$page" option < <("$build/${page%.*}" --list-options | cut -f2 | sed -n 's/^./--&/p')
+done
+has lendis-bench.1 option < <("$build/lendis-bench" load --list-options | cut -f2 | sed 's/^/--/')
+
+# A page whose marker cannot be filled is not built.
+for marker in "@KEYS nowhere@" "@OPTIONS lendisctl nothing@" "@ZSH lendis-nothing@" "@NOTHING@"; do
+    echo "$marker" >"$work/page"
+    deploy/generate.sh "$build" "$work/page" >/dev/null 2>&1 &&
+        complain "generate.sh takes $marker for filled"
+done
+
+# ---- the example configuration ----
+
+# section.key of each that is listed, and of each that is set or commented out in the example.
+"$build/lendisd" --list-keys | awk -F'\t' '{ sub(/ .*/, "", $1); print $1 "." $2 }' >"$work/listed"
 awk '/^#? *\[broker\]/ { section = "broker" } /^#? *\[pool / { section = "pool" }
-    section && match($0, /^#? ?[a-z_]+ *=/) { key = substr($0, 1, RLENGTH); gsub(/[# =]/, "", key); print section "." key }' \
-    "$build/lendis.conf" >"$work/names.example"
-compare key "$work/names.listed" "lendisd --list-keys" "$work/names.example" "the example"
+    section && match($0, /^#? ?[a-z_]+ *=/) {
+        key = substr($0, 1, RLENGTH)
+        gsub(/[# =]/, "", key)
+        print section "." key
+    }' "$build/lendis.conf" >"$work/example"
+compare key "$work/listed" "lendisd --list-keys" "$work/example" "the example"
 
-# The example is a configuration, and what is commented out in it is the default: with that taken in, nothing changes.
+# The example is a configuration, and what is commented out in it is the default: with that taken in,
+# nothing changes.
 defaults()
 {
     "$build/lendisd" --config "$1" --print-config 2>&1
 }
 awk '/^\[pool main\]/ { on = 1 } /^# Programs with/ { on = 0 } /^\[broker\]/ { on = 1 }
     on && /^#[a-z_]+ = ./ { sub(/^#/, "") } { print }' "$build/lendis.conf" >"$work/uncommented.conf"
-defaults "$build/lendis.conf" >"$work/a.conf" || complain "the example is refused: $(head -1 "$work/a.conf")"
-defaults "$work/uncommented.conf" >"$work/b.conf" || complain "its defaults are refused: $(head -1 "$work/b.conf")"
-cmp -s "$work/a.conf" "$work/b.conf" || complain "what is commented out in the example is not the default"
-cmp -s "$build/lendis.conf" "$work/uncommented.conf" && complain "nothing is commented out in the example"
-
-# A page whose marker cannot be filled is not built.
-for marker in "@KEYS nowhere@" "@ZSH lendis-nothing@" "@NOTHING@"; do
-    echo "$marker" >"$work/page"
-    deploy/generate.sh "$build" "$work/page" >/dev/null 2>&1 && complain "generate.sh takes $marker for filled"
-done
+defaults "$build/lendis.conf" >"$work/a.conf" ||
+    complain "the example is refused: $(head -1 "$work/a.conf")"
+defaults "$work/uncommented.conf" >"$work/b.conf" ||
+    complain "its defaults are refused: $(head -1 "$work/b.conf")"
+cmp -s "$work/a.conf" "$work/b.conf" ||
+    complain "what is commented out in the example is not the default"
+cmp -s "$build/lendis.conf" "$work/uncommented.conf" &&
+    complain "nothing is commented out in the example"
 
 # ---- the library ----
 
-sed -e 's|/\*.*\*/||' -e '/\/\*/,/\*\//d' include/*.h | grep -oE '\blendis_[a-z_]+\(' | tr -d '(' >"$work/declared"
+sed -e 's|/\*.*\*/||' -e '/\/\*/,/\*\//d' include/*.h | grep -oE '\blendis_[a-z_]+\(' |
+    tr -d '(' >"$work/declared"
 grep -oE '\*lendis_[a-z_]+\*\(' "$man/liblendis.3.scd" | tr -d '*(' >"$work/described"
 compare function "$work/declared" "the headers" "$work/described" "liblendis(3)"
-awk '/^# SYNOPSIS/ { on = 1 } /^# DESCRIPTION/ { on = 0 } on' "$man/liblendis.3.scd" |
-    grep -oE '\*lendis_[a-z_]+\*\(' | tr -d '*(' >"$work/synopsis"
+section liblendis.3 SYNOPSIS | grep -oE '\*lendis_[a-z_]+\*\(' | tr -d '*(' >"$work/synopsis"
 compare function "$work/declared" "the headers" "$work/synopsis" "the synopsis of liblendis(3)"
 grep -ohE '\bLENDIS_(E_[A-Z]+|LAZY|REPLICA)\b' include/*.h | grep -v '_E_$' >"$work/declared"
 grep -oE '\*LENDIS_(E_[A-Z]+|LAZY|REPLICA)\*' "$man/liblendis.3.scd" | tr -d '*' >"$work/described"
 compare constant "$work/declared" "the headers" "$work/described" "liblendis(3)"
 
-# ---- the programs ----
+# ---- lendis-bench: rows, variants, and the figures of its rounds ----
 
-"$build/lendisctl" --list-commands | cut -f1 >"$work/commands"
-awk '/^# COMMANDS/ { on = 1 } /^# OPTIONS/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z ]+\*' | tr -d '*' \
-    >"$work/described"
-compare command "$work/commands" "lendisctl --list-commands" "$work/described" "lendisctl(1)"
-"$build/lendisctl" --help | sed -n 's/^  \(show [a-z]*\|[a-z][a-z]*\) .*/\1/p' >"$work/described"
-compare command "$work/commands" "lendisctl --list-commands" "$work/described" "lendisctl --help"
-for program in lendisctl.1 lendisd.8 lendis-report.1 lendis-bench.1; do
-    "$build/${program%.*}" --help | grep -oE '^ +(-., )? *--[a-z-]+' | grep -oE '\-\-[a-z-]+' >"$work/options"
-    grep -E '^\*-' "$man/$program.scd" | grep -oE '\*--[a-z-]+\*' | tr -d '*' >"$work/described"
-    compare option "$work/options" "$program --help" "$work/described" "$program.scd"
-done
-# Counters are declared once, in counters.h.
-grep -oE '^    COUNTER\([a-z_]+' include/lendis/counters.h | sed 's/.*(\(.*\)/\1_total/' >"$work/counters"
-awk '/^# COUNTERS/ { on = 1 } /^# REASONS/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z_]+_total\*' |
-    tr -d '*' >"$work/described"
-compare counter "$work/counters" "counters.h" "$work/described" "lendisctl(1)"
-# Likewise reasons, in reasons.h: the section of each is known by its macro.
-awk '/^#define/ { prefix = /CLOSE/ ? "closed_" : /REVOKE/ ? "revoked_" : "dial_errors_" }
-    match($0, /^    REASON\([a-z_]+/) { print prefix substr($0, 12, RLENGTH - 11) "_total" }' include/lendis/reasons.h >"$work/reasons"
-awk '/^# REASONS/ { on = 1 } /^# METRICS/ { on = 0 } on' "$man/lendisctl.1.scd" | grep -oE '^\*[a-z_]+_total\*' |
-    tr -d '*' >"$work/described"
-compare reason "$work/reasons" "reasons.h" "$work/described" "lendisctl(1)"
-
-# Metrics: name and text.
-"$build/lendisctl" --list-metrics | awk -F'\t' '{ print $1 "\t" $4 }' >"$work/metrics"
-awk '/^# METRICS/ { on = 1 } /^# EXIT/ { on = 0 } on && /^\*lendis_/ { split($0, part, "*"); name = part[2]; getline
-    gsub(/^\t/, ""); gsub(/\\_/, "_"); print name "\t" $0 }' "$man/lendisctl.1.scd" >"$work/described"
-compare metric "$work/metrics" "lendisctl --list-metrics" "$work/described" "lendisctl(1)"
-
-# lendis-bench: rows, variants, and the figures that its load engine prints.
 "$build/lendis-bench" --list-rows | awk '{ print $1 }' >"$work/rows"
-awk '/^# ROWS/ { on = 1 } /^# HOW TO READ/ { on = 0 } on && /^_/' "$man/lendis-bench.1.scd" | tr -d '_ ' | tr , '\n' \
-    >"$work/described"
+section lendis-bench.1 ROWS | names _ >"$work/described"
 compare row "$work/rows" "lendis-bench --list-rows" "$work/described" "lendis-bench(1)"
-"$build/lendis-bench" --variants none 2>&1 | sed -n 's/.*there are //p' | tr -d ' ' | tr , '\n' >"$work/variants"
-awk '/^# VARIANTS/ { on = 1 } /^# ROWS/ { on = 0 } on && /^_/' "$man/lendis-bench.1.scd" | tr -d '_ ' | tr , '\n' \
-    >"$work/described"
+"$build/lendis-bench" --variants none 2>&1 | sed -n 's/.*there are //p' | tr -d ' ' |
+    tr , '\n' >"$work/variants"
+section lendis-bench.1 VARIANTS | names _ >"$work/described"
 compare variant "$work/variants" "lendis-bench" "$work/described" "lendis-bench(1)"
-grep -oE '^ *FIELD\("[a-z0-9_]+' broker/bench/load.c | sed 's/.*"//' >"$work/figures"
-awk '/^# FIGURES/ { on = 1 } /^# LOAD/ { on = 0 } on && /^\*/' "$man/lendis-bench.1.scd" | tr -d '* ' | tr , '\n' \
-    >"$work/described"
-compare figure "$work/figures" "load.c" "$work/described" "lendis-bench(1)"
+grep -ohE '(FIELD\(|figures_add\(.*, )"[a-z0-9_]+' broker/bench/load.c broker/bench/cell.c |
+    sed 's/.*"//' >"$work/figures"
+section lendis-bench.1 FIGURES | names '*' >"$work/described"
+compare figure "$work/figures" "load.c and cell.c" "$work/described" "lendis-bench(1)"
 
 [ "$problems" -eq 0 ] || exit 1
 echo "manual.sh: manual and programs agree"

@@ -309,7 +309,7 @@ static void what_is_wrong_is_said(void **state)
         {"--pool-set=size", "not a line of a configuration, key=value: size"},
         {"--plot=bench.pdf", "ends in .svg or .png"},
         {"--plot=/nonexistent/bench.svg", "No such file or directory"},
-        {"bench", "what is this?: bench"},
+        {"bench", "unexpected argument: bench"},
         {"--what", "unrecognized option '--what'"},
     };
 
@@ -320,9 +320,9 @@ static void what_is_wrong_is_said(void **state)
         assert_said(cases[i].said);
     }
     assert_int_equal(bench("--rows=200", "--workers=3", NULL), EX_USAGE);
-    assert_said("--rows have their own load");
+    assert_said("--rows and the description of one load exclude each other");
     assert_int_equal(bench("--rate=5", "--think=1ms", NULL), EX_USAGE);
-    assert_said("--rate and --think: one of both");
+    assert_said("--rate and --think exclude each other");
 }
 
 /* A reply that is not what was stored is no success: here there is nothing at all. */
