@@ -6,7 +6,7 @@
  * owner polls is an epoll descriptor over the poll wake-up of its slot's group
  * (lendis/poll_wakeup.h), edge-triggered, and a timer of its own. The wake-up says that something
  * may have been handed over. The timer stands for what waiter_sleep() has as its limits: the
- * waiter's patience, after which it looks for itself (so one that nobody sent, or that could not be
+ * waiter's patience, after which it scans by itself (so one that nobody sent, or that could not be
  * had, costs some milliseconds and nothing else, with or without a broker: I7, I9), and the end of
  * the wait.
  *
@@ -214,9 +214,9 @@ static int take_leave(struct lendis_wait *wait, int result, uint32_t index, uint
     return result;
 }
 
-/* One look at the queue, and more as long as something happens. Results: as finish;
+/* One scan of the queue, and more as long as something happens. Results: as finish;
  * RESULT_TRY_AGAIN. */
-static int look(struct lendis_wait *wait, bool thorough)
+static int step(struct lendis_wait *wait, bool thorough)
 {
     struct attachment *attachment = wait->attachment;
     uint64_t word = 0;
@@ -240,7 +240,7 @@ static int look(struct lendis_wait *wait, bool thorough)
     return LENDIS_E_AGAIN;
 }
 
-/* Queues up. Results: LENDIS_E_AGAIN, and the use of the attachment is the wait's; as look(), and
+/* Queues up. Results: LENDIS_E_AGAIN, and the use of the attachment is the wait's; as step(), and
  * it is the caller's. */
 static int queue_up(struct lendis_wait *wait, struct attachment *attachment)
 {
@@ -333,7 +333,7 @@ static int attempt(struct lendis_wait *wait)
         membership_leave(attachment);
     else if (policy_queue_is_full(attachment, wait->waiter.ticket))
         return take_leave(wait, LENDIS_E_BUSY, 0, 0);
-    return result == LENDIS_E_AGAIN ? look(wait, false) : result;
+    return result == LENDIS_E_AGAIN ? step(wait, false) : result;
 }
 
 /* What an attempt came to: whether there will be another. Results: as finish. */
@@ -356,7 +356,7 @@ static int advance(struct lendis_wait *wait)
 
     if (!wait->attachment)
         return decide(wait, attempt(wait));
-    result = look(wait, timer);
+    result = step(wait, timer);
     if (result == LENDIS_E_DISABLED)
         return decide(wait, attempt(wait));
     if (result == LENDIS_E_AGAIN && timer)

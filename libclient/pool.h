@@ -48,7 +48,7 @@ struct lendis_lease {
     bool used;   /* something was sent on it, or the caller could have */
     bool timed;  /* by the precise clock: it stands for LEASE_SAMPLE leases */
     int64_t began_ns;
-    bool rested;    /* the connection was not in use for a while: look at it before the first use */
+    bool rested;    /* the connection was not in use for a while: check it before the first use */
     bool private;   /* of a connection of this process alone: fallback.h */
     bool exclusive; /* for the caller alone, not for handed-over commands */
     bool exposed;   /* the caller got hold of the descriptor or a context */

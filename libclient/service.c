@@ -4,7 +4,7 @@
  *
  * How busy a replica is, and whether it is up, is in shared memory: the connections that are out
  * and those who wait, of all processes of the host. So it is asked anew for each call, and costs a
- * look at each word.
+ * scan of all words.
  */
 #include "libclient/service.h"
 
@@ -19,15 +19,15 @@
 #include "libclient/result.h"
 #include "libclient/shared/server_error.h"
 
-/* How long a read waits for a connection of a replica before it looks again which one is best: one
+/* How long a read waits for a connection of a replica before it chooses again: one
  * that dies meanwhile is left then. Far longer than a healthy one takes. */
 #define REPLICA_WAIT_MS 250
 
 struct service {
     struct service *next; /* the one before: its members may be in use */
     _Atomic uint64_t instance;
-    _Atomic uint32_t version; /* of the catalog's entry, when it was looked at last */
-    _Atomic uint32_t turn;    /* which replica is looked at first */
+    _Atomic uint32_t version; /* of the catalog's entry, when it was read last */
+    _Atomic uint32_t turn;    /* which replica is considered first */
     char primary_name[CATALOG_NAME_SIZE];
     char replica_names[SERVICE_REPLICAS_SIZE];
     struct lendis_pool *primary;
@@ -88,7 +88,7 @@ static struct service *service_new(const struct lendis_pool *pool, const struct 
 }
 
 /* Makes the members anew if the catalog names others. Caller holds the lock. */
-static struct service *look_again(struct lendis_pool *pool, const struct attachment *attachment)
+static struct service *renew(struct lendis_pool *pool, const struct attachment *attachment)
 {
     struct service *service = atomic_load_explicit(&pool->service, memory_order_relaxed);
     struct catalog_pool entry;
@@ -121,7 +121,7 @@ static struct service *service_get(struct lendis_pool *pool, const struct attach
         service->version == shm_load32(&entry->version))
         return service;
     pthread_mutex_lock(&pool->local->lock);
-    service = look_again(pool, attachment);
+    service = renew(pool, attachment);
     pthread_mutex_unlock(&pool->local->lock);
     return service;
 }

@@ -4,7 +4,7 @@
  * schedstat (proc(5)), and the freezer of its cgroup (cgroups(7)). Knows nothing of workers; keeps
  * nothing; never waits.
  *
- * A number of a process can be another's by now. Who has a pidfd (pidfd_open(2)) looks at that one
+ * A number of a process can be another's by now. Who has a pidfd (pidfd_open(2)) inspects that one
  * *after* reading: if the process has not ended, what was read was its own.
  */
 #ifndef LENDIS_BROKER_PROCESS_H
@@ -29,7 +29,7 @@ struct process_view {
 };
 
 /*
- * Looks at thread `thread` of process `pid`, whose pidfd is `process` (-1: there is none, nothing
+ * Inspects thread `thread` of process `pid`, whose pidfd is `process` (-1: there is none, nothing
  * can be seen). The thread is by its number in the process' own PID namespace, or 0: not known. A
  * process with one thread needs none.
  */

@@ -5,7 +5,7 @@
  * sd_event_source_disable_unref().
  *
  * Setting a timer fails for want of memory alone. That is logged here; who can do without the timer
- * looks at the result.
+ * checks the result.
  */
 #ifndef LENDIS_BROKER_TIMER_H
 #define LENDIS_BROKER_TIMER_H

@@ -10,7 +10,7 @@
 #include "broker/base/proc.h"
 #include "broker/testbed/testbed.h"
 
-#define LOOK_US 200000
+#define SAMPLE_US 200000
 
 double cpu_of_process(pid_t pid)
 {
@@ -51,6 +51,6 @@ double cpu_busy(void)
     int64_t begin = now_ns();
     double before = cpu_of_machine();
 
-    sleep_us(LOOK_US);
+    sleep_us(SAMPLE_US);
     return (cpu_of_machine() - before) / ((double)(now_ns() - begin) / 1e9);
 }

@@ -18,7 +18,7 @@ double cpu_of_machine(void);
 /* The same from the first line of /proc/stat, proc(5), in ticks. False: it is none. */
 bool cpu_parse_stat(const char *line, double *ticks);
 
-/* How many processors are kept busy just now, by whomever: a look of 0.2 s. */
+/* How many processors are kept busy just now, by whomever: a sample of 0.2 s. */
 double cpu_busy(void);
 
 #endif

@@ -15,7 +15,7 @@
 #define CONNECTIONS    64u
 #define READY_LIMIT_MS 30000
 #define SETTLE_US      1000000
-#define LOOK_US        5000000
+#define SAMPLE_US      5000000
 
 static int worker(struct processes *processes, unsigned number)
 {
@@ -30,7 +30,7 @@ static int worker(struct processes *processes, unsigned number)
         pause();
 }
 
-static void look(struct bench *bench, const struct lendisd *broker)
+static void measure(struct bench *bench, const struct lendisd *broker)
 {
     struct process_use before, after;
     struct smaps memory;
@@ -38,7 +38,7 @@ static void look(struct bench *bench, const struct lendisd *broker)
     sleep_us(SETTLE_US);
     if (!process_use(broker->pid, &before))
         give_up("the broker is gone");
-    sleep_us(LOOK_US);
+    sleep_us(SAMPLE_US);
     if (!process_use(broker->pid, &after) || !process_memory(broker->pid, &memory))
         give_up("the broker is gone");
     bench_figure(bench, "idle", "wakeups", (double)(after.switches - before.switches), 0, "",
@@ -68,7 +68,7 @@ void part_idle(struct bench *bench)
     processes_start(&processes, WORKERS, 0, worker, pool);
     if (!eventually(atomic_load(&processes.control->ready) == WORKERS, READY_LIMIT_MS))
         give_up("%u of %u workers are ready", atomic_load(&processes.control->ready), WORKERS);
-    look(bench, &broker);
+    measure(bench, &broker);
     processes_end(&processes);
     lendis_detach(pool);
     lendisd_stop(&broker);

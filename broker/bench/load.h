@@ -3,7 +3,7 @@
 #ifndef LENDIS_BENCH_LOAD_H
 #define LENDIS_BENCH_LOAD_H
 
-/* argv[0] is not looked at. Returns the exit status. */
+/* argv[0] is ignored. Returns the exit status. */
 int load_main(int argc, char **argv);
 
 #endif

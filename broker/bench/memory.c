@@ -217,7 +217,7 @@ static double broker_anonymous(void)
 
 static double broker_before;
 
-static void look_at_attached(void)
+static void print_attached(void)
 {
     print_bytes("shared_attached_worker", (allocated(SEGMENT_MEMFD_NAME) - empty_bytes) / WORKERS,
                 "   allocated more for each of 50 attached workers");
@@ -227,7 +227,7 @@ static void look_at_attached(void)
                 "   private memory of the broker per attached worker");
 }
 
-static void look_at_used(void)
+static void print_used(void)
 {
     print_bytes("shared_used_worker", (allocated(SEGMENT_MEMFD_NAME) - empty_bytes) / WORKERS,
                 "   allocated more for each of 50 workers at work");
@@ -247,9 +247,9 @@ static void print_private(void)
     if (result != 0)
         give_up("lendis_attach: %s", lendis_strerror(result));
     handle = measure((struct scenario){.pool = pool}, NULL);
-    attached = measure((struct scenario){.attach = true, .pool = pool}, look_at_attached);
-    used = measure((struct scenario){.attach = true, .commands = COMMANDS, .pool = pool},
-                   look_at_used);
+    attached = measure((struct scenario){.attach = true, .pool = pool}, print_attached);
+    used =
+        measure((struct scenario){.attach = true, .commands = COMMANDS, .pool = pool}, print_used);
     lendis_detach(pool);
 
     /* Where the heap happens to end makes a page of difference; the lower one is what counts. */

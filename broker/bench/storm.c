@@ -260,7 +260,7 @@ static void add_figures(struct bench *bench, struct series series, unsigned roun
     figures_add(figures, series, round, "peak_accepts_per_s", peaks->accepts_per_s);
 }
 
-/* It has looked since now, long enough for a last rate. */
+/* It has sampled since now, long enough for a last rate. */
 static void await_watcher(const struct processes *watcher)
 {
     struct peaks *peaks = processes_result(watcher, 0);

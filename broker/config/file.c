@@ -141,7 +141,7 @@ static void begin_section(struct loader *loader, const char *title)
     }
 }
 
-/* Looks at a line before inih does. `text` has no blanks around it. False: inih must not see it. */
+/* Inspects a line before inih does. `text` has no blanks around it. False: inih must not see it. */
 static bool check_line(struct loader *loader, char *text, size_t room)
 {
     char *end;

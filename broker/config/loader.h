@@ -29,7 +29,7 @@ struct loader {
     bool no_memory;
 };
 
-/* The value that is being looked at: where it is from and whose it is. */
+/* The value that is being read: where it is from and whose it is. */
 struct place {
     struct loader *loader;
     const struct pool_config *pool; /* NULL: the [broker] section */

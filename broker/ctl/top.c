@@ -193,12 +193,12 @@ static const char *const help_lines[] = {
     "r           the other way round",
     "/           show only lines with a text: type it, Enter; Esc shows all",
     "up, down    scroll; page up and page down by a page",
-    "+ -         look more often, less often (every second at first)",
-    "space       look now",
+    "+ -         refresh more often, less often (every second at first)",
+    "space       refresh now",
     "h ?         this help",
     "q           quit",
     "",
-    "A rate is of the time since the last look; P99 WAIT is of waits that ended in it.",
+    "A rate is of the time since the last refresh; P99 WAIT is of waits that ended in it.",
     "WAIT: calls in the queue. CMDS/s: commands, those sent for others included.",
     "The terminal's width decides how many columns are shown.",
 };
@@ -341,7 +341,7 @@ static int loop(struct top *top)
         key = screen_key((int)((next_us - now) / 1000) + 1);
         if (key == KEY_END || !take_key(top, key))
             break;
-        /* Another view or filter needs other rows: look again. */
+        /* Another view or filter needs other rows: refresh. */
         if (key != KEY_NONE && !strchr("<>r?h", key < 256 ? key : '?') && key < 256)
             next_us = 0;
     }

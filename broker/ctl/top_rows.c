@@ -32,7 +32,7 @@ static void set_number(struct top_cell *cell, uint64_t number)
     cell->number = (double)number;
 }
 
-/* How fast a counter grew since the last look. */
+/* How fast a counter grew since the last refresh. */
 static void set_rate(struct top *top, struct top_cell *cell, uint64_t now, uint64_t then)
 {
     double rate = top->first || now < then ? 0 : (double)(now - then) / top->seconds;
@@ -99,7 +99,7 @@ static const char *state_of(const struct catalog_pool *pool)
     }
 }
 
-/* The p99 of the waits since the last look; 0: nobody waited. */
+/* The p99 of the waits since the last refresh; 0: nobody waited. */
 static uint64_t recent_wait(struct top *top, uint32_t index, const struct segment *segment)
 {
     struct histogram_sum *past = &top->past[index].waits, now, grown = {0};

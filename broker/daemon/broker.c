@@ -124,17 +124,17 @@ static int drain(struct broker *broker)
 
 /* ---- without workers ---- */
 
-/* Looks so often in the time of exit_after_idle, or for a change of it. */
-#define IDLE_LOOKS   10u
-#define IDLE_LOOK_US UINT64_C(10000000)
+/* Checks so often in the time of exit_after_idle, or for a change of it. */
+#define IDLE_CHECKS   10u
+#define IDLE_CHECK_US UINT64_C(10000000)
 
-static void look_again(struct broker *broker)
+static void set_idle_timer(struct broker *broker)
 {
-    uint64_t look_us = broker->config->broker.exit_after_idle_ms * UINT64_C(1000) / IDLE_LOOKS;
+    uint64_t check_us = broker->config->broker.exit_after_idle_ms * UINT64_C(1000) / IDLE_CHECKS;
 
     if (broker->config->broker.exit_after_idle_ms == 0)
         return;
-    timer_set(broker->idle_timer, look_us < IDLE_LOOK_US ? look_us : IDLE_LOOK_US);
+    timer_set(broker->idle_timer, check_us < IDLE_CHECK_US ? check_us : IDLE_CHECK_US);
 }
 
 static int on_idle(sd_event_source *source, uint64_t usec, void *context)
@@ -152,7 +152,7 @@ static int on_idle(sd_event_source *source, uint64_t usec, void *context)
         log_line(LOG_LEVEL_NOTICE, "no worker was attached for exit_after_idle: exiting");
         return drain(broker);
     }
-    look_again(broker);
+    set_idle_timer(broker);
     return 0;
 }
 
@@ -218,7 +218,7 @@ static void on_published(void *context)
         log_line(LOG_LEVEL_WARNING, "tools are not shown the new configuration: %s",
                  strerror(ENOMEM));
     dialler_give_turns(&broker->dialler);
-    look_again(broker);
+    set_idle_timer(broker);
     timer_set(broker->sweep_timer, SWEEP_STEP_US);
     report_status(broker);
 }

@@ -53,7 +53,7 @@ int catalog_writer_publish(struct catalog_writer *writer, const struct config *c
     }
     if (size > CATALOG_CONFIG_SIZE)
         size = CATALOG_CONFIG_SIZE;
-    /* A reader of the moment may see half of each; the next look is right. */
+    /* A reader of the moment may see half of each; the next one is right. */
     memcpy(writer->catalog.config, text, size);
     writer->catalog.header->config_size = (uint32_t)size;
     free(text);

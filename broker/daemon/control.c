@@ -16,7 +16,7 @@
 #include "broker/pool/reconfigure.h"
 #include "broker/daemon/reload.h"
 
-/* How often is looked whether it is so. */
+/* How often is checked whether it is so. */
 #define TICK_US 5000u
 /* Nobody waits for longer: a day, as other limits. */
 #define TIMEOUT_MAX_MS (24u * 3600000u)
@@ -383,8 +383,8 @@ static void kill_leases(struct request *request, const struct wire_control *aske
                asked->pid);
 }
 
-/* What tools read, for one that may not look into a broker that has a password. Who does not take
- * it all at once gets a part of it. */
+/* What tools read, for one that may not read the memory of a broker that has a password. Who does
+ * not take it all at once gets a part of it. */
 static void show(struct request *request)
 {
     struct control *control = request->control;

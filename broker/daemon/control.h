@@ -28,7 +28,7 @@ struct control {
     struct request *first;
     uint32_t count;
     struct log_limit denied_limit;
-    sd_event_source *tick; /* looks whether it is so */
+    sd_event_source *tick; /* checks whether it is so */
 };
 
 /* Results: 0, control_free() must follow; -errno. The pools are borrowed. */

@@ -205,8 +205,8 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
     }
 }
 
-/* Hangs up on those who had their time. Returns when to look again: milliseconds; UINT64_MAX, there
- * is nobody. */
+/* Hangs up on those who had their time. Returns when to do so again: milliseconds; UINT64_MAX,
+ * there is nobody. */
 static uint64_t end_slow(struct exporter *exporter)
 {
     uint64_t now_ms = clock_ms(), next_ms = UINT64_MAX;

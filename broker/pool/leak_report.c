@@ -35,11 +35,11 @@ static void read_command(uint32_t pid, char text[COMMAND_MAX + 4])
     text[size] = '\0';
 }
 
-static void report_one(const struct leak *leak, bool look)
+static void report_one(const struct leak *leak, bool with_command)
 {
     char command[COMMAND_MAX + 4] = "", who[64], more[48] = "";
 
-    if (look && leak->pid)
+    if (with_command && leak->pid)
         read_command(leak->pid, command);
     if (leak->pid)
         snprintf(who, sizeof who, "process %u of user %u", leak->pid, leak->uid);
@@ -53,12 +53,12 @@ static void report_one(const struct leak *leak, bool look)
              (uintmax_t)(leak->age_ms % 1000 / 100), who, command[0] ? ": " : "", command, more);
 }
 
-static void report_all(struct leak *list, bool look)
+static void report_all(struct leak *list, bool with_command)
 {
     while (list) {
         struct leak *next = list->next;
 
-        report_one(list, look);
+        report_one(list, with_command);
         free(list);
         list = next;
     }

@@ -9,7 +9,7 @@
 #include "broker/pool/leak_report.h"
 #include "broker/pool/internal.h"
 
-/* A look at all words of a pool takes a few microseconds; this keeps it below a thousandth. */
+/* A scan of all words of a pool takes a few microseconds; this keeps it below a thousandth. */
 #define INTERVAL_LEAST_MS 10u
 /* What holders say of when they began is right to a tick of CLOCK_MONOTONIC_COARSE. */
 #define TICK_MS 10u
@@ -29,13 +29,13 @@ static bool holder_of(const struct broker_pool *pool, uint64_t word, uint32_t *w
            shm_load32(&pool->environment->catalog->workers[*worker].pool) == 1 + pool->index;
 }
 
-/* When a lease began that was not there at the last look. */
+/* When a lease began that was not there at the last scan. */
 static uint64_t begin_of(const struct lease_limits *watch, const struct connection *shared,
                          uint64_t now_ms)
 {
     uint64_t said_ms = shm_load_relaxed(&shared->leased_ms);
 
-    return said_ms + TICK_MS >= watch->looked_ms && said_ms <= now_ms ? said_ms : now_ms;
+    return said_ms + TICK_MS >= watch->scanned_ms && said_ms <= now_ms ? said_ms : now_ms;
 }
 
 /* Brings connection->seen up to date. False: nobody holds it. */
@@ -183,7 +183,7 @@ static bool enforce_shares(struct broker_pool *pool, uint64_t now_ms)
 
 /* ---- inspecting ---- */
 
-/* How long until the next look, if nothing is due before; 0: there is nothing to look for. */
+/* How long until the next scan, if nothing is due before; 0: there is nothing to look for. */
 static uint64_t interval_ms(const struct pool_config *config)
 {
     uint64_t least = UINT64_MAX;
@@ -204,7 +204,7 @@ static void arm(struct broker_pool *pool, uint64_t now_ms, uint64_t next_ms)
     timer_set(pool->parts->lease_limits.timer, (next_ms > now_ms ? next_ms - now_ms : 1) * 1000);
 }
 
-/* Looks at all leases. Returns when to look again. */
+/* Inspects all leases. Returns when to scan again. */
 static uint64_t inspect_all(struct broker_pool *pool, uint64_t now_ms)
 {
     const struct pool_config *config = pool->config;
@@ -231,7 +231,7 @@ static uint64_t inspect_all(struct broker_pool *pool, uint64_t now_ms)
         else if (at_ms < next_ms)
             next_ms = at_ms;
     }
-    pool->parts->lease_limits.looked_ms = now_ms;
+    pool->parts->lease_limits.scanned_ms = now_ms;
     taken = enforce_shares(pool, now_ms) || taken;
     leak_report(leaks);
     revocation_report(pool);
@@ -266,7 +266,7 @@ void lease_limits_wake(struct broker_pool *pool)
 
     if (!has_something(pool) || timer_is_on(pool->parts->lease_limits.timer))
         return;
-    pool->parts->lease_limits.looked_ms = now_ms;
+    pool->parts->lease_limits.scanned_ms = now_ms;
     arm(pool, now_ms, now_ms + interval_ms(pool->config));
 }
 

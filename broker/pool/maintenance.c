@@ -14,10 +14,10 @@
 #define REST_MS 1000u
 /* What holders say of when they began is right to a tick of CLOCK_MONOTONIC_COARSE. */
 #define TICK_MS 10u
-/* A retiring connection is looked at so often: its holder may have given it back in the moment in
+/* A retiring connection is inspected so often: its holder may have given it back in the moment in
  * which it was marked, and not have seen that. */
 #define RETIRING_MS 1000u
-/* Until the next look when a check is due and enough are under way. */
+/* Until the next scan when a check is due and enough are under way. */
 #define CHECK_LATER_MS 50u
 #define NEVER          UINT64_MAX
 
@@ -151,8 +151,8 @@ void maintenance_opened(struct broker_pool *pool, struct broker_connection *conn
 
 /*
  * Since when it is idle, at the latest. The holder writes when its lease began, not when it ended;
- * that it was out when we looked is our own knowledge. So a connection whose lease took nearly
- * max_idle_time can go sooner after it than others. That there was a lease since the last look the
+ * that it was out at a scan is our own knowledge. So a connection whose lease took nearly
+ * max_idle_time can go sooner after it than others. That there was a lease since the last scan the
  * number of uses tells; what the holder's clock says counts if it can be true, for it may be
  * another clock.
  */
@@ -228,8 +228,8 @@ static uint64_t check(struct broker_pool *pool, struct broker_connection *connec
     return connection->checked_ms + pool->config->check_interval_ms;
 }
 
-/* When `connection`, which is open, must be looked at next; *counts is kept right. */
-static uint64_t look_at(struct broker_pool *pool, struct broker_connection *connection,
+/* When `connection`, which is open, must be inspected next; *counts is kept right. */
+static uint64_t inspect(struct broker_pool *pool, struct broker_connection *connection,
                         struct sizing_counts *counts, uint64_t now_ms)
 {
     uint64_t next_ms = NEVER, since_ms, limit_ms = idle_limit_ms(pool, counts), word;
@@ -262,7 +262,7 @@ static uint64_t look_at(struct broker_pool *pool, struct broker_connection *conn
             server_renew(pool);
         return NEVER;
     }
-    /* One that stays although its time is over is looked at when another's is. */
+    /* One that stays although its time is over is inspected when another's is. */
     if (limit_ms != NEVER && since_ms + limit_ms > now_ms && since_ms + limit_ms < next_ms)
         next_ms = since_ms + limit_ms;
     check_ms = check(pool, connection, counts, since_ms, now_ms);
@@ -295,7 +295,7 @@ void maintenance_inspect(struct broker_pool *pool)
 
         if (pool->connections[i].state != CONNECTION_OPEN)
             continue;
-        due_ms = look_at(pool, &pool->connections[i], &counts, now_ms);
+        due_ms = inspect(pool, &pool->connections[i], &counts, now_ms);
         if (due_ms < next_ms)
             next_ms = due_ms;
     }

@@ -98,9 +98,9 @@ static bool revoke_of(struct broker_pool *pool, struct broker_connection *connec
 static enum taken take_back(struct broker_pool *pool, struct broker_connection *connection,
                             uint32_t worker)
 {
-    /* A live worker can be handing it to the dead one or taking it back: a few looks, not one for
+    /* A live worker can be handing it to the dead one or taking it back: a few tries, not one for
      * each. */
-    for (int looks = 0; looks < 4; looks++) {
+    for (int tries = 0; tries < 4; tries++) {
         uint64_t word = shm_load(connection_word(connection));
 
         if (word_holder(&pool->owner.segment, word) != worker)

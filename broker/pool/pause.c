@@ -76,8 +76,8 @@ uint32_t pause_step(struct broker_pool *pool)
 static bool kill_one(struct broker_pool *pool, struct broker_connection *connection,
                      uint32_t worker)
 {
-    /* It can be on its way from one to another: a few looks, not one for each. */
-    for (int looks = 0; looks < 4; looks++) {
+    /* It can be on its way from one to another: a few tries, not one for each. */
+    for (int tries = 0; tries < 4; tries++) {
         uint64_t word = shm_load(connection_word(connection));
 
         if (!word_is_out(word) ||

@@ -43,8 +43,8 @@ void revocation_report(struct broker_pool *pool)
 
 uint64_t revocation_take_ended(struct broker_connection *connection)
 {
-    /* A few looks: others may move it meanwhile, and some of them may be hostile. */
-    for (int looks = 0; looks < 4; looks++) {
+    /* A few tries: others may move it meanwhile, and some of them may be hostile. */
+    for (int tries = 0; tries < 4; tries++) {
         uint64_t word = shm_load(connection_word(connection));
 
         if (!word_is_out(word))

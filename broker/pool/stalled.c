@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Combiners that stopped: see stalled.h. A connection's `stalled` says in which generation its
- * combiner is to be looked at: set by owners of commands who find that it does not move, or who
+ * combiner is to be inspected: set by owners of commands who find that it does not move, or who
  * leave their command to it (their deadline passed), and by the broker for owners who died. From
  * then on it is watched, by a timer, until it goes on and there are no commands without an owner:
  * of those nobody else would say anything. The mark stays while it is watched, so that 200 owners
@@ -57,7 +57,7 @@ static void find_taken(const struct broker_pool *pool, struct taken *taken)
     }
 }
 
-/* Looks again in time, unless a look is due before that. */
+/* Scans again in time, unless a scan is due before that. */
 static void inspect_in(struct broker_pool *pool, uint64_t ms)
 {
     timer_ensure(pool->parts->stalled.timer, UINT64_C(1000) * ms);
@@ -204,7 +204,7 @@ static void inspect_process(struct broker_pool *pool, struct broker_connection *
 
 /* ---- inspecting ---- */
 
-/* Returns when `connection` is to be looked at next, in ms; 0: it is no longer watched. */
+/* Returns when `connection` is to be inspected next, in ms; 0: it is no longer watched. */
 static uint64_t inspect_one(struct broker_pool *pool, struct broker_connection *connection,
                             const struct taken *taken, uint32_t *inspections)
 {
@@ -214,7 +214,7 @@ static uint64_t inspect_one(struct broker_pool *pool, struct broker_connection *
 
     if (!is_out(connection, now.word) ||
         (!abandoned && (!has_bit(taken->waited_for, connection->index) || !same(&now, watch)))) {
-        watch->word = 0; /* owners that wait look for themselves */
+        watch->word = 0; /* owners that wait find out by themselves */
         return 0;
     }
     shm_store(mark_of(pool, connection), 1 + word_generation(now.word));
@@ -234,14 +234,14 @@ static uint64_t inspect_one(struct broker_pool *pool, struct broker_connection *
                                                                   : tick_ms(pool);
 }
 
-/* Looks at all that are watched. Returns when to look again, in ms; 0: not at all. */
+/* Inspects all that are watched. Returns when to scan again, in ms; 0: not at all. */
 static uint64_t inspect_all(struct broker_pool *pool)
 {
     uint32_t inspections = STALL_INSPECT_MOST, first = pool->parts->stalled.next;
     uint64_t next_ms = 0;
     struct taken taken;
 
-    /* Before the look at the mailboxes: who abandons a command afterwards says so again. */
+    /* Before the scan of the mailboxes: who abandons a command afterwards says so again. */
     for (uint32_t i = 0; i < pool->places; i++)
         if (pool->connections[i].stall.word != 0)
             shm_store(mark_of(pool, &pool->connections[i]), 0);

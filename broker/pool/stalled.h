@@ -20,7 +20,7 @@
  *                                whole periods of a quota at its longest (1 s, cpu.max), in
  *                                which one with any quota at all runs
  *
- * The budget: a look at the connections that are watched, one pass over the slots, whatever their
+ * The budget: a scan of the connections that are watched, one pass over the slots, whatever their
  * number, and at most STALL_INSPECT_MOST processes, some 20 us each.
  */
 #ifndef LENDIS_BROKER_STALLED_H
@@ -47,7 +47,7 @@ void stalled_stop(struct broker_pool *pool);
 
 /*
  * Watches the combiner of a connection that is out, by `word`, if somebody said that it should be
- * looked at.
+ * inspected.
  */
 void stalled_inspect(struct broker_pool *pool, struct broker_connection *connection, uint64_t word);
 

@@ -21,7 +21,7 @@
 
 struct replies {
     size_t got;            /* bytes */
-    size_t at;             /* the first one that is not looked at yet */
+    size_t at;             /* the first one that was not read yet */
     uint32_t unsubscribed; /* replies to the command whose turn it is */
     char bytes[REPLIES_SIZE];
 };

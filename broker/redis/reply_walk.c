@@ -115,7 +115,7 @@ static int start_value(struct reply_walk *walk, char type)
     return 0;
 }
 
-/* Bytes of a bulk string; its CRLF is not looked at. Results as line_done(). */
+/* Bytes of a bulk string; its CRLF is not checked. Results as line_done(). */
 static int take_bulk(struct reply_walk *walk, const char *data, size_t size, size_t *used)
 {
     size_t step = size < walk->skip ? size : (size_t)walk->skip;

@@ -478,7 +478,7 @@ enum reset_result reset_go_on(struct reset *reset)
 }
 
 /* Nothing is there to be read. */
-static enum reset_result look_at_socket(int fd)
+static enum reset_result inspect_socket(int fd)
 {
     char byte;
     ssize_t got = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -539,7 +539,7 @@ enum reset_result reset_begin(int fd, enum reset_kind kind, const struct reset_p
                               uint32_t left, struct reset **reset)
 {
     bool handled = (left & (LEFT_UNSEEN | LEFT_UNPROVEN)) != 0;
-    enum reset_result result = look_at_socket(fd);
+    enum reset_result result = inspect_socket(fd);
     struct reset *made;
 
     if (result != RESET_WAITING)

@@ -5,7 +5,7 @@
  *
  * No secret is ever sent. The connection was lent, so somebody else has its socket as well: he can
  * connect(2) it to another server, or put half a command in front of what is sent, at any moment,
- * and nothing that is looked at before is proof against that. So RESET, behind which a login would
+ * and nothing that was checked before is proof against that. So RESET, behind which a login would
  * have to follow, is for pools that log in with no password. Where there is one, the session is
  * asked what it is like and what is different is undone by name; what cannot be, another user
  * above all, is for a new connection.

@@ -12,7 +12,7 @@
 #include "broker/testbed/testbed.h"
 #include "broker/report/progress.h"
 
-/* Redis looks at an idle client's buffers when it has been idle for 2 s, and at the size of replies
+/* Redis checks an idle client's buffers when it has been idle for 2 s, and the size of replies
  * every 5 s (clientsCron() in its server.c): what has not moved for longer than that does not move
  * any more. */
 #define STEADY_IDLE_MS 7000
@@ -213,9 +213,9 @@ static void start_broker(struct environment *environment, unsigned workers)
              environment->broker.socket_path);
 }
 
-/* ---- looking ---- */
+/* ---- reading figures ---- */
 
-static void look_at_redis(const struct environment *environment, struct readings *readings)
+static void read_redis(const struct environment *environment, struct readings *readings)
 {
     char problem[256];
 
@@ -230,7 +230,7 @@ static void look_at_redis(const struct environment *environment, struct readings
 }
 
 /* With `segments` false what is theirs is not told apart, which is faster. */
-static void look(const struct environment *environment, bool segments, struct figures *figures)
+static void read_all(const struct environment *environment, bool segments, struct figures *figures)
 {
     struct readings readings = {0};
 
@@ -243,7 +243,7 @@ static void look(const struct environment *environment, bool segments, struct fi
         process_add(environment->broker.pid, segments, &readings.broker);
         readings.segments = proc_memfd_bytes(environment->broker.pid, "lendis-");
     }
-    look_at_redis(environment, &readings);
+    read_redis(environment, &readings);
     kernel_read(&readings.kernel);
     figures_of(&readings, figures);
     figures->values[FIGURE_SOCKET_SLAB] -= environment->before.socket_slab;
@@ -259,7 +259,7 @@ static double what_moves(const struct environment *environment)
 {
     struct figures figures;
 
-    look(environment, false, &figures);
+    read_all(environment, false, &figures);
     /* used_memory moves before Redis gives pages back. */
     return figures.values[FIGURE_WORKERS_PSS] + figures.values[FIGURE_REDIS] +
            figures.values[FIGURE_REDIS_USED] + figures.values[FIGURE_BROKER_RSS];
@@ -295,7 +295,7 @@ static void wait_until_steady(const struct environment *environment, struct outc
         snprintf(text, sizeof text, "until nothing moves: %.0f MiB, %.0f s",
                  values[tick % window] / (1024 * 1024), outcome->seconds);
         progress_say(text);
-        /* With very many workers a look takes long: they should have most of the time. */
+        /* With very many workers a reading takes long: they should have most of the time. */
         took_ms = now_ms() - tick_ms;
         sleep_us(1000 * (took_ms > TICK_MS / 2 ? took_ms : TICK_MS - took_ms));
     }
@@ -320,7 +320,7 @@ static void measure(struct environment *environment, struct outcome *outcome)
     outcome->commands = (double)(atomic_load(&environment->plan->commands) - commands) * 1000 /
                         (double)(now_ms() - begin_ms + 1);
     purge(environment);
-    look(environment, true, &outcome->figures);
+    read_all(environment, true, &outcome->figures);
 }
 
 static void end(struct environment *environment)

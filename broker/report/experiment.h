@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One variant of the comparison: servers of its own, the workers, a wait until nothing moves any
- * more, one look at everything, and the end of all of it.
+ * more, one reading of everything, and the end of all of it.
  */
 #ifndef LENDIS_REPORT_EXPERIMENT_H
 #define LENDIS_REPORT_EXPERIMENT_H

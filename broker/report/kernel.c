@@ -2,7 +2,7 @@
 /*
  * The kernel's memory: see kernel.h. Each socket takes objects of some slab caches. The kernel
  * merges caches of one size under the name of the first (slabinfo(5)): then all that share it are
- * counted, which is right for what is looked at here, the difference between two readings. Each
+ * counted, which is right for what is wanted here, the difference between two readings. Each
  * socket also has a dentry (sock_alloc_file() in net/socket.c), whose cache follows whatever files
  * the machine reads: those of sockets are known by their number.
  */

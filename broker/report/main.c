@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lendis-report: how much memory Redis connections take, with lendis and without, over the whole
- * system. compare is an experiment with servers and workers of its own, watch looks at what runs
+ * system. compare is an experiment with servers and workers of its own, watch inspects what runs
  * here.
  */
 #include <locale.h>

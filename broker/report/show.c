@@ -214,7 +214,7 @@ int show_comparison(const struct options *options, const struct comparison *comp
     puts("\nA worker, beside the reference claim");
     if (result == 0)
         result = show_worker(comparison);
-    puts("PSS is the one to look at. RSS counts a page that is shared once for each process that "
+    puts("PSS is the one that counts. RSS counts a page that is shared once for each process that "
          "has it: the\n"
          "program's text, pages from before the fork, lendis' segments. The sum of it exceeds what "
          "there is. Virtual\n"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * `lendis-report watch`: see watch.h. The broker is not asked: it is looked at like lendisctl does
+ * `lendis-report watch`: see watch.h. The broker is not asked: it is inspected as lendisctl does
  * (broker/tools/find_broker.h). What workers would hold without the pool cannot be measured where
  * they do not: it is their number times what compare has measured.
  */
@@ -28,7 +28,7 @@
 /* Home, and clear what is below (ECMA-48). */
 #define CLEAR "\x1b[H\x1b[J"
 
-/* One look. */
+/* One reading. */
 struct view {
     const struct options *options;
     struct broker broker;
@@ -92,7 +92,7 @@ static bool is_attached(const struct view *view, pid_t pid)
     return bsearch(&pid, view->attached, view->attached_count, sizeof pid, compare_pids) != NULL;
 }
 
-/* The processes that are looked at: those that match, or those that are attached. */
+/* The processes that are inspected: those that match, or those that are attached. */
 static int find_watched(struct view *view)
 {
     const struct options *options = view->options;
@@ -141,7 +141,7 @@ static redisContext *connect_to(const struct redis_url *address)
     return context;
 }
 
-static void look_at_server(struct view *view, const char *url)
+static void read_server(struct view *view, const char *url)
 {
     char problem[256], why[REDIS_URL_WHY_SIZE];
     struct redis_url address;
@@ -162,7 +162,7 @@ static void look_at_server(struct view *view, const char *url)
     redis_url_free(&address);
 }
 
-static void look_at_servers(struct view *view)
+static void read_servers(struct view *view)
 {
     const struct catalog *catalog = &view->broker.catalog;
 
@@ -179,14 +179,14 @@ static void look_at_servers(struct view *view)
             char url[sizeof pool.address + 1];
 
             text_clean(url, sizeof url, pool.address, sizeof pool.address);
-            look_at_server(view, url);
+            read_server(view, url);
         }
     }
 }
 
 /* ---- all of it ---- */
 
-static int look(struct view *view)
+static int read_all(struct view *view)
 {
     int result = find_attached(view);
 
@@ -199,14 +199,14 @@ static int look(struct view *view)
     process_add(view->broker.pid, true, &view->readings.broker);
     view->readings.segments = proc_memfd_bytes(view->broker.pid, "lendis-");
     view->connections = count_connections(&view->broker);
-    look_at_servers(view);
+    read_servers(view);
     kernel_read(&view->readings.kernel);
     figures_of(&view->readings, &view->figures);
     if (view->options->match && view->options->match_kind != MATCH_NAME &&
         !cgroup_folder(view->watched, view->watched_count, view->cgroup, sizeof view->cgroup))
         note(view, "The cgroup has no memory.stat that can be read.\n");
     if (view->unseen)
-        note(view, "%zu workers are of another PID namespace: their memory is not looked at.\n",
+        note(view, "%zu workers are of another PID namespace: their memory is not read.\n",
              view->unseen);
     return 0;
 }
@@ -271,7 +271,7 @@ static void put_figures(const struct view *view, struct table *table)
                                              FIGURE_SOCKET_CHARGED};
 
     put(view, table, "attached", "processes attached", (double)view->attached_count, true, 0);
-    put(view, table, "watched", "processes looked at", view->watched_count, true, 0);
+    put(view, table, "watched", "processes inspected", view->watched_count, true, 0);
     put(view, table, "watched_attached", "of them attached", view->watched_attached, true, 0);
     put(view, table, "connections", "connections of the broker", view->connections, true, 0);
     for (size_t i = 0; i < sizeof of_workers / sizeof *of_workers; i++)
@@ -382,7 +382,7 @@ static int show(struct view *view)
 /* ---- again and again ---- */
 
 /* Results: 0; -errno, it was said why. */
-static int look_and_show(const struct options *options, bool clear)
+static int read_and_show(const struct options *options, bool clear)
 {
     static struct view view; /* some hundred pointers for segments */
     char problem[512];
@@ -393,7 +393,7 @@ static int look_and_show(const struct options *options, bool clear)
         fprintf(stderr, "%slendis-report: %s\n", clear ? CLEAR : "", problem);
         return -ENOENT;
     }
-    result = look(&view);
+    result = read_all(&view);
     if (clear)
         fputs(CLEAR, stdout);
     if (result == 0)
@@ -409,12 +409,12 @@ int watch_run(const struct options *options)
     bool again = isatty(STDOUT_FILENO) && options->format == TABLE_PEOPLE;
 
     /* At first there must be a broker; later one may be starting. */
-    if (look_and_show(options, again) != 0)
+    if (read_and_show(options, again) != 0)
         return EXIT_FAILURE;
     if (!again)
         return EXIT_SUCCESS;
     for (;;) { /* until a signal ends it */
         sleep_us(options->interval_ms * INT64_C(1000));
-        look_and_show(options, true);
+        read_and_show(options, true);
     }
 }

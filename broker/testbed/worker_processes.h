@@ -64,7 +64,7 @@ void processes_end(struct processes *processes);
 void processes_ready(struct processes *processes);
 void processes_go(struct processes *processes);
 
-/* The parent asks the workers to end; they look at processes_stopping() now and then. */
+/* The parent asks the workers to end; they call processes_stopping() now and then. */
 void processes_stop(struct processes *processes);
 static inline bool processes_stopping(const struct processes *processes)
 {

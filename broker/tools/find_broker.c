@@ -32,7 +32,7 @@
 /* What a search knows and what it found so far. */
 struct search {
     const char *socket_path; /* the catalog must name it; NULL: any will do */
-    pid_t pid;               /* the process being looked at */
+    pid_t pid;               /* the process being inspected */
     uint32_t pid_inside;     /* the same, as that process sees itself; 0: any will do */
     int error;               /* of a catalog that was there and could not be used */
     uint32_t abi_major, abi_minor;
@@ -194,7 +194,7 @@ static bool in_our_pid_namespace(int proc)
  * not a broker, or not the one that is searched for; -EACCES; -ESRCH, no such process; what
  * catalog_map() says; -errno.
  */
-static int look_at(struct search *search)
+static int inspect(struct search *search)
 {
     struct broker *broker = search->broker;
     int proc, result;
@@ -298,10 +298,10 @@ static int ask(struct search *search)
 }
 
 /*
- * Looks at every process. Results: 0, exactly one is the broker of search->socket_path; -EEXIST,
- * several are; -EACCES, none is, and some could not be looked at; -ENOENT.
+ * Inspects every process. Results: 0, exactly one is the broker of search->socket_path; -EEXIST,
+ * several are; -EACCES, none is, and some could not be inspected; -ENOENT.
  */
-static int look_at_all(struct search *search)
+static int inspect_all(struct search *search)
 {
     struct broker *broker = search->broker;
     struct broker found = {.pid = 0};
@@ -312,21 +312,21 @@ static int look_at_all(struct search *search)
     if (!list)
         return -errno;
     while ((entry = readdir(list)) && result != -EEXIST) {
-        int looked;
+        int one;
 
         if (!isdigit((unsigned char)entry->d_name[0]))
             continue;
         search->pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        looked = look_at(search);
-        if (looked == 0 && result == 0) {
+        one = inspect(search);
+        if (one == 0 && result == 0) {
             broker_close(broker);
             result = -EEXIST;
-        } else if (looked == 0) {
+        } else if (one == 0) {
             found = *broker;
             result = 0;
-        } else if (result == -ENOENT && looked == -EACCES) {
+        } else if (result == -ENOENT && one == -EACCES) {
             /* Of a catalog in another layout nobody can say whose socket it belongs to. */
-            result = looked;
+            result = one;
         }
     }
     closedir(list);
@@ -375,7 +375,7 @@ static int explain(const struct search *search, int error, const char *path, cha
 static int explain_absence(int connected, int error, const char *path, char *problem, size_t size)
 {
     const char *more =
-        error == -EACCES ? " (not every process could be looked at: try as root)" : "";
+        error == -EACCES ? " (not every process could be inspected: try as root)" : "";
 
     if (connected >= 0 || connected == -EAGAIN)
         return fail(problem, size, -ENOENT,
@@ -399,7 +399,7 @@ int broker_find(const char *socket_path, pid_t pid, struct broker *broker, char 
 
     if (pid > 0) {
         snprintf(name, sizeof name, "process %d", (int)pid);
-        result = look_at(&search);
+        result = inspect(&search);
         if (result == -ENOENT)
             return fail(problem, size, result, "%s is not a lendisd", name);
         if (result == -ESRCH)
@@ -412,13 +412,13 @@ int broker_find(const char *socket_path, pid_t pid, struct broker *broker, char 
         return explain(&search, listener, socket_path, problem, size);
     if (listener > 0) {
         search.pid = listener;
-        result = look_at(&search);
+        result = inspect(&search);
         /* Anything else is an answer; these may be the service manager that listens on the broker's
          * behalf. */
         if (result != -ENOENT && result != -ESRCH && result != -EACCES)
             return result == 0 ? 0 : explain(&search, result, socket_path, problem, size);
     }
-    result = look_at_all(&search);
+    result = inspect_all(&search);
     if (result == -EACCES && listener >= 0)
         result = ask(&search);
     if (result == 0)

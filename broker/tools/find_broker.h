@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A running broker, looked at from outside: its process, its catalog and its pool segments.
+ * A running broker, inspected from outside: its process, its catalog and its pool segments.
  *
  * The broker is not asked anything, so a broker that hangs or is stopped shows as well as any
  * other. What is mapped is mapped read-only; everything in it is input to be checked: the catalog

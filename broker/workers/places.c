@@ -19,7 +19,7 @@
 /*
  * An expelled worker whose death cannot be seen (no pidfd: another PID namespace before Linux 6.5)
  * keeps its place for this time more. A process that runs sees within a second, the longest that it
- * sleeps between two looks, that it was expelled; a host that swaps or a frozen container takes
+ * sleeps between two scans, that it was expelled; a host that swaps or a frozen container takes
  * longer. Ten times the longest time that a call takes by default (command_timeout, and
  * wait_timeout before it) is still short enough for workers that come and go by the hundred.
  */

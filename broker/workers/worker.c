@@ -23,7 +23,7 @@
 #include "lendis.h"
 
 /*
- * Messages that are looked through for a GOODBYE: one that the worker asked and gave up waiting
+ * Messages that are searched for a GOODBYE: one that the worker asked and gave up waiting
  * for, and that.
  */
 #define LAST_MESSAGES 4

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# bash completion for lendisctl(1). Pools are asked of the broker, if it may be looked at.
+# bash completion for lendisctl(1). Pools are asked of the broker, if it may be inspected.
 
 _lendisctl_pools()
 {

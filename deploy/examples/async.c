@@ -188,8 +188,8 @@ static void use_lease(struct job *job)
 
 static int on_wait(sd_event_source *source, int fd, uint32_t events, void *context);
 
-/* Has a look at the wait. */
-static void look(struct job *job)
+/* Inspects the wait. */
+static void inspect(struct job *job)
 {
     int result;
 
@@ -214,7 +214,7 @@ static int on_wait(sd_event_source *source, int fd, uint32_t events, void *conte
     (void)source;
     (void)fd;
     (void)events;
-    look(context);
+    inspect(context);
     return 0;
 }
 
@@ -230,7 +230,7 @@ static void job_start(struct lendis_pool *pool)
     if (result != 0)
         job_end(job, lendis_strerror(result));
     else
-        look(job); /* a connection may be there already */
+        inspect(job); /* a connection may be there already */
 }
 
 int main(int argc, char **argv)

@@ -12,7 +12,7 @@
  *
  * Stopping: SIGTERM, SIGINT or SIGHUP to the master. It shuts the listening socket down, which ends
  * every worker's accept(2), and passes SIGTERM on, whose handler ends the reading of the next
- * request. Requests that were begun are answered. Neither way leaves a gap between looking at a
+ * request. Requests that were begun are answered. Neither way leaves a gap between checking a
  * flag and falling asleep.
  */
 #include <arpa/inet.h>

@@ -118,7 +118,7 @@ struct catalog_pool {
     shm_u32 per_uid_leases;   /* connections that one user's workers may hold; 0: no limit */
     shm_u32 fallback;         /* enum fallback_policy, of a pool with `enabled = no`; 0 of others */
     shm_u32 order;            /* enum lending_order */
-    shm_u32 check_on_lease;   /* 1: a connection that has rested is looked at */
+    shm_u32 check_on_lease;   /* 1: a connection that has rested is checked */
     shm_u32 wait_queue;       /* how many may wait; 0: no limit */
     shm_u32 reserve_after_ms; /* how long until a waiter says that it waits; 0: no reserve */
     shm_u32 failing; /* 1: Redis has been down for so many dials that nobody is to wait for it */
@@ -195,7 +195,7 @@ void catalog_write_end(struct catalog_pool *pool);
 
 /*
  * A consistent copy of pool entry `index`. Results: 0; -ENOENT, no pool there; -EAGAIN, the broker
- * was writing all the time (it died in the middle): *pool is the last look.
+ * was writing all the time (it died in the middle): *pool is what was read last.
  */
 int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct catalog_pool *pool);
 

@@ -13,10 +13,10 @@
  * queue_pass_on() and queue_match() bring connections and waiters together (I7). The connection
  * word is moved first, the waiter told afterwards: ownership never depends on the ring, which can
  * at worst cost a place in the order. What a killed or stopped process left undone is finished by
- * the waiter's own timed look (waiter.c) or by the broker.
+ * the waiter's own timed scan (waiter.c) or by the broker.
  *
- * Memory order: everything here is seq_cst. The pairs that need it: "word becomes IDLE, then look
- * for waiters" in queue_pass_on() against "cell becomes WAITING, then look for idle words" in the
+ * Memory order: everything here is seq_cst. The pairs that need it: "word becomes IDLE, then scan
+ * for waiters" in queue_pass_on() against "cell becomes WAITING, then scan for idle words" in the
  * waiter, which calls queue_push() and then queue_match().
  *
  * The loops are bounded by the capacity, whatever the cells contain (I5): each call has a number of
@@ -125,7 +125,7 @@ bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket);
 /* The oldest waiter. CELL_FREE: nobody waits, or the pool is closed and serves nobody. */
 enum cell_state queue_head(const struct segment *segment, uint64_t *ticket, uint32_t *slot);
 
-/* A cheap first look: false means that nobody waits. */
+/* A cheap first check: false means that nobody waits. */
 static inline bool queue_maybe_waiting(const struct segment *segment)
 {
     return shm_load(&segment->queue->head) != shm_load(&segment->queue->tail);

@@ -73,7 +73,7 @@ _Static_assert(sizeof(struct segment_queue) == 64, "layout");
 
 /*
  * The receive time-out of a lent socket (SO_RCVTIMEO, socket(7)), which all its holders share: a
- * blocking recv(2) comes back after this at the latest, to look at its deadline and to show that it
+ * blocking recv(2) comes back after this at the latest, to check its deadline and to show that it
  * runs. One system call less than with poll(2). Who hands the descriptor to a caller clears it.
  */
 #define CONNECTION_RECEIVE_MS 250
@@ -104,7 +104,7 @@ struct connection {
     shm_u64 leased_ms;         /* when the last lease began, by its holder's clock: see below */
     shm_u64 batch;             /* batches of handed-over commands whose sending began; mailbox.h */
     shm_u64 beat;              /* changes while the combiner runs: see beat_make() in mailbox.h */
-    shm_u64 stalled; /* 1 + the generation whose combiner is to be looked at by the broker */
+    shm_u64 stalled; /* 1 + the generation whose combiner is to be inspected by the broker */
     shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's */
     shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
     shm_u64 rung;    /* which lease, given back, a waiter rang for: libclient/handover/doorbell.c */
@@ -204,7 +204,7 @@ struct segment {
     const shm_u32 *places;
 };
 
-/* How many connections there are to look at: the table has room for the pool to grow. */
+/* How many connections there are to inspect: the table has room for the pool to grow. */
 static inline uint32_t segment_places(const struct segment *segment)
 {
     uint32_t places = segment->places ? shm_load32(segment->places) : segment->connection_max;

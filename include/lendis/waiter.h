@@ -6,7 +6,7 @@
  * wake word can be missing (whoever handed over died or was stopped first) or stale (left for an
  * earlier wait), so it is only a hint: what counts is a word that says HANDED(slot). A sleep is
  * therefore timed: after WAITER_PATIENCE_NS for the oldest waiter, longer for those behind it, the
- * waiter looks through all words itself and serves waiters from idle connections that nobody passed
+ * waiter scans all words itself and serves waiters from idle connections that nobody passed
  * on. That bounds I7 without a broker.
  *
  * A slot is used by one thread at a time. Nothing here allocates; only waiter_sleep() blocks.
@@ -16,7 +16,7 @@
 
 #include "lendis/queue.h"
 
-/* Half of I7's 10 ms. The n-th waiter sleeps n times as long, so 200 sleepers make ~1,200 looks a
+/* Half of I7's 10 ms. The n-th waiter sleeps n times as long, so 200 sleepers make ~1,200 scans a
  * second. */
 #define WAITER_PATIENCE_NS INT64_C(5000000)
 /* The same for one whose command is on its way: only a dead combiner without a broker, or a stopped
@@ -29,9 +29,9 @@ struct waiter {
     uint32_t slot;
     enum cell_state kind; /* CELL_WAITING or CELL_COMMAND */
     bool rejoined;        /* it queued up more than once: see waiter_finish() */
-    bool served;          /* somebody has its command: no hurry to look */
+    bool served;          /* somebody has its command: no hurry to scan */
     uint64_t ticket;
-    uint32_t unrung; /* thorough looks that found a connection given back and not rung for */
+    uint32_t unrung; /* full scans that found a connection given back and not rung for */
     int64_t
         report_ns; /* when it says that it waits for long, lending_policy.c's; 0: not known yet */
 };
@@ -42,8 +42,8 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
                 uint32_t slot, enum cell_state kind);
 
 /*
- * Takes the connection that was handed to this waiter, if one was. `thorough` looks through all
- * words and serves idle ones, instead of at the hint alone. Results: 1, and *index and *word are
+ * Takes the connection that was handed to this waiter, if one was. `thorough` scans all words and
+ * serves idle ones, instead of reading the hint alone. Results: 1, and *index and *word are
  * the caller's lease, the waiter has left the queue; 0, not yet: sleep; -ENOBUFS as waiter_join()
  * (it queues up again when what it was handed was revoked before it came for it).
  */
@@ -51,19 +51,19 @@ int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t 
 
 /*
  * Takes the hint away that something happened to a command, which waiter_take() leaves alone. True:
- * there was one, look thoroughly; a hint that is left there would keep its owner awake.
+ * there was one, scan thoroughly; a hint that is left there would keep its owner awake.
  */
 bool waiter_told(struct waiter *waiter);
 
 /* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: time
- * passed, look thoroughly. */
+ * passed, scan thoroughly. */
 bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns);
 
 /*
  * For who polls the wake-up of its slot's group (poll_wakeup.h) and does not sleep: waiter_join()
  * for a connection, waiter_poll() in place of waiter_sleep(), and waiter_end_polling() at last,
  * when the waiter has left the queue. waiter_poll(): false, it was told something already: take, do
- * not poll. waiter_patience_ns(): how long to poll, or to sleep, before a thorough look; the longer
+ * not poll. waiter_patience_ns(): how long to poll, or to sleep, before a full scan; the longer
  * the more are before it.
  */
 int waiter_join_polling(struct waiter *waiter, const struct segment *segment, uint32_t worker,

@@ -32,7 +32,7 @@
 #define CONNECT_TIMEOUT_DEFAULT 5000u
 #define WAIT_TIMEOUT_DEFAULT    5000u
 #define COMMAND_TIMEOUT_DEFAULT 10000u
-/* Between two looks whether there may be one more, doubled from the least to the most. */
+/* Between two checks whether there may be one more, doubled from the least to the most. */
 #define PAUSE_LEAST_NS 1000000
 #define PAUSE_MOST_NS  32000000
 
@@ -199,7 +199,7 @@ static void lease_begin(struct lendis_lease *lease)
     lease->exposed = false;
     lease->bare = false;
     lease->broken = false;
-    lease->rested = false; /* private_connection_take_idle() has looked */
+    lease->rested = false; /* private_connection_take_idle() has checked */
     lease->session = (struct session){0};
     attachment_count(lease->attachment, COUNTER_direct, 1);
 }

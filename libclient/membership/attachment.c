@@ -228,7 +228,7 @@ void attachment_classify(const struct attachment *attachment, const char *reques
         return;
     /* Read where it stands, so that a change counts at once. The request is whole commands, as it
      * was before. A broker that died while it wrote leaves what it wrote so far. */
-    for (int looks = 0; looks < 1000; looks++) {
+    for (int tries = 0; tries < 1000; tries++) {
         before = atomic_load_explicit(&entry->version, memory_order_acquire);
         command_parse(request, size, entry->commands, command, &count);
         atomic_thread_fence(memory_order_acquire);

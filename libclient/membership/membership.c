@@ -205,7 +205,7 @@ int membership_enter(struct lendis_pool *pool, struct attachment **attachment)
             continue;
         }
         /* Pairs with make_current(): either it sees our use, or we see that it is no longer
-         * current. Only then may we look at what it has mapped. */
+         * current. Only then may we read what it has mapped. */
         atomic_fetch_add_explicit(&current->users, 1, memory_order_seq_cst);
         if (atomic_load_explicit(&local->current, memory_order_seq_cst) == current)
             result = check_usable(pool, current, &usable);

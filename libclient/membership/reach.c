@@ -9,7 +9,7 @@
 #include "libclient/error.h"
 
 /* Results: 0; -errno of stat(2). */
-static int look_at(const char *path, struct reach_file *file)
+static int reach_read(const char *path, struct reach_file *file)
 {
     struct stat stat_of;
 
@@ -34,7 +34,7 @@ static bool is_unchanged(const struct reach_file *a, const struct reach_file *b)
 }
 
 /* The folder that the socket is in. */
-static void look_at_folder(const char *socket_path, struct reach_file *file)
+static void reach_read_folder(const char *socket_path, struct reach_file *file)
 {
     const char *slash = strrchr(socket_path, '/');
     char *path;
@@ -43,7 +43,7 @@ static void look_at_folder(const char *socket_path, struct reach_file *file)
     path = !slash ? strdup(".")
                   : strndup(socket_path, slash == socket_path ? 1 : (size_t)(slash - socket_path));
     if (path)
-        look_at(path, file);
+        reach_read(path, file);
     free(path);
 }
 
@@ -52,9 +52,9 @@ void reach_note(struct lendis_pool *pool)
     struct reach *reach = &pool->reach;
 
     reach->was_refused = false;
-    look_at("/", &reach->root);
-    look_at("/proc/self/ns/mnt", &reach->mounts);
-    look_at_folder(pool->socket_path, &reach->folder);
+    reach_read("/", &reach->root);
+    reach_read("/proc/self/ns/mnt", &reach->mounts);
+    reach_read_folder(pool->socket_path, &reach->folder);
     atomic_store_explicit(&pool->local->lost, 0, memory_order_relaxed);
 }
 
@@ -66,9 +66,9 @@ static bool sees_another_tree(const struct lendis_pool *pool)
 
     if (reach->root.inode == 0)
         return false;
-    look_at("/", &root);
-    look_at("/proc/self/ns/mnt", &mounts);
-    look_at_folder(pool->socket_path, &folder);
+    reach_read("/", &root);
+    reach_read("/proc/self/ns/mnt", &mounts);
+    reach_read_folder(pool->socket_path, &folder);
     return (!is_same(&root, &reach->root) || !is_same(&mounts, &reach->mounts)) &&
            (folder.inode == 0 || !is_same(&folder, &reach->folder));
 }
@@ -79,7 +79,7 @@ static bool is_refused_again(struct lendis_pool *pool)
     struct reach_file before = reach->refused;
     bool again = reach->was_refused;
 
-    look_at(pool->socket_path, &reach->refused); /* all zero: it is behind a closed folder */
+    reach_read(pool->socket_path, &reach->refused); /* all zero: it is behind a closed folder */
     reach->was_refused = true;
     return again && is_unchanged(&before, &reach->refused);
 }

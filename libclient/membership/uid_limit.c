@@ -8,8 +8,8 @@
 #include "libclient/result.h"
 #include "libclient/handover/wait_slot.h"
 
-#define LOOK_LEAST_NS 250000
-#define LOOK_MOST_NS  2000000
+#define CHECK_LEAST_NS 250000
+#define CHECK_MOST_NS  2000000
 
 static uint32_t limit_of(const struct attachment *attachment)
 {
@@ -48,19 +48,19 @@ bool uid_limit_is_exceeded(const struct attachment *attachment)
 int uid_limit_wait(struct attachment *attachment, int64_t deadline_ns)
 {
     int64_t start_ns = clock_now_ns();
-    struct timespec pause = {.tv_nsec = LOOK_MOST_NS};
+    struct timespec pause = {.tv_nsec = CHECK_MOST_NS};
     int result = RESULT_OVER_LIMIT;
 
     if (deadline_ns == 0)
         return LENDIS_E_BUSY;
     /* Once in any case: several that came at the same time have all stepped back. Whoever has
-     * waited for longer looks more often, so that newcomers do not get it all. */
+     * waited for longer checks more often, so that newcomers do not get it all. */
     do {
         if (clock_now_ns() >= deadline_ns)
             result = LENDIS_E_TIMEOUT;
         else
             nanosleep(&pause, NULL);
-        if (pause.tv_nsec > LOOK_LEAST_NS)
+        if (pause.tv_nsec > CHECK_LEAST_NS)
             pause.tv_nsec /= 2;
     } while (result == RESULT_OVER_LIMIT && uid_limit_is_reached(attachment) &&
              !attachment_is_orphan(attachment));

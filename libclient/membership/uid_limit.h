@@ -20,7 +20,7 @@ bool uid_limit_is_exceeded(const struct attachment *attachment);
 
 /*
  * Waits until the share is no longer taken, until deadline_ns (0: not at all). Who waits is in no
- * queue: it looks every millisecond or so, and nobody else waits behind it. Results:
+ * queue: it checks every millisecond or so, and nobody else waits behind it. Results:
  * RESULT_OVER_LIMIT, try again; LENDIS_E_TIMEOUT; LENDIS_E_BUSY.
  */
 int uid_limit_wait(struct attachment *attachment, int64_t deadline_ns);

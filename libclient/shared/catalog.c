@@ -146,9 +146,9 @@ int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct cata
     if (index >= catalog->pool_max)
         return -ENOENT;
     shared = &catalog->pools[index];
-    /* The broker writes an entry in well under a microsecond; 1000 looks outlast any live writer.
+    /* The broker writes an entry in well under a microsecond; 1000 tries outlast any live writer.
      */
-    for (int looks = 0; looks < 1000; looks++) {
+    for (int tries = 0; tries < 1000; tries++) {
         uint32_t before = atomic_load_explicit(&shared->version, memory_order_acquire);
 
         memcpy(pool, shared, sizeof *pool);

@@ -173,13 +173,13 @@ static bool is_one_of(const struct word *word, const char *const *names)
 /* CLIENT is a family: most of it changes the session, some of it for the next commands alone. */
 static unsigned client_flags(const struct word *sub, const struct word *argument)
 {
-    static const char *const looks[] = {"GETNAME", "GETREDIR",     "HELP",  "ID",
-                                        "INFO",    "LIST",         "PAUSE", "UNBLOCK",
-                                        "UNPAUSE", "TRACKINGINFO", NULL};
+    static const char *const readers[] = {"GETNAME", "GETREDIR",     "HELP",  "ID",
+                                          "INFO",    "LIST",         "PAUSE", "UNBLOCK",
+                                          "UNPAUSE", "TRACKINGINFO", NULL};
     static const char *const for_others[] = {"CACHING", "TRACKING", "NO-EVICT", "NO-TOUCH", NULL};
     static const char *const silences[] = {"OFF", "SKIP", NULL};
 
-    if (is_one_of(sub, looks))
+    if (is_one_of(sub, readers))
         return 0;
     /* It may hit the connection that it comes over, and the commands of others behind it. */
     if (strcmp(sub->text, "KILL") == 0)
@@ -214,8 +214,8 @@ static bool stream_read_blocks(const char *request, size_t size, size_t at, uint
 }
 
 /* The flags of `entry` with the `count` arguments at `at`, which are whole; and *kind. */
-static unsigned look_at_arguments(const struct command_entry *entry, const char *request,
-                                  size_t size, size_t at, uint64_t count, enum command_kind *kind)
+static unsigned read_arguments(const struct command_entry *entry, const char *request, size_t size,
+                               size_t at, uint64_t count, enum command_kind *kind)
 {
     unsigned flags = entry->flags;
     struct word sub = {{0}}, argument = {{0}};
@@ -268,7 +268,7 @@ static int read_command(const char *request, size_t size, const char *difference
         command->kind = entry->kind;
         if (entry->flags & COMMAND_ARGUMENTS)
             command->flags =
-                look_at_arguments(entry, request, size, arguments, count - 1, &command->kind);
+                read_arguments(entry, request, size, arguments, count - 1, &command->kind);
         command->flags &= ~(unsigned)(COMMAND_ARGUMENTS | COMMAND_FIXED | COMMAND_WRITES);
     }
     *writes = !entry || (entry->flags & COMMAND_WRITES);

@@ -79,7 +79,7 @@ int command_next(const char *request, size_t size, const char *differences, size
                  struct command *command);
 
 /*
- * Looks at all of `request`, one command or a pipeline of them. Results: 0, *count, and *command:
+ * Inspects all of `request`, one command or a pipeline of them. Results: 0, *count, and *command:
  * read-only if all are, with every other flag that any has (COMMAND_AFTER_WRITE only where there is
  * no write before), and the kind of the last transaction command; -EINVAL, it is not whole commands
  * and nothing else.

@@ -46,7 +46,7 @@ exclusive="DEBUG FAILOVER SHUTDOWN"
 node="SCAN SSCAN HSCAN ZSCAN CLUSTERSCAN TOUCH"
 # They may write, and are not flagged so: what they do is up to a script, or to what was queued, or is sent to replicas as well.
 writing="EVAL EVALSHA FCALL EXEC PUBLISH SPUBLISH"
-# Their arguments tell more; command.c looks at these.
+# Their arguments tell more; command.c reads these.
 arguments="CLIENT SCRIPT CLUSTER XREAD XREADGROUP"
 kinds="MULTI EXEC DISCARD WATCH UNWATCH SELECT"
 

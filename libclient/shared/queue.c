@@ -76,7 +76,7 @@ int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kin
             return 0;
         }
         if (cell_lap(cell) != lap && !lap_after(cell_lap(cell), lap)) {
-            /* Still in use since the lap before: full, unless we looked at an old tail. */
+            /* Still in use since the lap before: full, unless we read an old tail. */
             if (shm_load(&segment->queue->tail) == tail)
                 return -ENOBUFS;
             continue;
@@ -128,7 +128,7 @@ static enum cell_state head_within(const struct segment *segment, uint64_t *tick
     /* Here alone: so nobody is handed a connection, and no combiner takes a command. */
     if (segment_is_closed(segment))
         return CELL_FREE;
-    /* A look moves head by one or finds the end; others may move it meanwhile. */
+    /* A step moves head by one or finds the end; others may move it meanwhile. */
     while (spend(rounds)) {
         uint64_t head = shm_load(&segment->queue->head);
         uint64_t lap = queue_lap(segment, head);
@@ -184,7 +184,7 @@ static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t tic
     wake_flush(segment, &set);
 }
 
-/* queue_pass_on() in at most *rounds; past them it is idle, and waiters look for themselves. */
+/* queue_pass_on() in at most *rounds; past them it is idle, and waiters scan by themselves. */
 static bool pass_on_within(const struct segment *segment, uint32_t index, uint64_t held,
                            uint64_t *rounds)
 {
@@ -192,7 +192,7 @@ static bool pass_on_within(const struct segment *segment, uint32_t index, uint64
     uint64_t idle = word_with(held, WORD_IDLE, 0);
 
     /* A further round means that a waiter came or left meanwhile; past the bound (a corrupted
-     * segment, or all workers giving up at once) IDLE is still right: waiters look for themselves.
+     * segment, or all workers giving up at once) IDLE is still right: waiters scan by themselves.
      */
     while (spend(rounds)) {
         uint64_t ticket;

@@ -27,7 +27,7 @@ struct words {
 
 /* ---- as a request ---- */
 
-/* The words of the command at *at, which was accepted. False: too many to look at. */
+/* The words of the command at *at, which was accepted. False: too many to inspect. */
 static bool read_words(const char *request, size_t *at, struct words *words)
 {
     long count = strtol(request + *at + 1, NULL, 10);

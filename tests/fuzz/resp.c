@@ -144,7 +144,7 @@ static enum parsed parse_bulk(struct parser *parser, long long length)
         return PARSED_HUGE;
     if ((size_t)length + 2 > parser->size - parser->at)
         return PARSED_MORE;
-    /* As with hiredis, what stands in the place of CR LF is not looked at. */
+    /* As with hiredis, what stands in the place of CR LF is not checked. */
     parser->at += (size_t)length + 2;
     return PARSED;
 }

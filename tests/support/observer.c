@@ -2,7 +2,7 @@
 /*
  * A look into a pool's segment, over the same wire as every worker. It reads with relaxed loads,
  * which are no step of the protocol (lendis/shm.h), so looking never meets a kill point; and it
- * maps read-only, so it cannot disturb what it looks at. queue_head() may move the head on, so
+ * maps read-only, so it cannot disturb what it inspects. queue_head() may move the head on, so
  * waiters are counted here.
  */
 #include "broker/testbed/internal.h"

@@ -26,7 +26,7 @@ enum backend_state broker_pool_backend(const struct broker_pool *pool)
 
 /* ---- failing fast ---- */
 
-/* All who wait look at what the catalog says now. */
+/* All who wait read what the catalog says now. */
 static void wake_all(const struct broker_pool *pool)
 {
     struct wake_set everybody = {.groups = UINT64_MAX};

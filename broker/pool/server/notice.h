@@ -29,7 +29,7 @@ struct notice {
 int notice_start(struct broker_pool *pool);
 void notice_stop(struct broker_pool *pool);
 
-/* Looks at what a worker reported of `connection`. */
+/* Inspects what a worker reported of `connection`. */
 void notice_inspect(struct broker_pool *pool, struct broker_connection *connection);
 
 /* A check was answered, by the server's proof or by an error about itself. */

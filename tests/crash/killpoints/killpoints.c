@@ -104,7 +104,7 @@ static void note(struct samples *samples, const char *what, int64_t ns, int64_t 
                (double)ns / 1e6);
 }
 
-/* ---- looking at the segment ---- */
+/* ---- what the segment shows ---- */
 
 static unsigned registered(void)
 {

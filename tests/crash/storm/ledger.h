@@ -2,7 +2,7 @@
 /*
  * Writes whose outcome is unknown, noted in shared memory by whoever made them, also by workers
  * that are killed afterwards. An uncertain write may be executed at any time until its connection
- * has ended, so its key is not used again, and its value is looked at when all is over: it is what
+ * has ended, so its key is not used again, and its value is checked when all is over: it is what
  * it was before or what was written, and never anything else.
  */
 #ifndef LENDIS_TESTS_CRASH_LEDGER_H
@@ -46,7 +46,7 @@ struct audit {
 void ledger_audit(const struct ledger *ledger, int64_t since_ms, struct redisContext *redis,
                   struct audit *audit);
 
-/* Looks at every own key: its value is its own. */
+/* Checks every own key: its value is its own. */
 void ledger_audit_all(struct redisContext *redis, struct audit *audit);
 
 #endif

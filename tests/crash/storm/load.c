@@ -377,7 +377,7 @@ static void get_own(struct load *load)
     freeReplyObject(reply);
 }
 
-/* Nobody knows whether `key` became `serial` (of a counter: up to that): it is noted, and looked at
+/* Nobody knows whether `key` became `serial` (of a counter: up to that): it is noted, and inspected
  * for a first time. The next write is to a key of another name. */
 static void retire(struct load *load, struct load_key *key, unsigned long long serial)
 {

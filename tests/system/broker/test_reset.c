@@ -275,7 +275,7 @@ static void never(void **state)
     ask(lendis_lease_command(lease, "SELECT 5"));
     stage_leave(lease, false);
     expect_db(5);
-    /* What lendis did not see is looked at for what is unread, and left as it is otherwise. */
+    /* What lendis did not see is checked for what is unread, and left as it is otherwise. */
     lease = stage_enter(&stage);
     ask(redisCommand(lendis_lease_context(lease), "SELECT 7"));
     stage_leave(lease, false);
@@ -382,7 +382,7 @@ static void leave_something(struct lendis_lease *lease, unsigned long what)
 }
 
 /* Odd workers use what lendis_command() gives, which must never be what even ones leave. */
-static int leave_and_look(struct processes *processes, unsigned number)
+static int leave_and_see(struct processes *processes, unsigned number)
 {
     struct counts *counts = processes_result(processes, number);
     struct lendis_pool *pool = pool_attach(&stage.fixture.broker, "p");
@@ -422,7 +422,7 @@ static void under_load(void **state)
                   "[pool p]\nredis = unix://%s?db=2\nsize = 4\nmin_idle = 4\n",
                   stage.fixture.redis.socket_path);
     stage_open(&stage);
-    processes_start(processes, 8, sizeof(struct counts), leave_and_look, NULL);
+    processes_start(processes, 8, sizeof(struct counts), leave_and_see, NULL);
     processes_go(processes);
     sleep_us(LOAD_MS * 1000);
     processes_stop(processes);

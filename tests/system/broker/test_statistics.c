@@ -780,7 +780,7 @@ static void top_draws_and_quits(void **state)
     pool = pool_attach(&fixture.broker, "p");
     terminal_start(&terminal);
     expect_text(&terminal, "another-one");
-    expect_text(&terminal, "another-one"); /* the second look */
+    expect_text(&terminal, "another-one"); /* at the second refresh */
     expect_fits();
     press(&terminal, "w");
     expect_text(&terminal, "workers by");

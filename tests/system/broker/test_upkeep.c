@@ -186,7 +186,7 @@ static unsigned fewest_usable(int ms)
     for (int64_t until = now_ms() + ms; now_ms() < until;) {
         unsigned count = usable(first, places);
 
-        /* Places are looked at one after the other: what two looks agree on was so at once. */
+        /* Places are inspected one after the other: what two scans agree on was so at once. */
         if (count == usable(second, places) && memcmp(first, second, places * sizeof *first) == 0 &&
             count < fewest)
             fewest = count;
@@ -734,7 +734,7 @@ static void dead_connections_are_not_lent(void **state)
     check_on_lease("size = 1\nmin_idle = 1\n", true);
 }
 
-static void without_a_look_dead_connections_are_lent(void **state)
+static void without_a_check_dead_connections_are_lent(void **state)
 {
     (void)state;
     check_on_lease("size = 1\nmin_idle = 1\ncheck_on_lease = no\n", false);
@@ -954,7 +954,7 @@ int main(int argc, char **argv)
         TEST(the_last_used_first),
         TEST(a_pool_shrinks_while_all_of_its_workers_use_it),
         TEST(dead_connections_are_not_lent),
-        TEST(without_a_look_dead_connections_are_lent),
+        TEST(without_a_check_dead_connections_are_lent),
         TEST(so_many_wait_and_no_more),
         TEST(an_abandoned_dial_serves_the_next_waiter),
         TEST(dials_keep_their_pace),

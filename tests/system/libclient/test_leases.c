@@ -90,7 +90,7 @@ static void a_lease_held_too_long_is_revoked(void **state)
     pool = pool_attach(&fixture.broker, "p");
     assert_true(pool_fills(&fixture.observer, 2, 10000));
     for (int round = 0; round < 3; round++) {
-        sleep_us(137000 * round); /* wherever the broker is between two looks */
+        sleep_us(137000 * round); /* wherever the broker is between two scans */
         before_ms = now_ms();
         assert_int_equal(lendis_acquire(pool, 5000, &lease), 0);
         assert_true(eventually(words_in(&fixture.observer, WORD_LEASED) == 0, 5000));
@@ -249,8 +249,8 @@ static void a_holder_that_lies_gains_little(void **state)
     lendis_detach(pool);
 }
 
-/* Without workers there is nothing to look for; with them, ten looks for each limit. */
-static void looking_costs_nothing_without_need(void **state)
+/* Without workers there is nothing to look for; with them, ten scans for each limit. */
+static void scanning_costs_nothing_without_need(void **state)
 {
     struct process_use before, after;
 
@@ -494,8 +494,8 @@ static void a_user_has_so_many_leases(void **state)
     assert_int_equal(lendis_acquire(other, 1000, &leases[0]), 0);
     for (int i = 0; i < 2; i++)
         assert_int_equal(lendis_release(leases[i]), 0);
-    /* Longer than the broker looks at what is too much: nothing was taken from those in their
-     * right. */
+    /* For longer than the broker takes to see what is too much: nothing was taken from those in
+     * their right. */
     assert_int_equal(revoked(REVOKE_user_limit), 0);
     assert_true(pool_fills(&fixture.observer, 4, 5000));
     lendis_detach(pool);
@@ -621,7 +621,7 @@ static void a_lower_share_drops_no_lease(void **state)
         skip(); /* a broker that does not read its configuration again */
     assert_true(eventually(
         (observe_pool(&fixture.observer, &entry), shm_load32(&entry.per_uid_leases) == 2), 5000));
-    sleep_us(1600000); /* three looks */
+    sleep_us(1600000); /* three scans */
     assert_int_equal(revoked(REVOKE_user_limit), 0);
     assert_int_equal(lendis_release(leases[3]), 0);
     assert_int_equal(lendis_release(leases[2]), 0);
@@ -714,7 +714,7 @@ int main(int argc, char **argv)
         TEST(waiting_in_any_way_is_holding),
         TEST(leases_that_follow_each_other_are_not_one),
         TEST(a_holder_that_lies_gains_little),
-        TEST(looking_costs_nothing_without_need),
+        TEST(scanning_costs_nothing_without_need),
         TEST(a_leak_is_told_of_once),
         TEST(many_leaks_are_told_of_in_short),
         TEST(a_user_has_so_many_workers),

@@ -347,7 +347,7 @@ static void watch_tells_what_the_pool_saves(void **state)
     assert_true(cell("would_hold", "value") == 3 * 8 * 12e6);
 }
 
-static void watch_looks_at_whom_it_is_told(void **state)
+static void watch_inspects_whom_it_is_told(void **state)
 {
     (void)state;
     start_host(2);
@@ -473,7 +473,7 @@ int main(void)
         cmocka_unit_test_teardown(processes_are_found_by_name_and_cgroup, clean_up),
         cmocka_unit_test_teardown(compare_counts_what_it_starts, clean_up),
         cmocka_unit_test_teardown(watch_tells_what_the_pool_saves, clean_up),
-        cmocka_unit_test_teardown(watch_looks_at_whom_it_is_told, clean_up),
+        cmocka_unit_test_teardown(watch_inspects_whom_it_is_told, clean_up),
         cmocka_unit_test_teardown(a_redis_that_does_not_tell_is_named, clean_up),
         cmocka_unit_test_teardown(wrong_usage_is_told, clean_up),
         cmocka_unit_test_teardown(what_is_missing_is_told, clean_up),

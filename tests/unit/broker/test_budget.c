@@ -173,24 +173,24 @@ static void assert_within_budget(const char *what)
     steps = 0;
 }
 
-static void a_look_at_all_words(void **state)
+static void a_scan_of_all_words(void **state)
 {
     (void)state;
     lend_all(MAIL_TAKEN);
     steps = 0;
     inspect_all();
-    assert_within_budget("a look at all words, all combiners reported");
+    assert_within_budget("a scan of all words, all combiners reported");
 }
 
-/* One look after the other, until all stopped combiners have lost their connections. */
+/* One scan after the other, until all stopped combiners have lost their connections. */
 static void combiners_that_stopped(void **state)
 {
-    uint32_t looks = 0;
+    uint32_t scans = 0;
 
     (void)state;
     lend_all(MAIL_TAKEN);
     inspect_all();
-    while (world.pool.owner.open > 0 && looks++ < 1000) {
+    while (world.pool.owner.open > 0 && scans++ < 1000) {
         steps = 0;
         assert_true(sd_event_run(world.environment.event, UINT64_C(2000000)) > 0);
         assert_true(steps <= PASSES * pass());
@@ -250,7 +250,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(a_look_at_all_words),
+        TEST(a_scan_of_all_words),
         TEST(combiners_that_stopped),
         TEST(an_operator_takes_all),
         TEST(one_dies_that_held_all),

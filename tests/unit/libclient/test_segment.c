@@ -301,7 +301,7 @@ static void sizes_are_within_the_budget(void **state)
         uint64_t double_size = tables_size(16, 2 * workers) - small;
 
         assert_true(connections <= 100 * 128);
-        /* The ring grows in powers of two, so look at how much twice the workers take. */
+        /* The ring grows in powers of two, so see how much twice the workers take. */
         assert_true(double_size / workers + sizeof(struct catalog_worker) <= 1024);
         assert_true(small <= 16 * 128 + workers * (1024 - sizeof(struct catalog_worker)) + 65536);
     }
@@ -523,7 +523,7 @@ static void entry_is_read_whole_while_it_changes(void **state)
     set_pool(&broker.pools[0], "app", 0);
     writer = start_writer(&broker.pools[0]);
     /* Ten seconds at most, on a machine where the writer hardly ever runs. */
-    for (int looks = 0; looks < 100000 && changes < 1000; looks++) {
+    for (int tries = 0; tries < 100000 && changes < 1000; tries++) {
         struct catalog_pool pool;
 
         if (catalog_read_pool(&reader, 0, &pool) != 0) {
@@ -533,7 +533,7 @@ static void entry_is_read_whole_while_it_changes(void **state)
         assert_int_equal(pool.size, pool.min_idle);
         changes += pool.size != last;
         last = pool.size;
-        if (looks % 64 == 0)
+        if (tries % 64 == 0)
             nanosleep(&pause, NULL);
     }
     kill(writer, SIGKILL);

@@ -17,7 +17,7 @@
 #define CONNECTION 2u
 #define GENERATION 5u
 
-/* What a worker has, as far as a take-over looks at it. */
+/* What a worker has, as far as a take-over inspects it. */
 static struct worker {
     struct lendis_pool pool;
     struct local local;
