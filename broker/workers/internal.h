@@ -31,6 +31,7 @@ struct worker {
     bool mapped;     /* it may have the segment */
     bool returning;  /* it was absent, and has not fetched all that it needs yet */
     bool expelled;   /* see broker_pool_expel() */
+    bool dead;       /* it died while there was no broker */
     uint64_t *lost;  /* what it held then; NULL: it is not known */
     struct ucred peer;
 };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "broker/base/clock.h"
 #include "broker/base/process.h"
+#include "broker/base/timer.h"
 #include "broker/workers/internal.h"
 #include "broker/workers/peer.h"
 #include "broker/workers/unattached.h"
@@ -47,7 +48,7 @@ static bool process_is_dead(const struct worker *worker)
 {
     struct pollfd poll_fd = {.fd = worker->process, .events = POLLIN};
 
-    return worker->process >= 0 && poll(&poll_fd, 1, 0) == 1;
+    return worker->dead || (worker->process >= 0 && poll(&poll_fd, 1, 0) == 1);
 }
 
 static void count_departure(const struct worker *worker, uint32_t leases)
@@ -69,6 +70,8 @@ static void place_depart(struct worker *worker)
         all->resting--;
     else
         count_departure(worker, leases);
+    if (worker->dead)
+        all->dead--;
     shm_store32(&all->catalog->workers[worker->index].pool, 0);
     all->attached[worker->index] = NULL;
     all->free[(all->free_first + all->free_count++) % all->catalog->worker_max] = worker->index;
@@ -200,8 +203,8 @@ static uint32_t attached_of(const struct workers *all, const struct broker_pool 
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < all->catalog->worker_max; i++)
-        count +=
-            all->attached[i] && all->attached[i]->pool == pool && all->attached[i]->peer.uid == uid;
+        count += all->attached[i] && !all->attached[i]->dead && all->attached[i]->pool == pool &&
+                 all->attached[i]->peer.uid == uid;
     return count;
 }
 
@@ -277,7 +280,7 @@ struct worker *place_find_absent(const struct worker *worker, const struct broke
         hello->worker >= all->catalog->worker_max)
         return NULL;
     absent = all->attached[hello->worker];
-    return absent && absent->socket < 0 && absent->pool == pool &&
+    return absent && absent->socket < 0 && !absent->dead && absent->pool == pool &&
                    absent->tenant == hello->tenant && absent->peer.uid == worker->peer.uid &&
                    absent->peer.pid == worker->peer.pid
                ? absent
@@ -320,6 +323,36 @@ static bool watch_absent(struct worker *absent, const struct catalog_worker *ent
         return false;
     return sd_event_add_io(absent->all->event, &absent->death, absent->process, EPOLLIN, on_death,
                            absent) >= 0;
+}
+
+/*
+ * The next of those that died while there was no broker departs. One a wake-up: each is a pass over
+ * the tables of its pool, and all could have died.
+ */
+static void depart_next(struct workers *workers)
+{
+    while (!workers->attached[workers->dead_next] || !workers->attached[workers->dead_next]->dead)
+        workers->dead_next++;
+    place_depart(workers->attached[workers->dead_next]);
+}
+
+int places_on_dead(sd_event_source *source, uint64_t usec, void *context)
+{
+    struct workers *workers = context;
+
+    (void)usec;
+    if (workers->dead > 0)
+        depart_next(workers);
+    if (workers->dead > 0)
+        timer_set(source, 0);
+    return 0;
+}
+
+bool places_have_room(struct workers *workers)
+{
+    if (workers->free_count == 0 && workers->dead > 0)
+        depart_next(workers);
+    return workers->free_count > 0;
 }
 
 /* Makes the place of worker `index`. False: there is no memory. */
@@ -393,10 +426,16 @@ void workers_adopt(struct workers *workers, const struct catalog *previous)
     for (uint32_t i = 0; i < previous->worker_max; i++) {
         struct worker *absent = workers->attached[i];
 
-        if (absent && !watch_absent(absent, &previous->workers[i]))
-            place_depart(absent);
+        if (!absent || watch_absent(absent, &previous->workers[i]))
+            continue;
+        absent->dead = true;
+        workers->dead++;
     }
     /* unprovoked: once, when the broker starts */
     log_line(LOG_LEVEL_NOTICE, "%u workers of the previous broker; %u of them have died", count,
-             count - (workers->catalog->worker_max - workers->free_count));
+             workers->dead);
+    workers->dead_next = 0;
+    if (workers->dead > 0 && timer_set(workers->departures, 0) != 0)
+        while (workers->dead > 0)
+            depart_next(workers);
 }

@@ -10,6 +10,7 @@
 #define LENDIS_BROKER_PLACES_H
 
 #include <stdbool.h>
+#include <systemd/sd-event.h>
 #include "lendis/wire.h"
 
 struct broker_pool;
@@ -41,6 +42,9 @@ bool place_is_beyond_share(const struct worker *worker, const struct broker_pool
  */
 int place_watch(struct worker *worker);
 
+/* Whether there is a free place. */
+bool places_have_room(struct workers *all);
+
 /* Gives it a place; there must be a free one. */
 void place_enter(struct worker *worker, struct broker_pool *pool);
 
@@ -51,6 +55,9 @@ void place_resume(struct worker *worker, struct worker *absent);
 
 /* Closes and frees, and nothing else. */
 void place_free(struct worker *worker);
+
+/* Of the timer `departures` of struct workers. */
+int places_on_dead(sd_event_source *source, uint64_t usec, void *workers);
 
 /* The worker is gone, or has to go. `goodbye`: it says so itself. */
 void worker_leave(struct worker *worker, bool goodbye);

@@ -94,7 +94,7 @@ static void attach(struct worker *worker, struct broker_pool *pool, const struct
         refuse(worker, LENDIS_E_BUSY,
                "%u processes of user %u use pool %.40s, and no more may: see per_uid_workers",
                pool->config->per_uid_workers, worker->peer.uid, pool->config->name);
-    } else if (all->free_count == 0 && !absent) {
+    } else if (!absent && !places_have_room(all)) {
         log_limited(
             &all->refused_limit, LOG_LEVEL_WARNING,
             "pool %s: a worker is refused, max_workers = %u are attached; %u of them hung up "

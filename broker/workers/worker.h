@@ -50,6 +50,10 @@ struct workers {
     uint32_t resting; /* expelled, and not known to be dead */
     uint32_t tenant;  /* the last one that was given */
 
+    uint32_t dead;      /* died while there was no broker, and have not departed yet */
+    uint32_t dead_next; /* none of them is before it */
+    sd_event_source *departures;
+
     struct worker *oldest, *newest; /* not attached yet */
     uint32_t unattached;
 
@@ -70,7 +74,8 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
 
 /*
  * Takes over the workers of the previous broker, as `previous` tells, of the pools that were
- * adopted; reclaims what those had who died meanwhile. Before workers_listen().
+ * adopted. What those had who died meanwhile is reclaimed by the event loop, worker after worker.
+ * Before workers_listen().
  */
 void workers_adopt(struct workers *workers, const struct catalog *previous);
 

@@ -40,6 +40,7 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
                  struct broker_pool *pools, uint32_t pool_count)
 {
     struct rlimit limit;
+    int result;
 
     *workers = (struct workers){
         .event = event,
@@ -58,14 +59,18 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
     workers->attached = calloc(catalog->worker_max, sizeof *workers->attached);
     workers->free = calloc(catalog->worker_max, sizeof *workers->free);
     if (!workers->attached || !workers->free || workers->spare < 0) {
-        int result = workers->spare < 0 ? -errno : -ENOMEM;
-
+        result = workers->spare < 0 ? -errno : -ENOMEM;
         workers_free(workers);
         return result;
     }
     for (uint32_t i = 0; i < catalog->worker_max; i++)
         workers->free[i] = i;
-    return 0;
+    result = timer_new(event, &workers->departures, places_on_dead, workers);
+    if (result == 0) /* else a millisecond would pass before each */
+        result = sd_event_source_set_time_accuracy(workers->departures, 1);
+    if (result < 0)
+        workers_free(workers);
+    return result < 0 ? result : 0;
 }
 
 void workers_free(struct workers *workers)
@@ -80,6 +85,7 @@ void workers_free(struct workers *workers)
             place_free(workers->attached[i]);
     workers->listener = sd_event_source_disable_unref(workers->listener);
     workers->resume = sd_event_source_disable_unref(workers->resume);
+    workers->departures = sd_event_source_disable_unref(workers->departures);
     if (workers->spare >= 0)
         close(workers->spare);
     free(workers->attached);

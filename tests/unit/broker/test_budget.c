@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "broker/pool/internal.h"
+#include "broker/workers/worker.h"
 #include "lendis/mailbox.h"
 
 #define GENERATION 5u
@@ -38,6 +39,8 @@ static struct {
     struct dialler dialler;
     struct broker_pool pool;
     struct pool_parts parts;
+    struct catalog previous;
+    struct workers workers;
 } world;
 
 static void changed(void *context)
@@ -228,6 +231,55 @@ static void one_dies_to_whom_all_was_abandoned(void **state)
     assert_within_budget("a death, everything was abandoned");
 }
 
+/* More than any process has: see proc(5), pid_max. */
+#define NO_PROCESS (UINT32_C(1) << 22)
+
+/* The catalog of a broker that had all places taken, by processes that are gone. */
+static void leave_the_dead(void)
+{
+    int fd;
+
+    assert_int_equal(catalog_new(1, LENDIS_MAX_WORKERS, &fd, &world.previous), 0);
+    close(fd);
+    snprintf(world.previous.pools[0].name, sizeof world.previous.pools[0].name, "p");
+    for (uint32_t i = 0; i < LENDIS_MAX_WORKERS; i++)
+        world.previous.workers[i] =
+            (struct catalog_worker){.pool = 1, .pid = NO_PROCESS + 1, .tenant = 1 + i};
+}
+
+/* A host where everything died, the broker as well; each connection was another worker's. */
+static void all_died_with_the_broker(void **state)
+{
+    uint64_t most = 0;
+    uint32_t turns = 0;
+
+    (void)state;
+    lend_all(MAIL_TAKEN);
+    for (uint32_t i = 0; i < world.pool.places; i++)
+        shm_store(&tables()->connections[i].word, word_make(WORD_LEASED, i * 16, GENERATION));
+    leave_the_dead();
+    world.pool.adopted = true;
+    assert_int_equal(
+        workers_init(&world.workers, world.environment.event, &world.catalog, -1, &world.pool, 1), 0);
+    steps = 0;
+    workers_adopt(&world.workers, &world.previous);
+    assert_within_budget("a broker starts, all workers are dead");
+    assert_int_equal(workers_count(&world.workers), LENDIS_MAX_WORKERS);
+    /* A departure, and what was deferred by it. */
+    while ((workers_count(&world.workers) > 0 || world.pool.owner.open > 0) &&
+           turns++ < 4 * LENDIS_MAX_WORKERS) {
+        steps = 0;
+        assert_true(sd_event_run(world.environment.event, UINT64_C(2000000)) > 0);
+        most = steps > most ? steps : most;
+    }
+    steps = most;
+    assert_within_budget("the most that a wake-up took until all had departed");
+    assert_int_equal(workers_count(&world.workers), 0);
+    assert_int_equal(world.pool.owner.open, 0);
+    workers_free(&world.workers);
+    catalog_unmap(&world.previous);
+}
+
 /* Head is far behind, and whoever is found there leaves at once. */
 static void a_queue_that_makes_no_sense(void **state)
 {
@@ -255,6 +307,7 @@ int main(void)
         TEST(an_operator_takes_all),
         TEST(one_dies_that_held_all),
         TEST(one_dies_to_whom_all_was_abandoned),
+        TEST(all_died_with_the_broker),
         TEST(a_queue_that_makes_no_sense),
     };
 
