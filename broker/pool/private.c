@@ -57,29 +57,36 @@ static struct counts count(const struct broker_pool *pool, const struct ucred *p
     return counts;
 }
 
-/* The name of the key that forbids one more, and its value; NULL: none does. */
-static const char *limit_of(const struct broker_pool *pool, const struct counts *counts,
-                            uint32_t *value)
+static const char *const limit_keys[PRIVATE_LIMITS] = {
+    [PRIVATE_size] = "size",
+    [PRIVATE_per_uid_leases] = "per_uid_leases",
+    [PRIVATE_per_uid_workers] = "per_uid_workers",
+    [PRIVATE_fallback_connections] = "fallback_connections",
+};
+
+/* Which key forbids one more, and its value; PRIVATE_LIMITS: none does. */
+static enum private_limit limit_of(const struct broker_pool *pool, const struct counts *counts,
+                                   uint32_t *value)
 {
     const struct pool_config *config = pool->config;
     const struct {
-        const char *key;
         uint32_t most, has;
         bool counts;
-    } limits[] = {
-        {"size", config->size, counts->process, true},
-        {"per_uid_leases", config->per_uid_leases, counts->user, config->per_uid_leases > 0},
-        {"per_uid_workers", config->per_uid_workers, counts->processes,
-         config->per_uid_workers > 0 && counts->process == 0},
-        {"fallback_connections", config->fallback_connections, counts->pool, true},
+    } limits[PRIVATE_LIMITS] = {
+        [PRIVATE_size] = {config->size, counts->process, true},
+        [PRIVATE_per_uid_leases] = {config->per_uid_leases, counts->user,
+                                    config->per_uid_leases > 0},
+        [PRIVATE_per_uid_workers] = {config->per_uid_workers, counts->processes,
+                                     config->per_uid_workers > 0 && counts->process == 0},
+        [PRIVATE_fallback_connections] = {config->fallback_connections, counts->pool, true},
     };
+    enum private_limit limit = 0;
 
-    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
-        if (limits[i].counts && limits[i].has >= limits[i].most) {
-            *value = limits[i].most;
-            return limits[i].key;
-        }
-    return NULL;
+    while (limit < PRIVATE_LIMITS &&
+           !(limits[limit].counts && limits[limit].has >= limits[limit].most))
+        limit++;
+    *value = limit < PRIVATE_LIMITS ? limits[limit].most : 0;
+    return limit;
 }
 
 /* ---- the end of one ---- */
@@ -188,18 +195,18 @@ int private_admit(struct broker_pool *pool, const struct ucred *peer, struct pri
     struct privates *all = &pool->parts->privates;
     struct counts counts = count(pool, peer);
     struct private *made;
-    const char *key;
+    enum private_limit limit;
     uint32_t value;
 
-    if (limit_of(pool, &counts, &value)) {
+    if (limit_of(pool, &counts, &value) != PRIVATE_LIMITS) {
         hear_all(pool, peer->uid);
         counts = count(pool, peer);
     }
-    key = limit_of(pool, &counts, &value);
-    if (key) {
-        log_limited(&all->limit, LOG_LEVEL_WARNING,
+    limit = limit_of(pool, &counts, &value);
+    if (limit != PRIVATE_LIMITS) {
+        log_limited(&all->limits[limit], LOG_LEVEL_WARNING,
                     "pool %s: process %d of user %u gets no further connection of its own: %s = %u",
-                    pool->config->name, (int)peer->pid, peer->uid, key, value);
+                    pool->config->name, (int)peer->pid, peer->uid, limit_keys[limit], value);
         return LENDIS_E_BUSY;
     }
     made = malloc(sizeof *made);

@@ -20,10 +20,19 @@
 struct broker_pool;
 struct private;
 
+/* What limits them: keys of the configuration. */
+enum private_limit {
+    PRIVATE_size,
+    PRIVATE_per_uid_leases,
+    PRIVATE_per_uid_workers,
+    PRIVATE_fallback_connections,
+    PRIVATE_LIMITS
+};
+
 /* A pool's; all zero at first. */
 struct privates {
     struct private *first;
-    struct log_limit limit;
+    struct log_limit limits[PRIVATE_LIMITS]; /* what is reached often hides none of the others */
 };
 
 /*
