@@ -369,14 +369,17 @@ static double contended_ns(struct contest contest, unsigned count)
     return 1 / leases_per_ns;
 }
 
+/* `table` may be NULL: figures alone. */
 static void contest_row(struct table *table, struct contest *contests, unsigned size,
                         unsigned count)
 {
     char name[32], text[32];
 
-    table_row(table);
-    table_number(table, 0, count);
-    table_number(table, 1, size);
+    if (table) {
+        table_row(table);
+        table_number(table, 0, count);
+        table_number(table, 1, size);
+    }
     for (enum pool_kind kind = 0; kind < POOL_KINDS; kind++) {
         double ns;
 
@@ -386,7 +389,8 @@ static void contest_row(struct table *table, struct contest *contests, unsigned 
         snprintf(name, sizeof name, "%s_%u_%u_ns", kind_names[kind], size, count);
         figures_add(&bench->figures, (struct series){"lease", "", ""}, 1, name, ns);
         snprintf(text, sizeof text, "%.0f ns", ns);
-        table_string(table, 2 + kind, text);
+        if (table)
+            table_string(table, 2 + kind, text);
     }
 }
 
@@ -403,16 +407,19 @@ static void measure_contended(struct lendis_pool *many, struct lendis_pool *one,
     struct contest sixteen[] = {
         {POOL_LENDIS, many}, {POOL_LOCKED, locked_many}, {POOL_BROKER, many}};
     struct contest single[] = {{POOL_LENDIS, one}, {POOL_LOCKED, locked_one}, {POOL_BROKER, NULL}};
-    struct table *table = table_new("lease", columns, sizeof columns / sizeof *columns, false);
+    struct table *table = NULL;
 
+    if (bench->out)
+        table = table_new("lease", columns, sizeof columns / sizeof *columns, TABLE_PEOPLE);
     for (unsigned count = 2; count <= 64; count *= 2)
         contest_row(table, sixteen, POOL_SIZE, count);
     for (unsigned count = 2; count <= 32; count *= 4)
         contest_row(table, single, 1, count);
-    if (bench->out)
-        fprintf(bench->out, "  A lease to the next of whichever process, which give them back at "
-                            "once\n");
-    if (bench->out && table_print(table) != 0)
+    if (!bench->out)
+        return;
+    fprintf(bench->out, "  A lease to the next of whichever process, which give them back at "
+                        "once\n");
+    if (table_print(table) != 0)
         give_up("cannot print the table");
 }
 
