@@ -230,7 +230,14 @@ void lendisd_continue(struct lendisd *broker);
  * descriptor blocks. Results: the descriptor; -errno. */
 int lendisd_connect(const char *socket_path);
 
-/* True if the log has this text, or gets it within a moment. */
+/* True if the log has this text now. It is behind what the broker does: for conditions of
+ * eventually(), and for what another than the broker's log writes there. */
+bool lendisd_log_has(const struct lendisd *broker, const char *text);
+
+/* True as soon as the log has this text, false when it has not got it in 10 s. */
 bool lendisd_logged(const struct lendisd *broker, const char *text);
+
+/* True if the log has no such text, nor gets it within a moment. */
+bool lendisd_silent_about(const struct lendisd *broker, const char *text);
 
 #endif

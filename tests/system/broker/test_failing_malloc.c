@@ -89,7 +89,7 @@ static void launch(unsigned number, bool all)
     failing_malloc_preload(control_path);
     lendisd_launch(&fixture.broker, false);
     failing_malloc_no_preload();
-    if (!eventually(lendisd_logged(&fixture.broker, "lends at") ||
+    if (!eventually(lendisd_log_has(&fixture.broker, "lends at") ||
                         program_ended(fixture.broker.pid),
                     LIMIT_MS))
         fail_msg("allocation %u: it neither starts nor ends", number);

@@ -23,6 +23,13 @@
 
 #define NOBODY 65534
 #define PIECE  (1u << 20)
+/* A mapping this large is the shadow of a sanitizer: marks, a byte for eight of the program's. */
+#define SHADOW_SIZE (UINT64_C(1) << 40)
+#ifdef __SANITIZE_ADDRESS__
+#define LOCKED "" /* it makes mlock(2) do nothing */
+#else
+#define LOCKED " lo"
+#endif
 
 static struct fixture fixture;
 static struct lendis_pool *pool;
@@ -125,10 +132,12 @@ static struct found search(const char *text)
         char rights[8];
 
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s", &from, &to, rights) == 3) {
-            here = rights[0] == 'r' ? search_range(memory, from, to, text) : 0;
+            here = rights[0] == 'r' && to - from < SHADOW_SIZE
+                       ? search_range(memory, from, to, text)
+                       : 0;
             found.count += here;
         } else if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " dd") &&
-                   strstr(line, " lo")) {
+                   strstr(line, LOCKED)) {
             found.guarded += here;
         }
     }
@@ -203,8 +212,7 @@ static void another_password(void **state)
     lendisd_configure(&fixture.broker, "[pool p]\nredis = %s\npassword_file = %s\nsize = none\n",
                       fixture.redis.tcp_url, password_path);
     assert_int_equal(kill(fixture.broker.pid, SIGHUP), 0);
-    assert_true(
-        eventually(lendisd_logged(&fixture.broker, "the new configuration is not used"), 5000));
+    assert_true(lendisd_logged(&fixture.broker, "the new configuration is not used"));
     expect_found("one-that-is-refused", 0, "one that was refused");
     expect_found("what-comes-after", 1, "the one in force");
 }
@@ -235,8 +243,8 @@ static void a_server_that_repeats_it(void **state)
     write_password("a-secret-that-is-looked-for");
     configure();
     lendisd_launch(&fixture.broker, true);
-    assert_true(eventually(lendisd_logged(&fixture.broker, "cannot open a connection"), 10000));
-    assert_false(lendisd_logged(&fixture.broker, "secret-that-is-looked"));
+    assert_true(lendisd_logged(&fixture.broker, "cannot open a connection"));
+    assert_true(lendisd_silent_about(&fixture.broker, "secret-that-is-looked"));
     assert_true(lendisd_logged(&fixture.broker, "unknown command"));
     log = fopen(fixture.broker.log_path, "re");
     assert_non_null(log);
@@ -251,7 +259,7 @@ static void a_server_that_is_away(void **state)
     (void)state;
     start("a-secret-that-is-looked-for");
     redis_kill(&fixture.redis);
-    assert_true(eventually(lendisd_logged(&fixture.broker, "cannot open a connection"), 10000));
+    assert_true(lendisd_logged(&fixture.broker, "cannot open a connection"));
     expect_found("secret-that-is-looked", 1, "after failed dials");
 }
 

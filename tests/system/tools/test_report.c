@@ -32,6 +32,12 @@
 #define SHARERS   4
 #define RUN_MS    120000
 
+#ifdef __SANITIZE_ADDRESS__
+#define SHADOW true /* of what a process touches, in memory of its own */
+#else
+#define SHADOW false
+#endif
+
 static struct fixture fixture;
 static char output[1 << 18];
 
@@ -127,6 +133,8 @@ static void what_a_process_has_is_reported(void **state)
     struct process_memory with = measure(1, (struct known){.private = (size_t)(KNOWN_MIB * MIB)});
 
     (void)state;
+    if (SHADOW)
+        skip();
     assert_about(with.pss - without.pss, KNOWN_MIB * MIB);
     assert_about(with.uss - without.uss, KNOWN_MIB * MIB);
     assert_within(with.rss - without.rss, KNOWN_MIB * MIB, RSS_TOLERANCE);
@@ -147,6 +155,8 @@ static void what_is_shared_is_counted_once(void **state)
         measure(SHARERS, (struct known){.shared = shared, .shared_size = size});
 
     (void)state;
+    if (SHADOW)
+        skip();
     assert_true(shared != MAP_FAILED);
     munmap(shared, size);
     assert_about(with.pss - without.pss, KNOWN_MIB * MIB);
@@ -480,5 +490,7 @@ int main(void)
         cmocka_unit_test_teardown(an_interrupt_ends_all_of_it, clean_up),
     };
 
+    /* AddressSanitizer keeps what was freed; the report waits until memory stays as it is. */
+    setenv("ASAN_OPTIONS", "quarantine_size_mb=1:thread_local_quarantine_size_kb=16", 0);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
