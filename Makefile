@@ -19,6 +19,10 @@ ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
 UNITDIR ?= $(PREFIX)/lib/systemd
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 INSTALL ?= install
+# Where Debian's own interpreter looks: its packages' folder, or that of the local administrator.
+PYTHON ?= /usr/bin/python3
+PYTHONDIR ?= $(if $(filter /usr,$(PREFIX)),/usr/lib/python3,$(PREFIX)/lib/$(shell $(PYTHON) -c \
+	'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null || echo python3))/dist-packages
 
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
@@ -149,6 +153,8 @@ TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 # skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
+# The Python package, with Debian's own interpreter.
+SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py)
 # Under a systemd of their own, in which they install what is built; with the load generator.
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 
@@ -178,7 +184,8 @@ BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
 CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev \
-	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client
+	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
+	python3-redis
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
@@ -595,6 +602,7 @@ report: $(PROGRAMS) | deps-bench
 man: $(MAN_PAGES) ## build the manual pages
 
 TOOLS := lendisctl lendis-report lendis-bench
+PYTHON_FILES := $(notdir $(wildcard libclient/python/lendis/*.py)) py.typed
 PUBLIC_HEADERS := include/lendis.h include/lendis_hiredis.h
 # For the system, for one of several brokers (lendis@NAME), and for a user's own manager.
 UNITS := $(addprefix system/,lendis.socket lendis.service lendis@.socket lendis@.service) \
@@ -614,6 +622,10 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 		deploy/lendis.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
+	$(INSTALL) -d $(DESTDIR)$(PYTHONDIR)/lendis
+	$(INSTALL) -m 644 $(addprefix libclient/python/lendis/,$(PYTHON_FILES)) $(DESTDIR)$(PYTHONDIR)/lendis/
+	sed -i 's|^_INSTALLED = ""|_INSTALLED = "$(LIBDIR)/liblendis.so.$(SOVERSION)"|' \
+		$(DESTDIR)$(PYTHONDIR)/lendis/_library.py
 	for page in $(MAN_PAGES); do $(INSTALL) -D -m 644 $$page \
 		$(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/} || exit; done
 	for tool in $(TOOLS); do $(INSTALL) -D -m 644 $(B)/completion/$$tool.bash \
@@ -637,6 +649,7 @@ uninstall: ## remove what install installed
 		liblendis.so.$(SOVERSION) liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do \
 		rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
+	rm -rf $(DESTDIR)$(PYTHONDIR)/lendis
 	rm -f $(addprefix $(DESTDIR)$(BASHCOMPDIR)/,$(TOOLS))
 	rm -f $(addprefix $(DESTDIR)$(ZSHCOMPDIR)/_,$(TOOLS))
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c lendis.json \

@@ -137,6 +137,18 @@ until_true 10 test -S "$LENDIS_SOCKET" || fail "lendisd does not start"
 visits=$(redis-cli -s "$work/redis.sock" get visits)
 [ "$visits" = 8 ] || fail "8 workers made $visits visits"
 "$root/usr/bin/lendisctl" --json show pools | grep -q '"pool": "main"' || fail "lendisctl does not find the broker"
+# The Python package, where Debian's interpreter looks, without the tree that it was built in.
+if [ -x /usr/bin/python3 ]; then
+    python="$root/usr/lib/python3/dist-packages"
+    [ -e "$python/lendis/py.typed" ] || fail "the Python package was not installed"
+    grep -q '^_INSTALLED = "/usr/lib/lendis-test/liblendis.so.0"' "$python/lendis/_library.py" ||
+        fail "the Python package does not know where the library is"
+    (cd "$work" && PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$python /usr/bin/python3 -c \
+        'import lendis; print(lendis.__version__, int(lendis.Pool().execute("INCR", "visits")))') \
+        >"$work/python.out" || fail "the Python package does not run"
+    [ "$(cat "$work/python.out")" = "$("$root/usr/bin/lendisctl" --version | cut -d' ' -f2) 9" ] ||
+        fail "the Python package says $(cat "$work/python.out")"
+fi
 # It finds the lendisd that was installed with it.
 env -u LENDIS_BUILD HOME="$work" XDG_STATE_HOME= "$root/usr/bin/lendis-report" compare --workers 2 --busy --csv \
     >"$work/report.out" 2>&1 || fail "lendis-report does not run: $(cat "$work/report.out")"

@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: MIT
+"""Pools and leases, without redis-py: what lendis.h offers, in Python.
+
+    import lendis
+
+    pool = lendis.Pool("main")
+    pool.execute("SET", "greeting", "hello")
+    with pool.lease() as connection:
+        connection.execute("WATCH", "greeting")
+
+A pool works in every thread and after a fork: make it before the workers are forked. A lease
+belongs to one thread at a time, and to the process that took it. Limits are in seconds, None means
+the pool's own (lendis.conf(5)).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import threading
+import weakref
+from ctypes import byref, c_void_p
+from typing import Any, Iterable, Sequence
+
+from . import _library, resp
+from .errors import ConfigurationError, ResponseError, from_result
+
+_EOPNOTSUPP = -95
+_EINVAL = -22
+
+# What waits in the server for as long as it likes. A program can be interrupted meanwhile.
+_BLOCKING = frozenset((
+    b"BLPOP", b"BRPOP", b"BRPOPLPUSH", b"BLMOVE", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP",
+    b"WAIT", b"WAITAOF"))
+_MAY_BLOCK = frozenset((b"XREAD", b"XREADGROUP"))
+
+
+def milliseconds(limit: float | None) -> int:
+    """A limit in seconds as liblendis has it."""
+    if limit is None:
+        return -1
+    return min(max(0, math.ceil(limit * 1000)), 2**31 - 1)
+
+
+def blocks(request: bytes) -> bool:
+    """Whether ``request``, one command or several, begins with one that waits in the server."""
+    # "*3\r\n$5\r\nBLPOP\r\n...": the name is the second line's.
+    lines = request[:64].split(b"\r\n", 3)
+    name = lines[2].upper() if len(lines) > 2 else b""
+    if name in _BLOCKING:
+        return True
+    return name in _MAY_BLOCK and b"\r\n$5\r\nBLOCK\r\n" in request[:4096].upper()
+
+
+class _Handle:
+    """A handle of liblendis. Leaves the pool when nobody uses it any more: no call, no lease."""
+
+    def __init__(self, pool: int) -> None:
+        self.pool = pool
+        self._detach = _library.detach
+
+    def __del__(self) -> None:
+        self._detach(self.pool)
+
+
+_handles: weakref.WeakValueDictionary[tuple, _Handle] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+def _lock_again() -> None:
+    # Another thread of the parent may have held it.
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_lock_again)
+
+
+def _encoded(text: Any) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def _attach(key: tuple) -> _Handle:
+    socket, pool, flags, attach_timeout, url, username, password_file, connections = key
+    options = _library.Options(
+        flags=flags, attach_timeout_ms=max(0, milliseconds(attach_timeout)),
+        fallback_url=_encoded(url), fallback_username=_encoded(username),
+        fallback_password_file=_encoded(password_file), fallback_connections=connections)
+    result, handle = _library.attach(_encoded(socket), os.fsencode(pool), options)
+    if result != 0 or handle is None:
+        raise from_result(result, f"pool {pool}")
+    return _Handle(handle)
+
+
+def _shared_handle(key: tuple) -> _Handle:
+    """One for all pools of this process that are made alike."""
+    with _lock:
+        handle = _handles.get(key)
+        if handle is None:
+            handle = _handles[key] = _attach(key)
+        return handle
+
+
+def wait_for(call: int) -> bytes:
+    """Waits for a call on a lease to end. A signal's handler runs meanwhile, and may raise."""
+    while True:
+        result, reply = _library.call_finish(call)
+        if result == _library.AGAIN:
+            _poll(call)
+            continue
+        if result == _EINVAL:
+            _library.call_cancel(call)
+        if result != 0:
+            raise from_result(result)
+        return reply
+
+
+def _poll(call: int) -> None:
+    try:
+        fd, events, limit_ms = _library.call_poll(call)
+        poll = select.poll()
+        poll.register(fd, events)
+        poll.poll(limit_ms if limit_ms >= 0 else None)
+    except BaseException:  # here, and nowhere else, the call is known to be there
+        _library.call_cancel(call)
+        raise
+
+
+class Lease:
+    """A connection for the caller alone. Give it back by ``release()``, or use it in ``with``."""
+
+    # An exception of a signal's handler can come between any two steps here. So liblendis puts the
+    # lease where __del__() finds it, and nothing is called between taking it from there and giving
+    # it back.
+
+    def __init__(self, handle: _Handle, timeout_ms: int = -1, about: str = "") -> None:
+        self._handle = handle
+        self._pid = os.getpid()
+        self._lease = c_void_p()
+        result = _library.acquire(handle.pool, timeout_ms, byref(self._lease))
+        if result != 0:
+            raise from_result(result, about)
+
+    @property
+    def held(self) -> bool:
+        """Whether it is this process' still."""
+        return bool(self._lease) and self._pid == os.getpid()
+
+    def _mine(self) -> c_void_p:
+        if not self._lease or self._pid != os.getpid():
+            raise from_result(_EINVAL, "not a lease of this process")
+        return self._lease
+
+    def request(self, data: bytes, timeout_ms: int = -1) -> bytes:
+        """Sends RESP commands and waits for their replies, both as bytes."""
+        lease = self._mine()
+        result, call = _library.call_begin(lease, data, timeout_ms)
+        if result != 0 or call is None:
+            raise from_result(result)
+        try:
+            return wait_for(call)
+        except BaseException:
+            self.discard()
+            raise
+
+    def execute(self, *words: Any, timeout: float | None = None) -> Any:
+        """Sends one command. Gives the reply's value; raises ResponseError for an error reply."""
+        return _single(self.request(resp.encode(words), milliseconds(timeout)))
+
+    def execute_many(self, commands: Iterable[Sequence[Any]],
+                     timeout: float | None = None) -> list:
+        """Sends several commands in one go. Errors are among the values that it gives."""
+        data = b"".join(resp.encode(words) for words in commands)
+        return resp.parse_all(self.request(data, milliseconds(timeout))) if data else []
+
+    def fileno(self) -> int:
+        """The connection's descriptor, for reading and writing RESP yourself.
+
+        Leave its flags alone and do not close it. The connection is reset when it is given back.
+        """
+        fd = _library.lease_fd(self._mine())
+        if fd < 0:
+            raise from_result(fd)
+        return fd
+
+    def release(self) -> None:
+        """Gives the connection back; what is not proven clean is reset by the broker."""
+        self._give_back(_library.release)
+
+    def discard(self) -> None:
+        """Gives the connection back as broken: the broker replaces it."""
+        self._give_back(_library.discard)
+
+    def _give_back(self, how: Any) -> None:
+        if not self.held:
+            return
+        lease, self._lease.value = self._lease.value, None
+        how(lease)
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.release()
+
+    def __del__(self) -> None:
+        self.discard()
+
+
+def _single(data: bytes) -> Any:
+    value, _ = resp.parse(data, 0, None)
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+class Pool:
+    """A pool of lendisd's, by its name.
+
+    ``socket`` is the broker's; None means $LENDIS_SOCKET, else /run/lendis/lendis.sock. ``lazy``:
+    succeed without a broker, attach with the first command. ``replica``: of a service, lease
+    replicas. The options that begin with ``fallback`` say where to go without a broker, see
+    liblendis(3).
+    """
+
+    def __init__(self, pool: str = "main", socket: str | os.PathLike | None = None, *,
+                 lazy: bool = False, replica: bool = False, attach_timeout: float | None = None,
+                 fallback_url: str | None = None, fallback_username: str | None = None,
+                 fallback_password_file: str | os.PathLike | None = None,
+                 fallback_connections: int = 0) -> None:
+        self.name = pool
+        socket = os.fspath(socket) if socket is not None else os.environ.get("LENDIS_SOCKET")
+        flags = (_library.LAZY if lazy else 0) | (_library.REPLICA if replica else 0)
+        self._key = (socket, pool, flags, attach_timeout, fallback_url, fallback_username,
+                     fallback_password_file and os.fspath(fallback_password_file),
+                     fallback_connections)
+        self._handle: _Handle | None = _shared_handle(self._key)
+
+    @property
+    def handle(self) -> _Handle:
+        handle = self._handle
+        if handle is None:
+            raise ConfigurationError(f"pool {self.name} is closed")
+        return handle
+
+    def reopen(self) -> None:
+        """Takes a pool that was closed into use again."""
+        if self._handle is None:
+            self._handle = _shared_handle(self._key)
+
+    def request(self, data: bytes, timeout_ms: int = -1) -> bytes | None:
+        """Sends RESP commands and waits for their replies, both as bytes; None: they need a lease.
+
+        Commands that wait in the server are sent on a lease, so that a signal's handler can end
+        the wait.
+        """
+        handle = self.handle
+        if blocks(data):
+            return self._on_lease(data, timeout_ms)
+        result, reply = _library.execute(handle.pool, data, timeout_ms)
+        if result == _EOPNOTSUPP:
+            return None
+        if result != 0:
+            raise from_result(result, f"pool {self.name}")
+        return reply
+
+    def _on_lease(self, data: bytes, timeout_ms: int) -> bytes:
+        with self.take(timeout_ms) as lease:
+            return lease.request(data, timeout_ms)
+
+    def take(self, timeout_ms: int = -1) -> Lease:
+        """A lease, with a limit in milliseconds."""
+        return Lease(self.handle, timeout_ms, f"pool {self.name}")
+
+    def _executed(self, data: bytes, timeout: float | None) -> bytes:
+        reply = self.request(data, milliseconds(timeout))
+        if reply is None:
+            raise ResponseError("this command makes sense on a lease alone: use lease()")
+        return reply
+
+    def execute(self, *words: Any, timeout: float | None = None) -> Any:
+        """Sends one command. Gives the reply's value; raises ResponseError for an error reply.
+
+        Words are bytes, str, int or float; strings in the reply are bytes.
+        """
+        return _single(self._executed(resp.encode(words), timeout))
+
+    def execute_many(self, commands: Iterable[Sequence[Any]],
+                     timeout: float | None = None) -> list:
+        """Sends several commands in one go. Errors are among the values that it gives."""
+        data = b"".join(resp.encode(words) for words in commands)
+        return resp.parse_all(self._executed(data, timeout)) if data else []
+
+    def lease(self, timeout: float | None = None) -> Lease:
+        """Leases a connection for the caller alone; waits for one, first come, first served."""
+        return self.take(milliseconds(timeout))
+
+    def close(self) -> None:
+        """Leaves the pool, once the calls and leases that are under way have ended."""
+        self._handle = None
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
