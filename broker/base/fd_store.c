@@ -2,7 +2,7 @@
 /*
  * Descriptors in the hands of the service manager: see fd_store.h.
  *
- * Nobody tells us that a descriptor was refused (FileDescriptorStoreMax= is 0 by default, or too
+ * Nobody reports that a descriptor was refused (FileDescriptorStoreMax= is 0 by default, or too
  * small). So whenever there are more in the descriptor store than ever before, a pipe's read end
  * goes in behind them, and is closed here: if the manager did not keep it, the write end has no
  * reader any more, which epoll(7) reports as EPOLLERR.

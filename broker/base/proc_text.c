@@ -150,7 +150,7 @@ double statm_virtual(const char *text, size_t page_size)
 
 void status_parse(const char *text, struct process_status *status)
 {
-    /* Until Linux 4.14 the middle level was told by itself; since 4.15 VmPTE has all of them. */
+    /* Until Linux 4.14 the middle level had a line of its own; since 4.15 VmPTE has all of them. */
     double middle = kilobytes_field(text, "VmPMD");
 
     status->page_tables = kilobytes_field(text, "VmPTE") + (isnan(middle) ? 0 : middle);

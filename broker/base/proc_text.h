@@ -18,7 +18,7 @@ struct smaps {
     double pss;       /* each page divided by the number of processes that map it */
     double uss;       /* private: what would be free if the process ended */
     double anonymous; /* not backed by a file: without program text */
-    double swap_pss;  /* swapped out, so in none of the others; 0 where the kernel does not tell */
+    double swap_pss;  /* swapped out, so in none of the others; 0 where the kernel does not say */
 };
 
 /*

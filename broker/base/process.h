@@ -18,7 +18,7 @@ enum process_state {
     /* another PID namespace, hidepid, or which of its threads is meant is not known */
     PROCESS_UNSEEN,
     PROCESS_STOPPED,  /* by a signal or a debugger, or it has ended */
-    PROCESS_RUNNABLE, /* it runs or waits for a processor: the kernel does not tell which */
+    PROCESS_RUNNABLE, /* it runs or waits for a processor: the kernel does not say which */
     PROCESS_BLOCKED,  /* waits for a disk, for example for a page of its memory */
     PROCESS_ASLEEP,   /* waits for anything else */
 };

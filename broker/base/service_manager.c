@@ -63,12 +63,12 @@ bool manager_listens(void)
         return true;
     }
     if (patience_ms > 0 && getenv("NOTIFY_SOCKET"))
-        log_line(LOG_LEVEL_WARNING, "the service manager does not read what it is told");
+        log_line(LOG_LEVEL_WARNING, "the service manager does not read its notifications");
     patience_ms = 0;
     return false;
 }
 
-void manager_tell(const char *format, ...)
+void manager_notify(const char *format, ...)
 {
     char text[512];
     va_list arguments;

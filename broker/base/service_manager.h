@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Telling the service manager things (sd_notify(3)), without ever waiting for it for long:
- * sd_notify(3) itself blocks for as long as nobody reads the manager's socket.
+ * Notifying the service manager without waiting for it for long: sd_notify(3) itself blocks as long
+ * as nobody reads the manager's socket.
  */
 #ifndef LENDIS_BROKER_MANAGER_H
 #define LENDIS_BROKER_MANAGER_H
@@ -13,8 +13,8 @@
  * more until it does. */
 bool manager_listens(void);
 
-/* Tells it; what it has no room for is lost. */
-void manager_tell(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Sends it a notification, in sd_notify(3)'s format; what it has no room for is lost. */
+void manager_notify(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Shows it that the loop runs, if it wants to see that (sd_watchdog_enabled(3)). In place of
  * sd_event_set_watchdog(3), which waits for a manager that does not read: one that is stopped would

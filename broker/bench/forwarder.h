@@ -2,7 +2,7 @@
 /*
  * A way to Redis that takes as long as one to another host: a process of its own that passes on
  * what comes over TCP, each direction half of the round trip later. It works on the same processors
- * as all that is measured, which it tells by how much it used.
+ * as all that is measured, and reports how much of them it used.
  */
 #ifndef LENDIS_BENCH_FORWARDER_H
 #define LENDIS_BENCH_FORWARDER_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The rows: what lendis-bench measures when it is not told a load, and the targets that figures are
+ * The rows: what lendis-bench measures when no load is given, and the targets that figures are
  * held against.
  */
 #ifndef LENDIS_BENCH_ROWS_H

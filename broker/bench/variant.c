@@ -141,7 +141,7 @@ static void start_broker(struct servers *servers, const struct variant *variant,
     free(before);
 }
 
-/* Where a proxy listens, and where it finds Redis, as it wants to be told. */
+/* Where a proxy listens, and where it finds Redis, as its configuration has it. */
 struct proxy_addresses {
     char listen[TESTBED_PATH_SIZE + 16];
     char server[TESTBED_PATH_SIZE + 16];

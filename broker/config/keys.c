@@ -336,5 +336,5 @@ void config_suggest(const struct section *section, const char *name, char *text,
     if (config_distance(name, nearest->name) * 3 <= strlen(name))
         snprintf(text, size, "is %s meant?", nearest->name);
     else
-        snprintf(text, size, "lendisd --list-keys tells which are");
+        snprintf(text, size, "lendisd --list-keys lists them");
 }

@@ -7,7 +7,7 @@
 
 /*
  * Shows `broker`, and the one that takes its place at the socket, or as process `pid`, when it is
- * gone, until a key or a signal ends it. Results: 0; -errno, which was told.
+ * gone, until a key or a signal ends it. Results: 0; -errno, which was reported.
  */
 int top_run(struct broker *broker, const char *socket_path, pid_t pid);
 

@@ -71,8 +71,8 @@ static void report_status(void *context)
     }
     if (broker->draining)
         return;
-    manager_tell("STATUS=%u of %u pools up%s", up, pools,
-                 down ? "; Redis cannot be reached for the others" : "");
+    manager_notify("STATUS=%u of %u pools up%s", up, pools,
+                   down ? "; Redis cannot be reached for the others" : "");
 }
 
 /* ---- the end ---- */
@@ -89,7 +89,7 @@ static int on_drain(sd_event_source *source, uint64_t usec, void *context)
     if (out > 0 && clock_ms() < broker->drain_until_ms) {
         if (clock_ms() >= broker->extend_ms) {
             broker->extend_ms = clock_ms() + DRAIN_EXTENSION_US / 2000;
-            manager_tell("EXTEND_TIMEOUT_USEC=%u", DRAIN_EXTENSION_US);
+            manager_notify("EXTEND_TIMEOUT_USEC=%u", DRAIN_EXTENSION_US);
         }
         timer_set(source, DRAIN_STEP_US);
         return 0;
@@ -106,7 +106,7 @@ static int drain(struct broker *broker)
 
     broker->draining = true;
     broker->drain_until_ms = clock_ms() + broker->config->broker.drain_timeout_ms;
-    manager_tell("STOPPING=1\nSTATUS=waiting for leases to come back");
+    manager_notify("STOPPING=1\nSTATUS=waiting for leases to come back");
     workers_stop(&broker->workers);
     control_stop(&broker->control);
     shm_store32(&broker->writer.catalog.header->draining, 1);
@@ -433,7 +433,7 @@ int broker_run(struct config *config)
     log_line(LOG_LEVEL_NOTICE, "lendisd %s lends at %s: pools %u, workers up to %u",
              LENDIS_BUILD_VERSION, broker.listener.path, config->pool_count,
              config->broker.max_workers);
-    manager_tell("READY=1");
+    manager_notify("READY=1");
     fd_store_begin(&broker.store);
     catalog_writer_forget_previous(&broker.writer); /* now that ours is kept */
     result = sd_event_loop(broker.event);

@@ -14,7 +14,6 @@
 #include "broker/pool/pause.h"
 #include "broker/base/service_manager.h"
 #include "broker/pool/reconfigure.h"
-#include "broker/daemon/reload.h"
 
 /* How often is checked whether it is so. */
 #define TICK_US 5000u
@@ -237,7 +236,7 @@ static void begin_reconnecting(struct request *request)
 }
 
 /* A line on the way; a tool that does not read it is not waited for. */
-static void tell_notice(void *context, const char *text)
+static void report_notice(void *context, const char *text)
 {
     const struct request *request = context;
     struct wire_notice notice = {0};
@@ -250,16 +249,16 @@ static void tell_notice(void *context, const char *text)
 /* What sd_notify(3) wants to hear before and after. */
 static void notify_reloading(void)
 {
-    manager_tell("RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t)clock_us());
+    manager_notify("RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t)clock_us());
 }
 
-int control_reload(struct control *control, control_tell *tell, void *context, uint32_t *count)
+int control_reload(struct control *control, reload_report *report, void *context, uint32_t *count)
 {
     uint32_t pools = 0;
     int result;
 
     notify_reloading();
-    result = reload_read(control->reload, tell, context, &pools);
+    result = reload_read(control->reload, report, context, &pools);
     if (result == 0)
         /* unprovoked: by a user who may control the broker */
         log_line(LOG_LEVEL_NOTICE, "the configuration was read again: %u pools",
@@ -269,7 +268,7 @@ int control_reload(struct control *control, control_tell *tell, void *context, u
         log_line(LOG_LEVEL_ERR, "the new configuration is not used: %s",
                  result == -EINVAL ? "it has errors; the old one stays in force"
                                    : strerror(-result));
-    manager_tell("READY=1");
+    manager_notify("READY=1");
     if (count)
         *count = pools;
     return result;
@@ -282,7 +281,7 @@ static void reload(struct request *request)
     uint32_t count = 0;
 
     if (control->reload)
-        result = control_reload(control, tell_notice, request, &count);
+        result = control_reload(control, report_notice, request, &count);
     request_free(request);
     if (result == 0)
         answer(socket, 0, count, "reloaded");
@@ -300,7 +299,7 @@ static void set(struct request *request, const struct wire_control *asked)
     /* No pool means [broker] here. */
     if (control->reload)
         result = reload_set(control->reload, asked->pool[0] ? request->pools : 0, asked->key,
-                            asked->value, tell_notice, request);
+                            asked->value, report_notice, request);
     if (result == 0)
         /* unprovoked: by a user who may control the broker */
         log_line(LOG_LEVEL_NOTICE, "%s%s: %s = %s, says user %u",
@@ -465,7 +464,7 @@ static uint64_t find_pools(const struct control *control, const char *name)
     return found;
 }
 
-/* Results: 0; -errno, and the tool was told. */
+/* Results: 0; -errno, and the tool has an answer. */
 static int check(struct control *control, int socket, const struct ucred *peer,
                  const struct wire_control *asked)
 {

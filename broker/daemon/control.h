@@ -10,13 +10,12 @@
 #define LENDIS_BROKER_CONTROL_H
 
 #include <sys/socket.h>
-#include "broker/pool/pool.h"
+#include "broker/daemon/reload.h"
 #include "lendis/wire.h"
 
 #define CONTROL_REQUESTS 16u
 
 struct request;
-struct reload;
 
 struct control {
     sd_event *event;
@@ -35,12 +34,9 @@ struct control {
 int control_init(struct control *control, sd_event *event, struct broker_pool *pools,
                  uint32_t pool_count);
 
-/* Gets a line for whoever asked. */
-typedef void control_tell(void *context, const char *text);
-
 /* Reads the configuration anew, and says so to the service manager and in the log. Results as
  * reload_read(). */
-int control_reload(struct control *control, control_tell *tell, void *context, uint32_t *count);
+int control_reload(struct control *control, reload_report *report, void *context, uint32_t *count);
 
 /* Answers what is under way: the broker stops. */
 void control_stop(struct control *control);

@@ -10,19 +10,19 @@
 #include "broker/pool/pause.h"
 #include "broker/pool/reconfigure.h"
 
-/* Who is told, besides the log. */
+/* Who gets a report, besides the log. */
 struct audience {
-    reload_tell *tell;
+    reload_report *report;
     void *context;
 };
 
-static void report(enum log_level level, const char *text, void *context)
+static void report_line(enum log_level level, const char *text, void *context)
 {
     const struct audience *audience = context;
 
     log_line(level, "%s", text);
-    if (audience->tell)
-        audience->tell(audience->context, text);
+    if (audience->report)
+        audience->report(audience->context, text);
 }
 
 static void __attribute__((format(printf, 3, 4)))
@@ -34,7 +34,7 @@ say(struct audience *audience, enum log_level level, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    report(level, text, audience);
+    report_line(level, text, audience);
 }
 
 static void publish(const struct reload *reload)
@@ -253,15 +253,15 @@ static int take_over(struct reload *reload, struct config *next, struct audience
     return result;
 }
 
-int reload_read(struct reload *reload, reload_tell *tell, void *context, uint32_t *count)
+int reload_read(struct reload *reload, reload_report *report, void *context, uint32_t *count)
 {
-    struct audience audience = {.tell = tell, .context = context};
+    struct audience audience = {.report = report, .context = context};
     struct config next;
     int result;
 
     *count = 0;
     reload_sweep(reload);
-    result = config_load(reload->config->path, environ, report, &audience, &next);
+    result = config_load(reload->config->path, environ, report_line, &audience, &next);
     if (result != 0)
         return result;
     if (!is_possible(reload, &next, &audience)) {
@@ -281,7 +281,7 @@ static int set_in_pool(struct reload *reload, struct broker_pool *pool, const ch
     /* The configuration that is in force is ours; the pool only borrows it. */
     struct pool_config *config = (struct pool_config *)pool->config;
     struct pool_config before = *config, after;
-    int result = config_set(reload->config, config, key, value, report, audience);
+    int result = config_set(reload->config, config, key, value, report_line, audience);
 
     if (result != 0)
         return result;
@@ -302,13 +302,13 @@ static int set_in_pool(struct reload *reload, struct broker_pool *pool, const ch
 }
 
 int reload_set(struct reload *reload, uint64_t pools, const char *key, const char *value,
-               reload_tell *tell, void *context)
+               reload_report *report, void *context)
 {
-    struct audience audience = {.tell = tell, .context = context};
+    struct audience audience = {.report = report, .context = context};
     int result = 0;
 
     if (pools == 0) {
-        result = config_set(reload->config, NULL, key, value, report, &audience);
+        result = config_set(reload->config, NULL, key, value, report_line, &audience);
         log_set_level((enum log_level)reload->config->broker.log_level);
         reload->environment->dialler->limit = reload->config->broker.dial_concurrency;
         reload->environment->dialler->rate = reload->config->broker.dial_rate;

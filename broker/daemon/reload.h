@@ -16,24 +16,24 @@ struct reload {
     struct config *config;     /* in force; its contents are ours */
     struct broker_pool *pools; /* CATALOG_MAX_POOLS; config NULL: none */
     struct pool_environment *environment;
-    void (*published)(void *context); /* the configuration is another one: tell the world */
+    void (*published)(void *context); /* the configuration is another one */
     void *context;
 };
 
 /* Gets a line for whoever asked; it has been logged. */
-typedef void reload_tell(void *context, const char *text);
+typedef void reload_report(void *context, const char *text);
 
 /* Starts the pools of the configuration. Results: 0; -errno, which was logged. */
 int reload_start(struct reload *reload);
 
-/* Reads the configuration anew. Results: 0; -EINVAL, the old one stays in force, and why was told;
- * -errno. *count: pools that came, changed or went. */
-int reload_read(struct reload *reload, reload_tell *tell, void *context, uint32_t *count);
+/* Reads the configuration anew. Results: 0; -EINVAL, the old one stays in force, and why was
+ * reported; -errno. *count: pools that came, changed or went. */
+int reload_read(struct reload *reload, reload_report *report, void *context, uint32_t *count);
 
 /* Sets a key in the pools whose bit is set, or in [broker] if `pools` is 0. Results likewise; an
  * error in one pool leaves all as they were. */
 int reload_set(struct reload *reload, uint64_t pools, const char *key, const char *value,
-               reload_tell *tell, void *context);
+               reload_report *report, void *context);
 
 /* Frees pools that have gone. True: others are still going, call again before long. */
 bool reload_sweep(struct reload *reload);

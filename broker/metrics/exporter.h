@@ -19,7 +19,7 @@
 
 struct exporter;
 
-/* Tells where the statistics are now. */
+/* Sets where the statistics are now. */
 typedef void exporter_source(void *context, struct statistics_source *source);
 
 /* Listens at `address` (listen.h). Results: 0 and *exporter is the caller's; -errno, which was

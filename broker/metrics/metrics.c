@@ -56,7 +56,7 @@ static void full_name(const struct family *family, char *name, size_t size)
 {
     size_t length = strlen(family->name);
 
-    /* What is counted in nanoseconds is told in seconds: wait_ns, acquire_wait_seconds. */
+    /* What is counted in nanoseconds is shown in seconds: wait_ns, acquire_wait_seconds. */
     if (in_nanoseconds(family) && length > 3 && strcmp(family->name + length - 3, "_ns") == 0)
         snprintf(name, size, "lendis_%.*s_seconds", (int)length - 3, family->name);
     else
@@ -325,7 +325,7 @@ static void header(const struct writer *writer, const char *name, enum family_ty
 
 /* Of the broker as a whole: gauges, without a pool. */
 #define HOST_METRICS(METRIC)                                                                       \
-    METRIC("lendis_build_info", "The version of lendis that tells this.")                          \
+    METRIC("lendis_build_info", "The version of lendis that this is from.")                        \
     METRIC("lendis_start_time_seconds", "When the broker started, in seconds since 1970.")         \
     METRIC("lendis_worker_places", "Processes that can be attached at most: max_workers.")         \
     METRIC("lendis_stopping", "1: the broker was told to stop and waits for leases to come back.")

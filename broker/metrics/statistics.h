@@ -48,7 +48,7 @@ void statistics_read(const struct statistics_source *source, struct pool_statist
 /* The worker's pool; -1: there is no such worker. */
 int statistics_worker_pool(const struct catalog *catalog, uint32_t worker);
 
-/* Milliseconds that connection `index` has been leased; 0: it is not, or it cannot be told. */
+/* Milliseconds that connection `index` has been leased; 0: it is not, or nobody knows. */
 uint64_t statistics_lease_age(const struct segment *segment, uint32_t index, uint64_t word);
 
 /* ---- histograms ---- */
@@ -64,8 +64,8 @@ struct histogram_sum {
 void histogram_sum_read(const struct segment *segment, enum histogram_name name,
                         struct histogram_sum *sum);
 
-/* The value that the share `permille` / 1000 of all values does not exceed, as told by the middle
- * of its bucket (scale.h), at most the maximum; 0: there are no values. */
+/* The value that the share `permille` / 1000 of all values does not exceed, given as the
+ * middle of its bucket (scale.h), at most the maximum; 0: there are no values. */
 uint64_t histogram_sum_quantile(const struct histogram_sum *sum, uint32_t permille);
 
 /* How many values were less than `limit`, which must be the start of a bucket. */

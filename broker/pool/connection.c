@@ -99,7 +99,7 @@ static int on_hangup(sd_event_source *source, int fd, uint32_t events, void *con
     (void)source;
     (void)fd;
     (void)events;
-    /* During a reset: what is read tells whether it came to its end. */
+    /* During a reset: what is read shows whether it came to its end. */
     if (connection->reset)
         connection->owner->readable(connection);
     else

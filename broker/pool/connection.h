@@ -39,7 +39,7 @@ enum connection_replacement { REPLACEMENT_NONE, REPLACEMENT_DUE, REPLACEMENT_RET
 struct broker_connection;
 struct reset;
 
-/* What the connections of a pool have in common, and whom they tell. */
+/* What the connections of a pool have in common, and to whom they report. */
 struct connection_owner {
     struct segment segment;
     sd_event *event;
@@ -116,7 +116,7 @@ static inline bool connection_may_carry_secret(const struct broker_connection *c
 }
 
 /*
- * Dials; the connection must be closed. Results: 0, and the owner is told later how it ended;
+ * Dials; the connection must be closed. Results: 0, and the owner gets a report later how it ended;
  * -errno, `error` says why, and it is closed again.
  */
 int connection_dial(struct broker_connection *connection, const struct dial_target *target,
@@ -142,7 +142,7 @@ void connection_close(struct broker_connection *connection, enum close_reason re
 /*
  * Takes the connection from whoever has it by `word`, which was read before, and closes it; the
  * lease is counted by `reason`. False: the word has changed meanwhile, and nothing was done.
- * Waiters with commands on it are not told: see broker_pool_revoke().
+ * Waiters with commands on it get no report: see broker_pool_revoke().
  */
 bool connection_revoke(struct broker_connection *connection, uint64_t word,
                        enum revoke_reason reason);
@@ -155,7 +155,7 @@ bool connection_is_redirected(const struct broker_connection *connection);
 enum connection_found connection_inspect(const struct broker_connection *connection,
                                          uint64_t *word);
 
-/* From now on the owner is told when there is something to read; and no longer. */
+/* From now on there is a report to the owner when there is something to read; and no longer. */
 bool connection_reset_begun(struct broker_connection *connection);
 void connection_reset_over(struct broker_connection *connection);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tells the log who has held a connection for too long: pid, user, and the command line from
+ * Reports in the log who has held a connection for too long: pid, user, and the command line from
  * /proc/PID/cmdline (proc(5)).
  *
  * To read that file the kernel reads the process' memory, under a lock that the process' own
  * threads can hold for long. The broker waits on no worker (I5), so it is read by a short-lived
- * thread, one at a time; what comes up meanwhile is told without it.
+ * thread, one at a time; what comes up meanwhile is reported without it.
  */
 #ifndef LENDIS_BROKER_LEAK_REPORT_H
 #define LENDIS_BROKER_LEAK_REPORT_H

@@ -80,7 +80,7 @@ static void revoke_late(struct broker_pool *pool, struct broker_connection *conn
                 pool->config->lease_timeout_ms);
 }
 
-/* Adds the lease to `list`, unless too many were told of lately. Once per lease in any case. */
+/* Adds the lease to `list`, unless too many were reported lately. Once per lease in any case. */
 static void note_leak(struct broker_pool *pool, struct broker_connection *connection,
                       uint64_t age_ms, struct leak **list)
 {

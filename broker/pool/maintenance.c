@@ -152,8 +152,8 @@ void maintenance_opened(struct broker_pool *pool, struct broker_connection *conn
 /*
  * Since when it is idle, at the latest. The holder writes when its lease began, not when it ended;
  * that it was out at a scan is our own knowledge. So a connection whose lease took nearly
- * max_idle_time can go sooner after it than others. That there was a lease since the last scan the
- * number of uses tells; what the holder's clock says counts if it can be true, for it may be
+ * max_idle_time can go sooner after it than others. The number of uses shows that there was a
+ * lease since the last scan; what the holder's clock says counts if it can be true, for it may be
  * another clock.
  */
 static uint64_t idle_since_ms(const struct broker_pool *pool, struct broker_connection *connection,

@@ -84,7 +84,7 @@ enum taken { TAKEN_NOT, TAKEN_RETURNED, TAKEN_REVOKED };
 
 /*
  * Takes what worker `worker` has by `word`. A worker that may live ends its commands itself, or
- * their owners are told.
+ * their owners get a report.
  */
 static bool revoke_of(struct broker_pool *pool, struct broker_connection *connection, uint64_t word,
                       uint32_t worker)

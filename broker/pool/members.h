@@ -33,8 +33,8 @@ int broker_pool_descriptor(struct broker_pool *pool, uint32_t index, uint64_t ge
 int broker_pool_poll_wakeup(struct broker_pool *pool, uint32_t group, int *fd);
 
 /*
- * Worker `worker` comes: its counters and its slot are made new. `tenant` tells it that the place
- * is its own, see wire_welcome.
+ * Worker `worker` comes: its counters and its slot are made new. By `tenant` it knows that the
+ * place is its own, see wire_welcome.
  */
 void broker_pool_attach(struct broker_pool *pool, uint32_t worker, uint32_t tenant);
 

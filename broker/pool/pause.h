@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What an operator does to a running pool: pausing and draining it, opening it again, and taking
- * leases away. The catalog tells workers (struct catalog_header.paused_pools, enum pause_state);
- * what they have not noticed yet is waited for, never relied on: a pool is paused when no
- * connection of it is open any more (I5).
+ * leases away. Workers know it from the catalog (struct catalog_header.paused_pools, enum
+ * pause_state); what they have not noticed yet is waited for, never relied on: a pool is paused
+ * when no connection of it is open any more (I5).
  */
 #ifndef LENDIS_BROKER_PAUSE_H
 #define LENDIS_BROKER_PAUSE_H

@@ -107,7 +107,7 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
     bool other_part = before->role != config->role || before->is_member != config->is_member;
 
     pool->config = config;
-    /* Before a connection is made there: workers look no further than they are told. */
+    /* Before a connection is made there: workers scan no further than the catalog says. */
     if (sizing_places(config) > pool->places)
         sizing_set_places(pool, sizing_places(config));
     broker_pool_publish(pool);

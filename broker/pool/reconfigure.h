@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Another configuration for a pool that runs. No lease is taken from anybody: connections that are
- * too many, or of another address, go when they come back; what is told to workers counts from
- * their next call on.
+ * too many, or of another address, go when they come back; what the catalog says to workers counts
+ * from their next call on.
  */
 #ifndef LENDIS_BROKER_RECONFIGURE_H
 #define LENDIS_BROKER_RECONFIGURE_H

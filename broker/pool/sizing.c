@@ -5,7 +5,7 @@
 #include "broker/pool/internal.h"
 
 /* Replacements at the same time: one in eight, so that a pool that was opened in a burst is through
- * before long, and Redis sees few connections more than it was told. */
+ * before long, and Redis sees few connections beyond the configured ones. */
 #define SPARE_SHARE 8u
 #define SPARE_MOST  LENDIS_SPARE_PLACES
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What kind of failure the text that a failed dial left behind tells of; for counting alone. */
+/* What kind of failure the text of a failed dial stands for; for counting alone. */
 #ifndef LENDIS_BROKER_DIAL_REASON_H
 #define LENDIS_BROKER_DIAL_REASON_H
 

@@ -88,7 +88,7 @@ static bool keeps_pace(struct dialler *dialler)
     ahead_us = share_us * ((dialler->limit < dialler->rate ? dialler->limit : dialler->rate) - 1);
     if (dialler->due_us <= now + ahead_us)
         return true;
-    /* Faster than told is better than never. */
+    /* Faster than configured is better than never. */
     return timer_set_at(dialler->pace, dialler->due_us - ahead_us) != 0;
 }
 

@@ -65,7 +65,7 @@ struct dialler {
 int dialler_init(struct dialler *dialler, sd_event *event, uint32_t limit, uint32_t rate);
 void dialler_free(struct dialler *dialler);
 
-/* What a node is told by: the address without the database; `path` or `host` may be NULL. */
+/* What identifies a node: the address without the database; `path` or `host` may be NULL. */
 uint64_t dial_node_key(const char *host, uint16_t port, const char *path);
 
 /* There is such a node, whether or not it is dialled yet: others get their share beside it. */

@@ -324,7 +324,7 @@ bool dial_is_resized(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &locks, &size) == 0 && locks != 0;
 }
 
-/* Ends the dial; its owner is not told. */
+/* Ends the dial; its owner gets no report. */
 static void dispose(struct dial *dial, enum dial_outcome outcome)
 {
     dial_slot_end(dial->dialler, &dial->slot, outcome);

@@ -8,7 +8,7 @@
  * anyway: when it comes back for a reset, is checked, ends, or is fetched by another worker. A Unix
  * socket cannot be connected anew (unix(7)).
  *
- * The local end tells it as well as the other one: it changes even when the same server is called
+ * The local end shows it as well as the other one: it changes even when the same server is called
  * again.
  */
 #ifndef LENDIS_BROKER_REDIRECTION_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a server says about its part in replication: a primary, a replica with its link to the
- * primary, or one without. ROLE tells it, and INFO replication tells it to a user who has no right
- * to ROLE. Knows bytes only; what follows from an answer is role_watch.h's. Nothing is allocated,
+ * primary, or one without. ROLE says it, and INFO replication to a user who has no right to ROLE.
+ * Knows bytes only; what follows from an answer is role_watch.h's. Nothing is allocated,
  * and no reply is trusted.
  */
 #ifndef LENDIS_BROKER_REPLICATION_H

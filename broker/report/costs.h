@@ -8,7 +8,7 @@
 
 /* Bytes. */
 struct costs {
-    double connections_per_worker; /* as compare was told */
+    double connections_per_worker; /* as given to compare */
     double
         worker_connection;   /* in a worker, with its page tables, for each connection of its own */
     double redis_connection; /* in Redis */

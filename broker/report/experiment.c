@@ -303,7 +303,7 @@ static void wait_until_steady(const struct environment *environment, struct outc
 
 /* ---- all of it ---- */
 
-/* What Redis' allocator keeps of buffers that it has freed would tell of the beginning, not of what
+/* What Redis' allocator keeps of buffers that it has freed would show the beginning, not of what
  * is in use. */
 static void purge(const struct environment *environment)
 {

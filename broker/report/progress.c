@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The line that tells how far it is: see progress.h. */
+/* The line that shows how far it is: see progress.h. */
 #include "broker/report/progress.h"
 
 #include <stdio.h>

@@ -10,9 +10,9 @@
 bool redis_memory_add(redisContext *context, struct redis_memory *sum, char *problem, size_t size)
 {
     redisReply *reply = redisCommand(context, "INFO ALL");
-    bool told = reply && reply->type == REDIS_REPLY_STRING;
+    bool known = reply && reply->type == REDIS_REPLY_STRING;
 
-    if (told) {
+    if (known) {
         sum->rss += info_field(reply->str, "used_memory_rss");
         sum->used += info_field(reply->str, "used_memory");
         sum->clients += info_field(reply->str, "mem_clients_normal");
@@ -25,5 +25,5 @@ bool redis_memory_add(redisContext *context, struct redis_memory *sum, char *pro
     }
     if (reply)
         freeReplyObject(reply);
-    return told;
+    return known;
 }

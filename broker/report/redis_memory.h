@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <hiredis/hiredis.h>
 
-/* Bytes, but for connections; NAN: this server does not tell. */
+/* Bytes, but for connections; NAN: this server does not say. */
 struct redis_memory {
     double rss;
     double used;        /* used_memory */

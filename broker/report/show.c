@@ -16,7 +16,7 @@
 #define OTHER_SOCKETS       16
 #define OTHER_SOCKETS_SHARE 0.02
 
-/* In these columns everything about memory is told. */
+/* In these columns everything about memory is shown. */
 enum { NAME, NONE, DIRECT, LENDIS, DUE_DIRECT, DUE_LENDIS, SAVED, PERCENT, COMPARED };
 
 static const struct column compared_columns[COMPARED] = {

@@ -155,7 +155,7 @@ static void read_server(struct view *view, const char *url)
     if (!context || context->err ||
         !redis_memory_add(context, &view->readings.said, problem, sizeof problem)) {
         view->readings.said = (struct redis_memory){NAN, NAN, NAN, NAN};
-        note(view, "Redis at %s does not tell: %s\n", url, problem);
+        note(view, "Redis at %s does not say: %s\n", url, problem);
     }
     if (context)
         redisFree(context);

@@ -61,7 +61,7 @@ void plan_free(struct plan *plan);
 /* Starts the master. */
 pid_t workers_start(const char *plan_path);
 
-/* Until all are ready: `progress` is told how many are. Gives up when one fails, or none gets ready
+/* Until all are ready: `progress` gets how many are. Gives up when one fails, or none gets ready
  * for long. */
 void workers_wait(const struct plan *plan, pid_t master,
                   void (*progress)(unsigned ready, unsigned all));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pictures: see plot.h. gnuplot reads its script from a memfd and writes the picture to another
- * one, so nothing is quoted for a shell, no path is told to it, and a picture that failed half way
+ * one, so nothing is quoted for a shell, it knows no path, and a picture that failed half way
  * overwrites nothing.
  */
 #include "broker/testbed/plot.h"

@@ -2,7 +2,7 @@
 /*
  * Pictures of figures: bars and curves, drawn by gnuplot(1) into an SVG or PNG file, several below
  * each other if need be. What a tool measured for minutes must not be lost to a missing program or
- * a directory that cannot be written: plot_check() tells before.
+ * a directory that cannot be written: plot_check() reports it before.
  */
 #ifndef LENDIS_TESTBED_PLOT_H
 #define LENDIS_TESTBED_PLOT_H

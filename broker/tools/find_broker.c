@@ -3,7 +3,7 @@
  * Finding a broker without its help: see find_broker.h.
  *
  * connect(2) succeeds through the listener's backlog, whatever the broker does, and SO_PEERCRED
- * tells who called listen(2) (unix(7)). With socket activation that is the service manager: then
+ * says who called listen(2) (unix(7)). With socket activation that is the service manager: then
  * the processes are searched for the catalog that names our socket. A process' memfds can be opened
  * through /proc/PID/fd by whoever may trace it (proc(5), ptrace(2)): root and, as long as the
  * broker has no secret (secret.h), its own user. That user can ask one that has a secret for the

@@ -26,7 +26,7 @@
  */
 #define REST_US UINT64_C(150000000)
 /* Descriptors that workers may not use up, besides those for connections that are not open yet: for
- * dials (two each), for accepting and telling what is wrong. */
+ * dials (two each), for accepting and reporting what is wrong. */
 #define DESCRIPTORS_KEPT 32u
 
 /* ---- leaving ---- */
@@ -103,7 +103,7 @@ static int on_absence(sd_event_source *source, uint64_t usec, void *context)
     return 0;
 }
 
-/* Nobody tells when `absent` is gone. False: nor can its absence be limited. */
+/* Nobody reports when `absent` is gone. False: nor can its absence be limited. */
 static bool limit_absence(struct worker *absent)
 {
     absent->patience = sd_event_source_disable_unref(absent->patience);

@@ -22,8 +22,8 @@ struct broker_pool *workers_find_pool(struct workers *all, const char *name);
 
 /*
  * The kernel gives the lowest number that is free (open(2)), so a high one means that all below are
- * in use. Workers stop well before the limit: then they can be told why, and connections can still
- * be opened.
+ * in use. Workers stop well before the limit: then they can get the reason, and connections can
+ * still be opened.
  */
 bool workers_lack_descriptors(const struct worker *worker);
 

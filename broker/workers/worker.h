@@ -73,7 +73,7 @@ int workers_init(struct workers *workers, sd_event *event, struct catalog *catal
                  struct broker_pool *pools, uint32_t pool_count);
 
 /*
- * Takes over the workers of the previous broker, as `previous` tells, of the pools that were
+ * Takes over the workers of the previous broker, as `previous` has them, of the pools that were
  * adopted. What those had who died meanwhile is reclaimed by the event loop, worker after worker.
  * Before workers_listen().
  */

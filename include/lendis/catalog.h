@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The catalog: what the broker tells everyone. One per broker, written by the broker alone; workers
- * and tools get a descriptor that cannot be mapped writable (F_SEAL_FUTURE_WRITE, memfd_create(2)).
+ * The catalog: what the broker shows to everyone. One per broker, written by the broker alone;
+ * workers and tools get a descriptor that cannot be mapped writable (F_SEAL_FUTURE_WRITE,
+ * memfd_create(2)).
  *
  *   struct catalog_header
  *   struct catalog_pool[pool_max]
@@ -114,7 +115,7 @@ struct catalog_pool {
     shm_u64 departed[COUNTER_COUNT];        /* what departed workers had counted */
     /* How connections are kept, as far as workers have a part in it. These may change at any
      * time. */
-    shm_u32 max_uses;         /* leases after which the broker is told; 0: never */
+    shm_u32 max_uses;         /* leases after which the broker gets a report; 0: never */
     shm_u32 per_uid_leases;   /* connections that one user's workers may hold; 0: no limit */
     shm_u32 fallback;         /* enum fallback_policy, of a pool with `enabled = no`; 0 of others */
     shm_u32 order;            /* enum lending_order */
@@ -143,7 +144,8 @@ struct catalog_worker {
     uint32_t uid;
     uint32_t gid;
     uint64_t since_ms; /* CLOCK_REALTIME */
-    /* Of the process, as in /proc/PID/stat: tells a pid that was used again. 0: not known. */
+    /* Of the process, as in /proc/PID/stat: by it a pid that was used again is noticed. 0: not
+     * known. */
     uint64_t started;
     /* As in its slot; 0: it was expelled, and the place rests until the process ends. */
     shm_u32 tenant;

@@ -4,9 +4,9 @@
  *
  * Log-linear: values below 16 have a bucket each; above, each power of two is cut into 8 buckets of
  * the same width. A bucket is thus never wider than 1/8 of its least value, and its middle, which
- * is what quantiles are told as, is off by at most 1/16 (6.25 %) of any value in it. Values from
+ * is what quantiles are given as, is off by at most 1/16 (6.25 %) of any value in it. Values from
  * 2^37 (137 seconds in nanoseconds) on are in the last bucket; the maximum is kept beside the
- * buckets. Every power of two is the start of a bucket, so what is told by powers of two (metrics)
+ * buckets. Every power of two is the start of a bucket, so what is given by powers of two (metrics)
  * is exact.
  */
 #ifndef LENDIS_SCALE_H

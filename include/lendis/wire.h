@@ -156,7 +156,7 @@ struct wire_login {
     char password[236];
 };
 
-/* Something to tell the operator while it is under way. */
+/* Something to report to the operator while it is under way. */
 struct wire_notice {
     struct wire_header header;
     char text[240];
@@ -185,7 +185,7 @@ _Static_assert(sizeof(struct wire_outcome) == 384, "layout");
 #define WIRE_MAX sizeof(struct wire_outcome)
 
 /*
- * Sends `message` (its header tells the size), with descriptor `fd` unless that is -1 (it stays the
+ * Sends `message` (its header has the size), with descriptor `fd` unless that is -1 (it stays the
  * caller's). Never blocks, never raises SIGPIPE. Results: 0; -EAGAIN, the peer does not read;
  * -errno.
  */

@@ -257,7 +257,7 @@ int fallback_acquire(struct lendis_pool *pool, int why, const struct attachment 
     return 0;
 }
 
-/* Whether the pool still lends nothing; tells it what was counted if it can be told. */
+/* Whether the pool still lends nothing; reports to it what was counted, if it can be reached. */
 static bool is_needed(struct fallback *fallback)
 {
     struct lendis_pool *pool = fallback->attachment.pool;

@@ -4,7 +4,7 @@
  * (`enabled = no`, `fallback = direct`) or there is no broker (struct lendis_options.fallback_url).
  * They look like leases to everybody else.
  *
- * A pool that is switched off tells so by LENDIS_E_DISABLED, on a path that a lease of an idle
+ * That a pool is switched off shows as LENDIS_E_DISABLED, on a path that a lease of an idle
  * connection does not take.
  */
 #ifndef LENDIS_FALLBACK_H

@@ -19,10 +19,10 @@ enum command_flag {
     COMMAND_LEASE = 16,     /* of use to who keeps the connection alone: no reply, or many */
     COMMAND_NOT_ALONE = 32, /* makes sense only with others on the same connection */
     /* Of the table alone. */
-    COMMAND_ARGUMENTS = 64, /* the arguments tell more */
+    COMMAND_ARGUMENTS = 64, /* the arguments say more */
     COMMAND_FIXED = 128,    /* it blocks, although COMMAND does not say so */
     COMMAND_WRITES = 256,   /* it may change data */
-    /* Tells of what its own connection has written: makes sense behind a write, where it is
+    /* Reports what its own connection has written: makes sense behind a write, where it is
      * cleared. */
     COMMAND_AFTER_WRITE = 512,
     COMMAND_OF_NODE = 1024, /* belongs to the node that it comes to: a cursor */

@@ -35,7 +35,7 @@ SYNC PSYNC REPLCONF READONLY READWRITE ASKING CLIENT SCRIPT CLUSTER HIMPORT"
 lease="SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR SYNC PSYNC REPLCONF QUIT"
 # What they do is for the commands behind them, or follows from what was before them, on the same connection.
 not_alone="MULTI WATCH SELECT READONLY READWRITE ASKING HIMPORT"
-# They tell of what the connection that they come over has written: of use behind that.
+# They report what the connection that they come over has written: of use behind that.
 after_write="WAIT WAITAOF"
 # They wait, and no COMMAND (up to Redis 7.0 at least) says so.
 waiting="WAIT WAITAOF"
@@ -46,7 +46,7 @@ exclusive="DEBUG FAILOVER SHUTDOWN"
 node="SCAN SSCAN HSCAN ZSCAN CLUSTERSCAN TOUCH"
 # They may write, and are not flagged so: what they do is up to a script, or to what was queued, or is sent to replicas as well.
 writing="EVAL EVALSHA FCALL EXEC PUBLISH SPUBLISH"
-# Their arguments tell more; command.c reads these.
+# Their arguments say more; command.c reads these.
 arguments="CLIENT SCRIPT CLUSTER XREAD XREADGROUP"
 kinds="MULTI EXEC DISCARD WATCH UNWATCH SELECT"
 

@@ -167,7 +167,7 @@ uint32_t queue_length(const struct segment *segment)
     return (uint32_t)(tail - head);
 }
 
-/* Tells the owner of `slot` that connection `index` was handed to it for `ticket`. */
+/* Leaves the owner of `slot` a hint that connection `index` was handed to it for `ticket`. */
 static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
 {
     struct wait_slot *shared = &segment->slots[slot];

@@ -63,7 +63,7 @@ static int on_unwell(sd_event_source *source, uint64_t usec, void *context)
     (void)usec;
     if (!pool->parts->unwell.erring)
         return 0;
-    /* Without a connection the next dial has to tell. */
+    /* Without a connection the next dial has to show it. */
     if (pool->owner.open == 0)
         set_erring(pool, false);
     for (uint32_t i = 0; i < pool->places; i++)

@@ -6,7 +6,7 @@
 #include "broker/base/clock.h"
 #include "broker/pool/internal.h"
 
-/* A name is looked up again after this time; getaddrinfo(3) does not tell how long an answer is
+/* A name is looked up again after this time; getaddrinfo(3) does not say how long an answer is
  * good for. */
 #define RESOLVED_MS 30000u
 

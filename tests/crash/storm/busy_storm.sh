@@ -16,7 +16,7 @@ export STRESS_SECONDS=${BUSY_SECONDS:-10}
 group=
 number=0
 
-tell()
+say()
 {
     number=$((number + 1))
     echo "$1 $number - $2"
@@ -29,9 +29,9 @@ run()
 
     shift
     if "$@" >"$log" 2>&1; then
-        tell ok "$name"
+        say ok "$name"
     else
-        tell "not ok" "$name"
+        say "not ok" "$name"
     fi
     sed 's/^/# /' "$log"
 }
@@ -75,10 +75,10 @@ run "a busy loop for each processor" "$here/busy.sh" "$(nproc)" "$build/tests/cr
 if command -v chrt >/dev/null; then
     run "the same, all with SCHED_BATCH" chrt -b 0 "$here/busy.sh" "$(nproc)" "$build/tests/crash/storm/storm"
 else
-    tell ok "the same, all with SCHED_BATCH # SKIP there is no chrt(1)"
+    say ok "the same, all with SCHED_BATCH # SKIP there is no chrt(1)"
 fi
 if make_group; then
     run "a fifth of a processor" storm_in_group
 else
-    tell ok "a fifth of a processor # SKIP no cgroup with a quota can be made here"
+    say ok "a fifth of a processor # SKIP no cgroup with a quota can be made here"
 fi

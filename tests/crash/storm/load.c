@@ -62,13 +62,13 @@ void load_init(struct load *load, struct lendis_pool *pool, struct load_report *
 /* ---- verdicts ---- */
 
 static void __attribute__((format(printf, 3, 4)))
-tell(struct load *load, atomic_ullong *counter, const char *format, ...)
+record(struct load *load, atomic_ullong *counter, const char *format, ...)
 {
     va_list arguments;
 
-    /* A wrong reply is told of before anything else. */
+    /* A wrong reply is recorded before anything else. */
     if (atomic_fetch_add(counter, 1) > 0 || counter != &load->report->wrong)
-        if (atomic_exchange(&load->report->told, true))
+        if (atomic_exchange(&load->report->recorded, true))
             return;
     va_start(arguments, format);
     vsnprintf(load->report->text, sizeof load->report->text, format, arguments);
@@ -77,9 +77,9 @@ tell(struct load *load, atomic_ullong *counter, const char *format, ...)
 
 static void failed(struct load *load, const char *what, int result)
 {
-    tell(load, &load->report->failed, "%s: %s: %s (%d), %lld ms after its last reply", load->owner,
-         what, lendis_strerror(result), result,
-         (long long)(now_ms() - atomic_load(&load->report->progress_ms)));
+    record(load, &load->report->failed, "%s: %s: %s (%d), %lld ms after its last reply",
+           load->owner, what, lendis_strerror(result), result,
+           (long long)(now_ms() - atomic_load(&load->report->progress_ms)));
 }
 
 static void got_on(struct load *load)
@@ -105,10 +105,10 @@ static bool is_text(const redisReply *reply, const char *text, size_t size)
 /* `reply` to `what` is not what it has to be: this text, NULL for a nil. */
 static void wrong(struct load *load, const char *what, const redisReply *reply, const char *text)
 {
-    tell(load, &load->report->wrong,
-         "%s: %s: got type %d, %lld, %zu bytes, \"%.80s\", not \"%.80s\"", load->owner, what,
-         reply->type, reply->integer, reply->len, reply->str ? reply->str : "",
-         text ? text : "nil");
+    record(load, &load->report->wrong,
+           "%s: %s: got type %d, %lld, %zu bytes, \"%.80s\", not \"%.80s\"", load->owner, what,
+           reply->type, reply->integer, reply->len, reply->str ? reply->str : "",
+           text ? text : "nil");
 }
 
 /* Checks `reply` to `what`. True if it is this text; NULL, a nil. */
@@ -144,7 +144,7 @@ enum outcome {
     ANSWERED,
     UNSENT,    /* it passed its limit: if it is a write, nothing of it happens */
     UNCERTAIN, /* a write that happens, or does not */
-    BROKEN,    /* the call failed; that was told */
+    BROKEN,    /* the call failed; that was recorded */
 };
 
 /* One command, or a pipeline. */
@@ -224,8 +224,8 @@ static enum outcome run(struct load *load, const struct request *request, redisR
         void *reply = NULL;
 
         if (redisReaderGetReply(answer.reader, &reply) != REDIS_OK || !reply) {
-            tell(load, &load->report->wrong, "%s: %s: reply %u of %u is none: %s", load->owner,
-                 request->what, i + 1, count, answer.reader->errstr);
+            record(load, &load->report->wrong, "%s: %s: reply %u of %u is none: %s", load->owner,
+                   request->what, i + 1, count, answer.reader->errstr);
             outcome = BROKEN;
             while (i > 0)
                 freeReplyObject(replies[--i]);
@@ -325,8 +325,8 @@ static void get_shared_raw(struct load *load)
 
         if (reply_size != head + size + 2 || memcmp(bytes, header, head) != 0 ||
             memcmp(bytes + head, shared_value(number), size) != 0)
-            tell(load, &load->report->wrong, "%s: lendis_exec: %zu bytes, \"%.*s\"", load->owner,
-                 reply_size, reply_size > 80 ? 80 : (int)reply_size, bytes);
+            record(load, &load->report->wrong, "%s: lendis_exec: %zu bytes, \"%.*s\"", load->owner,
+                   reply_size, reply_size > 80 ? 80 : (int)reply_size, bytes);
         atomic_fetch_add(&load->report->single, 1);
         counted(load, 1);
     }
@@ -431,8 +431,8 @@ static void check_count(struct load *load, const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_INTEGER ||
         (unsigned long long)reply->integer != load->counter.serial + 1)
-        tell(load, &load->report->wrong, "%s: INCR: got type %d, %lld, not %llu",
-             load->counter.name, reply->type, reply->integer, load->counter.serial + 1);
+        record(load, &load->report->wrong, "%s: INCR: got type %d, %lld, not %llu",
+               load->counter.name, reply->type, reply->integer, load->counter.serial + 1);
     load->counter.serial++;
     counted(load, 1);
 }
@@ -728,7 +728,7 @@ static void on_context(struct load *load)
         int size = snprintf(token, sizeof token, "%s.%llu.%d", load->owner, load->serial, i);
 
         if (redisGetReply(context, (void **)&reply) != REDIS_OK)
-            tell(load, &load->report->failed, "%s: context: %s", load->owner, context->errstr);
+            record(load, &load->report->failed, "%s: context: %s", load->owner, context->errstr);
         else
             expect(load, "ECHO on a context", reply, token, (size_t)size);
     }
@@ -750,7 +750,7 @@ static void leave_unclean(struct load *load)
     switch (below(load, 4)) {
     case 0: /* with replies on their way */
         if (send(lendis_lease_fd(got), unread, sizeof unread - 1, MSG_NOSIGNAL) < 0)
-            tell(load, &load->report->failed, "%s: send: %m", load->owner);
+            record(load, &load->report->failed, "%s: send: %m", load->owner);
         break;
     case 1:
         reply = lendis_lease_command(got, "MULTI");
@@ -761,7 +761,7 @@ static void leave_unclean(struct load *load)
     default:
         echo(load, got);
         if (lendis_discard(got) != 0)
-            tell(load, &load->report->failed, "%s: lendis_discard fails", load->owner);
+            record(load, &load->report->failed, "%s: lendis_discard fails", load->owner);
         return;
     }
     if (reply)
@@ -805,10 +805,10 @@ static void have_child(struct load *load)
     if (pid == 0)
         be_child(load);
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
-        tell(load, &load->report->failed, "%s: fork or waitpid: %m", load->owner);
+        record(load, &load->report->failed, "%s: fork or waitpid: %m", load->owner);
     else if (status != 0)
-        tell(load, &load->report->failed, "%s: a child ended with status %#x", load->owner,
-             (unsigned)status);
+        record(load, &load->report->failed, "%s: a child ended with status %#x", load->owner,
+               (unsigned)status);
 }
 
 /* ---- */

@@ -54,7 +54,7 @@ struct load_report {
 #undef LOAD_MEMBER
     atomic_llong progress_ms; /* CLOCK_MONOTONIC of the last reply */
     atomic_uint processes;    /* that had this place */
-    atomic_bool told;         /* `text` is being written or is there */
+    atomic_bool recorded;     /* `text` is being written or is there */
     char text[400];           /* the first problem, for people */
     struct ledger ledger;
 };

@@ -367,15 +367,15 @@ static void occurred(unsigned long long number, const char *text)
 }
 
 /* Everything that a storm is made of. */
-static void tell_kinds(const struct load_report *sum)
+static void print_kinds(const struct load_report *sum)
 {
     uint64_t handed = pool_counter(&storm.observer, COUNTER_handed);
     struct catalog_pool pool;
 
     observe_pool(&storm.observer, &pool);
-#define TELL_COUNT(name, text) printf("# %llu %s\n", (unsigned long long)sum->name, text);
-    LOAD_COUNTS(TELL_COUNT)
-#undef TELL_COUNT
+#define PRINT_COUNT(name, text) printf("# %llu %s\n", (unsigned long long)sum->name, text);
+    LOAD_COUNTS(PRINT_COUNT)
+#undef PRINT_COUNT
     verdict(sum->commands >= storm.commands, "%llu replies of at least %llu, in %lld s",
             (unsigned long long)sum->commands, storm.commands,
             (long long)(now_ms() - storm.begun_ms) / 1000);
@@ -409,7 +409,7 @@ static void tell_kinds(const struct load_report *sum)
     occurred(sum->expelled, "lost places");
 }
 
-static void tell_sums(void)
+static void print_sums(void)
 {
     struct load_report *sum = calloc(1, sizeof *sum);
 
@@ -421,13 +421,13 @@ static void tell_sums(void)
 #define ADD_COUNT(name, text) sum->name += each->name;
         LOAD_COUNTS(ADD_COUNT)
 #undef ADD_COUNT
-        if (each->told)
+        if (each->recorded)
             fprintf(stderr, "worker %u: %s\n", i, each->text);
     }
     verdict(sum->wrong == 0, "%llu wrong replies of %llu", (unsigned long long)sum->wrong,
             (unsigned long long)sum->commands);
     verdict(sum->failed == 0, "%llu calls failed", (unsigned long long)sum->failed);
-    tell_kinds(sum);
+    print_kinds(sum);
     verdict(storm.died == 0 && storm.bad_orphans == 0,
             "%u workers and %u children crashed; %u children were left behind", storm.died,
             storm.bad_orphans, storm.orphans);
@@ -485,7 +485,7 @@ static void assess(void)
     processes_stop(&storm.processes);
     verdict(processes_wait(&storm.processes, 30000) && processes_failures(&storm.processes) == 0,
             "every worker ends, without a descriptor too many");
-    tell_sums();
+    print_sums();
     verdict(pool_fills(&storm.observer, storm.size, 2000), "the pool is full again");
     verdict(chunks_in_use(&storm.observer) == 0, "%u chunks of shared memory are in use",
             chunks_in_use(&storm.observer));

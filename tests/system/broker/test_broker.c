@@ -451,7 +451,7 @@ static void the_socket_is_for_its_group(void **state)
 
 /* ---- the command line ---- */
 
-static void options_that_only_tell(void **state)
+static void options_that_only_print(void **state)
 {
     const char *version[] = {lendisd_program(), "--version", NULL};
     const char *help[] = {lendisd_program(), "--help", NULL};
@@ -672,7 +672,7 @@ int main(int argc, char **argv)
         RUNNING(a_stale_socket_is_replaced),
         RUNNING(what_is_no_socket_is_left_alone),
         RUNNING(the_socket_is_for_its_group),
-        cmocka_unit_test_teardown(options_that_only_tell, end),
+        cmocka_unit_test_teardown(options_that_only_print, end),
         cmocka_unit_test_teardown(mistakes_are_found_with_their_place, end),
         RUNNING(the_configuration_in_effect),
         RUNNING(an_idle_broker_does_nothing),

@@ -3,7 +3,7 @@
  * I5: no worker and no client can make the broker crash, loop, wait, leak, or harm another pool,
  * whatever it writes into its pool's memory, does to the descriptors that it was given, or says on
  * the broker's socket. The broker is the one with sanitizers, build/asan/lendisd, where there is
- * one; then its exit status and its log also tell.
+ * one; then its exit status and its log show it, too.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -626,7 +626,7 @@ static void nonsense_is_hung_up_on(void **state)
     expect_clean_end();
 }
 
-static void other_versions_are_told(void **state)
+static void other_versions_are_reported(void **state)
 {
     _Alignas(8) char larger[256] = {0};
     struct wire_hello request = {0};
@@ -871,7 +871,7 @@ int main(int argc, char **argv)
         TEST(a_doorbell_that_blocks_holds_nobody_up),
         TEST(a_socket_that_lingers_holds_nobody_up),
         TEST(nonsense_is_hung_up_on),
-        TEST(other_versions_are_told),
+        TEST(other_versions_are_reported),
         TEST(things_in_the_wrong_order),
         TEST(what_does_not_exist_cannot_be_fetched),
         TEST(descriptors_are_not_taken),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Known loads give known counts, through all that tells them: lendisctl, the metrics listener, and
- * lendisctl top on a terminal of 80 columns and 24 lines. The example dashboard and alert rules
+ * Known loads give known counts, through all that reports them: lendisctl, the metrics listener,
+ * and lendisctl top on a terminal of 80 columns and 24 lines. The example dashboard and alert rules
  * know no metric that there is not.
  */
 #include <setjmp.h>
@@ -398,9 +398,9 @@ static void commands_and_batches_add_up(void **state)
                 openmetrics_value(text, "lendis_waits_total{pool=\"p\"}"));
 }
 
-/* ---- who tells it ---- */
+/* ---- who reports it ---- */
 
-static void lendisctl_tells_the_same(void **state)
+static void lendisctl_reports_the_same(void **state)
 {
     const char *problem;
 
@@ -523,7 +523,7 @@ static void the_listener_is_on_loopback(void **state)
 
 /* libmicrohttpd is loaded when it is needed; a file that is none stands for one that is not
  * there. */
-static void without_the_library_it_is_told(void **state)
+static void without_the_library_it_is_reported(void **state)
 {
     char path[TESTBED_PATH_SIZE], directory[TESTBED_PATH_SIZE];
     FILE *file;
@@ -906,11 +906,11 @@ int main(void)
         TEST(failed_dials_have_reasons),
         TEST(commands_and_batches_add_up),
         TEST(the_judge_finds_faults),
-        TEST(lendisctl_tells_the_same),
+        TEST(lendisctl_reports_the_same),
         TEST(promtool_finds_no_fault),
         TEST(the_listener_speaks_http),
         TEST(the_listener_is_on_loopback),
-        TEST(without_the_library_it_is_told),
+        TEST(without_the_library_it_is_reported),
         TEST(slow_clients_delay_nobody),
         TEST(silent_clients_go_for_others),
         TEST(the_socket_is_removed),

@@ -511,7 +511,7 @@ static void a_check_finds_a_stalled_server(void **state)
     lendis_detach(pool);
 }
 
-static void a_check_tells_a_wrong_answer(void **state)
+static void a_check_finds_a_wrong_answer(void **state)
 {
     (void)state;
     fake_start(&fixture.fake, FAKE_ANSWER);
@@ -947,7 +947,7 @@ int main(int argc, char **argv)
         TEST(the_reserve_is_for_those_who_have_waited),
         TEST(idle_connections_are_checked),
         TEST(a_check_finds_a_stalled_server),
-        TEST(a_check_tells_a_wrong_answer),
+        TEST(a_check_finds_a_wrong_answer),
         TEST(nobody_waits_for_a_server_that_is_gone),
         TEST(without_fail_fast_they_wait),
         TEST(in_turns),

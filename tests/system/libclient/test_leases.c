@@ -288,7 +288,7 @@ static int hold_under_a_false_name(struct processes *processes, unsigned number)
     return lendis_release(lease) != 0;
 }
 
-static void a_leak_is_told_of_once(void **state)
+static void a_leak_is_reported_once(void **state)
 {
     char who[64];
 
@@ -312,8 +312,8 @@ static void a_leak_is_told_of_once(void **state)
     assert_int_equal(revoked(REVOKE_lease_timeout), 0);
 }
 
-/* Each is told of for itself, but not without end. */
-static void many_leaks_are_told_of_in_short(void **state)
+/* Each is reported for itself, but not without end. */
+static void many_leaks_are_reported_in_short(void **state)
 {
     struct lendis_lease *leases[8];
     struct lendis_pool *pool;
@@ -713,8 +713,8 @@ int main(int argc, char **argv)
         TEST(leases_that_follow_each_other_are_not_one),
         TEST(a_holder_that_lies_gains_little),
         TEST(scanning_costs_nothing_without_need),
-        TEST(a_leak_is_told_of_once),
-        TEST(many_leaks_are_told_of_in_short),
+        TEST(a_leak_is_reported_once),
+        TEST(many_leaks_are_reported_in_short),
         TEST(a_user_has_so_many_workers),
         TEST(a_user_has_so_many_leases),
         TEST(never_more_than_the_share),

@@ -272,7 +272,7 @@ static void storms_are_seen_at_redis(void **state)
     assert_true(figure("restart", "tcp", "lendis:16", "all_served_ms") > 0);
 }
 
-static void the_parts_tell_their_figures(void **state)
+static void the_parts_report_their_figures(void **state)
 {
     (void)state;
     assert_int_equal(bench("--rows=memory,lease,idle", "--csv", NULL), 0);
@@ -358,7 +358,7 @@ int main(void)
         cmocka_unit_test(two_builds_can_be_compared),
         cmocka_unit_test(a_missing_proxy_is_named),
         cmocka_unit_test(storms_are_seen_at_redis),
-        cmocka_unit_test(the_parts_tell_their_figures),
+        cmocka_unit_test(the_parts_report_their_figures),
         cmocka_unit_test(what_is_wrong_is_said),
         cmocka_unit_test(wrong_replies_are_found),
     };

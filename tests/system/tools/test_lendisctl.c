@@ -392,7 +392,7 @@ static void in_order(struct fixture *fixture, const char *first, const char *sec
     assert_true(strstr(fixture->output, first) < strstr(fixture->output, second));
 }
 
-static void statistics_are_told_with_their_meaning(void **state)
+static void statistics_are_reported_with_their_meaning(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -414,7 +414,7 @@ static void statistics_are_told_with_their_meaning(void **state)
     has(fixture, "\nidle ");
 }
 
-static void latency_is_told_in_quantiles(void **state)
+static void latency_is_reported_in_quantiles(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -511,7 +511,7 @@ static void no_pools_are_valid_json(void **state)
     has(fixture, "no pool is called app; there are: none\n");
 }
 
-static void unknown_words_are_told(void **state)
+static void unknown_words_are_reported(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -532,7 +532,7 @@ static void unknown_words_are_told(void **state)
     has(fixture, "show connections");
 }
 
-static void no_broker_is_told(void **state)
+static void no_broker_is_reported(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -584,7 +584,7 @@ static void full_backlog_does_not_block(void **state)
             close(clients[i]);
 }
 
-static void other_layout_is_told(void **state)
+static void other_layout_is_reported(void **state)
 {
     struct fixture *fixture = *state;
 
@@ -627,7 +627,7 @@ static void two_claims_are_no_claim(void **state)
 }
 
 /* As another user: runs lendisctl in a child that gave up being root. */
-static void lack_of_permission_is_told(void **state)
+static void lack_of_permission_is_reported(void **state)
 {
     struct fixture *fixture = *state;
     char path[TESTBED_PATH_SIZE];
@@ -672,19 +672,19 @@ int main(void)
         TEST(connections_name_their_holders),
         TEST(empty_places_are_shown_to_who_asks),
         TEST(workers_are_named),
-        TEST(statistics_are_told_with_their_meaning),
-        TEST(latency_is_told_in_quantiles),
+        TEST(statistics_are_reported_with_their_meaning),
+        TEST(latency_is_reported_in_quantiles),
         TEST(leases_and_waiters_come_oldest_first),
         TEST(config_is_shown),
         TEST(no_pools_are_valid_json),
-        TEST(unknown_words_are_told),
-        TEST(no_broker_is_told),
+        TEST(unknown_words_are_reported),
+        TEST(no_broker_is_reported),
         TEST(service_managers_socket_leads_to_the_broker),
         TEST(full_backlog_does_not_block),
-        TEST(other_layout_is_told),
+        TEST(other_layout_is_reported),
         TEST(corrupted_segment_is_survived),
         TEST(two_claims_are_no_claim),
-        TEST(lack_of_permission_is_told),
+        TEST(lack_of_permission_is_reported),
     };
 
     return cmocka_run_group_tests_name("lendisctl", tests, NULL, NULL);

@@ -621,7 +621,7 @@ static void a_forked_child_finds_the_pool_that_is_there_now(void **state)
     close(pipes[1]);
 }
 
-static void what_needs_a_restart_is_told(void **state)
+static void what_needs_a_restart_is_reported(void **state)
 {
     (void)state;
     start("");
@@ -654,10 +654,10 @@ static void expect_notified(int fd, const char *text)
         if (strstr(message, text))
             return;
     }
-    fail_msg("the service manager was not told %s", text);
+    fail_msg("the service manager did not get %s", text);
 }
 
-static void the_service_manager_is_told(void **state)
+static void the_service_manager_is_notified(void **state)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char path[TESTBED_PATH_SIZE];
@@ -990,8 +990,8 @@ int main(int argc, char **argv)
         TEST(an_error_leaves_everything_as_it_was),
         TEST(pools_come_and_go),
         TEST(a_forked_child_finds_the_pool_that_is_there_now),
-        TEST(what_needs_a_restart_is_told),
-        TEST(the_service_manager_is_told),
+        TEST(what_needs_a_restart_is_reported),
+        TEST(the_service_manager_is_notified),
         TEST(keys_are_set),
         TEST(a_drained_pool_is_switched_off),
         TEST(leases_are_revoked),

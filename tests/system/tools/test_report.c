@@ -333,7 +333,7 @@ static void start_host(unsigned workers)
     assert_true(eventually(atomic_load(&fixture.processes.control->ready) == workers, 20000));
 }
 
-static void watch_tells_what_the_pool_saves(void **state)
+static void watch_reports_what_the_pool_saves(void **state)
 {
     char costs[TESTBED_PATH_SIZE];
     double holds;
@@ -374,17 +374,17 @@ static void watch_inspects_whom_it_is_told(void **state)
     assert_null(strstr(output, "\x1b")); /* no terminal: once, and nothing for terminals */
 }
 
-static void a_redis_that_does_not_tell_is_named(void **state)
+static void a_redis_that_does_not_answer_is_named(void **state)
 {
     (void)state;
     start_host(1);
     redis_kill(&fixture.redis);
     assert_int_equal(RUN("watch", "--socket", fixture.broker.socket_path, "--csv"), 0);
     assert_true(isnan(cell("redis_rss", "value")));
-    assert_non_null(strstr(output, "does not tell"));
+    assert_non_null(strstr(output, "does not say"));
 }
 
-static void wrong_usage_is_told(void **state)
+static void wrong_usage_is_reported(void **state)
 {
     static const char *const lines[][6] = {
         {"frobnicate"},
@@ -415,7 +415,7 @@ static void wrong_usage_is_told(void **state)
     }
 }
 
-static void what_is_missing_is_told(void **state)
+static void what_is_missing_is_reported(void **state)
 {
     (void)state;
     assert_int_equal(RUN("compare", "--plot", "/nowhere/memory.svg"), 1);
@@ -482,11 +482,11 @@ int main(void)
         cmocka_unit_test_teardown(a_process_that_ended_is_not_added, clean_up),
         cmocka_unit_test_teardown(processes_are_found_by_name_and_cgroup, clean_up),
         cmocka_unit_test_teardown(compare_counts_what_it_starts, clean_up),
-        cmocka_unit_test_teardown(watch_tells_what_the_pool_saves, clean_up),
+        cmocka_unit_test_teardown(watch_reports_what_the_pool_saves, clean_up),
         cmocka_unit_test_teardown(watch_inspects_whom_it_is_told, clean_up),
-        cmocka_unit_test_teardown(a_redis_that_does_not_tell_is_named, clean_up),
-        cmocka_unit_test_teardown(wrong_usage_is_told, clean_up),
-        cmocka_unit_test_teardown(what_is_missing_is_told, clean_up),
+        cmocka_unit_test_teardown(a_redis_that_does_not_answer_is_named, clean_up),
+        cmocka_unit_test_teardown(wrong_usage_is_reported, clean_up),
+        cmocka_unit_test_teardown(what_is_missing_is_reported, clean_up),
         cmocka_unit_test_teardown(an_interrupt_ends_all_of_it, clean_up),
     };
 

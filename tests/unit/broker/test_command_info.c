@@ -26,7 +26,7 @@ static void string_at(const char *text, uint32_t depth, const uint32_t *path)
     string_at(text, sizeof((uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t),                          \
               (const uint32_t[]){__VA_ARGS__})
 
-/* One command, with a flag and a category, "" for none, as Redis 7 tells of it. */
+/* One command, with a flag and a category, "" for none, as Redis 7 describes it. */
 static void command(uint32_t index, const char *name, const char *flag, const char *category)
 {
     STRING(name, index, 0);
@@ -53,7 +53,7 @@ static void expect_published(const char *exclusive, const char *expected, bool e
         assert_int_equal(text[i], 0);
 }
 
-static void what_is_as_in_the_table_is_not_told(void **state)
+static void what_is_as_in_the_table_is_not_reported(void **state)
 {
     (void)state;
     command(0, "get", "", "");
@@ -66,7 +66,7 @@ static void what_is_as_in_the_table_is_not_told(void **state)
     expect_published(NULL, "", true);
 }
 
-static void differences_are_told(void **state)
+static void differences_are_reported(void **state)
 {
     (void)state;
     command(0, "module.wait", "blocking", "");
@@ -304,8 +304,8 @@ static void asked_by_one_and_not_for_ever(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(what_is_as_in_the_table_is_not_told, begin),
-        cmocka_unit_test_setup(differences_are_told, begin),
+        cmocka_unit_test_setup(what_is_as_in_the_table_is_not_reported, begin),
+        cmocka_unit_test_setup(differences_are_reported, begin),
         cmocka_unit_test_setup(the_last_command_counts, begin),
         cmocka_unit_test_setup(subcommands_count_for_their_family, begin),
         cmocka_unit_test_setup(unknown_families_are_suspects, begin),

@@ -655,8 +655,7 @@ static void every_error_is_reported(void **state)
         "debug are allowed\n"
         "c:5: [broker] max_workers: 16385 is out of range; 1 to 16384 is allowed\n"
         "c:6: [broker] max_workers: is set twice, first in line 5\n"
-        "c:7: [broker] colour: is not a key of this section; lendisd --list-keys tells which "
-        "are\n"
+        "c:7: [broker] colour: is not a key of this section; lendisd --list-keys lists them\n"
         "c:8: \"nonsense\" is neither a [section], a comment nor key = value\n"
         "c:10: [pool a] size: \"many\" is not a number; 1 to 1000 is allowed\n"
         "c:11: [pool a] size: is set twice, first in line 10\n"
@@ -1048,8 +1047,7 @@ static void environment_errors(void **state)
     (void)state;
     assert_int_equal(load(POOL, environment, &config), -EINVAL);
     assert_string_equal(
-        reports, "LENDIS_BROKER_COLOUR: is not a key of [broker]; lendisd --list-keys tells which "
-                 "are\n"
+        reports, "LENDIS_BROKER_COLOUR: is not a key of [broker]; lendisd --list-keys lists them\n"
                  "LENDIS_POOL_A_MIN_IDEL: is not a key of [pool a]; is min_idle meant?\n"
                  "LENDIS_POOL_A_SIZE: [pool a] size: 0 is out of range; 1 to 1000 is allowed\n"
                  "LENDIS_POOL_A_MIN_IDLE: [pool a] min_idle: min_idle is 17 and size is 16; "

@@ -479,7 +479,7 @@ static void wrong_catalog_is_refused(void **state)
         }
 }
 
-static void half_written_entry_is_told(void **state)
+static void half_written_entry_is_reported(void **state)
 {
     struct catalog broker;
     struct catalog_pool pool;
@@ -596,7 +596,7 @@ int main(void)
         cmocka_unit_test(broker_that_is_gone_shows),
         cmocka_unit_test(catalog_cannot_be_written_by_a_receiver),
         cmocka_unit_test(wrong_catalog_is_refused),
-        cmocka_unit_test(half_written_entry_is_told),
+        cmocka_unit_test(half_written_entry_is_reported),
         cmocka_unit_test(entry_is_read_whole_while_it_changes),
     };
 

@@ -236,7 +236,7 @@ static void silence_times_out(void **state)
     assert_int_equal(wire_receive(fixture->broker, got, sizeof got, &fd, 10), -ETIMEDOUT);
 }
 
-static void hang_up_is_told(void **state)
+static void hang_up_is_reported(void **state)
 {
     struct fixture *fixture = *state;
     struct wire_hello sent = hello("app");
@@ -263,7 +263,7 @@ static void peer_that_is_gone_raises_no_signal(void **state)
     assert_int_equal(wire_send(fixture->worker, &sent, STDIN_FILENO), -EPIPE);
 }
 
-static void peer_that_never_reads_is_told(void **state)
+static void peer_that_never_reads_is_reported(void **state)
 {
     struct fixture *fixture = *state;
     struct wire_descriptor sent = descriptor();
@@ -383,9 +383,9 @@ int main(void)
         TEST(short_message_is_no_message),
         TEST(header_is_checked),
         TEST(silence_times_out),
-        TEST(hang_up_is_told),
+        TEST(hang_up_is_reported),
         TEST(peer_that_is_gone_raises_no_signal),
-        TEST(peer_that_never_reads_is_told),
+        TEST(peer_that_never_reads_is_reported),
         TEST(closed_socket_is_an_error),
         TEST(descriptor_that_is_none_is_not_sent),
         TEST(descriptors_beyond_the_limit_do_not_leak),
