@@ -9,6 +9,7 @@
 #include "libclient/lease.h"
 #include "libclient/lending.h"
 #include "libclient/membership/membership.h"
+#include "libclient/quick_lease.h"
 #include "libclient/result.h"
 #include "libclient/service.h"
 #include "libclient/connection/socket_io.h"
@@ -75,37 +76,47 @@ static int acquire_alive(struct lendis_pool *pool, int64_t deadline_ns, struct l
     return acquire_lease(pool, deadline_ns, lease);
 }
 
+/* Reads the clock for a limit that has to be waited for perhaps. Out of line: see quick_lease.c. */
+static __attribute__((noinline)) int acquire_thoroughly(struct lendis_pool *pool, int timeout_ms,
+                                                        struct lendis_lease **lease)
+{
+    int before CANCEL_RESTORED = cancel_off();
+    int64_t deadline_ns = timeout_ms == 0  ? 0
+                          : timeout_ms < 0 ? DEADLINE_OF_POOL
+                                           : clock_deadline_ns(timeout_ms);
+    int result = acquire_alive(pool, deadline_ns, lease);
+
+    if (result == 0)
+        (*lease)->exclusive = true;
+    return result;
+}
+
 LENDIS_PUBLIC int lendis_acquire(struct lendis_pool *pool, int timeout_ms,
                                  struct lendis_lease **lease)
 {
-    int before = cancel_off(), result;
-
     if (!pool || !lease || timeout_ms < -1)
-        result = -EINVAL;
-    else
-        result = acquire_alive(pool,
-                               timeout_ms == 0  ? 0
-                               : timeout_ms < 0 ? DEADLINE_OF_POOL
-                                                : clock_deadline_ns(timeout_ms),
-                               lease);
-    if (result == 0)
-        (*lease)->exclusive = true;
-    cancel_on(before);
-    return result;
+        return -EINVAL;
+    if (cancel_is_deferred() && quick_acquire(pool, lease))
+        return 0;
+    return acquire_thoroughly(pool, timeout_ms, lease);
+}
+
+static __attribute__((noinline)) int release_thoroughly(struct lendis_lease *lease)
+{
+    int before CANCEL_RESTORED = cancel_off();
+
+    if (!lease_is_mine(lease))
+        return -EINVAL;
+    if (lease->private)
+        return fallback_release(lease, false), 0;
+    return lease_release(lease);
 }
 
 LENDIS_PUBLIC int lendis_release(struct lendis_lease *lease)
 {
-    int before = cancel_off(), result = 0;
-
-    if (!lease_is_mine(lease))
-        result = -EINVAL;
-    else if (lease->private)
-        fallback_release(lease, false);
-    else
-        result = lease_release(lease);
-    cancel_on(before);
-    return result;
+    if (quick_is_mine(lease) && cancel_is_deferred() && quick_release(lease))
+        return 0;
+    return release_thoroughly(lease);
 }
 
 LENDIS_PUBLIC int lendis_discard(struct lendis_lease *lease)

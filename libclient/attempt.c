@@ -34,7 +34,7 @@ static int attempt_alone(struct attachment *attachment, const struct call *call,
 
     if (result != 0)
         return result;
-    atomic_fetch_add_explicit(&attachment->users, 1, memory_order_seq_cst);
+    membership_use(attachment);
     lease->exclusive = true;
     result = call_on_lease(lease, call);
     lease_release(lease);
@@ -49,7 +49,7 @@ static int attempt_shared(struct attachment *attachment, const struct call *call
     int result = lending_try(attachment, &lease);
 
     if (result == 0) {
-        atomic_fetch_add_explicit(&attachment->users, 1, memory_order_seq_cst);
+        membership_use(attachment);
         return combiner_run(lease, call);
     }
     if (result == LENDIS_E_BUSY && (wait_deadline_ns == 0 || policy_fails_fast(attachment))) {

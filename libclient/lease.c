@@ -17,9 +17,11 @@
 #include <unistd.h>
 #include "libclient/membership/attachment.h"
 #include "libclient/clock.h"
+#include "libclient/lease_state.h"
 #include "libclient/lending_policy.h"
 #include "libclient/membership/membership.h"
 #include "libclient/connection/private_connection.h"
+#include "libclient/quick_lease.h"
 #include "libclient/result.h"
 #include "libclient/membership/socket_cookie.h"
 #include "libclient/membership/uid_limit.h"
@@ -30,44 +32,6 @@ enum verdict {
     VERDICT_UNCLEAN, /* its session is changed or unknown: the broker resets it */
     VERDICT_BROKEN,  /* its stream is no good any more: the broker replaces it */
 };
-
-/* ---- how long leases last: histograms.h ---- */
-
-/*
- * Chooses one lease in LEASE_SAMPLE. Multiples of 2^32 divided by the golden ratio spread as evenly
- * as can be, and fall in step with no habit of the program's; they begin at a random place, so that
- * workers with a single lease in their lives are seen as they should be. Threads may count one
- * twice.
- */
-static bool is_sample(struct local *local)
-{
-    uint32_t sample = atomic_load_explicit(&local->sample, memory_order_relaxed) + 2654435769u;
-
-    atomic_store_explicit(&local->sample, sample, memory_order_relaxed);
-    return sample < UINT32_MAX / LEASE_SAMPLE;
-}
-
-static void time_begin(struct lendis_lease *lease, int64_t coarse_ns)
-{
-    lease->used = false;
-    lease->timed = is_sample(lease->attachment->pool->local);
-    lease->began_ns = lease->timed ? clock_now_ns() : coarse_ns;
-}
-
-static void time_end(const struct lendis_lease *lease)
-{
-    int64_t lasted;
-    uint64_t lasted_ns;
-
-    if (!lease->used && !lease->timed)
-        return;
-    lasted = (lease->timed ? clock_now_ns() : clock_coarse_ns()) - lease->began_ns;
-    lasted_ns = lasted > 0 ? (uint64_t)lasted : 0;
-    if (lasted_ns >= LEASE_EXACT_NS)
-        attachment_measure(lease->attachment, HISTOGRAM_lease, lasted_ns, 1);
-    else if (lease->timed)
-        attachment_measure(lease->attachment, HISTOGRAM_lease, lasted_ns, LEASE_SAMPLE);
-}
 
 /* ---- the lease itself ---- */
 
@@ -146,21 +110,11 @@ int lease_make(struct attachment *attachment, uint32_t index, uint64_t word, boo
         /* No broker to ask: others may have use for this connection, and a new broker may come. */
         return result == -ESTALE || result == LENDIS_E_DOWN ? RESULT_TRY_AGAIN : result;
     }
-    lease->word = word;
-    lease->fd = fd;
-    lease->owns_fd = false;
-    lease->exclusive = false;
-    lease->exposed = false;
-    lease->bare = false;
-    lease->broken = false;
-    lease->session = (struct session){0};
-    atomic_store_explicit(&lease->held, true, memory_order_release);
-    atomic_store_explicit(&attachment->pool->local->last_index, index, memory_order_relaxed);
-    attachment_count(attachment, COUNTER_leases, 1);
-    policy_count_use(attachment, connection);
+    lease_start(lease, word, fd, now_ns);
+    if (policy_count_use(attachment, connection))
+        attachment_ring(attachment);
     lease->rested = policy_is_rested(attachment, shm_load_relaxed(&connection->leased_ms), now_ms);
     shm_store_relaxed(&connection->leased_ms, now_ms);
-    time_begin(lease, now_ns);
     *made = lease;
     return 0;
 }
@@ -175,15 +129,9 @@ bool lease_is_revoked(const struct lendis_lease *lease)
  * attachment, or another worker. */
 bool lease_is_mine(const struct lendis_lease *lease)
 {
-    struct local *local;
-
-    if (!lease || !lease->attachment)
-        return false;
-    if (lease->private)
+    if (lease && lease->attachment && lease->private)
         return private_connection_owns(lease);
-    local = lease->attachment->pool->local;
-    return atomic_load_explicit(&local->current, memory_order_relaxed) != NULL &&
-           atomic_load_explicit(&lease->held, memory_order_relaxed);
+    return quick_is_mine(lease);
 }
 
 bool lease_transfer(struct lendis_lease *lease, uint32_t slot)
@@ -261,14 +209,13 @@ static void struct_release(struct lendis_lease *lease, bool revoked)
 {
     struct attachment *attachment = lease->attachment;
 
-    time_end(lease);
     if (revoked) {
         pthread_mutex_lock(&attachment->pool->local->lock);
         if (lease->owns_fd)
             close(lease->fd);
         lease->owns_fd = false;
     }
-    atomic_store_explicit(&lease->held, false, memory_order_release);
+    lease_end(lease);
     if (revoked)
         pthread_mutex_unlock(&attachment->pool->local->lock);
     membership_leave(attachment);
@@ -306,7 +253,7 @@ static int give_back(struct lendis_lease *lease, enum verdict verdict)
 
 int lease_release(struct lendis_lease *lease)
 {
-    return give_back(lease, lease_judge(lease));
+    return quick_release(lease) ? 0 : give_back(lease, lease_judge(lease));
 }
 
 int lease_discard(struct lendis_lease *lease)

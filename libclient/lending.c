@@ -14,6 +14,7 @@
 #include "libclient/lease.h"
 #include "libclient/lending_policy.h"
 #include "libclient/membership/membership.h"
+#include "libclient/quick_lease.h"
 #include "libclient/result.h"
 #include "libclient/membership/uid_limit.h"
 #include "libclient/handover/wait_slot.h"
@@ -156,8 +157,11 @@ static int try_lease(struct attachment *attachment, struct lendis_lease **lease)
 
 int lending_try(struct attachment *attachment, struct lendis_lease **lease)
 {
-    int result = try_lease(attachment, lease), lost = 0;
+    int result, lost = 0;
 
+    if (quick_try(attachment, lease))
+        return 0;
+    result = try_lease(attachment, lease);
     if (result == LENDIS_E_BUSY || result == RESULT_TRY_AGAIN)
         lost = reach_cut_off(attachment);
     return lost != 0 ? lost : result;

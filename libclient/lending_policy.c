@@ -7,13 +7,6 @@
 #include "lendis/queue.h"
 #include "libclient/clock.h"
 
-/*
- * Every so many leases a worker takes the first idle connection instead of its own last one. If
- * each stayed with what it has, a pool that grew in a burst would keep all of it in use for good, a
- * little each, and nothing would ever be idle for max_idle_time.
- */
-#define SETTLE_EVERY 16u
-
 /* ---- the order ---- */
 
 /* The first idle connection from `start` on, round the table. */
@@ -63,10 +56,9 @@ static bool lease_last_used(struct attachment *attachment, bool may_fetch, uint3
     struct local *local = attachment->pool->local;
     uint32_t last = atomic_load_explicit(&local->last_index, memory_order_relaxed);
     uint32_t leases = atomic_load_explicit(&local->leases, memory_order_relaxed);
-    bool settle = leases % SETTLE_EVERY == 0;
+    bool settle = policy_settles(leases);
 
-    /* Other threads may count at the same time: it is only a rhythm. */
-    atomic_store_explicit(&local->leases, leases + 1, memory_order_relaxed);
+    policy_count_lease(local, leases);
     if (last >= segment_places(&attachment->segment) || settle)
         last = 0;
     if (settle && may_fetch)

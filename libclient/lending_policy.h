@@ -14,6 +14,26 @@
  * The broker sees its end, but perhaps not yet. Two ticks of CLOCK_MONOTONIC_COARSE at 250 Hz. */
 #define POLICY_RESTED_MS 8
 
+/*
+ * Every so many leases a worker takes the first idle connection instead of its own last one. If
+ * each stayed with what it has, a pool that grew in a burst would keep all of it in use for good, a
+ * little each, and nothing would ever be idle for max_idle_time.
+ */
+#define POLICY_SETTLE_EVERY 16u
+
+/* Whether the lease after `leases` others is one of those. */
+static inline bool policy_settles(uint32_t leases)
+{
+    return leases % POLICY_SETTLE_EVERY == 0;
+}
+
+/* One more, after `leases` others. Other threads may count at the same time: it is only a
+ * rhythm. */
+static inline void policy_count_lease(struct local *local, uint32_t leases)
+{
+    atomic_store_explicit(&local->leases, leases + 1, memory_order_relaxed);
+}
+
 /* Whether a connection that was last leased at `leased_ms` is to be looked at before it is used. */
 static inline bool policy_is_rested(const struct attachment *attachment, uint64_t leased_ms,
                                     uint64_t now_ms)
@@ -22,16 +42,14 @@ static inline bool policy_is_rested(const struct attachment *attachment, uint64_
            shm_load32_relaxed(&attachment_settings(attachment)->check_on_lease) != 0;
 }
 
-/* Reports a connection that was lent for as often as one may be. Once: every lease of it
- * comes by here. */
-static inline void policy_count_use(const struct attachment *attachment,
+/* Counts a lease. True, once: it is lent for as often as one may be, and the broker is to be rung. */
+static inline bool policy_count_use(const struct attachment *attachment,
                                     struct connection *connection)
 {
     uint64_t uses = shm_load_relaxed(&connection->uses) + 1;
 
     shm_store_relaxed(&connection->uses, uses);
-    if (uses == shm_load32_relaxed(&attachment_settings(attachment)->max_uses))
-        attachment_ring(attachment);
+    return uses == shm_load32_relaxed(&attachment_settings(attachment)->max_uses);
 }
 
 /* Whether `word`, of connection `shared`, is that of one that is to be returned. */

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@
 
 /* Short enough to lie between two preemptions mostly, so that the median is right on a busy machine
  * too; reading the clock adds 0.3 ns. */
-#define BATCHES    50000u
+#define BATCHES    25000u
 #define BATCH_SIZE 100u
 /* Under ptrace. */
 #define TRACED_LEASES   100000u
@@ -55,15 +56,20 @@ static struct lendis_pool *attach(const char *name)
     return pool;
 }
 
-static void lease_once(struct lendis_pool *pool)
+static void lease_within(struct lendis_pool *pool, int timeout_ms)
 {
     struct lendis_lease *lease;
-    int result = lendis_acquire(pool, -1, &lease);
+    int result = lendis_acquire(pool, timeout_ms, &lease);
 
     if (result == 0)
         result = lendis_release(lease);
     if (result != 0)
         give_up("lease: %s", lendis_strerror(result));
+}
+
+static void lease_once(struct lendis_pool *pool)
+{
+    lease_within(pool, -1);
 }
 
 /* ---- one process ---- */
@@ -81,33 +87,62 @@ static void lease_locked(void *pool)
     lock_pool_give(pool, lock_pool_take(pool));
 }
 
-/* Sorts batches[BATCHES]: nanoseconds of each lease in it. */
-static void measure_batches(lease_function *lease, void *pool, double *batches)
+static void lease_limited(void *pool)
 {
-    for (unsigned i = 0; i < TRACED_LEASES; i++)
-        lease(pool);
-    for (unsigned i = 0; i < BATCHES; i++) {
-        int64_t begin = now_ns();
-
-        for (unsigned j = 0; j < BATCH_SIZE; j++)
-            lease(pool);
-        batches[i] = (double)(now_ns() - begin) / BATCH_SIZE;
-    }
-    median_of(batches, BATCHES);
+    lease_within(pool, 1000);
 }
 
+/* What a lease cannot do without: the measure of all else. */
+static void two_swaps(void *word)
+{
+    _Atomic uint64_t *at = word;
+
+    for (int i = 0; i < 2; i++) {
+        uint64_t seen = atomic_load(at);
+
+        atomic_compare_exchange_strong(at, &seen, seen + 1);
+    }
+}
+
+/* Nanoseconds of one of a batch. */
+static double time_batch(lease_function *lease, void *pool)
+{
+    int64_t begin = now_ns();
+
+    for (unsigned i = 0; i < BATCH_SIZE; i++)
+        lease(pool);
+    return (double)(now_ns() - begin) / BATCH_SIZE;
+}
+
+/* In turns, for a machine's speed changes from one moment to the next. */
 static void measure_alone(struct lendis_pool *pool, struct lock_pool *locked)
 {
-    static double batches[BATCHES];
+    static double swaps[BATCHES], leases[BATCHES], limited[BATCHES], locks[BATCHES];
+    _Atomic uint64_t word = 0;
+    double swap_ns;
 
-    measure_batches(lease_lendis, pool, batches);
-    print_value("lease_p10_ns", batches[BATCHES / 10], 1, "ns",
-                "acquire + release, p10 of batches");
-    print_value("lease_median_ns", batches[BATCHES / 2], 1, "ns", "acquire + release, median");
-    print_value("lease_p90_ns", batches[BATCHES * 9 / 10], 1, "ns",
+    for (unsigned i = 0; i < TRACED_LEASES; i++)
+        lease_once(pool);
+    for (unsigned i = 0; i < BATCHES; i++) {
+        swaps[i] = time_batch(two_swaps, &word);
+        leases[i] = time_batch(lease_lendis, pool);
+        limited[i] = time_batch(lease_limited, pool);
+        locks[i] = time_batch(lease_locked, locked);
+    }
+    swap_ns = median_of(swaps, BATCHES);
+    median_of(leases, BATCHES);
+    print_value("lease_p10_ns", leases[BATCHES / 10], 1, "ns", "acquire + release, p10 of batches");
+    print_value("lease_median_ns", leases[BATCHES / 2], 1, "ns", "acquire + release, median");
+    print_value("lease_p90_ns", leases[BATCHES * 9 / 10], 1, "ns",
                 "acquire + release, p90 of batches");
-    measure_batches(lease_locked, locked, batches);
-    print_value("locked_median_ns", batches[BATCHES / 2], 1, "ns",
+    print_value("lease_limit_median_ns", median_of(limited, BATCHES), 1, "ns",
+                "the same with a time limit");
+    print_value("two_swaps_median_ns", swap_ns, 1, "ns", "two compare-and-swaps alone");
+    print_value("lease_per_two_swaps", leases[BATCHES / 2] / swap_ns, 1, "",
+                "acquire + release, times two compare-and-swaps");
+    print_value("lease_limit_per_two_swaps", limited[BATCHES / 2] / swap_ns, 1, "",
+                "the same with a time limit");
+    print_value("locked_median_ns", median_of(locks, BATCHES), 1, "ns",
                 "the same of a pool with a mutex and a condition variable");
 }
 

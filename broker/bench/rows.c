@@ -65,6 +65,8 @@ const struct row rows[] = {
      .part = part_lease,
      .quick = "",
      .targets = {OF_PART("lease_median_ns", 60, "acquire + release, ns"),
+                 OF_PART("lease_per_two_swaps", 8, "acquire + release, times two swaps"),
+                 OF_PART("lease_limit_per_two_swaps", 8, "the same with a time limit"),
                  OF_PART("lease_syscalls", 0, "system calls in 100,000 acquire + release")}},
     {.name = "1",
      .text = "one worker, in turns of 200 commands",

@@ -136,6 +136,25 @@ static inline bool queue_maybe_waiting(const struct segment *segment)
 uint32_t queue_length(const struct segment *segment);
 
 /*
+ * The quick way of queue_pass_on() where nobody waits: connection `index`, which the caller holds as
+ * `held`, becomes IDLE. False: the caller has it as before (it was revoked, or somebody may wait),
+ * and queue_pass_on() sees to it.
+ *
+ * Pairs with push-then-match in the waiter: one of us sees the other. A waiter whose place is not
+ * behind `tail` yet has its match before it.
+ */
+static inline bool queue_put_idle(const struct segment *segment, uint32_t index, uint64_t held)
+{
+    shm_u64 *word = &segment->connections[index].word;
+    uint64_t idle = word_with(held, WORD_IDLE, 0);
+
+    if (queue_maybe_waiting(segment) || !shm_cas(word, held, idle))
+        return false;
+    /* Whoever has it now passes it on. */
+    return !queue_maybe_waiting(segment) || !shm_cas(word, idle, held);
+}
+
+/*
  * Passes connection `index`, which the caller holds as `held` (LEASED by it, or CHECKING), on: to
  * the oldest waiter, or to IDLE when nobody waits. The caller proved it clean. Results: true;
  * false, it was taken from the caller before (revoked).

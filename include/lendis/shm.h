@@ -115,20 +115,24 @@ static inline void shm_store_relaxed(shm_u64 *at, uint64_t value)
     atomic_store_explicit(at, value, memory_order_relaxed);
 }
 
-/*
- * The same for a counter that only this process adds to. An atomic addition costs some 20 cycles, a
- * plain one, which does as long as there is a single thread (libc_single_threaded(3)), none to
- * speak of.
- */
-static inline void shm_count(shm_u64 *at, uint64_t amount)
+/* True: this process has a single thread (libc_single_threaded(3)). What is only its own then needs
+ * no atomic addition, which costs some 20 cycles; a plain one costs none to speak of. */
+static inline bool shm_is_alone(void)
 {
 #ifdef SHM_SINGLE_THREADED
-    if (__libc_single_threaded) {
-        shm_store_relaxed(at, shm_load_relaxed(at) + amount);
-        return;
-    }
+    return __libc_single_threaded;
+#else
+    return false;
 #endif
-    atomic_fetch_add_explicit(at, amount, memory_order_relaxed);
+}
+
+/* The same for a counter that only this process adds to. */
+static inline void shm_count(shm_u64 *at, uint64_t amount)
+{
+    if (shm_is_alone())
+        shm_store_relaxed(at, shm_load_relaxed(at) + amount);
+    else
+        atomic_fetch_add_explicit(at, amount, memory_order_relaxed);
 }
 
 static inline void shm_add_relaxed(shm_u64 *at, uint64_t amount)

@@ -267,7 +267,7 @@ static bool is_needed(struct fallback *fallback)
     if (!current)
         return true;
     /* As membership_enter(), but for attaching. */
-    atomic_fetch_add_explicit(&current->users, 1, memory_order_seq_cst);
+    membership_use(current);
     if (atomic_load_explicit(&pool->local->current, memory_order_seq_cst) == current) {
         needed = attachment_is_orphan(current) || lending_is_disabled(current);
         report(fallback, current);

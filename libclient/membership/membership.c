@@ -206,7 +206,7 @@ int membership_enter(struct lendis_pool *pool, struct attachment **attachment)
         }
         /* Pairs with make_current(): either it sees our use, or we see that it is no longer
          * current. Only then may we read what it has mapped. */
-        atomic_fetch_add_explicit(&current->users, 1, memory_order_seq_cst);
+        membership_use(current);
         if (atomic_load_explicit(&local->current, memory_order_seq_cst) == current)
             result = check_usable(pool, current, &usable);
         if (usable) {
@@ -221,11 +221,14 @@ int membership_enter(struct lendis_pool *pool, struct attachment **attachment)
 
 void membership_leave(struct attachment *attachment)
 {
+    if (membership_unuse(attachment))
+        membership_empty(attachment);
+}
+
+void membership_empty(struct attachment *attachment)
+{
     struct local *local = attachment->pool->local;
 
-    if (atomic_fetch_sub_explicit(&attachment->users, 1, memory_order_seq_cst) != 1 ||
-        !atomic_load_explicit(&attachment->retired, memory_order_seq_cst))
-        return;
     pthread_mutex_lock(&local->lock);
     if (atomic_load_explicit(&attachment->retired, memory_order_relaxed) &&
         atomic_load_explicit(&attachment->users, memory_order_relaxed) == 0)

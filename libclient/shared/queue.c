@@ -225,7 +225,7 @@ bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)
 {
     uint64_t rounds = UINT64_C(4) * segment->cell_count;
 
-    return pass_on_within(segment, index, held, &rounds);
+    return queue_put_idle(segment, index, held) || pass_on_within(segment, index, held, &rounds);
 }
 
 void queue_match(const struct segment *segment, uint32_t worker)

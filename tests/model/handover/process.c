@@ -85,6 +85,11 @@ void membership_leave(struct attachment *attachment)
     atomic_fetch_sub_explicit(&attachment->users, 1, memory_order_relaxed);
 }
 
+void membership_empty(struct attachment *attachment)
+{
+    (void)attachment; /* it is always the current one */
+}
+
 bool membership_must_restart(struct attachment *attachment)
 {
     return attachment_is_expelled(attachment);

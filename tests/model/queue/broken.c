@@ -24,6 +24,7 @@
  *   17  a worker spins instead of sleeping
  *   18  queue_push() does not help a tail that lags
  *   19  a hint wakes by its own ticket, and only over ASLEEP
+ *   20  queue_put_idle() does not look for waiters again after IDLE
  */
 #include "lendis/waiter.h"
 
@@ -37,7 +38,16 @@
 #elif MODEL_BREAK == 18
 #define queue_push shipped_queue_push
 #endif
+#if MODEL_BREAK == 20
+static bool blind_put_idle(const struct segment *segment, uint32_t index, uint64_t held)
+{
+    return !queue_maybe_waiting(segment) &&
+           shm_cas(&segment->connections[index].word, held, word_with(held, WORD_IDLE, 0));
+}
+#define queue_put_idle blind_put_idle
+#endif
 #include "libclient/shared/queue.c"
+#undef queue_put_idle
 #undef queue_pass_on
 #undef queue_leave
 #undef queue_push

@@ -399,7 +399,7 @@ static const char *const shown_by[] = {
     [9] = "impatient",    [10] = "handed-crash", [11] = "two-crashes",
     [12] = "pair-crash",  [13] = "three-on-two", [14] = "trio",
     [15] = "late-hint",   [16] = "waiter-crash", [17] = "pair",
-    [18] = "pair",        [19] = "late-hint",
+    [18] = "pair",        [19] = "late-hint",    [20] = "pair",
 };
 _Static_assert(MODEL_BREAK < sizeof shown_by / sizeof *shown_by, "there is no such variant");
 

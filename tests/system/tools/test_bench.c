@@ -277,6 +277,10 @@ static void the_parts_report_their_figures(void **state)
     (void)state;
     assert_int_equal(bench("--rows=memory,lease,idle", "--csv", NULL), 0);
     assert_true(figure("lease", "", "", "lease_median_ns") > 0);
+    assert_true(figure("lease", "", "", "lease_limit_median_ns") > 0);
+    assert_true(figure("lease", "", "", "two_swaps_median_ns") > 0);
+    assert_true(figure("lease", "", "", "lease_per_two_swaps") > 1);
+    assert_true(figure("lease", "", "", "lease_limit_per_two_swaps") > 1);
     assert_true(figure("lease", "", "", "locked_median_ns") > 0);
     assert_true(figure("lease", "", "", "lendis_16_64_ns") > 0);
     assert_true(figure("lease", "", "", "locked_16_64_ns") > 0);
