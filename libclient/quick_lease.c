@@ -74,7 +74,7 @@ static inline uint32_t first_choice(const struct attachment *attachment, uint32_
 static inline bool lends_freely(const struct attachment *attachment)
 {
     return !segment_is_closed(&attachment->segment) && !queue_maybe_waiting(&attachment->segment) &&
-           shm_load32(&attachment_settings(attachment)->per_uid_leases) == 0;
+           shm_load32_relaxed(&attachment_settings(attachment)->per_uid_leases) == 0;
 }
 
 /* Whether connection `index`, whose word is `seen`, can be lent as it is, and *fd is its

@@ -67,6 +67,7 @@ static void private_init(struct private *own, uint32_t worker)
         own->leases[i].attachment = &own->attachment;
         own->leases[i].index = i;
         own->places[i] = &own->leases[i];
+        own->cached[i].fd = stream_fd(i, model_generation());
         own->cached[i].generation = 1 + model_generation();
     }
 }

@@ -292,9 +292,10 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
             return LENDIS_E_DOWN;
         if (stream_at(index, generation)->closed == CLOSED_BY_BROKER)
             return -ESTALE;
+        cached->fd = stream_fd(index, generation);
         cached->generation = 1 + generation;
     }
-    *fd = stream_fd(index, generation);
+    *fd = cached->fd;
     return 0;
 }
 
