@@ -42,7 +42,7 @@ static inline bool policy_is_rested(const struct attachment *attachment, uint64_
            shm_load32_relaxed(&attachment_settings(attachment)->check_on_lease) != 0;
 }
 
-/* Counts a lease. True, once: it is lent for as often as one may be, and the broker is to be rung. */
+/* Counts a lease. True, once: it was lent as often as one may be, and the broker is to be rung. */
 static inline bool policy_count_use(const struct attachment *attachment,
                                     struct connection *connection)
 {

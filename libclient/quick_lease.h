@@ -5,8 +5,8 @@
  * is here. Whatever else there may be is for lending.c and lease.c: false says so, and all is as it
  * was.
  *
- * Nothing here waits, and nothing is a cancellation point (pthreads(7)): so cancellation need not be
- * switched off (cancel.h). tests/lint/cancellation.sh looks at what quick_lease.c calls.
+ * Nothing here waits, and nothing is a cancellation point (pthreads(7)): so cancellation need not
+ * be switched off (cancel.h). tests/lint/cancellation.sh checks what quick_lease.c calls.
  */
 #ifndef LENDIS_QUICK_LEASE_H
 #define LENDIS_QUICK_LEASE_H

@@ -136,9 +136,9 @@ static inline bool queue_maybe_waiting(const struct segment *segment)
 uint32_t queue_length(const struct segment *segment);
 
 /*
- * The quick way of queue_pass_on() where nobody waits: connection `index`, which the caller holds as
- * `held`, becomes IDLE. False: the caller has it as before (it was revoked, or somebody may wait),
- * and queue_pass_on() sees to it.
+ * The quick way of queue_pass_on() where nobody waits: connection `index`, which the caller holds
+ * as `held`, becomes IDLE. False: the caller has it as before (it was revoked, or somebody may
+ * wait), and queue_pass_on() sees to it.
  *
  * Pairs with push-then-match in the waiter: one of us sees the other. A waiter whose place is not
  * behind `tail` yet has its match before it.

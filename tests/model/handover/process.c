@@ -31,6 +31,7 @@
 #include "lendis/mailbox.h"
 #include "lendis/waiter.h"
 #include "model.h"
+#include "world.h"
 
 #ifndef MODEL_BREAK
 #define MODEL_BREAK 0

@@ -19,7 +19,7 @@
 #define LEASES   6400
 #define LIMIT_MS 10000
 
-static struct site site;
+static struct fixture fixture;
 static atomic_uint clock_readings, switches;
 
 /* ---- in place of libc's ---- */
@@ -44,18 +44,18 @@ int pthread_setcancelstate(int state, int *before)
 static int start(void **state)
 {
     (void)state;
-    redis_start(&site.redis);
-    lendisd_start(&site.broker, "[pool p]\nredis = %s\nsize = %d\nmin_idle = %d\n",
-                  site.redis.unix_url, SIZE, SIZE);
-    segment_observe(&site.observer, site.broker.socket_path, "p");
-    assert_true(pool_fills(&site.observer, SIZE, LIMIT_MS));
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "[pool p]\nredis = %s\nsize = %d\nmin_idle = %d\n",
+                  fixture.redis.unix_url, SIZE, SIZE);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, SIZE, LIMIT_MS));
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    site_end(&site);
+    fixture_end(&fixture);
     return 0;
 }
 
@@ -82,7 +82,7 @@ static void *wait_for_end(void *context)
 static void a_limit_that_nobody_waits_for_reads_no_clock(void **state)
 {
     static const int limits[] = {1000, 0, -1};
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
 
     (void)state;
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
@@ -97,7 +97,7 @@ static void a_limit_that_nobody_waits_for_reads_no_clock(void **state)
 
 static void cancellation_is_not_switched(void **state)
 {
-    struct lendis_pool *pool = pool_attach(&site.broker, "p");
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
     atomic_bool over = false;
     pthread_t thread;
 
@@ -152,7 +152,7 @@ static void threads_never_share_one(void **state)
     pthread_t threads[2 * SIZE];
 
     (void)state;
-    contest.pool = pool_attach(&site.broker, "p");
+    contest.pool = pool_attach(&fixture.broker, "p");
     for (int i = 0; i < 2 * SIZE; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, contend, NULL), 0);
     for (int i = 0; i < 2 * SIZE; i++)
@@ -161,8 +161,8 @@ static void threads_never_share_one(void **state)
     assert_int_equal(atomic_load(&contest.wrong), 0);
     /* Those that waited have all got one. */
     assert_in_range(atomic_load(&contest.leases), SIZE * LEASES, 2 * SIZE * LEASES);
-    assert_int_equal(pool_counter(&site.observer, COUNTER_leases), atomic_load(&contest.leases));
-    assert_true(eventually(words_in(&site.observer, WORD_IDLE) == SIZE, LIMIT_MS));
+    assert_int_equal(pool_counter(&fixture.observer, COUNTER_leases), atomic_load(&contest.leases));
+    assert_true(eventually(words_in(&fixture.observer, WORD_IDLE) == SIZE, LIMIT_MS));
     lendis_detach(contest.pool);
 }
 
