@@ -83,9 +83,9 @@ struct broker_connection {
     uint8_t address;            /* of the pool's addresses, the one that is being dialled */
     bool probe;                 /* dialled while the pool was failing */
     bool checking;              /* `reset` is a check */
-    bool successor;             /* dialled in place of a worn one */
+    bool successor;             /* dialled in place of one that is due for replacement */
     uint8_t replacement;        /* enum connection_replacement */
-    uint8_t replacement_reason; /* enum close_reason: why it is worn */
+    uint8_t replacement_reason; /* enum close_reason: why it is due for replacement */
 };
 
 enum connection_found {

@@ -21,7 +21,7 @@
 #define CHECK_LATER_MS 50u
 #define NEVER          UINT64_MAX
 
-/* ---- which connections are worn ---- */
+/* ---- which connections are due for replacement ---- */
 
 static uint64_t expiry_ms(const struct broker_pool *pool, uint64_t opened_ms)
 {
@@ -53,7 +53,7 @@ static bool retire(struct broker_connection *connection)
     return true;
 }
 
-/* The worn connection that goes first: one that is idle, else the oldest. */
+/* Of those due for replacement the one that goes first: one that is idle, else the oldest. */
 static struct broker_connection *find_worn(const struct broker_pool *pool)
 {
     struct broker_connection *found = NULL;

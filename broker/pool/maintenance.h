@@ -4,8 +4,8 @@
  * replaced, and which have been idle for so long that they go, or are asked whether they live
  * (cleaning.h).
  *
- * Replacement without a dip: a connection that is due is only marked WORN and goes on being lent. A
- * successor is dialled beside it; when that one is open, one worn connection retires: at once if it
+ * Replacement without a dip: a connection that is due is only marked so and goes on being lent. A
+ * successor is dialled beside it; when that one is open, one that is due retires: at once if it
  * is idle, else when its holder gives it back, which a mark in the segment asks of it (struct
  * connection.retire). While Redis cannot be dialled nothing retires, however old it is.
  *

@@ -15,16 +15,17 @@
  */
 #define ROOM_LEAST 64u
 
-uint32_t sizing_spares(const struct pool_config *config)
+/* So many connections can be replaced at the same time. */
+static uint32_t spares(const struct pool_config *config)
 {
-    uint32_t spares = 1 + config->size / SPARE_SHARE;
+    uint32_t count = 1 + config->size / SPARE_SHARE;
 
-    return spares < SPARE_MOST ? spares : SPARE_MOST;
+    return count < SPARE_MOST ? count : SPARE_MOST;
 }
 
 uint32_t sizing_places(const struct pool_config *config)
 {
-    return config->size + config->reserve_size + sizing_spares(config);
+    return config->size + config->reserve_size + spares(config);
 }
 
 uint32_t sizing_limit(const struct broker_pool *pool)
@@ -59,7 +60,7 @@ void sizing_count(const struct broker_pool *pool, struct sizing_counts *counts)
         counts->idle += word_state(word) == WORD_IDLE;
         counts->out += word_is_out(word);
         counts->checking += connection->checking;
-        counts->worn += connection->replacement == REPLACEMENT_DUE;
+        counts->due += connection->replacement == REPLACEMENT_DUE;
         counts->retiring += connection->replacement == REPLACEMENT_RETIRING;
         counts->regular += connection->replacement != REPLACEMENT_RETIRING;
     }
@@ -99,8 +100,8 @@ enum demand sizing_demand(const struct broker_pool *pool)
     sizing_count(pool, &counts);
     if (counts.regular < wanted(pool, &counts))
         return DEMAND_MORE;
-    if (counts.worn > counts.successors &&
-        counts.retiring + counts.successors < sizing_spares(pool->config))
+    if (counts.due > counts.successors &&
+        counts.retiring + counts.successors < spares(pool->config))
         return DEMAND_SUCCESSOR;
     return DEMAND_NONE;
 }

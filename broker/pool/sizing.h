@@ -28,7 +28,7 @@ struct sizing_counts {
     uint32_t out;        /* of the open ones: leased, or on their way to a waiter */
     uint32_t checking;   /* of the open ones: being checked */
     uint32_t regular;    /* open or being dialled, and to stay, or to be replaced later */
-    uint32_t worn;       /* of these: to be replaced, its successor is not open yet */
+    uint32_t due;        /* of these: to be replaced, its successor is not open yet */
     uint32_t retiring;   /* open beside the regular ones: their successors are open */
     uint32_t successors; /* being dialled beside them */
 };
@@ -38,7 +38,7 @@ void sizing_count(const struct broker_pool *pool, struct sizing_counts *counts);
 enum demand {
     DEMAND_NONE,
     DEMAND_MORE,      /* somebody needs it, or min_idle does */
-    DEMAND_SUCCESSOR, /* in place of a worn one */
+    DEMAND_SUCCESSOR, /* in place of one that is due */
 };
 
 /* What is to be dialled now. */
@@ -49,9 +49,6 @@ uint32_t sizing_limit(const struct broker_pool *pool);
 
 /* A place that has no connection; NULL: there is none. */
 struct broker_connection *sizing_place(const struct broker_pool *pool);
-
-/* So many connections can be replaced at the same time. */
-uint32_t sizing_spares(const struct pool_config *config);
 
 /* The doorbell rang: somebody may need a connection; or one was opened since. */
 void sizing_note_request(struct broker_pool *pool, bool requested);
