@@ -155,7 +155,7 @@ TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
 # The Python package, with Debian's own interpreter.
-SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py)
+SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py)
 # Under a systemd of their own, in which they install what is built; with the load generator.
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 
@@ -186,7 +186,7 @@ MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
 CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev \
 	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
-	python3-redis
+	python3-redis python3-hiredis
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 

@@ -45,9 +45,7 @@ def milliseconds(limit: float | None) -> int:
 
 def blocks(request: bytes) -> bool:
     """Whether ``request``, one command or several, begins with one that waits in the server."""
-    # "*3\r\n$5\r\nBLPOP\r\n...": the name is the second line's.
-    lines = request[:64].split(b"\r\n", 3)
-    name = lines[2].upper() if len(lines) > 2 else b""
+    name = resp.first_name(request)
     if name in _BLOCKING:
         return True
     return name in _MAY_BLOCK and b"\r\n$5\r\nBLOCK\r\n" in request[:4096].upper()

@@ -44,6 +44,26 @@ def encode(words: Iterable[Any]) -> bytes:
     return b"".join(pieces)
 
 
+def first_name(request: bytes) -> bytes:
+    """The name of the first of the commands, in capitals."""
+    lines = request[:96].split(b"\r\n", 3)
+    return lines[2].upper() if len(lines) > 3 else b""
+
+
+def names(request: bytes) -> Iterable[bytes]:
+    """The names of the commands, in capitals."""
+    at = 0
+    while at < len(request):
+        end = request.index(b"\r\n", at)
+        words, at = int(request[at + 1:end]), end + 2
+        for word in range(words):
+            end = request.index(b"\r\n", at)
+            size = int(request[at + 1:end])
+            if word == 0:
+                yield request[end + 2:end + 2 + size].upper()
+            at = end + 2 + size + 2
+
+
 _parse_redis_error: Callable[[str], Exception] | None = None
 
 
@@ -59,12 +79,17 @@ def _error_parser() -> Callable[[str], Exception]:
     return BaseParser().parse_error
 
 
-def error_from(text: bytes) -> Exception:
+def error_text(text: str) -> Exception:
     """The exception for an error reply, as redis-py would raise it."""
     global _parse_redis_error
     if _parse_redis_error is None:
         _parse_redis_error = _error_parser()
-    return _parse_redis_error(text.decode("utf-8", "replace"))
+    return _parse_redis_error(text)
+
+
+def error_from(text: bytes) -> Exception:
+    """The same, of what Redis sent."""
+    return error_text(text.decode("utf-8", "replace"))
 
 
 def _hashable(values: list) -> Any:

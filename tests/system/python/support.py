@@ -54,7 +54,7 @@ def eventually(condition, limit=10.0):
 class Site:
     """A redis-server and a lendisd in a folder of their own."""
 
-    def __init__(self, size=4, extra="", pools=("main",)):
+    def __init__(self, size=4, extra="", pools=None):
         self.folder = tempfile.mkdtemp(prefix="lendis-python.")
         self.redis_socket = os.path.join(self.folder, "redis.sock")
         self.socket = os.path.join(self.folder, "lendis.sock")
@@ -63,15 +63,18 @@ class Site:
         self.configuration = os.path.join(self.folder, "lendis.conf")
         with open(self.configuration, "w") as file:
             file.write(f"[broker]\nsocket = {self.socket}\n")
-            for pool in pools:
-                file.write(f"[pool {pool}]\nredis = unix://{self.redis_socket}\nsize = {size}\n"
+            for pool, query in (pools or {"main": ""}).items():
+                file.write(f"[pool {pool}]\nredis = unix://{self.redis_socket}{query}\nsize = {size}\n"
                            f"min_idle = {size}\n{extra}\n")
         self.broker = self.start_broker()
         os.environ["LENDIS_SOCKET"] = self.socket
 
     def _start(self, name, *command):
         log = open(os.path.join(self.folder, f"{name}{len(self.started)}.log"), "wb")
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        environment = {name: value for name, value in os.environ.items()
+                       if not name.startswith("LENDIS_")}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                   env=environment)
         log.close()
         self.started.append(process)
         return process
@@ -179,7 +182,7 @@ def run(*tests, **site_options):
     chosen = [test for test in tests if not sys.argv[1:] or test.__name__ in sys.argv[1:]]
     print(f"1..{len(chosen)}", flush=True)
     for number, test in enumerate(chosen, 1):
-        good, site = False, None
+        good, site, began = False, None, time.monotonic()
         try:
             options = dict(site_options, **getattr(test, "site", {}))
             site = Site(**options)
@@ -194,4 +197,6 @@ def run(*tests, **site_options):
                 site.close(keep=not good)
         failed += not good
         print(f"{'ok' if good else 'not ok'} {number} - {test.__name__}", flush=True)
+        if os.environ.get("LENDIS_TEST_TIMES"):
+            print(f"# {time.monotonic() - began:.1f} s", flush=True)
     sys.exit(1 if failed else 0)
