@@ -21,8 +21,9 @@ SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 INSTALL ?= install
 # Where Debian's own interpreter looks: its packages' folder, or that of the local administrator.
 PYTHON ?= /usr/bin/python3
-PYTHONDIR ?= $(if $(filter /usr,$(PREFIX)),/usr/lib/python3,$(PREFIX)/lib/$(shell $(PYTHON) -c \
-	'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null || echo python3))/dist-packages
+PYTHON_OWN = $(shell $(PYTHON) -c \
+	'import sys; print("python%d.%d" % sys.version_info[:2])' 2>/dev/null || echo python3)
+PYTHONDIR ?= $(PREFIX)/lib/$(if $(filter /usr,$(PREFIX)),python3,$(PYTHON_OWN))/dist-packages
 
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
@@ -74,8 +75,8 @@ SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c comman
 	mailbox.c password_file.c poll_wakeup.c queue.c redis_url.c request.c segment.c served.c \
 	server_error.c waiter.c wire.c)
 CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attempt.c call.c error.c \
-	exec.c handle.c hiredis.c lease.c lease_call.c lending.c lending_policy.c loss.c notice.c quick_lease.c \
-	reply_bytes.c service.c)
+	exec.c handle.c hiredis.c lease.c lease_call.c lending.c lending_policy.c loss.c \
+	notice.c quick_lease.c reply_bytes.c service.c)
 CLIENT_SOURCES += $(addprefix libclient/connection/,dial.c fallback.c private_connection.c \
 	resp.c session.c socket_io.c)
 CLIENT_SOURCES += $(addprefix libclient/handover/,batch.c combiner.c doorbell.c submit.c \
@@ -110,16 +111,17 @@ BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_S
 # The tools.
 TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c \
 	$(TERMINAL_SOURCES)
-CTL_SOURCES := $(addprefix broker/ctl/,commands.c control.c lists.c main.c screen.c show.c show_config.c \
-	show_services.c show_statistics.c top.c top_rows.c) \
+CTL_SOURCES := $(addprefix broker/ctl/,commands.c control.c lists.c main.c screen.c show.c \
+	show_config.c show_services.c show_statistics.c top.c top_rows.c) \
 	broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c \
 	main.c options.c picture.c processes.c progress.c redis_memory.c show.c targets.c watch.c \
 	worker.c) $(TOOLS_SOURCES) broker/metrics/statistics.c
 BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c engine.c \
-	figures.c forwarder.c idle.c lease.c load.c lock_pool.c machine.c main.c memory.c options.c \
-	output.c rows.c storm.c units.c variant.c wake_limit.c) \
-	broker/testbed/worker_processes.c broker/tools/json.c broker/tools/table.c $(TERMINAL_SOURCES)
+	figures.c forwarder.c idle.c lease.c load.c lock_pool.c machine.c main.c memory.c \
+	options.c output.c rows.c storm.c units.c variant.c wake_limit.c) \
+	broker/testbed/worker_processes.c $(addprefix broker/tools/,json.c table.c) \
+	$(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
 	$(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
@@ -135,8 +137,8 @@ UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns hand
 SYSTEM_TESTS := $(addprefix libclient/test_,allocations async call cancellation commands fallback \
 	handover hygiene leases lending quick reach replies service sessions stdio surplus)
 SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
-	hostile limits log no_memory places questions redis_failures reset roles secret_memory secrets \
-	server_errors stall statistics upkeep)
+	hostile limits log no_memory places questions redis_failures reset roles secret_memory \
+	secrets server_errors stall statistics upkeep)
 SYSTEM_TESTS += $(addprefix tools/test_,bench lendisctl operation report)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -625,7 +627,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 		deploy/lendis.pc.in >$(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/lendis.pc
 	$(INSTALL) -d $(DESTDIR)$(PYTHONDIR)/lendis
-	$(INSTALL) -m 644 $(addprefix libclient/python/lendis/,$(PYTHON_FILES)) $(DESTDIR)$(PYTHONDIR)/lendis/
+	$(INSTALL) -m 644 $(addprefix libclient/python/lendis/,$(PYTHON_FILES)) \
+		$(DESTDIR)$(PYTHONDIR)/lendis/
 	sed -i 's|^_INSTALLED = ""|_INSTALLED = "$(LIBDIR)/liblendis.so.$(SOVERSION)"|' \
 		$(DESTDIR)$(PYTHONDIR)/lendis/_library.py
 	for page in $(MAN_PAGES); do $(INSTALL) -D -m 644 $$page \

@@ -53,8 +53,8 @@ fi
 install()
 {
     # shellcheck disable=SC2086 # a list of packages
-    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing \
-        </dev/null
+    $sudo env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends $missing </dev/null
 }
 
 echo "installing packages:$missing" >&2

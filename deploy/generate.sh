@@ -173,8 +173,8 @@ function in_scope(own, scope)
 
 # ---- the manual ----
 
-# A sentence of what the help says: with a capital letter, options and `values` (separated by spaces)
-# in bold, and a stop.
+# A sentence of what the help says: with a capital letter, options and `values` (separated by
+# spaces) in bold, and a stop.
 function sentence(text, values,    count, words, i, core)
 {
     text = escaped(text)

@@ -23,7 +23,10 @@ trap '[ -z "$child" ] || kill "$child" 2>/dev/null; exit 130' INT TERM HUP
 
 while [ "$count" -gt 0 ]; do
     # Each ends by itself, too, when this shell is gone.
-    sh -c 'while kill -0 "$0" 2>/dev/null; do i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done; done' $$ &
+    sh -c 'while kill -0 "$0" 2>/dev/null; do
+        i=0
+        while [ $i -lt 100000 ]; do i=$((i + 1)); done
+    done' $$ &
     hogs="$hogs $!"
     count=$((count - 1))
 done

@@ -185,8 +185,8 @@ line() {
 
 # A line of numbers: numbers LABEL NAME DIVISOR DIGITS UNIT
 numbers() {
-    line "$1" "$(ratio "$(field direct "$2")" "$3" "$4")" "$(ratio "$(field lendis "$2")" "$3" "$4")" \
-        "${5:-}"
+    line "$1" "$(ratio "$(field direct "$2")" "$3" "$4")" \
+        "$(ratio "$(field lendis "$2")" "$3" "$4")" "${5:-}"
 }
 
 # VALUE / DIVISOR with DIGITS: ratio VALUE DIVISOR DIGITS
@@ -205,7 +205,7 @@ print_table() {
     numbers "Redis' memory for its clients" memory 1024 0 KiB
     numbers "errors" errors 1 0
     echo
-    echo "  Each request: INCR, GET of 1 KiB, SET with expiry; every byte of every answer was checked."
+    echo "  Each request: INCR, GET of 1 KiB, SET with expiry; every byte of all answers checked."
 }
 
 for program in lendisd examples/prefork-http examples/http-load; do

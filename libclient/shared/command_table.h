@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Made by command_table.sh from commands.txt, which names the servers and versions: sorted by name. */
+/* Made by command_table.sh from commands.txt, which names servers and versions. Sorted by name. */
 /* clang-format off */
 {"ACL", 0, COMMAND_OTHER},
 {"APPEND", COMMAND_WRITES, COMMAND_OTHER},

@@ -1,10 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Makes command_table.h from commands.txt, what servers say of their commands, and the lists below, what no COMMAND says:
+#
+# Makes command_table.h from commands.txt, what servers say of their commands, and the lists below,
+# what no COMMAND says:
 #     libclient/shared/command_table.sh > libclient/shared/command_table.h
 # To see what another server has that commands.txt does not know (its form is the same):
-#     libclient/shared/command_table.sh ask redis-cli -s /path/to/redis.sock | diff libclient/shared/commands.txt -
-# The lists are from the commands' manual pages. A command that is in one of them need not be in commands.txt.
+#     libclient/shared/command_table.sh ask redis-cli -s /path/to/redis.sock |
+#         diff libclient/shared/commands.txt -
+# The lists are from the commands' manual pages. A command that is in one of them need not be in
+# commands.txt.
 set -eu
 
 if [ "${1:-}" = ask ]; then
@@ -20,7 +24,9 @@ for _, command in ipairs(redis.call("COMMAND")) do
     for _, each in ipairs(inner) do note(each[3]) end
     if #inner > 0 then text = text .. " container" end
     for _, flag in ipairs({"readonly", "write", "blocking"}) do
-        if flags[flag] and not (flag == "readonly" and #inner > 0) then text = text .. " " .. flag end
+        if flags[flag] and not (flag == "readonly" and #inner > 0) then
+            text = text .. " " .. flag
+        end
     end
     lines[#lines + 1] = text
 end
@@ -29,11 +35,14 @@ return lines' 0
 fi
 
 # The connection is another one afterwards.
-session="AUTH HELLO SELECT RESET QUIT SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR
-SYNC PSYNC REPLCONF READONLY READWRITE ASKING CLIENT SCRIPT CLUSTER HIMPORT"
-# Without one reply of their own, or the end of the connection: of use to who has the connection, if at all.
-lease="SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR SYNC PSYNC REPLCONF QUIT"
-# What they do is for the commands behind them, or follows from what was before them, on the same connection.
+session="AUTH HELLO SELECT RESET QUIT SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE
+SUNSUBSCRIBE MONITOR SYNC PSYNC REPLCONF READONLY READWRITE ASKING CLIENT SCRIPT CLUSTER HIMPORT"
+# They have not one reply of their own, or end the connection: of use, if at all, to whoever has the
+# connection.
+lease="SUBSCRIBE PSUBSCRIBE SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR SYNC PSYNC
+REPLCONF QUIT"
+# What they do is for the commands behind them, or follows from what was before them, on the same
+# connection.
 not_alone="MULTI WATCH SELECT READONLY READWRITE ASKING HIMPORT"
 # They report what the connection that they come over has written: of use behind that.
 after_write="WAIT WAITAOF"
@@ -41,10 +50,11 @@ after_write="WAIT WAITAOF"
 waiting="WAIT WAITAOF"
 # They hold the server, or end the connection: nobody else's command is to stand behind them.
 exclusive="DEBUG FAILOVER SHUTDOWN"
-# What they answer, or what they do, belongs to the node that they come to: a cursor is a place in that node's own tables, and
-# TOUCH is for its eviction.
+# What they answer, or what they do, belongs to the node that they come to: a cursor is a place in
+# that node's own tables, and TOUCH is for its eviction.
 node="SCAN SSCAN HSCAN ZSCAN CLUSTERSCAN TOUCH"
-# They may write, and are not flagged so: what they do is up to a script, or to what was queued, or is sent to replicas as well.
+# They may write, and are not flagged so: what they do is up to a script, or to what was queued, or
+# is sent to replicas as well.
 writing="EVAL EVALSHA FCALL EXEC PUBLISH SPUBLISH"
 # Their arguments say more; command.c reads these.
 arguments="CLIENT SCRIPT CLUSTER XREAD XREADGROUP"
@@ -52,13 +62,20 @@ kinds="MULTI EXEC DISCARD WATCH UNWATCH SELECT"
 
 cat <<END
 /* SPDX-License-Identifier: MIT */
-/* Made by command_table.sh from commands.txt, which names the servers and versions: sorted by name. */
+/* Made by command_table.sh from commands.txt, which names servers and versions. Sorted by name. */
 /* clang-format off */
 END
-grep -v '^#' "$(dirname "$0")/commands.txt" | LC_ALL=C awk -v session="$session" -v lease="$lease" -v not_alone="$not_alone" \
-    -v after_write="$after_write" -v waiting="$waiting" -v exclusive="$exclusive" -v node="$node" -v writing="$writing" \
-    -v arguments="$arguments" -v kinds="$kinds" '
-function add(name, flag) { flags[name] = (name in flags) && flags[name] != "" ? flags[name] " | " flag : flag }
+# A list of two lines is one for awk.
+session=$(echo $session) lease=$(echo $lease)
+grep -v '^#' "$(dirname "$0")/commands.txt" | LC_ALL=C awk -v session="$session" -v lease="$lease" \
+    -v not_alone="$not_alone" -v after_write="$after_write" -v waiting="$waiting" \
+    -v exclusive="$exclusive" -v node="$node" -v writing="$writing" -v arguments="$arguments" \
+    -v kinds="$kinds" '
+function add(name, flag)
+{
+    flags[name] = (name in flags) && flags[name] != "" ? flags[name] " | " flag : flag
+}
+
 function add_list(list, flag,    names, count, i) {
     count = split(list, names)
     for (i = 1; i <= count; i++)

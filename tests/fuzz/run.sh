@@ -24,21 +24,23 @@ passed=0 failed=0
 # run_one NAME
 run_one()
 {
-    local name=$1 program=$folder/tests/fuzz/fuzz_$1 found=$folder/corpus/$1 log=$folder/$1.log status=0
-    local runs reached edges dictionary=()
+    local name=$1 program=$folder/tests/fuzz/fuzz_$1 found=$folder/corpus/$1 log=$folder/$1.log
+    local status=0 runs reached edges dictionary=()
 
     mkdir -p "$found"
     [ ! -e "tests/fuzz/$name.dict" ] || dictionary=("-dict=tests/fuzz/$name.dict")
     # What hangs or grows is a fault as well.
-    "$program" -max_total_time="$share" -timeout=20 -rss_limit_mb=2048 -max_len=2048 -print_final_stats=1 \
-        -artifact_prefix="$folder/crash-$name-" "${dictionary[@]}" "$found" "tests/fuzz/corpus/$name" \
-        >"$log" 2>&1 </dev/null || status=$?
+    "$program" -max_total_time="$share" -timeout=20 -rss_limit_mb=2048 -max_len=2048 \
+        -print_final_stats=1 -artifact_prefix="$folder/crash-$name-" "${dictionary[@]}" \
+        "$found" "tests/fuzz/corpus/$name" >"$log" 2>&1 </dev/null || status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     reached=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
-    edges=$(sed -n 's/^INFO: Loaded .* (\([0-9]*\) inline 8-bit counters).*/\1/p' "$log" | head -n 1)
+    edges=$(sed -n 's/^INFO: Loaded .* (\([0-9]*\) inline 8-bit counters).*/\1/p' "$log" |
+        head -n 1)
     if [ "$status" -eq 0 ]; then
         passed=$((passed + 1))
-        printf 'ok      fuzz %s: %s executions in %s s, %s of %s edges\n' "$name" "$runs" "$share" "$reached" "$edges"
+        printf 'ok      fuzz %s: %s executions in %s s, %s of %s edges\n' "$name" "$runs" "$share" \
+            "$reached" "$edges"
         return
     fi
     failed=$((failed + 1))

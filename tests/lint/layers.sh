@@ -6,14 +6,14 @@
 # - An #include or a symbol of a folder leads only where tests/lint/layers says.
 # - Headers do not include each other in a circle.
 # - Files (name.c and name.h are one) do not use each other's symbols in a circle, but for those of
-#   tests/lint/known-circles. That list only shrinks: a circle that is smaller by now, or gone, is to
-#   be changed there, or taken out.
+#   tests/lint/known-circles. That list only shrinks: a circle that is smaller by now, or gone, is
+#   to be changed there, or taken out.
 #
 # Usage: tests/lint/layers.sh OBJECT...: the product's objects, BUILD/obj/FOLDER/NAME.o
 set -eu
 cd "$(dirname "$0")/../.."
 
-# Lines "symbol FROM TO NAME": files as FOLDER/NAME. A name that several tools have is each one's own.
+# Lines "symbol FROM TO NAME": files as FOLDER/NAME. A name that several tools have is each one's.
 symbols()
 {
     nm -A -g "$@" | awk -v tools='^broker/(ctl|report|bench)/|/main$' '

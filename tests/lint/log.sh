@@ -12,9 +12,11 @@ cd "${1:-.}" || exit 2
 
 # Run on behalf of a worker, a tool, a metrics client or Redis: what these folders do, and what is
 # named.
-peers='broker/pool broker/workers broker/redis broker/metrics/exporter.c broker/daemon/control.c broker/base/process.c'
+peers='broker/pool broker/workers broker/redis broker/metrics/exporter.c broker/daemon/control.c
+broker/base/process.c'
 # What lendisd is made of.
-daemon='broker/base broker/config broker/redis broker/pool broker/workers broker/metrics broker/daemon'
+daemon='broker/base broker/config broker/redis broker/pool broker/workers broker/metrics
+broker/daemon'
 bad=0
 
 complain()
@@ -23,14 +25,27 @@ complain()
     bad=1
 }
 
-# Past the log: main.c's command line is for the one who typed it.
-found=$(grep -nE '\<(f?printf *\( *stderr|f?puts *\([^;]*stderr|v?fprintf *\( *stderr|perror|psignal|warnx?|errx?|dprintf|vdprintf|syslog|sd_journal_[a-z]+) *\(?' \
-    -r $daemon --include='*.c' | grep -E 'stderr|perror *\(|psignal *\(|dprintf *\( *(2|STDERR)|syslog *\(|sd_journal|\<(warnx|errx|err) *\(' |
-    grep -vE "^broker/(daemon/main|base/standard_io)\.c:")
+# calls PATTERN...: lines of the daemon with one of these.
+calls()
+{
+    local pattern patterns=()
+
+    for pattern in "$@"; do
+        patterns+=(-e "$pattern")
+    done
+    # shellcheck disable=SC2086 # a list of folders
+    grep -rnE "${patterns[@]}" $daemon --include='*.c'
+}
+
+# Past the log: what a command line was refused for goes to the one who typed it.
+found=$(calls '\<(v?fprintf *\( *stderr|f?put[cs] *\([^;]*stderr|fwrite *\([^;]*stderr)' \
+    '\<(perror|psignal|v?warnx?|v?errx?|v?syslog|sd_journal_[a-z_]+) *\(' |
+    grep -vE '^broker/(daemon/main|base/standard_io|base/option_table)\.c:')
 [ -z "$found" ] || complain 'writes past the log' "$found"
-found=$(grep -nE '(write|writev|send|dup2|dprintf) *\( *(STDERR_FILENO|2)\>' -r $daemon --include='*.c' | grep -vE '^broker/(base/log_writer|base/standard_io)\.c:')
+found=$(calls '(write|writev|send|dup2|v?dprintf) *\( *(STDERR_FILENO|2)\>' |
+    grep -vE '^broker/(base/log_writer|base/standard_io)\.c:')
 [ -z "$found" ] || complain 'writes past the log' "$found"
-found=$(grep -nE '\<(log_writer_put|log_of_place)\(' -r $daemon --include='*.c' | grep -vE '^broker/base/log(_writer)?\.c:')
+found=$(calls '\<(log_writer_put|log_of_place)\(' | grep -vE '^broker/base/log(_writer)?\.c:')
 [ -z "$found" ] || complain 'a log call without a limit' "$found"
 
 for file in $(find $peers -name '*.c'); do

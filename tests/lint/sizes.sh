@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# Of make lint: files, folders and lines that one can take in. No source file of the product has more
-# than 600 lines, no folder more than 25 files (name.c and name.h are one), none but folders are
-# directly in broker/, and no line of ours is longer than 100 columns. A row of a table (in a manual
-# page, in Markdown, or of an X-macro) cannot be broken and may be longer.
+# Of make lint: files, folders and lines that one can take in. No source file of the product has
+# more than 600 lines. No folder has more than 25 files (name.c and name.h are one). None but folders
+# are directly in broker/. No line of ours is longer than 100 columns, but for a row of a table (in a
+# manual page, in Markdown, or of an X-macro), which cannot be broken.
 #
-# tests/lint/known-sizes lists what is larger, and how much. It only shrinks: what is small enough by
-# now is to be taken out.
+# tests/lint/known-sizes lists what is larger, and how much. It only shrinks: what is small enough
+# by now is to be taken out.
 set -eu
 cd "$(dirname "$0")/../.."
 list=tests/lint/known-sizes

@@ -1,11 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 #
-# Judges texts for tests/support/judge.c: "openmetrics SIZE" or "json SIZE" in a line of standard input, then so many bytes.
-# The answer is a line: what is wrong with the text, or nothing.
+# Judges texts for tests/support/judge.c: "openmetrics SIZE" or "json SIZE" in a line of standard
+# input, then so many bytes. The answer is a line: what is wrong with the text, or nothing.
 #
-# The parsers are others': Python's of JSON, and that of Prometheus' client for Python, which takes OpenMetrics 1.0 strictly.
-# It lets pass what the rules below refuse.
+# The parsers are others': Python's of JSON, and that of Prometheus' client for Python, which takes
+# OpenMetrics 1.0 strictly. It lets pass what the rules below refuse.
 import json
 import sys
 
@@ -19,12 +19,15 @@ def demand(condition, problem):
 
 def judge_family(family):
     name = family.name
-    demand(family.type in ("gauge", "counter", "histogram"), f"{name} has no TYPE, or another one: {family.type}")
+    known = family.type in ("gauge", "counter", "histogram")
+    demand(known, f"{name} has no TYPE, or another one: {family.type}")
     demand(family.documentation, f"{name} has no HELP")
-    demand(family.type != "counter" or not name.endswith("_total"), f"a counter's family is called {name}")
+    total = family.type == "counter" and name.endswith("_total")
+    demand(not total, f"a counter's family is called {name}")
     for sample in family.samples:
         border = sample.labels.get("le", "+Inf")
-        demand(border == "+Inf" or "." in border or "e" in border, f"{name}: le={border} is not canonical")
+        canonical = border == "+Inf" or "." in border or "e" in border
+        demand(canonical, f"{name}: le={border} is not canonical")
 
 
 def judge_openmetrics(text):

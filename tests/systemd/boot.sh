@@ -38,12 +38,14 @@ mkdir -p /etc/systemd/system
 : >/etc/machine-id
 rm -rf /etc/systemd/system/*.wants /etc/fstab
 ln -sf /lib/systemd/system/basic.target /etc/systemd/system/default.target
-for unit in systemd-sysctl.service systemd-binfmt.service systemd-modules-load.service systemd-tmpfiles-setup-dev.service \
-    systemd-udevd.service systemd-udevd-kernel.socket systemd-udevd-control.socket systemd-udev-trigger.service \
-    systemd-update-utmp.service systemd-journal-flush.service systemd-random-seed.service dev-hugepages.mount \
-    dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
+for unit in systemd-sysctl.service systemd-binfmt.service systemd-modules-load.service \
+    systemd-tmpfiles-setup-dev.service systemd-udevd.service systemd-udevd-kernel.socket \
+    systemd-udevd-control.socket systemd-udev-trigger.service systemd-update-utmp.service \
+    systemd-journal-flush.service systemd-random-seed.service dev-hugepages.mount dev-mqueue.mount \
+    sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
     sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount; do
     ln -sf /dev/null "/etc/systemd/system/$unit"
 done
-exec env -i container=lendis-tests PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin TERM=dumb \
+exec env -i container=lendis-tests TERM=dumb \
+    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --system --show-status=no

@@ -11,53 +11,24 @@ sources=$(cd "$here/../.." && pwd)
 build=${LENDIS_BUILD:-build}
 case $build in /*) ;; *) build=$sources/$build ;; esac
 
-cases=0 bad=0
 machine=
 
-skip()
-{
-    echo "1..0 # SKIP $*"
-    exit 77
-}
-
-# ok TEXT, after a command: reports whether it succeeded.
-ok()
-{
-    local status=$?
-
-    cases=$((cases + 1))
-    if [ "$status" -eq 0 ]; then
-        echo "ok $cases - $1"
-    else
-        echo "not ok $cases - $1"
-        bad=$((bad + 1))
-    fi
-}
+# shellcheck source=tests/support/cases.sh
+. "$sources/tests/support/cases.sh"
 
 finish()
 {
-    echo "1..$cases"
     if [ "$bad" -gt 0 ] && [ -n "$machine" ]; then
-        inside journalctl --no-pager -o short-monotonic -n 60 _TRANSPORT=stdout + _TRANSPORT=syslog + _TRANSPORT=journal 2>&1 | sed 's/^/# /'
+        inside journalctl --no-pager -o short-monotonic -n 60 \
+            _TRANSPORT=stdout + _TRANSPORT=syslog + _TRANSPORT=journal 2>&1 | sed 's/^/# /'
     fi
-    [ "$bad" -eq 0 ]
+    plan
 }
 
 # Runs a command inside.
 inside()
 {
     nsenter -t "$machine" -m -p -n -i -u -C -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
-}
-
-# until_true SECONDS COMMAND...: runs it until it succeeds.
-until_true()
-{
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.05
-    done
 }
 
 machine_stop()
@@ -80,7 +51,8 @@ machine_start()
     machine_directory=$(mktemp -d "${TMPDIR:-/tmp}/lendis-machine.XXXXXX") || exit 1
     trap machine_stop EXIT
     trap 'exit 130' INT TERM
-    unshare --mount --pid --fork --kill-child true 2>/dev/null || skip "namespaces are forbidden here"
+    unshare --mount --pid --fork --kill-child true 2>/dev/null ||
+        skip "namespaces are forbidden here"
     setpriv --pdeathsig KILL unshare --pid --fork --kill-child --mount --net --ipc --uts --cgroup \
         --propagation private "$here/boot.sh" "$machine_directory" "$sources" \
         >"$machine_directory.log" 2>&1 </dev/null &
@@ -113,12 +85,15 @@ machine_install()
     inside make -s -C "$sources" install NO_DEPS=1 PREFIX=/usr >/dev/null &&
         inside systemd-sysusers &&
         inside systemctl daemon-reload &&
-        start_redis
+        start_redis && return
+    echo "not ok 1 - lendis and Redis are installed in the machine"
+    exit 1
 }
 
 start_redis()
 {
-    inside systemd-run --quiet --unit=test-redis redis-server --port 6379 --unixsocket /run/redis.sock \
+    inside systemd-run --quiet --unit=test-redis \
+        redis-server --port 6379 --unixsocket /run/redis.sock \
         --unixsocketperm 777 --save '' --dir /run &&
         until_true 10 inside redis-cli ping
 }
@@ -132,9 +107,9 @@ configure()
 # drop_in UNIT LINE...: replaces the unit's drop-in of the tests.
 drop_in()
 {
-    local unit=$1
+    local folder=/etc/systemd/system/$1.d
     shift
-    printf '%s\n' "$@" | inside sh -c "mkdir -p /etc/systemd/system/$unit.d && cat >/etc/systemd/system/$unit.d/test.conf"
+    printf '%s\n' "$@" | inside sh -c "mkdir -p $folder && cat >$folder/test.conf"
     inside systemctl daemon-reload
 }
 
@@ -152,6 +127,9 @@ signal_broker()
     [ "${pid:-0}" -gt 0 ] && inside kill -s "$1" "$pid"
 }
 
+# Of the load generator: the broker's pool main.
+to_main=(--mode lendis --socket /run/lendis/lendis.sock --pool main --redis unix:///run/redis.sock)
+
 # load NAME [OPTION]...: the load generator, or $load_program, with 200 workers (or --workers N),
 # members of the group lendis, as the transient service NAME in the background; load_ended NAME
 # waits for its end and prints its line of values.
@@ -159,10 +137,11 @@ load()
 {
     local name=$1
     shift
-    inside systemd-run --quiet --unit="$name" -p User=nobody -p SupplementaryGroups=lendis -p LimitNOFILE=65536 \
-        -p StandardOutput="file:/run/$name.out" -p StandardError="file:/run/$name.err" -p RemainAfterExit=yes \
-        "${load_program:-$build/lendis-bench}" load --mode lendis --socket /run/lendis/lendis.sock --pool main \
-        --redis unix:///run/redis.sock --workers 200 --think-us 2000 "$@" --json
+    inside systemd-run --quiet --unit="$name" -p User=nobody -p SupplementaryGroups=lendis \
+        -p LimitNOFILE=65536 -p StandardOutput="file:/run/$name.out" \
+        -p StandardError="file:/run/$name.err" -p RemainAfterExit=yes \
+        "${load_program:-$build/lendis-bench}" load "${to_main[@]}" \
+        --workers 200 --think-us 2000 "$@" --json
 }
 
 load_ended()
@@ -191,7 +170,8 @@ connections()
 
 replaced_and_ready()
 {
-    [ "$(property lendis.service ActiveState)" = active ] && [ "$(main_pid)" != "$1" ] && [ "$(main_pid)" != 0 ]
+    [ "$(property lendis.service ActiveState)" = active ] && [ "$(main_pid)" != "$1" ] &&
+        [ "$(main_pid)" != 0 ]
 }
 
 # gone_and_back COMMAND...: runs it and waits until another broker is ready.
@@ -207,6 +187,12 @@ gone_and_back()
 field()
 {
     sed -n "s/.*\"$1\": \([0-9.]*\).*/\1/p"
+}
+
+# served LINE LEAST: by the load generator's line no command failed, of more than so many.
+served()
+{
+    grep -q '"errors": 0, "wrong": 0, "hung": 0' <<<"$1" && [ "$(field ops <<<"$1")" -gt "$2" ]
 }
 
 # said TEXT: in the journal, by the broker.

@@ -11,7 +11,9 @@ set -u
 
 build=${LENDIS_BUILD:-build}
 here=$(dirname "$0")/../..
-export STORM_COMMANDS=${STORM_COMMANDS:-60000} STORM_LIMIT=${STORM_LIMIT:-120} STORM_CALM_MS=${STORM_CALM_MS:-3000}
+storm=$build/tests/crash/storm/storm
+export STORM_COMMANDS=${STORM_COMMANDS:-60000} STORM_LIMIT=${STORM_LIMIT:-120}
+export STORM_CALM_MS=${STORM_CALM_MS:-3000}
 export STRESS_SECONDS=${BUSY_SECONDS:-10}
 group=
 number=0
@@ -49,11 +51,13 @@ make_group()
 {
     local parent
 
-    for parent in /sys/fs/cgroup/cpu "/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)" /sys/fs/cgroup; do
+    for parent in /cpu "$(sed -n 's/^0:://p' /proc/self/cgroup)" ""; do
+        parent=/sys/fs/cgroup$parent
         group=$parent/lendis-storm-$$
         mkdir "$group" 2>/dev/null || continue
         if [ -w "$group/cpu.cfs_quota_us" ]; then
-            echo 100000 >"$group/cpu.cfs_period_us" && echo 20000 >"$group/cpu.cfs_quota_us" && return
+            echo 100000 >"$group/cpu.cfs_period_us" &&
+                echo 20000 >"$group/cpu.cfs_quota_us" && return
         elif [ -w "$group/cpu.max" ]; then
             echo "20000 100000" >"$group/cpu.max" && return
         fi 2>/dev/null
@@ -67,13 +71,13 @@ storm_in_group()
 {
     # shellcheck disable=SC2016 # expanded by the shell that moves
     STORM_COMMANDS=$((STORM_COMMANDS / 3)) STORM_WORKERS=50 STORM_KILL_MS=50 \
-        sh -c 'echo $$ >"$0/cgroup.procs" && exec "$1"' "$group" "$build/tests/crash/storm/storm"
+        sh -c 'echo $$ >"$0/cgroup.procs" && exec "$1"' "$group" "$storm"
 }
 
 echo 1..3
-run "a busy loop for each processor" "$here/busy.sh" "$(nproc)" "$build/tests/crash/storm/storm"
+run "a busy loop for each processor" "$here/busy.sh" "$(nproc)" "$storm"
 if command -v chrt >/dev/null; then
-    run "the same, all with SCHED_BATCH" chrt -b 0 "$here/busy.sh" "$(nproc)" "$build/tests/crash/storm/storm"
+    run "the same, all with SCHED_BATCH" chrt -b 0 "$here/busy.sh" "$(nproc)" "$storm"
 else
     say ok "the same, all with SCHED_BATCH # SKIP there is no chrt(1)"
 fi

@@ -9,63 +9,18 @@
 # setpriv and python3.
 set -u
 cd "$(dirname "$0")/../../.." || exit 1
-build=$(realpath "${LENDIS_BUILD:-build}")
-[ "$(id -u)" -eq 0 ] || { echo "1..0 # skip: not root"; exit 77; }
-work=$(mktemp -d "${TMPDIR:-/tmp}/lendis-init.XXXXXX") || exit 1
-cases=0 bad=0
-pids=()
-
-# shellcheck disable=SC2317 # by the trap
-end()
-{
-    [ "${#pids[@]}" -eq 0 ] || kill -KILL "${pids[@]}" 2>/dev/null
-    wait 2>/dev/null
-    rm -rf "$work"
-}
-trap end EXIT
-trap 'exit 130' INT TERM
-
-ok()
-{
-    local status=$?
-
-    cases=$((cases + 1))
-    [ "$status" -eq 0 ] || { bad=$((bad + 1)) && printf 'not '; }
-    echo "ok $cases - $1"
-}
-
-until_true()
-{
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.05
-    done
-}
-
-child_of()
-{
-    local child
-    child=$(cat "/proc/$1/task/$1/children" 2>/dev/null)
-    echo "${child%% *}"
-}
+# shellcheck source=tests/support/fixture.sh
+. tests/support/fixture.sh
+[ "$(id -u)" -eq 0 ] || skip "not root"
+fixture_begin init
 
 children_in_state()
 {
     ps -o stat= --ppid "$1" 2>/dev/null | grep -c "^$2"
 }
 
-redis-server --port 0 --unixsocket "$work/redis.sock" --save '' --dir "$work" >"$work/redis.log" 2>&1 &
-pids+=($!)
-until_true 10 redis-cli -s "$work/redis.sock" ping
-printf '[broker]\nsocket = %s/lendis.sock\ndrain_timeout = 1s\n[pool main]\nredis = unix://%s/redis.sock\n' \
-    "$work" "$work" >"$work/lendis.conf"
-
-works()
-{
-    "$build/lendisctl" --socket "$work/lendis.sock" reconnect main >/dev/null
-}
+fixture_start_redis
+fixture_configure
 
 # A process of the namespace leaves three to process 1 that end at once, and one that lasts.
 leave_orphans()
@@ -81,18 +36,20 @@ orphaned()
 
 for how in "" --supervise; do
     # shellcheck disable=SC2086 # an option or nothing
-    unshare -pf --mount-proc "$build/lendisd" --config "$work/lendis.conf" $how >"$work/log" 2>&1 &
+    unshare -pf --mount-proc "$build/lendisd" --config "$work/lendis.conf" $how \
+        >"$work/lendisd.log" 2>&1 &
     outer=$!
     pids+=("$outer")
-    until_true 20 works
+    until_true 20 lends
     ok "process 1 ${how:-alone}: lends"
     init=$(child_of "$outer")
     leave_orphans "$init"
     ok "process 1 ${how:-alone}: is given what others leave"
     kill "$(ps -o pid=,args= --ppid "$init" | awk '/sleep 60/ { print $1 }')"
-    until_true 10 eval '! orphaned "$init"' && until_true 10 eval '[ "$(children_in_state "$init" Z)" -eq 0 ]'
+    until_true 10 eval '! orphaned "$init"' &&
+        until_true 10 eval '[ "$(children_in_state "$init" Z)" -eq 0 ]'
     ok "process 1 ${how:-alone}: reaps it"
-    works
+    lends
     ok "process 1 ${how:-alone}: goes on"
     kill -TERM "$init"
     until_true 10 eval '! kill -0 "$init"'
@@ -107,10 +64,10 @@ notify_of()
     tr '\0' '\n' <"/proc/$(child_of "$1")/environ" | sed -n 's/^NOTIFY_SOCKET=//p'
 }
 
-"$build/lendisd" --supervise --config "$work/lendis.conf" >"$work/log" 2>&1 &
+"$build/lendisd" --supervise --config "$work/lendis.conf" >"$work/lendisd.log" 2>&1 &
 parent=$!
 pids+=("$parent")
-until_true 20 works
+until_true 20 lends
 socket=$(notify_of "$parent")
 [ -S "$socket" ] && [ "$(stat -c %a "$(dirname "$socket")")" = 700 ]
 ok "the socket of --supervise is in a directory of its own"
@@ -141,7 +98,7 @@ kill -STOP "$before"
 until_true 25 eval '[ -n "$(child_of "$parent")" ] && [ "$(child_of "$parent")" != "$before" ]'
 ok "WATCHDOG=1 of a process that is not the broker keeps no broker that hangs"
 kill "$liar"
-until_true 20 works
+until_true 20 lends
 ok "the next one lends"
 
 # Its queue is full, and it is stopped: the broker's own messages find no room for longer than a
@@ -150,7 +107,7 @@ kill -STOP "$parent"
 python3 "$work/liar.py" "$socket" 30 fill
 ok "the queue of a supervisor that is stopped is full"
 sleep 6
-until_true 3 timeout 2 "$build/lendisctl" --socket "$work/lendis.sock" reconnect main >/dev/null
+until_true 3 timeout 2 "$build/lendisctl" --socket "$work/lendis.sock" reconnect main
 ok "a supervisor that is stopped does not stop the broker"
 kill -CONT "$parent"
 kill -TERM "$parent"
@@ -178,13 +135,13 @@ END
 refuses()
 {
     rm -f "$work/x"
-    timeout 20 python3 "$work/activate.py" "$1" "$2" "$work/x" "$build/lendisd" "$work/lendis.conf" >"$work/activated" 2>&1
-    [ $? -eq 1 ] && grep "$2" "$work/activated" | grep "$1" | grep "$3" | grep -q 'wanted is a listening SOCK_SEQPACKET'
+    timeout 20 python3 "$work/activate.py" "$1" "$2" "$work/x" "$build/lendisd" \
+        "$work/lendis.conf" >"$work/activated" 2>&1
+    [ $? -eq 1 ] && grep "$2" "$work/activated" | grep "$1" | grep "$3" |
+        grep -q 'wanted is a listening SOCK_SEQPACKET'
     ok "$1 $2 from socket activation: says what it is"
 }
 refuses AF_UNIX SOCK_STREAM "$work/x"
 refuses AF_UNIX SOCK_DGRAM "$work/x, and does not listen"
 refuses AF_INET SOCK_STREAM "127.0.0.1 port"
-[ "$bad" -eq 0 ] || tail -n 30 "$work/log" | sed 's/^/# /'
-echo "1..$cases"
-[ "$bad" -eq 0 ]
+plan

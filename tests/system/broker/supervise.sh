@@ -8,44 +8,9 @@
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -u
 cd "$(dirname "$0")/../../.." || exit 1
-build=${LENDIS_BUILD:-build}
-work=$(mktemp -d "${TMPDIR:-/tmp}/lendis-supervise.XXXXXX") || exit 1
-cases=0 bad=0
-pids=()
-
-# shellcheck disable=SC2317 # by the trap
-end()
-{
-    [ "${#pids[@]}" -eq 0 ] || kill -KILL "${pids[@]}" 2>/dev/null
-    wait 2>/dev/null
-    rm -rf "$work"
-}
-trap end EXIT
-trap 'exit 130' INT TERM
-
-ok()
-{
-    local status=$?
-
-    cases=$((cases + 1))
-    [ "$status" -eq 0 ] || { bad=$((bad + 1)) && printf 'not '; }
-    echo "ok $cases - $1"
-}
-
-until_true()
-{
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.05
-    done
-}
-
-redis()
-{
-    redis-cli -s "$work/redis.sock" "$@"
-}
+# shellcheck source=tests/support/fixture.sh
+. tests/support/fixture.sh
+fixture_begin supervise
 
 connections()
 {
@@ -54,14 +19,13 @@ connections()
 
 broker()
 {
-    local child
-    child=$(cat "/proc/$parent/task/$parent/children")
-    echo "${child% }"
+    child_of "$parent"
 }
 
 another_is_ready()
 {
-    [ -n "$(broker)" ] && [ "$(broker)" != "$1" ] && [ "$(grep -c 'lends at' "$work/log")" -gt "$2" ]
+    [ -n "$(broker)" ] && [ "$(broker)" != "$1" ] &&
+        [ "$(grep -c 'lends at' "$work/lendisd.log")" -gt "$2" ]
 }
 
 # replaced_by COMMAND...: runs it and waits until another broker is ready.
@@ -69,7 +33,7 @@ replaced_by()
 {
     local before ready
     before=$(broker)
-    ready=$(grep -c 'lends at' "$work/log")
+    ready=$(grep -c 'lends at' "$work/lendisd.log")
     "$@"
     until_true 30 another_is_ready "$before" "$ready"
 }
@@ -84,8 +48,9 @@ under_load()
 {
     local text=$1 before after line status
     shift
-    "$build/lendis-bench" load --mode lendis --socket "$work/lendis.sock" --pool main --redis "unix://$work/redis.sock" \
-        --workers 100 --think-us 2000 --mix 10 --seconds "$seconds" --ramp 0.3 --json >"$work/load" 2>&1 &
+    "$build/lendis-bench" load --mode lendis --socket "$work/lendis.sock" --pool main \
+        --redis "unix://$work/redis.sock" --workers 100 --think-us 2000 --mix 10 \
+        --seconds "$seconds" --ramp 0.3 --json >"$work/load" 2>&1 &
     pids+=($!)
     sleep 1
     before=$(connections)
@@ -99,7 +64,8 @@ under_load()
     [ "$status" -eq 0 ] && grep -q '"ops": [1-9].*"errors": 0, "wrong": 0, "hung": 0' <<<"$line"
     ok "$text: no command failed"
     [ "$status" -eq 0 ] || echo "# no other broker came"
-    echo "#   $(sed -n 's/.*"ops": \([0-9]*\).*"max_us": \([0-9]*\).*/\1 commands, the longest took \2 us/p' <<<"$line")"
+    sed -n 's/.*"ops": \([0-9]*\).*"max_us": \([0-9]*\).*/# \1 commands, the longest took \2 us/p' \
+        <<<"$line"
     [ -n "$before" ] && [ "$before" = "$after" ]
     ok "$text: the same connections"
     [ "$bad" -eq 0 ] || sed 's/^/# /' "$work/load"
@@ -112,12 +78,9 @@ ten_times()
     done
 }
 
-redis-server --port 0 --unixsocket "$work/redis.sock" --save '' --dir "$work" >"$work/redis.log" 2>&1 &
-pids+=($!)
-until_true 10 redis ping
-printf '[broker]\nsocket = %s/lendis.sock\n[pool main]\nredis = unix://%s/redis.sock\nsize = 4\nmin_idle = 4\n' \
-    "$work" "$work" >"$work/lendis.conf"
-"$build/lendisd" --supervise --config "$work/lendis.conf" >"$work/log" 2>&1 &
+fixture_start_redis
+fixture_configure 'size = 4' 'min_idle = 4'
+"$build/lendisd" --supervise --config "$work/lendis.conf" >"$work/lendisd.log" 2>&1 &
 parent=$!
 pids+=("$parent")
 until_true 10 eval '[ "$(connections | wc -l)" -eq 4 ]'
@@ -136,6 +99,4 @@ wait "$parent"
 ok "SIGTERM ends both, with 0"
 [ -z "$(connections)" ] && [ ! -e "$work/lendis.sock" ]
 ok "nothing is left"
-[ "$bad" -eq 0 ] || tail -n 30 "$work/log" | sed 's/^/# /'
-echo "1..$cases"
-[ "$bad" -eq 0 ]
+plan

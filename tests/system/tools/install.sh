@@ -14,43 +14,15 @@ build=${LENDIS_BUILD:-build}
 make=${MAKE:-make}
 pkg_config=${PKG_CONFIG:-pkg-config}
 read -ra compiler <<<"${CC:-cc}"
-work=$(mktemp -d "${TMPDIR:-/tmp}/lendis-install.XXXXXX")
+# shellcheck source=tests/support/fixture.sh
+. tests/support/fixture.sh
+fixture_begin install
 root=$work/root
-redis_pid= broker_pid=
-
-finish()
-{
-    local status=$?
-
-    for pid in $broker_pid $redis_pid; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    if [ "$status" -ne 0 ]; then
-        tail -n 20 "$work"/*.log 2>/dev/null || true
-    fi
-    rm -rf "$work"
-}
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 fail()
 {
     echo "install.sh: $*" >&2
     exit 1
-}
-
-# until_true SECONDS COMMAND...: polls.
-until_true()
-{
-    local end=$((SECONDS + $1))
-
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.02
-    done
 }
 
 run_make()
@@ -64,10 +36,13 @@ run_make()
 # ---- what is installed ----
 
 run_make install
-for file in bin/lendisctl bin/lendis-report bin/lendis-bench sbin/lendisd include/lendis.h include/lendis_hiredis.h lib/lendis-test/liblendis.a \
-    lib/lendis-test/liblendis.so lib/lendis-test/liblendis.so.0 lib/lendis-test/pkgconfig/lendis.pc \
+for file in bin/lendisctl bin/lendis-report bin/lendis-bench sbin/lendisd include/lendis.h \
+    include/lendis_hiredis.h lib/lendis-test/liblendis.a \
+    lib/lendis-test/liblendis.so lib/lendis-test/liblendis.so.0 \
+    lib/lendis-test/pkgconfig/lendis.pc \
     share/doc/lendis/lendis.conf share/man/man8/lendisd.8 share/man/man5/lendis.conf.5 \
-    share/man/man1/lendisctl.1 share/man/man1/lendis-report.1 share/man/man1/lendis-bench.1 share/man/man3/liblendis.3; do
+    share/man/man1/lendisctl.1 share/man/man1/lendis-report.1 share/man/man1/lendis-bench.1 \
+    share/man/man3/liblendis.3; do
     [ -s "$root/usr/$file" ] || fail "$file was not installed"
 done
 [ ! -e "$root/usr/include/lendis" ] || fail "private headers were installed"
@@ -81,13 +56,16 @@ library=$root/usr/lib/lendis-test/liblendis.so
 headers_declare()
 {
     # Without comments; hiredis' own declarations have other names.
-    "${compiler[@]}" -E -P -I"$root/usr/include" "$root/usr/include/$1" | grep -oE '\blendis_[a-z_]+ *\(' |
+    "${compiler[@]}" -E -P -I"$root/usr/include" "$root/usr/include/$1" |
+        grep -oE '\blendis_[a-z_]+ *\(' |
         tr -d ' ('
 }
 { headers_declare lendis.h; headers_declare lendis_hiredis.h; } | LC_ALL=C sort -u >"$work/declared"
-nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' | LC_ALL=C sort -u >"$work/exported"
+nm -D --defined-only "$library" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' |
+    LC_ALL=C sort -u >"$work/exported"
 [ -s "$work/declared" ] || fail "no functions were found in the headers"
-diff -u "$work/declared" "$work/exported" >&2 || fail "the headers declare (-) other functions than the library exports (+)"
+diff -u "$work/declared" "$work/exported" >&2 ||
+    fail "the headers declare (-) other functions than the library exports (+)"
 if nm -D --defined-only "$library" | awk '$2 != "A"' | grep -v '@@LENDIS_'; then
     fail "these functions have no version"
 fi
@@ -100,20 +78,24 @@ grep -qF 'Library soname: [liblendis.so.0]' <<<"$dynamic" || fail "wrong SONAME"
 # ---- build against it ----
 
 export PKG_CONFIG_PATH=$root/usr/lib/lendis-test/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
-[ "$("$pkg_config" --modversion lendis)" = "$("$root/usr/bin/lendisctl" --version | cut -d' ' -f2)" ] ||
+version=$("$root/usr/bin/lendisctl" --version | cut -d' ' -f2)
+[ "$("$pkg_config" --modversion lendis)" = "$version" ] ||
     fail "lendis.pc has another version than lendisctl"
 read -ra shared <<<"$("$pkg_config" --cflags --libs lendis)"
 read -ra static <<<"$("$pkg_config" --static --cflags --libs lendis)"
 example=$root/usr/share/doc/lendis/worker.c
 "${compiler[@]}" -Wall -Wextra -o "$work/worker" "$example" "${shared[@]}"
-readelf -dW "$work/worker" | grep -qF 'Shared library: [liblendis.so.0]' || fail "not linked with the library"
+readelf -dW "$work/worker" | grep -qF 'Shared library: [liblendis.so.0]' ||
+    fail "not linked with the library"
 # Everything static where the C library can be; its warnings about getaddrinfo(3) in hiredis are no
 # matter here.
 "${compiler[@]}" -static -o "$work/worker-static" "$example" "${static[@]}" 2>"$work/static.log" ||
     fail "static linking failed"
 # lendis.h alone, in C++ too if there is a compiler, without a word of hiredis.
-printf '#include <lendis.h>\nint main(void) { return lendis_strerror(0) ? 0 : 1; }\n' >"$work/plain.c"
-"${compiler[@]}" -Wall -Wextra -Wpedantic -Werror -std=c99 -I"$root/usr/include" -o "$work/plain" "$work/plain.c" \
+printf '#include <lendis.h>\nint main(void) { return lendis_strerror(0) ? 0 : 1; }\n' \
+    >"$work/plain.c"
+"${compiler[@]}" -Wall -Wextra -Wpedantic -Werror -std=c99 -I"$root/usr/include" \
+    -o "$work/plain" "$work/plain.c" \
     -Wl,--as-needed "${shared[@]}"
 ! readelf -dW "$work/plain" | grep -q 'NEEDED.*hiredis' || fail "lendis.h alone needs hiredis"
 if command -v c++ >/dev/null; then
@@ -124,19 +106,18 @@ fi
 
 export LD_LIBRARY_PATH=$root/usr/lib/lendis-test LENDIS_SOCKET=$work/lendis.sock
 "$work/plain" || fail "a program that uses lendis.h alone does not run"
-redis-server --port 0 --unixsocket "$work/redis.sock" --save '' --dir "$work" >"$work/redis.log" 2>&1 &
-redis_pid=$!
-until_true 10 redis-cli -s "$work/redis.sock" ping || fail "redis-server does not start"
-printf '[broker]\nsocket = %s\n[pool main]\nredis = unix://%s\nsize = 2\n' "$LENDIS_SOCKET" "$work/redis.sock" \
-    >"$work/lendis.conf"
+fixture_start_redis || fail "redis-server does not start"
+fixture_configure 'size = 2'
 "$root/usr/sbin/lendisd" --config "$work/lendis.conf" >"$work/lendisd.log" 2>&1 &
-broker_pid=$!
+broker=$!
+pids+=("$broker")
 until_true 10 test -S "$LENDIS_SOCKET" || fail "lendisd does not start"
 "$work/worker" >"$work/worker.out" || fail "the example fails"
 "$work/worker-static" >>"$work/worker.out" || fail "the static example fails"
-visits=$(redis-cli -s "$work/redis.sock" get visits)
+visits=$(redis get visits)
 [ "$visits" = 8 ] || fail "8 workers made $visits visits"
-"$root/usr/bin/lendisctl" --json show pools | grep -q '"pool": "main"' || fail "lendisctl does not find the broker"
+"$root/usr/bin/lendisctl" --json show pools | grep -q '"pool": "main"' ||
+    fail "lendisctl does not find the broker"
 # The Python package, where Debian's interpreter looks, without the tree that it was built in.
 if [ -x /usr/bin/python3 ]; then
     python="$root/usr/lib/python3/dist-packages"
@@ -150,15 +131,16 @@ if [ -x /usr/bin/python3 ]; then
         fail "the Python package says $(cat "$work/python.out")"
 fi
 # It finds the lendisd that was installed with it.
-env -u LENDIS_BUILD HOME="$work" XDG_STATE_HOME= "$root/usr/bin/lendis-report" compare --workers 2 --busy --csv \
-    >"$work/report.out" 2>&1 || fail "lendis-report does not run: $(cat "$work/report.out")"
-grep -q '^2,4,4,busy,.*,total,' "$work/report.out" || fail "lendis-report compares nothing: $(cat "$work/report.out")"
+env -u LENDIS_BUILD HOME="$work" XDG_STATE_HOME= \
+    "$root/usr/bin/lendis-report" compare --workers 2 --busy --csv >"$work/report.out" 2>&1 ||
+    fail "lendis-report does not run: $(cat "$work/report.out")"
+grep -q '^2,4,4,busy,.*,total,' "$work/report.out" ||
+    fail "lendis-report compares nothing: $(cat "$work/report.out")"
 [ -s "$work/.local/state/lendis/costs" ] || fail "lendis-report keeps no costs"
 "$root/usr/bin/lendis-bench" --workers 2 --seconds 0.1 --rounds 1 >"$work/bench.out" 2>&1 ||
     fail "lendis-bench does not run: $(cat "$work/bench.out")"
-kill "$broker_pid"
-wait "$broker_pid" || fail "lendisd ended with status $?"
-broker_pid=
+kill "$broker"
+wait "$broker" || fail "lendisd ended with status $?"
 
 # ---- and away with it ----
 

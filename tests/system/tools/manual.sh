@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The manual, the example configuration and the programs agree. What is generated (deploy/generate.sh:
-# keys, options, commands, counters, metrics) is complete: whatever a program lists is in its page.
-# What is written by hand (functions and constants of liblendis(3); rows, variants and figures of
-# lendis-bench(1)) names what there is and nothing else.
+# The manual, the example configuration and the programs agree. What is generated
+# (deploy/generate.sh: keys, options, commands, counters, metrics) is complete: whatever a program
+# lists is in its page. What is written by hand (functions and constants of liblendis(3); rows,
+# variants and figures of lendis-bench(1)) names what there is and nothing else.
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -eu
@@ -96,14 +96,15 @@ awk '/^#? *\[broker\]/ { section = "broker" } /^#? *\[pool / { section = "pool" 
     }' "$build/lendis.conf" >"$work/example"
 compare key "$work/listed" "lendisd --list-keys" "$work/example" "the example"
 
-# The example is a configuration, and what is commented out in it is the default: with that taken in,
-# nothing changes.
+# The example is a configuration, and what is commented out in it is the default: with that taken
+# in, nothing changes.
 defaults()
 {
     "$build/lendisd" --config "$1" --print-config 2>&1
 }
 awk '/^\[pool main\]/ { on = 1 } /^# Programs with/ { on = 0 } /^\[broker\]/ { on = 1 }
-    on && /^#[a-z_]+ = ./ { sub(/^#/, "") } { print }' "$build/lendis.conf" >"$work/uncommented.conf"
+    on && /^#[a-z_]+ = ./ { sub(/^#/, "") }
+    { print }' "$build/lendis.conf" >"$work/uncommented.conf"
 defaults "$build/lendis.conf" >"$work/a.conf" ||
     complain "the example is refused: $(head -1 "$work/a.conf")"
 defaults "$work/uncommented.conf" >"$work/b.conf" ||

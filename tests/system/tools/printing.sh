@@ -8,39 +8,9 @@
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -u
 cd "$(dirname "$0")/../../.." || exit 1
-build=$(realpath "${LENDIS_BUILD:-build}")
-work=$(mktemp -d "${TMPDIR:-/tmp}/lendis-printing.XXXXXX") || exit 1
-cases=0 bad=0
-pids=()
-
-# shellcheck disable=SC2317 # by the trap
-end()
-{
-    [ "${#pids[@]}" -eq 0 ] || kill -KILL "${pids[@]}" 2>/dev/null
-    wait 2>/dev/null
-    rm -rf "$work"
-}
-trap end EXIT
-trap 'exit 130' INT TERM
-
-ok()
-{
-    local status=$?
-
-    cases=$((cases + 1))
-    [ "$status" -eq 0 ] || { bad=$((bad + 1)) && printf 'not '; }
-    echo "ok $cases - $1"
-}
-
-until_true()
-{
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$SECONDS" -lt "$until" ] || return 1
-        sleep 0.05
-    done
-}
+# shellcheck source=tests/support/fixture.sh
+. tests/support/fixture.sh
+fixture_begin printing
 
 # fails REASON: the last command ended with 74 and said why, in $work/err.
 fails()
@@ -65,18 +35,12 @@ cannot_print()
     ok "$program $*: onto nothing"
 }
 
-redis-server --port 0 --unixsocket "$work/redis.sock" --save '' --dir "$work" >"$work/redis.log" 2>&1 &
-pids+=($!)
-printf '[broker]\nsocket = %s/lendis.sock\n[pool main]\nredis = unix://%s/redis.sock\nmin_idle = 4\n' \
-    "$work" "$work" >"$work/lendis.conf"
+fixture_start_redis
+fixture_configure 'min_idle = 4'
 "$build/lendisd" --config "$work/lendis.conf" <&- >&- 2>&- &
 broker=$!
 pids+=("$broker")
-works()
-{
-    "$build/lendisctl" --socket "$work/lendis.sock" reconnect
-}
-until_true 20 works
+until_true 20 lends
 ok "a broker without standard files lends"
 for fd in 0 1 2; do
     [ "$(readlink "/proc/$broker/fd/$fd")" = /dev/null ]
@@ -104,7 +68,9 @@ cannot_print lendis-report --help
 cannot_print lendis-report --version
 cannot_print lendis-bench --help
 cannot_print lendis-bench --version
-cannot_print lendis-bench load --mode direct --url "unix://$work/redis.sock" --workers 1 --seconds 0.2 --json
+cannot_print lendis-bench load --help
+cannot_print lendis-bench load --mode direct --url "unix://$work/redis.sock" --workers 1 \
+    --seconds 0.2 --json
 
 # A reader that is gone ends a tool, and does not hang it.
 timeout 10 "$build/lendisctl" --list-metrics | true
@@ -114,5 +80,4 @@ ok "a reader that is gone"
 kill "$broker"
 wait "$broker"
 ok "the broker without standard files ends well"
-echo "1..$cases"
-[ "$bad" -eq 0 ]
+plan
