@@ -262,14 +262,14 @@ $(B)/tests/system/broker/test_reset: $(O)/tests/support/clean.o
 $(B)/tests/system/broker/test_roles: $(O)/tests/support/trio.o
 $(B)/tests/system/libclient/test_service: $(O)/tests/support/trio.o
 
-# Memory that runs out in the program that it is preloaded into.
-FAILING_MALLOC := $(B)/tests/support/failing_malloc.so
-$(FAILING_MALLOC): $(O)/tests/support/failing_malloc_preload.o
+# What is preloaded into a broker: memory that runs out, long timers that come soon.
+$(B)/tests/support/%.so: $(O)/tests/support/%_preload.o
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -shared $(LDFLAGS) $(FLAVOUR_$(FLAVOUR)) -o $@ $^
 
-$(B)/tests/system/broker/test_failing_malloc: | $(FAILING_MALLOC)
+$(B)/tests/system/broker/test_failing_malloc: | $(B)/tests/support/failing_malloc.so
+$(B)/tests/system/broker/test_places: | $(B)/tests/support/hasty_timers.so
 
 .PHONY: allocations
 allocations: ## let every allocation of the broker fail, once and from then on, in some minutes
@@ -374,12 +374,15 @@ check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(K
 check-busy: ## make check with two busy loops beside it: no test depends on how fast the machine is
 	@tests/busy.sh 2 $(MAKE) --no-print-directory check
 
+# How many system tests run at a time: they wait more than they work.
+TEST_JOBS ?= 1
+
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
 	@tests/run $(UNIT_PROGRAMS)
 
-system: ## run the tests against a real redis-server; FLAVOUR likewise
+system: ## run the tests against a real redis-server; FLAVOUR likewise; TEST_JOBS=2 two at a time
 system: $(PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER)
-	@tests/run $(SYSTEM_PROGRAMS)
+	@tests/run -j $(TEST_JOBS) $(SYSTEM_PROGRAMS)
 
 scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
@@ -493,6 +496,14 @@ check: $(MODEL_PROGRAMS)
 model-long: $(MODEL_PROGRAMS) ## the same with more processes: an hour and 16 GiB
 	@$(MODEL)/queue/model --long
 	@$(MODEL)/handover/model --long
+
+# All system tests but those of the measuring tools, which take long, and of hostile workers, whose
+# broker is of this flavour in make check as well.
+ASAN_SYSTEM_TESTS := $(filter-out tools/test_bench tools/test_report broker/test_hostile, \
+	$(SYSTEM_TESTS))
+.PHONY: asan-system
+asan-system: ## run most of the system tests with AddressSanitizer; FLAVOUR=asan system runs all
+	@$(MAKE) --no-print-directory FLAVOUR=asan SYSTEM_TESTS='$(ASAN_SYSTEM_TESTS)' system
 
 .PHONY: asan ubsan tsan
 asan: ## run the unit tests with AddressSanitizer and UndefinedBehaviorSanitizer

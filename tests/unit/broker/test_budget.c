@@ -260,7 +260,8 @@ static void all_died_with_the_broker(void **state)
     leave_the_dead();
     world.pool.adopted = true;
     assert_int_equal(
-        workers_init(&world.workers, world.environment.event, &world.catalog, -1, &world.pool, 1), 0);
+        workers_init(&world.workers, world.environment.event, &world.catalog, -1, &world.pool, 1),
+        0);
     steps = 0;
     workers_adopt(&world.workers, &world.previous);
     assert_within_budget("a broker starts, all workers are dead");
