@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,12 @@
 #include "lendis_hiredis.h"
 #include "lendis/queue.h"
 #include "tests/support/fixture.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZER true /* whose library has to be the first that is loaded */
+#else
+#define SANITIZER false
+#endif
 
 /* Longer than anything takes. */
 #define LIMIT_MS 10000
@@ -316,6 +323,161 @@ static void a_late_answer_is_dropped(void **state)
     lendis_detach(pool);
 }
 
+/* ---- whose death cannot be seen ---- */
+
+/*
+ * The broker is in a PID namespace of its own, so a process outside has no number for it. Once it
+ * has died, the next one cannot tell whether those who do not come back live: they are expelled
+ * after a time, and after another one their place is given away. Both are minutes, in a broker that
+ * is not made hasty.
+ */
+static void start_elsewhere(unsigned count, unsigned max_workers)
+{
+    static const char *arguments[] = {"--supervise", NULL};
+    const char *probe[] = {"unshare", "--pid", "--fork", "true", NULL};
+    char script[TESTBED_PATH_SIZE], output[256], timers[TESTBED_PATH_SIZE];
+    FILE *file;
+
+    if (SANITIZER || program_run(probe, output, sizeof output, LIMIT_MS) != 0)
+        skip();
+    scratch_path(script, "lendisd-elsewhere");
+    snprintf(timers, sizeof timers, "%s", built_program("tests/support/hasty_timers.so"));
+    file = fopen(script, "we");
+    assert_non_null(file);
+    fprintf(file, "#!/bin/sh\nLD_PRELOAD=%s exec unshare --pid --fork --kill-child %s \"$@\"\n",
+            timers, built_program("lendisd"));
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(script, 0700), 0);
+    assert_int_equal(setenv("LENDISD", script, 1), 0);
+    fixture.broker.arguments = arguments;
+    redis_start(&fixture.redis);
+    lendisd_start(&fixture.broker, "max_workers = %u\n[pool p]\nredis = %s\nsize = 1\n",
+                  max_workers, fixture.redis.unix_url);
+    processes_start(&fixture.processes, count, sizeof(struct worker), work, NULL);
+}
+
+static int end_elsewhere(void **state)
+{
+    unsetenv("LENDISD");
+    return end(state);
+}
+
+/* The only child; 0: there is none. */
+static pid_t child_of(pid_t parent)
+{
+    char path[64];
+    pid_t child = 0;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    file = parent > 0 ? fopen(path, "re") : NULL;
+    if (file && fscanf(file, "%d", &child) != 1)
+        child = 0;
+    if (file)
+        fclose(file);
+    return child;
+}
+
+/* Below unshare(1) and the supervisor. */
+static pid_t broker_elsewhere(void)
+{
+    return child_of(child_of(fixture.broker.pid));
+}
+
+static void replace_broker(void)
+{
+    pid_t before = broker_elsewhere();
+
+    assert_true(before > 0);
+    assert_int_equal(kill(before, SIGKILL), 0);
+    assert_true(eventually(broker_elsewhere() > 0 && broker_elsewhere() != before, LIMIT_MS));
+    assert_true(lendisd_logged(&fixture.broker, "workers of the previous broker; 0 of them"));
+}
+
+static const struct catalog_worker *entry_of(uint32_t index)
+{
+    return &fixture.observer.catalog.workers[index];
+}
+
+static bool rests(uint32_t index)
+{
+    return shm_load32(&entry_of(index)->pool) != 0 && shm_load32(&entry_of(index)->tenant) == 0;
+}
+
+static void expect_right(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (atomic_load(&worker(i)->wrong) > 0)
+            fail_msg("worker %u: %s", i, worker(i)->sample);
+}
+
+/* It comes back while its place rests: nobody had it meanwhile, and it is a worker again. */
+static void who_is_absent_for_long_finds_its_place(void **state)
+{
+    int done;
+
+    (void)state;
+    start_elsewhere(3, 3);
+    assert_int_equal(order(0, ORDER_ATTACH), 0);
+    assert_int_equal(order(1, ORDER_ATTACH), 0);
+    assert_int_equal(order(0, ORDER_TALK), 0);
+    replace_broker();
+    assert_int_equal(order(1, ORDER_TALK), 0);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(eventually(rests(0), LIMIT_MS));
+    assert_int_equal(order(2, ORDER_ATTACH), LENDIS_E_BUSY);
+    done = atomic_load(&worker(1)->done);
+    begin_order(1, ORDER_TALK);
+    assert_int_equal(order(0, ORDER_TALK), 0);
+    assert_int_equal(end_order(1, done), 0);
+    expect_right(3);
+    assert_int_not_equal(shm_load32(&entry_of(0)->tenant), 0);
+    assert_int_equal(places_taken(), 3);
+}
+
+/* It stands still in the middle of a call, for longer than its place rests: another one has that
+ * now, and neither gets what is the other's. */
+static void who_stands_still_for_too_long_gets_another_place(void **state)
+{
+    int done, continued, result;
+
+    (void)state;
+    start_elsewhere(4, 4);
+    assert_int_equal(order(0, ORDER_ATTACH), 0);
+    assert_int_equal(order(1, ORDER_ATTACH), 0);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_int_equal(order(1, ORDER_HOLD), 0);
+    begin_order(0, ORDER_TALK);
+    assert_true(eventually(queue_maybe_waiting(&fixture.observer.segment), LIMIT_MS));
+    processes_signal(&fixture.processes, 0, SIGSTOP);
+    observer_close(&fixture.observer);
+    /* Its goodbye is heard before that. */
+    assert_int_equal(order(3, ORDER_ATTACH), 0);
+    assert_int_equal(order(3, ORDER_DETACH), 0);
+    replace_broker();
+    assert_int_equal(order(1, ORDER_RELEASE), 0);
+    assert_int_equal(order(1, ORDER_TALK), 0);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_int_equal(order(3, ORDER_ATTACH), 0);
+    assert_true(eventually(rests(0), LIMIT_MS));
+    assert_int_equal(order(2, ORDER_ATTACH), LENDIS_E_BUSY);
+    assert_true(eventually(order(2, ORDER_ATTACH) == 0, 3 * LIMIT_MS));
+    assert_int_not_equal(shm_load32(&entry_of(0)->tenant), 0);
+    done = atomic_load(&worker(2)->done);
+    begin_order(2, ORDER_TALK);
+    continued = atomic_load(&worker(0)->done);
+    processes_signal(&fixture.processes, 0, SIGCONT);
+    assert_int_equal(end_order(2, done), 0);
+    result = end_order(0, continued);
+    /* The table is full; or its command was sent for it, and the answer went with its place. */
+    if (result != LENDIS_E_BUSY && result != LENDIS_E_TIMEOUT && result != LENDIS_E_UNCERTAIN)
+        fail_msg("it ended with %d: %s", result, lendis_strerror(result));
+    expect_right(4);
+    assert_int_equal(order(3, ORDER_DETACH), 0);
+    assert_true(eventually(order(0, ORDER_TALK) == 0, LIMIT_MS));
+    expect_right(4);
+}
+
 /* ---- who is refused ---- */
 
 /* The next broker does not want it: it does not go on with the connections of the one before. */
@@ -342,12 +504,18 @@ static void who_is_refused_lends_nothing(void **state)
 
 int main(int argc, char **argv)
 {
-#define TEST(test) cmocka_unit_test_teardown(test, end)
+#define TEST(test)      cmocka_unit_test_teardown(test, end)
+#define ELSEWHERE(test) cmocka_unit_test_teardown(test, end_elsewhere)
     const struct CMUnitTest tests[] = {
-        TEST(nobody_gets_the_place_of_the_living), TEST(a_place_rests_until_its_process_ends),
-        TEST(a_goodbye_frees_the_place),           TEST(the_expelled_lose_their_leases),
-        TEST(the_expelled_go_on_waiting),          TEST(a_late_answer_is_dropped),
+        TEST(nobody_gets_the_place_of_the_living),
+        TEST(a_place_rests_until_its_process_ends),
+        TEST(a_goodbye_frees_the_place),
+        TEST(the_expelled_lose_their_leases),
+        TEST(the_expelled_go_on_waiting),
+        TEST(a_late_answer_is_dropped),
         TEST(who_is_refused_lends_nothing),
+        ELSEWHERE(who_is_absent_for_long_finds_its_place),
+        ELSEWHERE(who_stands_still_for_too_long_gets_another_place),
     };
 
     if (argc > 1)
