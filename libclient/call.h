@@ -71,9 +71,9 @@ int call_init(struct call *call, const char *request, size_t size, const struct 
 int call_on_lease(struct lendis_lease *lease, const struct call *call);
 
 /*
- * The steps of call_on_lease(), for who does not wait (lease_call.c): open, send the request; take
- * what was received until it is another state than REPLIES_PARTLY; close. Results of open: 0;
- * otherwise the call has failed, as call_not_sent() says.
+ * The steps of call_on_lease(), for callers that do not wait (lease_call.c): open, send the
+ * request; take what was received until it is another state than REPLIES_PARTLY; close. Results of
+ * open: 0; otherwise the call has failed, as call_not_sent() says.
  */
 int call_open(struct lendis_lease *lease, const struct call *call, struct receiving *receiving);
 /* `got` bytes of a read of CALL_RECEIVE_SIZE; 0: the connection ended, see errno; negative: time is

@@ -48,8 +48,7 @@ LENDIS_PUBLIC const char *lendis_strerror(int result)
         return "all connections are busy, or a table of the broker is full";
     case LENDIS_E_REVOKED:
         return "the connection was taken back by the broker, or ended by Redis (CLIENT KILL, a "
-               "time limit, a "
-               "limit of its buffers)";
+               "time limit, a limit of its buffers)";
     case LENDIS_E_UNCERTAIN:
         return "the command was sent and no reply came: it may or may not have been executed";
     case LENDIS_E_DOWN:
@@ -59,7 +58,7 @@ LENDIS_PUBLIC const char *lendis_strerror(int result)
     case LENDIS_E_DISABLED:
         return "the pool is switched off";
     case LENDIS_E_ABI:
-        return "liblendis and lendisd are of versions that do not fit";
+        return "liblendis and lendisd are of versions that do not fit each other";
     case LENDIS_E_AGAIN:
         return "no connection yet: poll and ask again";
     case -ENOENT:
@@ -77,8 +76,7 @@ LENDIS_PUBLIC const char *lendis_strerror(int result)
         return "no memory";
     case -EOPNOTSUPP:
         return "this command makes sense only together with others on one connection: put them "
-               "into "
-               "one pipeline, or take a lease (lendis_acquire) and use lendis_lease_command";
+               "into one pipeline, or take a lease (lendis_acquire) and use lendis_lease_command";
     case -EPROTO:
         return "the other side does not speak the protocol";
     default: {

@@ -261,7 +261,8 @@ static bool says_elsewhere(const struct peek *peek)
            (server_error_flags(server_error_classify(peek->begin, peek->size)) & ERROR_ELSEWHERE);
 }
 
-/* A script or function that this node has not: the primary may have it, where they are loaded. */
+/* A script or function that this node does not have: the primary may have it, where they are
+ * loaded. */
 static bool lacks_script(const struct peek *peek)
 {
     static const char script[] = "-NOSCRIPT ", function[] = "-ERR Function not found";
@@ -283,7 +284,7 @@ struct service_call {
     bool unscripted; /* one of them had not the script or function */
 };
 
-/* Whether another node may have what this one has not. One that died while it answered may have
+/* Whether another node may have what this one lacks. One that died while it answered may have
  * done so because of the read: once is a replica's death, twice is the read's fault. */
 static bool another_may_do(struct service_call *routed, int result, const struct peek *peek)
 {

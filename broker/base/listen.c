@@ -102,7 +102,7 @@ int listen_clear_way(const struct sockaddr_un *address, int type)
         return result;
     }
     if (!S_ISSOCK(stat.st_mode)) {
-        log_line(LOG_LEVEL_ERR, "socket %s: there is something else of that name",
+        log_line(LOG_LEVEL_ERR, "socket %s: something that is no socket has this name",
                  address->sun_path);
         return -EEXIST;
     }

@@ -4,8 +4,8 @@
  * schedstat (proc(5)), and the freezer of its cgroup (cgroups(7)). Knows nothing of workers; keeps
  * nothing; never waits.
  *
- * A number of a process can be another's by now. Who has a pidfd (pidfd_open(2)) inspects that one
- * *after* reading: if the process has not ended, what was read was its own.
+ * A number of a process can be another's by now. Whoever has a pidfd (pidfd_open(2)) checks that
+ * one *after* reading: if the process has not ended, what was read was its own.
  */
 #ifndef LENDIS_BROKER_PROCESS_H
 #define LENDIS_BROKER_PROCESS_H

@@ -2,7 +2,7 @@
 /*
  * Passwords in memory: each has pages of its own, which are wiped when it goes, are not written to
  * swap (mlock(2), as far as RLIMIT_MEMLOCK allows it) and not dumped. Whoever copies one wipes the
- * copy himself, with explicit_bzero(3): the request of a dial is the only one.
+ * copy, with explicit_bzero(3): the request of a dial is the only one.
  *
  * With the first secret the process is no longer dumpable (prctl(2), PR_SET_DUMPABLE): no core is
  * written, and no process without CAP_SYS_PTRACE, of the same user or not, reads its memory, takes

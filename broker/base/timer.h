@@ -4,8 +4,8 @@
  * millisecond: left to itself, sd-event may be 250 ms late. Whoever made one frees it by
  * sd_event_source_disable_unref().
  *
- * Setting a timer fails for want of memory alone. That is logged here; who can do without the timer
- * checks the result.
+ * Setting a timer fails for want of memory alone. That is logged here; a caller that can do without
+ * the timer checks the result.
  */
 #ifndef LENDIS_BROKER_TIMER_H
 #define LENDIS_BROKER_TIMER_H

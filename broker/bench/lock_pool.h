@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The pool that one would write first, to compare leases with: a list of free connections in shared
- * memory under a process-shared mutex, and a condition variable for who has to wait. It has no
- * order of waiters, and dies with a process that is killed at the wrong moment.
+ * memory under a process-shared mutex, and a condition variable for those that have to wait. It has
+ * no order of waiters, and dies with a process that is killed at the wrong moment.
  */
 #ifndef LENDIS_BENCH_LOCK_POOL_H
 #define LENDIS_BENCH_LOCK_POOL_H

@@ -111,8 +111,8 @@ static void check_client_name(struct loader *loader, const struct pool_config *p
     for (const char *at = pool->client_name; at && *at; at++)
         if (*at < '!' || *at > '~') {
             config_complain(&place,
-                            "\"%s\" has a blank or something else that Redis takes in no name; the "
-                            "characters from ! to ~ are allowed",
+                            "\"%s\" has a blank or another character that Redis allows in no "
+                            "name; the characters from ! to ~ are allowed",
                             pool->client_name);
             return;
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What must hold for the whole: keys against each other, names of pools, members of services,
- * password files. Every problem is reported at the key that it is best mended at.
+ * password files. Every problem is reported at the key where it is best mended.
  */
 #ifndef LENDIS_BROKER_CONFIG_CHECKS_H
 #define LENDIS_BROKER_CONFIG_CHECKS_H

@@ -103,7 +103,7 @@ static void begin_pool(struct loader *loader, const char *name)
     for (uint32_t i = 0; i < config->pool_count; i++)
         if (strcmp(config->pools[i].name, name) == 0) {
             config_complain_line(loader, loader->line,
-                                 "[pool %s]: this section was there before, in line %u", name,
+                                 "[pool %s]: this section is there already, in line %u", name,
                                  config->pools[i].line);
             return;
         }
@@ -126,7 +126,7 @@ static void begin_section(struct loader *loader, const char *title)
     if (strcmp(title, "broker") == 0) {
         if (loader->config->broker.line) {
             config_complain_line(loader, loader->line,
-                                 "[broker]: this section was there before, in line %u",
+                                 "[broker]: this section is there already, in line %u",
                                  loader->config->broker.line);
             return;
         }

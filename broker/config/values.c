@@ -174,7 +174,7 @@ static void parse_listen(const struct place *place, const char *text, char **fie
     const char *why = listen_parse(text, &address, &size);
 
     if (why)
-        config_complain(place, "\"%s\" is no address to listen at: %s", text, why);
+        config_complain(place, "\"%s\" is not an address to listen at: %s", text, why);
     else
         replace(place->loader, field, text);
 }

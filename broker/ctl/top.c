@@ -142,7 +142,7 @@ static void draw_head(const struct top *top)
              (int)top->broker->pid, up.text, pools, workers, catalog->worker_max);
     screen_line(false, line);
     if (top->gone)
-        snprintf(line, sizeof line, "THE BROKER IS GONE; this is what was. %s", top->problem);
+        snprintf(line, sizeof line, "THE BROKER IS GONE; this is its last state. %s", top->problem);
     else
         snprintf(line, sizeof line,
                  "connections %" PRIu64 ", waiting %" PRIu64 ", leases so far %" PRIu64 "%s",

@@ -335,7 +335,7 @@ static int start(struct broker *broker)
         result = watch_signals(broker);
     if (result >= 0)
         result = manager_watch(broker->event);
-    /* Before the workers' socket: who finds that one finds this one, too. */
+    /* Before the workers' socket: whoever finds that one finds this one, too. */
     if (result >= 0 && broker->config->broker.metrics)
         result = exporter_start(broker->event, broker->config->broker.metrics, fill_source, broker,
                                 &broker->exporter);

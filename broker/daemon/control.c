@@ -46,7 +46,7 @@ answer(int socket, int result, uint32_t count, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(outcome.text, sizeof outcome.text, format, arguments);
     va_end(arguments);
-    /* Who does not read it is not waited for. What was sent before the close can be read. */
+    /* Nobody waits for one that does not read it. What was sent before the close can be read. */
     wire_send(socket, &outcome, -1);
     close(socket);
 }
@@ -212,7 +212,7 @@ static void begin_closing(struct request *request)
     for (uint32_t i = 0; i < control->pool_count; i++)
         if (request->pools >> i & 1) {
             /* unprovoked: by a user who may control the broker */
-            log_line(LOG_LEVEL_NOTICE, "pool %s: is being %s, says user %u",
+            log_line(LOG_LEVEL_NOTICE, "pool %s: is being %s, by order of user %u",
                      control->pools[i].config->name, verb_done(request->verb), request->uid);
             pause_set(&control->pools[i], pause_of(request->verb));
         }
@@ -227,7 +227,7 @@ static void begin_reconnecting(struct request *request)
     for (uint32_t i = 0; i < control->pool_count; i++)
         if (request->pools >> i & 1) {
             /* unprovoked: by a user who may control the broker */
-            log_line(LOG_LEVEL_NOTICE, "pool %s: all connections are replaced, says user %u",
+            log_line(LOG_LEVEL_NOTICE, "pool %s: all connections are replaced, by order of user %u",
                      control->pools[i].config->name, request->uid);
             reconfigure_reconnect(&control->pools[i]);
         }
@@ -302,7 +302,7 @@ static void set(struct request *request, const struct wire_control *asked)
                             asked->value, report_notice, request);
     if (result == 0)
         /* unprovoked: by a user who may control the broker */
-        log_line(LOG_LEVEL_NOTICE, "%s%s: %s = %s, says user %u",
+        log_line(LOG_LEVEL_NOTICE, "%s%s: %s = %s, by order of user %u",
                  asked->pool[0] ? "pool " : "broker", asked->pool, asked->key, asked->value,
                  request->uid);
     request_free(request);
@@ -322,7 +322,7 @@ static void resume(struct request *request)
     for (uint32_t i = 0; i < control->pool_count; i++)
         if ((request->pools >> i & 1) && pause_state(&control->pools[i]) != PAUSE_NONE) {
             /* unprovoked: by a user who may control the broker */
-            log_line(LOG_LEVEL_NOTICE, "pool %s: lends again, says user %u",
+            log_line(LOG_LEVEL_NOTICE, "pool %s: lends again, by order of user %u",
                      control->pools[i].config->name, request->uid);
             pause_set(&control->pools[i], PAUSE_NONE);
             count++;
@@ -373,7 +373,8 @@ static void kill_leases(struct request *request, const struct wire_control *aske
     }
     if (count > 0)
         /* unprovoked: by a user who may control the broker */
-        log_line(LOG_LEVEL_NOTICE, "%u leases are revoked, says user %u", count, request->uid);
+        log_line(LOG_LEVEL_NOTICE, "%u leases are revoked, by order of user %u", count,
+                 request->uid);
     request_free(request);
     if (known)
         answer(socket, 0, count, "%u lease%s revoked", count, count == 1 ? "" : "s");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The statistics as text for Prometheus and its kin: OpenMetrics 1.0
+ * The statistics as text for Prometheus and programs like it: OpenMetrics 1.0
  * (https://prometheus.io/docs/specs/om/open_metrics_spec/), or the text format before it
  * (https://prometheus.io/docs/instrumenting/exposition_formats/). The same for `lendisctl metrics`
  * and for lendisd's listener. Names, units and texts are those of the X-macros in include/lendis/.

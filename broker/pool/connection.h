@@ -106,9 +106,9 @@ static inline shm_u64 *connection_word(const struct broker_connection *connectio
 /*
  * The rule for everything that is secret, whatever carries the connection (a socket, a relay, TLS):
  * only while it is being dialled, when nobody else has its descriptor or can put bytes into it.
- * Once it has been lent, and be it back and idle, its holder may have kept a copy: of the
- * descriptor, with which he can connect(2) it to a server of his own at any moment. Who would have
- * to log in again closes it and dials another one.
+ * Once it has been lent, even if it is back and idle, its holder may have kept a copy of the
+ * descriptor, and can connect(2) it to a server of its own at any moment. Where a login would be
+ * needed again, the connection is closed and another one is dialled.
  */
 static inline bool connection_may_carry_secret(const struct broker_connection *connection)
 {

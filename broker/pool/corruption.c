@@ -94,7 +94,7 @@ static void restore(struct broker_pool *pool)
         shm_store32(&segment->slots[i].wake, WAKE_NONE);
         shm_store32(&segment->slots[i].polls, 0);
         shm_store32(&segment->slots[i].owner, i < segment->worker_max ? 1 + i : 0);
-        /* Its next sequence: who remembers an earlier one is not to find it again. */
+        /* Its next sequence: whoever remembers an earlier one is not to find it again. */
         shm_store(&segment->slots[i].mail,
                   mail_with(mail_next(shm_load(&segment->slots[i].mail)), MAIL_FREE));
     }

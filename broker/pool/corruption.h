@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Words and tables of the segment that a worker overwrote (I5): a word that cannot be is put right,
- * and its connection, which is not to be trusted, is closed. Who does that all the time has repairs
- * slowed down; when the last worker has left, the whole segment is put right.
+ * and its connection, which is not to be trusted, is closed. Where that happens all the time,
+ * repairs are slowed down; when the last worker has left, the whole segment is put right.
  */
 #ifndef LENDIS_BROKER_CORRUPTION_H
 #define LENDIS_BROKER_CORRUPTION_H

@@ -3,7 +3,7 @@
  * What is to be done for a pool once the call that found it out is over: one event source, which
  * any file of the pool triggers, instead of calling back those that called it. It runs before
  * whatever else the event loop has to do, so nothing is later by it than by the rest of one call
- * (I6, I7); who triggers it twice has it done once.
+ * (I6, I7); what is triggered twice is done once.
  */
 #ifndef LENDIS_BROKER_DEFERRED_H
 #define LENDIS_BROKER_DEFERRED_H

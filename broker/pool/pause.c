@@ -9,7 +9,7 @@ static void report_to_workers(struct broker_pool *pool, enum pause_state pause)
     shm_u64 *paused_pools = &pool->environment->catalog->header->paused_pools;
     uint64_t bit = UINT64_C(1) << pool->index;
 
-    /* What it is before that it is: who finds the bit set reads the other. */
+    /* What it is before that it is: whoever finds the bit set reads the other. */
     if (pause != PAUSE_NONE)
         shm_store32(&pool->owner.catalog->pause, pause);
     if (pause != PAUSE_NONE)

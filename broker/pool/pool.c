@@ -212,7 +212,7 @@ static int make_tables(struct broker_pool *pool)
     return 0;
 }
 
-/* Who waited for the addresses has them, or may ask again. */
+/* Whoever waited for the addresses has them, or may ask again. */
 static void on_settled(struct broker_pool *pool, bool found)
 {
     direct_resolved(pool, found);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A pool takes over what the previous broker left in the descriptor store (fd_store.h): its
- * segment, its doorbell and every connection that fits. Then nothing changes for who has leases. If
- * the pool is not the same any more (another address, user, database or size, another layout), it
- * is left alone: the old segment and its connections belong to those who have them, until they give
- * them back.
+ * segment, its doorbell and every connection that fits. Then nothing changes for those that have
+ * leases. If the pool is not the same any more (another address, user, database or size, another
+ * layout), it is left alone: the old segment and its connections belong to those who have them,
+ * until they give them back.
  */
 #ifndef LENDIS_BROKER_RESTORE_H
 #define LENDIS_BROKER_RESTORE_H

@@ -39,7 +39,7 @@ struct command_info {
     bool speaks;   /* the server calls some command blocking: its word counts */
     bool left_out; /* names did not fit */
     bool sentinel; /* there is a command that Sentinels alone have */
-    bool data;     /* there is one that they have not */
+    bool data;     /* there is one that they do not have */
     uint8_t failures;
     bool blocks;                           /* the command under way */
     bool suspect;                          /* likewise: it may change the session */

@@ -3,7 +3,7 @@
  * Who may dial now: so many dials at a time in the whole broker, so many in a second, and a share
  * of both for every node, so that one that accepts and never answers costs the others nothing.
  *
- * Who wants to dial asks for a turn. Turns go round the nodes that are waited for, and within a
+ * Whoever wants to dial asks for a turn. Turns go round the nodes that are waited for, and within a
  * node by the order of asking. A node gets half of the turns at most, once there is another one,
  * and a single one after a dial of it has failed. A dial that is under way for DIAL_TURN_MS keeps
  * its turn no longer: it goes on, others may dial, and its node gets no other turn until it is

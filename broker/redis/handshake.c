@@ -16,7 +16,7 @@ static const char not_redis[] = "Protocol error: the server's reply is not one t
 
 /*
  * How a command that is not to be had is refused: by Redis' ACL; by Redis, of a command that there
- * is not, which also is one that was renamed or that a Sentinel has not; by proxies and other
+ * is not, which also is one that was renamed or that a Sentinel does not have; by proxies and other
  * servers.
  */
 static const char *const refusals[] = {

@@ -3,7 +3,7 @@
  * Resetting one connection: what is sent, and the proof that it is clean afterwards. Knows a socket
  * and a profile, no words and no pools; who resets when is cleaning.c's.
  *
- * No secret is ever sent. The connection was lent, so somebody else has its socket as well: he can
+ * No secret is ever sent. The connection was lent, so somebody else has its socket as well and can
  * connect(2) it to another server, or put half a command in front of what is sent, at any moment,
  * and nothing that was checked before is proof against that. So RESET, behind which a login would
  * have to follow, is for pools that log in with no password. Where there is one, the session is

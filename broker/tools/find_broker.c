@@ -224,7 +224,8 @@ static int inspect(struct search *search)
     return result;
 }
 
-/* The pid of who listens at `path`. Results: the pid; 0, not visible from here; -errno. */
+/* The pid of the process that listens at `path`. Results: the pid; 0, not visible from here;
+ * -errno. */
 static pid_t listener_of(const char *path)
 {
     struct ucred credentials = {.pid = 0};
@@ -258,7 +259,7 @@ static int next_shared(int socket)
     return -1;
 }
 
-/* Who it is, as far as its /proc is open to all. */
+/* Which process it is, as far as its /proc is open to all. */
 static void note_process(struct broker *broker)
 {
     int proc;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * JSON (RFC 8259) that is no table: objects in objects, which libsmartcols, behind table.h, has
- * not. Puts every bracket, comma and quote where it belongs; which keys there are is the caller's.
- * Failures to print show when the stream is flushed.
+ * JSON (RFC 8259) that is no table: objects in objects, which libsmartcols, behind table.h, does
+ * not have. Puts every bracket, comma and quote where it belongs; which keys there are is the
+ * caller's. Failures to print show when the stream is flushed.
  */
 #ifndef LENDIS_JSON_H
 #define LENDIS_JSON_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who is at the other end of a socket: what he may use, and his process. All of it is the kernel's
- * word (unix(7)).
+ * Who is at the other end of a socket: the process, its user, and what it may use. All of it is the
+ * kernel's word (unix(7)).
  */
 #ifndef LENDIS_BROKER_PEER_H
 #define LENDIS_BROKER_PEER_H

@@ -3,8 +3,8 @@
  * Questions of processes that are no workers, at least not yet: unmodified programs with the
  * preloaded library (lendis-run(1)). Each is the only message of its connection, answered at once:
  *
- *   ADDRESSES   which pool serves which address: the catalog, for who may use any of the pools.
- *   LOGIN       whether a password is the pool's own, for who may use the pool, and so has what
+ *   ADDRESSES   which pool serves which address: the catalog, for whoever may use any of the pools.
+ *   LOGIN       whether a password is the pool's own, for whoever may use the pool, and so has what
  *               the password gives anyway.
  */
 #ifndef LENDIS_BROKER_QUESTION_H

@@ -112,7 +112,7 @@ static void attach(struct worker *worker, struct broker_pool *pool, const struct
         refuse(worker, LENDIS_E_BUSY, "the broker is short of descriptors or memory: %s",
                strerror(-result));
     } else {
-        /* Who inherited the segment or was a worker before need not fetch it. */
+        /* One that inherited the segment or was a worker before need not fetch it. */
         worker->mapped = hello->segment != 0;
         if (absent)
             place_resume(worker, absent);

@@ -5,9 +5,9 @@
  * added stays.
  *
  * A pool has HISTOGRAM_SHARDS copies of each, and a worker adds to the one that its index says, so
- * that workers on different processors meet less often on a cache line; who waits passes the
- * queue's anyway. Times are in nanoseconds, here
- * and in the buckets; scale.h has the buckets and their error.
+ * that workers on different processors meet less often on a cache line; one that waits passes the
+ * queue's anyway. Times are in nanoseconds, here and in the buckets; scale.h has the buckets and
+ * their error.
  *
  * Waits are all counted. Leases, which can be as short as the two compare-and-swaps that they are
  * made of, are sampled: one in LEASE_SAMPLE is timed by the precise clock, and stands for

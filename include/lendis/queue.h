@@ -6,9 +6,9 @@
  * A ring of 64-bit cells: state (4 bits) | wait slot (20 bits) | lap (40 bits). Ticket t uses cell
  * t mod capacity on lap t / capacity. A waiter's place is the one compare-and-swap that puts its
  * slot into a free cell; leaving, by either side, is the one that frees the cell for the next lap.
- * `head` and `tail` only say where to look; who finds them behind moves them on, so a process that
- * dies between two steps leaves nothing to repair. A slot waits at most once at a time and there
- * are at least as many cells as slots, so the ring is never full.
+ * `head` and `tail` only say where to look; whoever finds them behind moves them on, so a process
+ * that dies between two steps leaves nothing to repair. A slot waits at most once at a time and
+ * there are at least as many cells as slots, so the ring is never full.
  *
  * queue_pass_on() and queue_match() bring connections and waiters together (I7). The connection
  * word is moved first, the waiter told afterwards: ownership never depends on the ring, which can

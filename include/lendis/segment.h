@@ -74,7 +74,7 @@ _Static_assert(sizeof(struct segment_queue) == 64, "layout");
 /*
  * The receive time-out of a lent socket (SO_RCVTIMEO, socket(7)), which all its holders share: a
  * blocking recv(2) comes back after this at the latest, to check its deadline and to show that it
- * runs. One system call less than with poll(2). Who hands the descriptor to a caller clears it.
+ * runs. One system call less than with poll(2). Whoever hands the descriptor to a caller clears it.
  */
 #define CONNECTION_RECEIVE_MS 250
 
@@ -121,7 +121,7 @@ struct wait_slot {
     _Alignas(64) shm_u32 wake; /* WAKE_NONE, WAKE_ASLEEP, or a hint, see queue.h */
     shm_u32 owner;             /* 1 + worker index; 0 free; fixed for slots below worker_max */
     shm_u64 mail;              /* the state of the slot's mailbox, mailbox.h */
-    shm_u32 taker;             /* 1 + worker index of who took the command last */
+    shm_u32 taker;             /* 1 + worker index of the one that took the command last */
     shm_u32 request_chunk;     /* 1 + the chunk with the request; 0: mail_room() */
     shm_u32 request_size;      /* bytes */
     shm_u32 replies;           /* how many replies the request gets */
@@ -192,7 +192,7 @@ struct segment {
     struct chunk *chunks;
 
     /* Sends the poll wake-ups (poll_wakeup.h) of `groups`, a bit each. NULL: pollers find out by
-     * themselves. Set by who mapped it. */
+     * themselves. Set by whoever mapped it. */
     void (*wake_pollers)(void *context, uint32_t groups);
     void *wake_context;
 
@@ -247,7 +247,7 @@ static inline uint32_t word_holder(const struct segment *segment, uint64_t word)
 }
 
 /*
- * True while the pool is paused or drained. A hint, which is why it needs no order: who has not
+ * True while the pool is paused or drained. A hint, which is why it needs no order: whoever has not
  * seen it yet finds no idle connection, for the broker closes them, and what it leases or hands
  * over nevertheless is waited for.
  */

@@ -178,7 +178,7 @@ void attach_forget_greeting(struct lendis_pool *pool)
 {
     struct greeting *greeting = &pool->greeting;
 
-    /* No goodbye: it may be a copy of the parent's. Who has fetched nothing has no place to
+    /* No goodbye: it may be a copy of the parent's. One that has fetched nothing has no place to
      * keep. */
     if (socket_is(greeting->socket, greeting->cookie))
         close(greeting->socket);

@@ -184,8 +184,8 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
     result = can_ask(attachment) ? link_fetch(attachment, WIRE_CONNECTION, index, generation, &got)
                                  : LENDIS_E_DOWN;
     if (result == 0) {
-        /* Who still holds a revoked lease of the old generation uses the old descriptor, and closes
-         * it. */
+        /* Whoever still holds a revoked lease of the old generation uses the old descriptor, and
+         * closes it. */
         revoked = find_lease(attachment, index,
                              atomic_load_explicit(&cached->generation, memory_order_relaxed) - 1);
         if (revoked)

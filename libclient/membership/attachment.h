@@ -83,7 +83,7 @@ static inline bool descriptor_is_cached(const struct cached_descriptor *cached)
 /* The lease of connection `index`, made by lease.c; NULL: this process never leased it. */
 static inline struct lendis_lease *lease_of(const struct attachment *attachment, uint32_t index)
 {
-    /* Acquire: with the release of who made it, so that it is found as it was made. */
+    /* Acquire: with the release of whoever made it, so that it is found as it was made. */
     return atomic_load_explicit(&attachment->leases[index], memory_order_acquire);
 }
 

@@ -19,8 +19,8 @@ bool uid_limit_is_reached(const struct attachment *attachment);
 bool uid_limit_is_exceeded(const struct attachment *attachment);
 
 /*
- * Waits until the share is no longer taken, until deadline_ns (0: not at all). Who waits is in no
- * queue: it checks every millisecond or so, and nobody else waits behind it. Results:
+ * Waits until the share is no longer taken, until deadline_ns (0: not at all). One that waits is in
+ * no queue: it checks every millisecond or so, and nobody else waits behind it. Results:
  * RESULT_OVER_LIMIT, try again; LENDIS_E_TIMEOUT; LENDIS_E_BUSY.
  */
 int uid_limit_wait(struct attachment *attachment, int64_t deadline_ns);

@@ -16,7 +16,7 @@ enum command_flag {
     COMMAND_BLOCKING = 2,   /* may wait in the server for as long as it likes */
     COMMAND_SESSION = 4,    /* changes the connection's state beyond itself */
     COMMAND_EXCLUSIVE = 8,  /* shares a connection with no other command, for another reason */
-    COMMAND_LEASE = 16,     /* of use to who keeps the connection alone: no reply, or many */
+    COMMAND_LEASE = 16,     /* of use to whoever keeps the connection alone: no reply, or many */
     COMMAND_NOT_ALONE = 32, /* makes sense only with others on the same connection */
     /* Of the table alone. */
     COMMAND_ARGUMENTS = 64, /* the arguments say more */

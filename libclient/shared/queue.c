@@ -45,7 +45,8 @@ void wake_flush(const struct segment *segment, struct wake_set *set)
         uint32_t group = (uint32_t)__builtin_ctzll(set->groups);
         shm_u32 *changes = &segment->groups[group].changes;
 
-        /* First the value: who is on its way to sleep with the old one does not fall asleep. */
+        /* First the value: one that is on its way to sleep with the old one does not fall
+         * asleep. */
         shm_add32(changes, 1);
         futex_wake(changes, set->bits[group]);
         set->groups &= set->groups - 1;

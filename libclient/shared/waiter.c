@@ -30,7 +30,7 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
                 uint32_t slot, enum cell_state kind)
 {
     *waiter = (struct waiter){.segment = segment, .worker = worker, .slot = slot, .kind = kind};
-    /* Only the first time: who queues up again may have been told already that its command was
+    /* Only the first time: one that queues up again may have been told already that its command was
      * answered, by a combiner that took it out of the queue before it took the command. */
     shm_store32(wake_word(waiter), WAKE_NONE);
     return join(waiter);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Whom a pool dials: the configured address, or, of a name, those that it was looked up as, one
- * after the other. What follows from a lookup is left to others, who get struct target_events.
+ * after the other. What follows from a lookup is left to others, by struct target_events.
  */
 #ifndef LENDIS_BROKER_TARGET_H
 #define LENDIS_BROKER_TARGET_H

@@ -611,7 +611,7 @@ static void metrics_stay_on_this_host(void **state)
         struct config config;
 
         snprintf(text, sizeof text, "[broker]\nmetrics = %s\n" POOL, bad[i][0]);
-        snprintf(expected, sizeof expected, "\"%s\" is no address to listen at: %s", bad[i][0],
+        snprintf(expected, sizeof expected, "\"%s\" is not an address to listen at: %s", bad[i][0],
                  bad[i][1]);
         assert_int_equal(load(text, NULL, &config), -EINVAL);
         assert_non_null(strstr(reports, expected));
@@ -664,12 +664,12 @@ static void every_error_is_reported(void **state)
         "c:13: [pool a] allow_gids: \"x\" is not an id; numbers and ranges such as 1000-1999 are "
         "allowed\n"
         "c:14: [pool a] username: there is no value\n"
-        "c:16: [pool a]: this section was there before, in line 9\n"
+        "c:16: [pool a]: this section is there already, in line 9\n"
         "c:18: [pool b/c]: is not a pool's name; 1 to 63 letters, digits, '-', '_' and '.' are "
         "allowed\n"
         "c:19: [pool]: is not a section; [broker] and [pool NAME] are\n"
         "c:20: \"[broken\" is not a section; write [NAME]\n"
-        "c:21: [broker]: this section was there before, in line 2\n"
+        "c:21: [broker]: this section is there already, in line 2\n"
         "c:27: [pool d] reset: \"sometimes\" is none of the choices; tracked, always and never are "
         "allowed\n"
         "c:9: [pool a] redis: is missing; write redis = redis://HOST:PORT/DB or unix:///PATH?db=N\n"
@@ -718,10 +718,10 @@ static void bad_upkeep(void **state)
         {"dial_backoff_min = 9ms", "dial_backoff_min: 9ms is out of range; 10ms to 1h is allowed"},
         {"tcp_keepalive = 10h", "tcp_keepalive: 10h is out of range; 0 to 9h is allowed"},
         {"client_name = my shop",
-         "client_name: \"my shop\" has a blank or something else that Redis takes in no "
+         "client_name: \"my shop\" has a blank or another character that Redis allows in no "
          "name; the characters from ! to ~ are allowed"},
         {"client_name = caf\xc3\xa9",
-         "client_name: \"caf\xc3\xa9\" has a blank or something else that Redis takes "
+         "client_name: \"caf\xc3\xa9\" has a blank or another character that Redis allows "
          "in no name; the characters from ! to ~ are allowed"},
         {"max_uses = 1000000001",
          "max_uses: 1000000001 is out of range; 0 to 1000000000 is allowed"},
