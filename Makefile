@@ -157,7 +157,7 @@ TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
 # The Python package, with Debian's own interpreter.
-SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py)
+SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py)
 # Under a systemd of their own, in which they install what is built; with the load generator.
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 

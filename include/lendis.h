@@ -161,6 +161,18 @@ int lendis_discard(struct lendis_lease *lease);
  */
 int lendis_lease_fd(const struct lendis_lease *lease);
 
+/* What lendis_classify() says of a request, a set of these. */
+#define LENDIS_REQUEST_READS 1u /* it only reads: it may be sent twice */
+#define LENDIS_REQUEST_ALONE 2u /* it blocks, or changes the session: no other command beside it */
+#define LENDIS_REQUEST_LEASE 4u /* of use to who keeps the lease: lendis_exec() refuses it */
+
+/*
+ * For programs that send several callers' commands over one lease: what kind of request this is, by
+ * what the library, the pool's server and its configuration know of its commands. Results: a set of
+ * LENDIS_REQUEST_*; -EINVAL, not whole RESP commands, or not a lease of this process.
+ */
+int lendis_classify(const struct lendis_lease *lease, const void *request, size_t request_size);
+
 /*
  * A command, or a pipeline of several, on a leased connection in steps that do not wait. begin
  * sends it; then, until finish says something else than LENDIS_E_AGAIN: poll the descriptor, call

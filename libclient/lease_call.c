@@ -130,6 +130,25 @@ static int call_start(struct lendis_call *call, const void *request, size_t size
 
 /* ---- the calls ---- */
 
+LENDIS_PUBLIC int lendis_classify(const struct lendis_lease *lease, const void *request,
+                                  size_t request_size)
+{
+    int before CANCEL_RESTORED = cancel_off();
+    struct call call;
+    unsigned kind = 0;
+
+    if (!lease_is_mine(lease) || !request || call_init(&call, request, request_size, NULL) != 0)
+        return -EINVAL;
+    attachment_classify(lease->attachment, request, request_size, &call.command);
+    if (call.command.flags & COMMAND_READ_ONLY)
+        kind |= LENDIS_REQUEST_READS;
+    if (!command_may_share(&call.command))
+        kind |= LENDIS_REQUEST_ALONE;
+    if (command_needs_lease(&call.command, call.replies))
+        kind |= LENDIS_REQUEST_LEASE;
+    return (int)kind;
+}
+
 LENDIS_PUBLIC int lendis_call_begin(struct lendis_lease *lease, const void *request,
                                     size_t request_size, int timeout_ms, struct lendis_call **call)
 {

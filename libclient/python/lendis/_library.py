@@ -33,12 +33,15 @@ _waiting, _short = _load()
 LAZY = 1
 REPLICA = 2
 
-OK = 0
 TIMEOUT = 1
 BUSY = 2
 REVOKED = 3
+UNCERTAIN = 4
 DOWN = 5
 AGAIN = 9
+
+READS = 1
+ALONE = 2
 
 
 class Options(Structure):
@@ -68,13 +71,14 @@ _size_out = POINTER(c_size_t)
 _attach = _function(_waiting, "attach", c_char_p, c_char_p, POINTER(Options), _pointer_out)
 detach = _function(_waiting, "detach", c_void_p, restype=None)
 acquire = _function(_waiting, "acquire", c_void_p, c_int, _pointer_out)
-_acquire_begin = _function(_waiting, "acquire_begin", c_void_p, c_int, _pointer_out)
+_acquire_begin = _function(_short, "acquire_begin", c_void_p, c_int, _pointer_out)
 acquire_fd = _function(_short, "acquire_fd", c_void_p)
-_acquire_finish = _function(_waiting, "acquire_finish", c_void_p, _pointer_out)
+_acquire_finish = _function(_short, "acquire_finish", c_void_p, _pointer_out)
 acquire_cancel = _function(_short, "acquire_cancel", c_void_p, restype=None)
 release = _function(_short, "release", c_void_p)
 discard = _function(_short, "discard", c_void_p)
 lease_fd = _function(_short, "lease_fd", c_void_p)
+classify = _function(_short, "classify", c_void_p, c_char_p, c_size_t)
 _call_begin = _function(_short, "call_begin", c_void_p, c_char_p, c_size_t, c_int, _pointer_out)
 _call_poll = _function(_short, "call_poll", c_void_p, POINTER(c_short), POINTER(c_int))
 _call_finish = _function(_short, "call_finish", c_void_p, _pointer_out, _size_out)
@@ -97,10 +101,9 @@ def acquire_begin(pool: int, timeout_ms: int) -> tuple[int, int | None]:
     return _acquire_begin(pool, timeout_ms, byref(wait)), wait.value
 
 
-def acquire_finish(wait: int) -> tuple[int, int | None]:
-    """The result, and the lease."""
-    lease = c_void_p()
-    return _acquire_finish(wait, byref(lease)), lease.value
+def acquire_finish(wait: int, lease: c_void_p) -> int:
+    """The result; ``lease`` is where the lease is put."""
+    return _acquire_finish(wait, byref(lease))
 
 
 def _reply(result: int, reply: c_void_p, size: c_size_t) -> tuple[int, bytes]:

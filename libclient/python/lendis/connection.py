@@ -40,15 +40,18 @@ STREAMS = frozenset(
 _SESSION = frozenset((b"SELECT", b"READONLY", b"READWRITE", b"ASKING", b"CLIENT", b"HIMPORT"))
 
 
-def make_retry(retry: Any, retry_on_error: list | None, retry_on_timeout: bool) -> tuple[Any, list]:
+def make_retry(kind: type, retry: Any, retry_on_error: Any,
+               retry_on_timeout: bool) -> tuple[Any, list]:
     """The policy and the errors that it is for, as redis-py makes them of a connection's options."""
-    errors = list(retry_on_error or ())
+    if not isinstance(retry_on_error, (list, tuple)):
+        retry_on_error = ()
+    errors = list(retry_on_error)
     if retry_on_timeout and TimeoutError not in errors:
         errors.append(TimeoutError)
     if retry is not None:
         retry = copy.deepcopy(retry)
     else:
-        retry = Retry(NoBackoff(), 1 if errors else 0)
+        retry = kind(NoBackoff(), 1 if errors else 0)
     if errors:
         retry.update_supported_errors(errors)
     return retry, errors
@@ -102,25 +105,28 @@ class Parser:
 class ConnectionBase:
     """What connections for threads and for asyncio have in common."""
 
+    retry_class: type = Retry
+
     def __init__(self, lendis_pool: Pool, encoder: Encoder, *, socket_timeout: float | None = None,
                  health_check_interval: float = 0, retry: Any = None,
                  retry_on_error: Any = None, retry_on_timeout: bool = False,
                  db: int | str = 0, host: str = "localhost", port: int | str = 6379,
-                 wait_limit: float | None = None, pinned: bool = False, **_: Any) -> None:
+                 wait_limit: float | None = None, pinned: bool = False, combine: Any = None,
+                 **_: Any) -> None:
         self._pool = lendis_pool
         self.encoder = encoder
         self.socket_timeout = socket_timeout
         self.health_check_interval = health_check_interval
         self.next_health_check = 0.0
         self.retry, self.retry_on_error = make_retry(
-            retry, retry_on_error if isinstance(retry_on_error, (list, tuple)) else None,
-            retry_on_timeout)
+            self.retry_class, retry, retry_on_error, retry_on_timeout)
         self.retry_on_timeout = retry_on_timeout
         self.db, self.host, self.port = db, host, port
         self.client_name = None
         self.handshake_metadata: dict = {}
         self.pid = os.getpid()
         self._pinned = pinned
+        self._combine = combine  # of asyncio: gives the running loop's Combiner
         self._limit_ms = milliseconds(socket_timeout)
         self._wait_ms = milliseconds(wait_limit)
         self._decode = self._decoder()

@@ -26,6 +26,7 @@ class PoolBase:
     """What the pools for threads and for asyncio have in common."""
 
     default_connection_class: type
+    _combiner: Any = None
 
     def _setup(self, connection_class: Any, max_connections: int | None, socket: Any, pool: str,
                timeout: float | None, pinned: bool, options: dict[str, Any]) -> None:
@@ -75,7 +76,7 @@ class PoolBase:
         """A new connection, which holds nothing yet."""
         return self.connection_class(
             lendis_pool=self.lendis, encoder=self._encoder, wait_limit=self.timeout,
-            pinned=self._pinned, **self.connection_kwargs)
+            pinned=self._pinned, combine=self._combiner, **self.connection_kwargs)
 
     def _take(self) -> Any:
         self._checkpid()

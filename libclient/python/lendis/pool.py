@@ -132,27 +132,36 @@ class Lease:
     # lease where __del__() finds it, and nothing is called between taking it from there and giving
     # it back.
 
-    def __init__(self, handle: _Handle, timeout_ms: int = -1, about: str = "") -> None:
+    def __init__(self, handle: _Handle) -> None:
         self._handle = handle
         self._pid = os.getpid()
         self._lease = c_void_p()
-        result = _library.acquire(handle.pool, timeout_ms, byref(self._lease))
-        if result != 0:
-            raise from_result(result, about)
+
+    def acquire(self, timeout_ms: int) -> int:
+        """Waits for a connection. Gives liblendis' result."""
+        return _library.acquire(self._handle.pool, timeout_ms, byref(self._lease))
+
+    def finish(self, wait: int) -> int:
+        """The end of a wait for one. Gives liblendis' result."""
+        return _library.acquire_finish(wait, self._lease)
 
     @property
     def held(self) -> bool:
         """Whether it is this process' still."""
         return bool(self._lease) and self._pid == os.getpid()
 
-    def _mine(self) -> c_void_p:
+    def pointer(self) -> c_void_p:
         if not self._lease or self._pid != os.getpid():
             raise from_result(_EINVAL, "not a lease of this process")
         return self._lease
 
+    def classify(self, data: bytes) -> int:
+        """What kind of request this is: _library.READS, ALONE."""
+        return _library.classify(self.pointer(), data, len(data))
+
     def request(self, data: bytes, timeout_ms: int = -1) -> bytes:
         """Sends RESP commands and waits for their replies, both as bytes."""
-        lease = self._mine()
+        lease = self.pointer()
         result, call = _library.call_begin(lease, data, timeout_ms)
         if result != 0 or call is None:
             raise from_result(result)
@@ -177,7 +186,7 @@ class Lease:
 
         Leave its flags alone and do not close it. The connection is reset when it is given back.
         """
-        fd = _library.lease_fd(self._mine())
+        fd = _library.lease_fd(self.pointer())
         if fd < 0:
             raise from_result(fd)
         return fd
@@ -247,6 +256,12 @@ class Pool:
         if self._handle is None:
             self._handle = _shared_handle(self._key)
 
+    def attach(self) -> None:
+        """Attaches now rather than with the first command, if there is a connection to be had."""
+        lease = Lease(self.handle)
+        lease.acquire(0)
+        lease.release()
+
     def request(self, data: bytes, timeout_ms: int = -1) -> bytes | None:
         """Sends RESP commands and waits for their replies, both as bytes; None: they need a lease.
 
@@ -269,7 +284,11 @@ class Pool:
 
     def take(self, timeout_ms: int = -1) -> Lease:
         """A lease, with a limit in milliseconds."""
-        return Lease(self.handle, timeout_ms, f"pool {self.name}")
+        lease = Lease(self.handle)
+        result = lease.acquire(timeout_ms)
+        if result != 0:
+            raise from_result(result, f"pool {self.name}")
+        return lease
 
     def _executed(self, data: bytes, timeout: float | None) -> bytes:
         reply = self.request(data, milliseconds(timeout))

@@ -160,6 +160,19 @@ def _parse_aggregate(kind: bytes, line: bytes, data: bytes, at: int,
     return (Push(values) if kind == b">" else values), at
 
 
+def decoded(value: Any, decode: Callable[[bytes], Any]) -> Any:
+    """A value whose strings were left as bytes, with them decoded."""
+    if isinstance(value, bytes):
+        return decode(value)
+    if isinstance(value, list):
+        return type(value)(decoded(each, decode) for each in value)
+    if isinstance(value, dict):
+        return {decoded(key, decode): decoded(each, decode) for key, each in value.items()}
+    if isinstance(value, set):
+        return {decoded(each, decode) for each in value}
+    return value
+
+
 def parse_all(data: bytes, decode: Decode = None) -> list:
     """All the values that ``data`` consists of."""
     values = []

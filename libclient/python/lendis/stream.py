@@ -36,6 +36,7 @@ class Stream:
         self._lease = lease
         self._fd = lease.fileno()
         self._data = b""
+        self.waiting: Any = None  # what an event loop waits for on it: lendis.loop.Waiting
 
     def fileno(self) -> int:
         return self._fd
@@ -95,6 +96,8 @@ class Stream:
 
     def close(self, whole: bool = True) -> None:
         """Gives the connection back, as broken unless all that was asked for was read."""
+        if self.waiting:
+            self.waiting.stop()
         if whole and not self._data:
             self._lease.release()
         else:

@@ -279,6 +279,28 @@ static void test_connection_lost(void **state)
     lendis_release(lease);
 }
 
+static int kind_of(const char *request)
+{
+    return lendis_classify(lease, request, strlen(request));
+}
+
+static void test_kinds(void **state)
+{
+    (void)state;
+    assert_int_equal(kind_of("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"), LENDIS_REQUEST_READS);
+    assert_int_equal(kind_of("*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n"), 0);
+    assert_int_equal(kind_of("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*2\r\n$4\r\nINCR\r\n$1\r\nk\r\n"), 0);
+    assert_int_equal(kind_of("*3\r\n$5\r\nBLPOP\r\n$1\r\nk\r\n$1\r\n0\r\n"), LENDIS_REQUEST_ALONE);
+    assert_int_equal(kind_of("*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nEXEC\r\n"), LENDIS_REQUEST_ALONE);
+    assert_int_equal(kind_of("*1\r\n$5\r\nMULTI\r\n"), LENDIS_REQUEST_ALONE | LENDIS_REQUEST_LEASE);
+    assert_int_equal(kind_of("*2\r\n$9\r\nSUBSCRIBE\r\n$1\r\nc\r\n"),
+                     LENDIS_REQUEST_ALONE | LENDIS_REQUEST_LEASE);
+    assert_int_equal(kind_of("*2\r\n$3\r\nGET\r\n$1\r\nk\r"), -EINVAL);
+    assert_int_equal(kind_of("PING\r\n"), -EINVAL);
+    assert_int_equal(lendis_classify(NULL, "*1\r\n$4\r\nPING\r\n", 14), -EINVAL);
+    assert_int_equal(lendis_release(lease), 0);
+}
+
 static void test_wrong_arguments(void **state)
 {
     struct lendis_call *call = NULL;
@@ -338,6 +360,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_given_back_in_the_middle, start, end),
         cmocka_unit_test_setup_teardown(test_time_limits, start, end),
         cmocka_unit_test_setup_teardown(test_connection_lost, start, end),
+        cmocka_unit_test_setup_teardown(test_kinds, start, end),
         cmocka_unit_test_setup_teardown(test_wrong_arguments, start, end),
         cmocka_unit_test_setup_teardown(test_fork, start, end),
     };
