@@ -84,6 +84,13 @@ CLIENT_SOURCES += $(addprefix libclient/handover/,batch.c combiner.c doorbell.c 
 CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker_link.c \
 	inherit.c membership.c reach.c socket_cookie.c uid_limit.c)
 
+# The library for unmodified programs: what it is made of, and liblendis without hiredis, compiled so
+# that it enters none of the hooks, and with descriptors far above those of the program.
+PRELOAD_OWN := answers child copying counts descriptors epoll_table hooks map mine own plan private \
+	real receiving request sending settings stream swap table traffic ways
+PRELOAD_SOURCES := $(PRELOAD_OWN:%=libclient/preload/%.c)
+PRELOAD_FLOOR := 700
+
 # lendisd, from the lowest folder up.
 TERMINAL_SOURCES := $(addprefix broker/base/,clock.c option_table.c standard_io.c text.c)
 BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c \
@@ -132,6 +139,7 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/worker_processes.c \
 # lendisd.
 UNIT_TESTS := $(addprefix libclient/test_,command mailbox password_file queue resp segment \
 	server_error session takeover wire word)
+UNIT_TESTS += libclient/test_preload_stream
 UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log \
 	option_table plot proc_text process replication session_info statistics text timer)
 SYSTEM_TESTS := $(addprefix libclient/test_,allocations async call cancellation commands fallback \
@@ -139,11 +147,14 @@ SYSTEM_TESTS := $(addprefix libclient/test_,allocations async call cancellation 
 SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
 	hostile limits log no_memory places questions redis_failures reset roles secret_memory \
 	secrets server_errors stall statistics upkeep)
+SYSTEM_TESTS += preload/test_preload
 SYSTEM_TESTS += $(addprefix tools/test_,bench lendisctl operation report)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
 SHARED_OBJECTS := $(call objects,$(SHARED_SOURCES))
 CLIENT_OBJECTS := $(call objects,$(CLIENT_SOURCES)) $(SHARED_OBJECTS)
+PRELOAD_OBJECTS := $(call objects,$(PRELOAD_SOURCES)) \
+	$(patsubst $(O)/%,$(B)/preload/%,$(filter-out %/hiredis.o,$(CLIENT_OBJECTS)))
 BROKER_ONLY := $(call objects,$(BROKER_SOURCES))
 BROKER_OBJECTS := $(BROKER_ONLY) $(SHARED_OBJECTS)
 CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
@@ -174,7 +185,7 @@ BUDGET := build/crash/tests/unit/broker/test_budget
 STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/storm/,storm fork_race)
 
 PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
-LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so
+LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so $(B)/liblendis-preload.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
 # Made from what the programs say of themselves: the example configuration, completions of shells.
@@ -210,6 +221,21 @@ $(O)/%.o: %.c | deps-build
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
+$(call objects,$(PRELOAD_SOURCES)) $(filter $(B)/preload/%,$(PRELOAD_OBJECTS)): \
+	ALL_CFLAGS += -DDESCRIPTOR_FLOOR=$(PRELOAD_FLOOR) -fexceptions
+
+$(B)/preload/%.o: %.c | deps-build
+	@mkdir -p $(@D)
+	$(call say,CC,$< (preload))
+	$(Q)$(CC) -include libclient/preload/real_calls.h $(ALL_CPPFLAGS) $(ALL_CFLAGS) \
+		-MMD -MP -c -o $@ $<
+
+$(B)/liblendis-preload.so: $(PRELOAD_OBJECTS) libclient/preload/preload.map
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,liblendis-preload.so \
+		-Wl,--version-script=libclient/preload/preload.map $(if $(FLAVOUR),,-Wl,-z,defs) \
+		$(ALL_LDFLAGS) -o $@ $(PRELOAD_OBJECTS) -ldl
+
 $(B)/liblendis.a: $(CLIENT_OBJECTS)
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -236,6 +262,10 @@ $(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plo
 $(B)/tests/unit/%: $(O)/tests/unit/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(BROKER_ONLY)
 	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS) $(BROKER_LIBS) -lm)
 
+# Of the preloaded library: what knows bytes alone.
+$(B)/tests/unit/libclient/test_preload_stream: \
+	$(addprefix $(O)/libclient/preload/,plan.o request.o stream.o)
+
 # Of the measuring tools.
 $(B)/tests/unit/broker/test_plot: $(O)/broker/testbed/plot.o
 $(B)/tests/unit/broker/test_json: $(O)/broker/tools/json.o
@@ -253,6 +283,13 @@ $(B)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/%.o $(B)/liblendis.a $(BROKER_ONLY)
 
 $(B)/tests/system/%: $(O)/tests/system/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS))
+
+# A program that knows nothing of lendis.
+PRELOAD_CLIENT := $(B)/tests/system/preload/client
+$(PRELOAD_CLIENT): $(O)/libclient/connection/resp.o \
+		$(addprefix $(O)/tests/system/preload/,client.o client_basic.o client_process.o)
+	$(call link,)
+$(B)/tests/system/preload/test_preload: | $(PRELOAD_CLIENT) $(B)/liblendis-preload.so
 
 # What a clean connection is.
 $(B)/tests/system/libclient/test_hygiene: $(O)/tests/support/clean.o
@@ -533,15 +570,18 @@ coverage: ## run unit and system tests and print which share of the lines they r
 .PHONY: lint format compile_commands.json
 C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 # What the product consists of, and the tests that are compiled for every flavour.
-PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(BROKER_OBJECTS) $(CTL_OBJECTS) $(REPORT_OBJECTS) \
+PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) \
+	$(filter-out %/hooks.o,$(call objects,$(PRELOAD_SOURCES))) $(BROKER_OBJECTS) \
+	$(CTL_OBJECTS) $(REPORT_OBJECTS) \
 	$(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
 TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_module.c, $(wildcard \
 	$(addprefix tests/,unit/*/*.c system/*/*.c fuzz/*.c support/*.c crash/storm/*.c))))
+PRELOAD_LINT = $(O)/libclient/preload/hooks.o $(B)/preload/libclient/shared/descriptor.o
 LINT_JOBS ?= $(shell nproc)
 lint: ## check layers, sizes and layout, and look for mistakes (cppcheck, clang-tidy)
-lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) | deps-lint
+lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) $(PRELOAD_LINT) | deps-lint
 	tests/lint/layers.sh $(PRODUCT_OBJECTS)
-	tests/lint/unused.sh $(PRODUCT_OBJECTS) $(TEST_OBJECTS)
+	tests/lint/unused.sh $(PRODUCT_OBJECTS) $(TEST_OBJECTS) $(PRELOAD_LINT)
 	tests/lint/sizes.sh
 	tests/lint/cancellation.sh $(O)/libclient/quick_lease.o
 	tests/lint/descriptors.sh

@@ -9,8 +9,8 @@
 #include "libclient/reply_bytes.h"
 #include "libclient/service.h"
 
-int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
-                 const struct reply_sink *sink)
+static int exec_within(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
+                       int wait_ms, const struct reply_sink *sink)
 {
     uint32_t losses = 0;
     struct call call;
@@ -20,22 +20,24 @@ int exec_command(struct lendis_pool *pool, const char *request, size_t size, int
     if (command_needs_lease(&call.command, call.replies))
         return -EOPNOTSUPP;
     call.losses = &losses;
-    return service_call(pool, &call, timeout_ms, 0);
+    return service_call(pool, &call, timeout_ms, wait_ms);
+}
+
+int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
+                 const struct reply_sink *sink)
+{
+    return exec_within(pool, request, size, timeout_ms, 0, sink);
 }
 
 /* ---- lendis_exec() ---- */
 
-LENDIS_PUBLIC int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size,
-                              int timeout_ms, void **reply, size_t *reply_size)
+int exec_bytes(struct lendis_pool *pool, const void *request, size_t request_size, int timeout_ms,
+               int wait_ms, void **reply, size_t *reply_size)
 {
-    int before CANCEL_RESTORED = cancel_off();
     struct reply_bytes bytes = {0};
     struct reply_sink sink = reply_bytes_sink(&bytes);
-    int result;
+    int result = exec_within(pool, request, request_size, timeout_ms, wait_ms, &sink);
 
-    if (!pool || !request || !reply || !reply_size || timeout_ms < -1)
-        return -EINVAL;
-    result = exec_command(pool, request, request_size, timeout_ms, &sink);
     if (result != 0) {
         free(bytes.data);
         return result;
@@ -43,6 +45,16 @@ LENDIS_PUBLIC int lendis_exec(struct lendis_pool *pool, const void *request, siz
     *reply = bytes.data;
     *reply_size = bytes.size;
     return 0;
+}
+
+LENDIS_PUBLIC int lendis_exec(struct lendis_pool *pool, const void *request, size_t request_size,
+                              int timeout_ms, void **reply, size_t *reply_size)
+{
+    int before CANCEL_RESTORED = cancel_off();
+
+    if (!pool || !request || !reply || !reply_size || timeout_ms < -1)
+        return -EINVAL;
+    return exec_bytes(pool, request, request_size, timeout_ms, 0, reply, reply_size);
 }
 
 LENDIS_PUBLIC void lendis_free(void *reply)

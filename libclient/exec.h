@@ -13,4 +13,11 @@
 int exec_command(struct lendis_pool *pool, const char *request, size_t size, int timeout_ms,
                  const struct reply_sink *sink);
 
+/*
+ * lendis_exec(), that waits at most wait_ms for its turn (0: as long as timeout_ms says), and as
+ * timeout_ms says for the reply.
+ */
+int exec_bytes(struct lendis_pool *pool, const void *request, size_t request_size, int timeout_ms,
+               int wait_ms, void **reply, size_t *reply_size);
+
 #endif

@@ -80,11 +80,11 @@ static const struct key pool_keys[] = {
      "Addresses at which unmodified programs find this pool: HOST:PORT, an IPv6 address in "
      "brackets, unix:///PATH; *none* means nowhere. Without it: the address in _redis_.",
      "Of use to *lendis-run*(1) alone: what a program connects to one of these goes through the "
-     "pool. A port that is left out is 6379. Names are looked up by the program; *localhost* and "
-     "127.0.0.1 are two addresses, and ::ffff:127.0.0.1 is the latter. Pools of one server with "
-     "different databases may serve the same address: a program that sends SELECT gets the pool "
-     "that has the database. An address that is written here wins over another pool's _redis_. A "
-     "service serves what is written here alone."},
+     "pool. A port that is left out is 6379. A name stands for all addresses that the program's "
+     "host finds under it: *localhost* for 127.0.0.1, and for ::1 where that is so. Pools of one "
+     "server with different databases may serve the same address: a program that sends SELECT gets "
+     "the pool that has the database. An address that is written here wins over another pool's "
+     "_redis_. A service serves what is written here alone."},
     {"role", KEY_CHOICE, POOL(role), "primary", ROLE_PRIMARY, 0, config_role_names,
      "What the Redis of this pool is: a *primary*, which takes writes; a *replica* of one; "
      "*local*, for this host alone.",

@@ -27,9 +27,9 @@ static inline int descriptor_copy(int fd, int above)
     int floor = above > DESCRIPTOR_FLOOR ? above : DESCRIPTOR_FLOOR;
     int made = fcntl(fd, F_DUPFD_CLOEXEC, floor);
 
-    if (made < 0 && errno == EINVAL && above <= DESCRIPTOR_STDIO_END &&
-        floor > DESCRIPTOR_STDIO_END)
-        made = fcntl(fd, F_DUPFD_CLOEXEC, DESCRIPTOR_STDIO_END);
+    if (made < 0 && errno == EINVAL && DESCRIPTOR_FLOOR > DESCRIPTOR_STDIO_END)
+        made =
+            fcntl(fd, F_DUPFD_CLOEXEC, above > DESCRIPTOR_STDIO_END ? above : DESCRIPTOR_STDIO_END);
     if (made < 0 && errno == EINVAL)
         errno = EMFILE; /* the number is beyond the limit: fcntl(2) */
     return made;

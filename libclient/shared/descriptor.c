@@ -52,3 +52,21 @@ int descriptor_epoll(void)
     descriptor_fill_gap(&gap);
     return end_birth(epoll_create1(EPOLL_CLOEXEC), &gap);
 }
+
+int descriptor_pair(int ends[2])
+{
+    struct descriptor_gap gap;
+    int made[2], result;
+
+    descriptor_fill_gap(&gap);
+    result = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, made);
+    for (int i = 0; i < 2 && result == 0; i++)
+        ends[i] = descriptor_lift(made[i]);
+    descriptor_free_gap(&gap);
+    if (result < 0 || (ends[0] >= 0 && ends[1] >= 0))
+        return result;
+    for (int i = 0; i < 2; i++)
+        if (ends[i] >= 0)
+            close(ends[i]);
+    return -1;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is behind a virtual connection's number, and its exchange by dup3(2): at once for all who
+ * poll it, nothing copied. Callers have it locked. None of these waits; all leave errno alone.
+ */
+#ifndef LENDIS_PRELOAD_SWAP_H
+#define LENDIS_PRELOAD_SWAP_H
+
+#include "libclient/preload/virtual.h"
+
+/* Makes the process' parked and ended sockets. False: it cannot be done. */
+bool swap_prepare(void);
+
+/* The number is still what we put there: nobody closed it behind our back and opened another
+ * file. */
+bool swap_is_here(const struct virtual *virtual);
+
+/* Puts `fd`, which stays the caller's, behind the number. False: the number is not ours. */
+bool swap_put(struct virtual *virtual, int fd);
+
+/* Parks it. The pair, if there is one, is closed. */
+bool swap_park(struct virtual *virtual);
+
+/* The pooled connection of virtual->lease comes behind the number. */
+bool swap_lease(struct virtual *virtual);
+
+/* The stream ends here. `untold`: the program is told by what it reads, not by what it sends. */
+bool swap_end(struct virtual *virtual, bool untold);
+
+/* Bytes that the program finds to read, behind those that it has not read yet. Results: 0; -errno,
+ * it has no pair and none can be had. */
+int swap_answer(struct virtual *virtual, const char *data, size_t size);
+
+/* The program has read `size` bytes of answers. */
+void swap_answer_read(struct virtual *virtual, size_t size);
+
+/* The lease goes back to the pool, in the state that the stream left it. */
+void swap_release(struct virtual *virtual, bool broken);
+
+/* In a forked child: what is the parent's is let go of. */
+void swap_disown(struct virtual *virtual);
+
+/* Gives up all that it holds: the program closes it. */
+void swap_drop(struct virtual *virtual);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A virtual connection: what a program takes for its connection to Redis, while no connection of
+ * the pool is tied up. Its descriptor's number is the program's; what stands behind the number
+ * changes (dup3(2)), so that poll(2), select(2) and the kernel's own limits act on what is there:
+ *
+ *   PARKED     a copy of the process' one parked socket, which never has anything to read and can
+ *              always be written to
+ *   LEASED     a pooled connection, from a request to the end of its reply, or for as long as the
+ *              session needs the same one (MULTI, WATCH, another database)
+ *   ANSWERED   an end of a pair of its own, with replies in it that came another way
+ *   ENDED      the end of the stream: the pooled connection was lost, or the program shut it down
+ *
+ * A connection that the pool cannot stand for becomes a real one of the program's own
+ * (private.h): it leaves the table, and nothing of ours acts on it any more.
+ *
+ * Each is used under its lock. Nobody keeps the lock while waiting. The structs are never freed,
+ * so one that was found is safe to lock, and is then looked at again.
+ */
+#ifndef LENDIS_PRELOAD_VIRTUAL_H
+#define LENDIS_PRELOAD_VIRTUAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include "lendis.h"
+#include "libclient/preload/stream.h"
+
+enum virtual_state { VIRTUAL_PARKED, VIRTUAL_LEASED, VIRTUAL_ANSWERED, VIRTUAL_ENDED };
+
+/* Socket options that programs set and read again; what they say does not reach a pooled socket. */
+#define VIRTUAL_OPTIONS 8
+
+struct virtual_option {
+    int level, name, value;
+};
+
+struct registration; /* epoll_table.h */
+struct route;        /* map.h */
+
+struct virtual
+{
+    _Atomic(void *) holder; /* of the lock: a thread; NULL: nobody */
+    _Atomic int number;     /* the program's; -1: not in use */
+    enum virtual_state state;
+    struct virtual *next; /* of those not in use */
+    uint64_t cookie;      /* SO_COOKIE of what is behind the number */
+
+    struct lendis_lease *lease;
+    unsigned receivers; /* threads that are inside recv(2) on the pooled connection */
+    struct stream stream;
+
+    const struct route *route;
+    uint32_t db;                    /* that the program has selected */
+    char name[STREAM_NAME_MAX + 1]; /* that it has given the connection; "": none */
+    bool logged_in;                 /* by the pool's own login: a real connection could not be */
+    bool loss_untold;               /* ENDED: what is sent vanishes until the end was read */
+    bool ends;                      /* ANSWERED: behind the last answer the stream ends */
+    bool mute;                      /* it has shut its writing side */
+
+    int pair;      /* the other end of the pair; -1: none */
+    size_t unread; /* bytes of answers in the pair and in `backlog` */
+    char *backlog; /* answers that the pair has no room for */
+    size_t backlog_size, backlog_at;
+    char *gathered; /* a request that has not come whole yet, to be handed over */
+    size_t gathered_size;
+
+    int domain;
+    struct sockaddr_storage peer;
+    socklen_t peer_size;
+    bool nonblocking, close_on_exec;
+    int64_t receive_ns, send_ns; /* SO_RCVTIMEO, SO_SNDTIMEO; 0: none */
+    unsigned option_count;
+    struct virtual_option options[VIRTUAL_OPTIONS];
+    struct registration *registrations;
+};
+
+/* ---- the table ---- */
+
+/* The virtual connection of a number, or NULL: a load and a compare for any other descriptor. */
+struct virtual *virtual_find(int fd);
+
+/* Locks it. False: it is another one's or nobody's by now, or this thread has it locked (a signal
+ * handler). */
+bool virtual_lock(struct virtual *virtual, int fd);
+void virtual_unlock(struct virtual *virtual);
+bool virtual_is_held_here(const struct virtual *virtual);
+
+/* A fresh one for `fd`, locked, PARKED, not in the table yet. NULL: no memory. */
+struct virtual *virtual_new(int fd);
+
+/* Puts it into the table. False: there is no room; it was freed. */
+bool virtual_enter(struct virtual *virtual);
+
+/* Takes it out of the table and unlocks it; what it holds was given up before. */
+void virtual_free(struct virtual *virtual);
+
+/* Calls `visit` for each that is in the table, in a child that has one thread. */
+void virtual_each(void (*visit)(struct virtual *virtual));
+
+/* All that are in the table with numbers from first to last, one after the other: the next one, or
+ * -1. */
+int virtual_next(unsigned first, unsigned last);
+
+#endif
