@@ -204,10 +204,10 @@ static struct attachment *leave_slot(struct lendis_wait *wait, int result)
  * wait->lease has it. */
 static int take_leave(struct lendis_wait *wait, int result, uint32_t index, uint64_t word)
 {
-    bool handed = result == 0 || waiter_leave(&wait->waiter, &index, &word) == 1;
-    struct attachment *attachment = leave_slot(wait, handed ? 0 : result);
+    bool passed = result == 0 || waiter_leave(&wait->waiter, &index, &word) == 1;
+    struct attachment *attachment = leave_slot(wait, passed ? 0 : result);
 
-    if (handed)
+    if (passed)
         result = lease_make(attachment, index, word, true, &wait->lease);
     if (result != 0)
         membership_leave(attachment);

@@ -8,7 +8,6 @@
 #include "broker/testbed/plot.h"
 #include "broker/tools/json.h"
 #include "broker/bench/rows.h"
-#include "broker/bench/units.h"
 
 #define VERDICTS_MAX 256u
 /* Behind the point, in JSON. */

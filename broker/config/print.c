@@ -21,7 +21,8 @@ static void print_ids(const struct id_list *list, FILE *out)
     }
 }
 
-static bool is_set(const struct key *key, const void *field)
+/* What is printed as it was written; NULL: it is not set, or is of another kind. */
+static const char *text_of(const struct key *key, const void *field)
 {
     switch (key->type) {
     case KEY_PATH:
@@ -30,16 +31,29 @@ static bool is_set(const struct key *key, const void *field)
     case KEY_TEXT:
     case KEY_NAMES:
     case KEY_ADDRESSES:
-        return *(char *const *)field != NULL;
+        return *(char *const *)field;
     case KEY_REDIS:
-        return ((const struct redis_address *)field)->text != NULL;
-    case KEY_IDS:
-        return ((const struct id_list *)field)->count != 0;
+        return ((const struct redis_address *)field)->text;
     case KEY_USERS:
     case KEY_GROUPS:
-        return ((const struct id_names *)field)->text != NULL;
+        return ((const struct id_names *)field)->text;
     default:
+        return NULL;
+    }
+}
+
+static bool is_set(const struct key *key, const void *field)
+{
+    switch (key->type) {
+    case KEY_CHOICE:
+    case KEY_SWITCH:
+    case KEY_COUNT:
+    case KEY_DURATION:
         return true;
+    case KEY_IDS:
+        return ((const struct id_list *)field)->count != 0;
+    default:
+        return text_of(key, field) != NULL;
     }
 }
 
@@ -48,14 +62,6 @@ static void print_value(const struct key *key, const void *field, FILE *out)
     char text[32];
 
     switch (key->type) {
-    case KEY_PATH:
-    case KEY_SOCKET:
-    case KEY_LISTEN:
-    case KEY_TEXT:
-    case KEY_NAMES:
-    case KEY_ADDRESSES:
-        fputs(*(char *const *)field, out);
-        break;
     case KEY_CHOICE:
         fputs(key->choices[*(const uint32_t *)field - key->min], out);
         break;
@@ -69,16 +75,11 @@ static void print_value(const struct key *key, const void *field, FILE *out)
         config_format_duration(*(const uint32_t *)field, text, sizeof text);
         fputs(text, out);
         break;
-    case KEY_REDIS:
-        fputs(((const struct redis_address *)field)->text, out);
-        break;
     case KEY_IDS:
         print_ids(field, out);
         break;
-    case KEY_USERS:
-    case KEY_GROUPS:
-        fputs(((const struct id_names *)field)->text, out);
-        break;
+    default:
+        fputs(text_of(key, field), out);
     }
 }
 

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "broker/base/standard_io.h"
 #include "broker/base/text.h"
 #include "lendis/rights.h"
 

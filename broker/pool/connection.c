@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "broker/base/clock.h"
-#include "broker/base/log.h"
 #include "broker/redis/session_reset.h"
 
 void connection_init(struct broker_connection *connection, struct connection_owner *owner,
@@ -54,7 +53,7 @@ static void drop(struct broker_connection *connection)
         connection->fd = -1;
     }
     connection->generation = (connection->generation + 1) & WORD_GENERATION_MAX;
-    connection->handed = 0;
+    connection->passed = 0;
     connection->stall.word = 0;
     connection->successor = false;
     connection->replacement = REPLACEMENT_NONE;

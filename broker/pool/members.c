@@ -98,7 +98,7 @@ static bool revoke_of(struct broker_pool *pool, struct broker_connection *connec
 static enum taken take_back(struct broker_pool *pool, struct broker_connection *connection,
                             uint32_t worker)
 {
-    /* A live worker can be handing it to the dead one or taking it back: a few tries, not one for
+    /* A live worker can be passing it to the dead one or taking it back: a few tries, not one for
      * each. */
     for (int tries = 0; tries < 4; tries++) {
         uint64_t word = shm_load(connection_word(connection));

@@ -25,9 +25,9 @@ void passing_note(struct broker_pool *pool, struct broker_connection *connection
 {
     if (!word_is_passed(word))
         return;
-    if (connection->handed != word) {
-        connection->handed = word;
-        connection->handed_ms = clock_ms();
+    if (connection->passed != word) {
+        connection->passed = word;
+        connection->passed_ms = clock_ms();
     }
     timer_ensure(pool->parts->passing.sweep, SWEEP_ORPHANED_MS * 1000);
 }
@@ -74,16 +74,16 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *context)
     (void)usec;
     for (uint32_t i = 0; i < pool->places; i++) {
         struct broker_connection *connection = &pool->connections[i];
-        uint64_t word = connection->handed;
+        uint64_t word = connection->passed;
 
         if (word == 0)
             continue;
         if (shm_load(connection_word(connection)) != word) {
-            connection->handed = 0;
+            connection->passed = 0;
         } else if (is_expected(pool, i, word)) {
-            connection->handed = 0;
+            connection->passed = 0;
             stalled_watch(pool, connection, word);
-        } else if (!is_stuck(pool, word, now - connection->handed_ms)) {
+        } else if (!is_stuck(pool, word, now - connection->passed_ms)) {
             again = true;
         } else {
             revocation_take(pool, connection, word,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The poll wake-ups of a pool (lendis/poll_wakeup.h), each made when the first worker asks for it.
- * The broker sends them when it hands a connection to a waiter that polls, and for workers that
+ * The broker sends them when it passes a connection to a waiter that polls, and for workers that
  * hand over without having the descriptor. It never waits for one and never reads one.
  */
 #ifndef LENDIS_BROKER_POLL_WAKEUPS_H

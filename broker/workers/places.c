@@ -422,7 +422,7 @@ void workers_adopt(struct workers *workers, const struct catalog *previous)
     for (uint32_t i = 0; i < previous->worker_max; i++)
         if (!workers->attached[i])
             workers->free[workers->free_count++] = i;
-    /* Now that all are known: the dead may have handed something to the living. */
+    /* Now that all are known: the dead may have passed something to the living. */
     for (uint32_t i = 0; i < previous->worker_max; i++) {
         struct worker *absent = workers->attached[i];
 

@@ -19,7 +19,7 @@
 
 #include <stdint.h>
 
-/* With 50 polling processes on a pool, one that is handed a connection wakes six others in vain;
+/* With 50 polling processes on a pool, one that is passed a connection wakes six others in vain;
  * and a process that polls has as many descriptors of them. */
 #define POLL_WAKEUPS 8u
 

@@ -35,7 +35,7 @@ enum cell_state {
 
 /*
  * What wait_slot.wake holds: nothing, that its owner sleeps, or a hint: 1 + the index of the
- * connection that was handed to it, or WAKE_MAIL, in the low 11 bits, the low bits of the ticket it
+ * connection that was passed to it, or WAKE_MAIL, in the low 11 bits, the low bits of the ticket it
  * is for above. The ticket tells a fresh hint from one that a stopped process left for an earlier
  * wait.
  */
@@ -119,7 +119,7 @@ int queue_push(const struct segment *segment, uint32_t slot, enum cell_state kin
 /* True while `slot` still waits with `ticket`. */
 bool queue_waits(const struct segment *segment, uint32_t slot, uint64_t ticket);
 
-/* Leaves the queue. False: it had left before, so a connection was handed to the slot. */
+/* Leaves the queue. False: it had left before, so a connection was passed to the slot. */
 bool queue_leave(const struct segment *segment, uint32_t slot, uint64_t ticket);
 
 /* The oldest waiter. CELL_FREE: nobody waits, or the pool is closed and serves nobody. */

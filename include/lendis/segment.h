@@ -248,7 +248,7 @@ static inline uint32_t word_holder(const struct segment *segment, uint64_t word)
 
 /*
  * True while the pool is paused or drained. A hint, which is why it needs no order: whoever has not
- * seen it yet finds no idle connection, for the broker closes them, and what it leases or hands
+ * seen it yet finds no idle connection, for the broker closes them, and what it leases or passes
  * over nevertheless is waited for.
  */
 static inline bool segment_is_closed(const struct segment *segment)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One waiting thread: its place in the queue and how it gets the connection that is handed to it.
+ * One waiting thread: its place in the queue and how it gets the connection that is passed to it.
  *
  * The usual course: waiter_join(), waiter_sleep(), waiter_take() succeeds. The hint in the slot's
  * wake word can be missing (whoever handed over died or was stopped first) or stale (left for an
@@ -42,10 +42,10 @@ int waiter_join(struct waiter *waiter, const struct segment *segment, uint32_t w
                 uint32_t slot, enum cell_state kind);
 
 /*
- * Takes the connection that was handed to this waiter, if one was. `thorough` scans all words and
+ * Takes the connection that was passed to this waiter, if one was. `thorough` scans all words and
  * serves idle ones, instead of reading the hint alone. Results: 1, and *index and *word are
  * the caller's lease, the waiter has left the queue; 0, not yet: sleep; -ENOBUFS as waiter_join()
- * (it queues up again when what it was handed was revoked before it came for it).
+ * (it queues up again when what was passed to it was revoked before it came for it).
  */
 int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t *word);
 
@@ -79,7 +79,7 @@ int64_t waiter_patience_ns(const struct waiter *waiter);
 int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word);
 
 /*
- * For a command that was answered while its waiter may still be queued, or have been handed a
+ * For a command that was answered while its waiter may still be queued, or have been passed a
  * connection, because it queued up twice: leaves, and passes on what came.
  */
 void waiter_finish(struct waiter *waiter);

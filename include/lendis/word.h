@@ -124,8 +124,8 @@ static inline bool word_check(shm_u64 *at, uint64_t *word)
 }
 
 /*
- * The owner of wait slot `slot`, worker `worker`, picks up what was handed to it. Results: true,
- * and *word is the lease; false, this connection was not handed to the slot.
+ * The owner of wait slot `slot`, worker `worker`, picks up what was passed to it. Results: true,
+ * and *word is the lease; false, this connection was not passed to the slot.
  */
 static inline bool word_pick_up(shm_u64 *at, uint32_t slot, uint32_t worker, uint64_t *word)
 {

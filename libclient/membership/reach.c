@@ -112,7 +112,7 @@ int reach_lost(const struct lendis_pool *pool)
     return result;
 }
 
-/* What others hold can be handed on by them; what is idle needs a descriptor here. */
+/* What others hold can be passed on by them; what is idle needs a descriptor here. */
 static bool is_usable(const struct attachment *attachment, uint32_t index)
 {
     uint64_t word = shm_load(&attachment->segment.connections[index].word);

@@ -126,7 +126,7 @@ static bool spend(uint64_t *rounds)
 static enum cell_state head_within(const struct segment *segment, uint64_t *ticket, uint32_t *slot,
                                    uint64_t *rounds)
 {
-    /* Here alone: so nobody is handed a connection, and no combiner takes a command. */
+    /* Here alone: so nobody is passed a connection, and no combiner takes a command. */
     if (segment_is_closed(segment))
         return CELL_FREE;
     /* A step moves head by one or finds the end; others may move it meanwhile. */
@@ -168,7 +168,7 @@ uint32_t queue_length(const struct segment *segment)
     return (uint32_t)(tail - head);
 }
 
-/* Leaves the owner of `slot` a hint that connection `index` was handed to it for `ticket`. */
+/* Leaves the owner of `slot` a hint that connection `index` was passed to it for `ticket`. */
 static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
 {
     struct wait_slot *shared = &segment->slots[slot];

@@ -54,7 +54,7 @@ void waiter_end_polling(const struct waiter *waiter)
     shm_store32(&waiter->segment->slots[waiter->slot].polls, 0);
 }
 
-/* The first connection at or after *index whose word says that it was handed to this waiter. */
+/* The first connection at or after *index whose word says that it was passed to this waiter. */
 static bool find_handed(struct waiter *waiter, uint32_t *index, uint64_t *word)
 {
     for (; *index < segment_places(waiter->segment); ++*index)
@@ -101,13 +101,13 @@ int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t 
         if (*index < segment->connection_max && wake == wake_make(*index, waiter->ticket) &&
             word_pick_up(&segment->connections[*index].word, waiter->slot, waiter->worker, word))
             return 1; /* whoever told us had freed our cell before */
-        /* A stale hint, or what was handed to us was revoked. */
+        /* A stale hint, or what was passed to us was revoked. */
         shm_cas32(wake_word(waiter), wake, WAKE_NONE);
         thorough = true;
     }
     if (!thorough)
         return 0;
-    /* The cell before the words: once it is gone, what we were handed is in a word already. */
+    /* The cell before the words: once it is gone, what was passed to us is in a word already. */
     if (queue_waits(segment, waiter->slot, waiter->ticket)) {
         if (take_any(waiter, index, word))
             return 1;
