@@ -17,7 +17,7 @@
 #define OPTION_PROCESSES "@pids"
 
 /* An option (it has a name), or a heading, or a paragraph of the help (text alone). An empty row
- * ends a table. */
+ * ends a table. Tables look alike; what an option means is its program's own. */
 struct option_row {
     const char *name;
     int id;               /* its letter, or a number from 256 on */

@@ -289,6 +289,22 @@ static void set_worker(struct table *table, const struct show *show, int64_t wor
     show_command(show, table, command_column, pid);
 }
 
+/* Of all pools that are to be shown, the longest first. */
+static void collect_rows(const struct show *show,
+                         void (*collect)(const struct show *show, uint32_t index,
+                                         const struct segment *segment, struct rows *rows),
+                         struct rows *rows)
+{
+    struct catalog_pool pool;
+    const struct segment *segment;
+
+    for (uint32_t i = 0; i < CATALOG_MAX_POOLS; i++)
+        if (show_pool(show, i, &pool, &segment) && segment->base)
+            collect(show, i, segment, rows);
+    if (rows->count > 0)
+        qsort(rows->row, rows->count, sizeof *rows->row, compare_rows);
+}
+
 static int finish_rows(struct table *table, struct rows *rows)
 {
     int result = table_print(table);
@@ -344,19 +360,14 @@ int show_leases(const struct show *show)
 {
     struct table *table = table_new("leases", leases_columns, LEASES_COLUMNS, show_format(show));
     struct rows rows = {0};
-    struct catalog_pool pool;
-    const struct segment *segment;
 
-    for (uint32_t i = 0; table && i < CATALOG_MAX_POOLS; i++)
-        if (show_pool(show, i, &pool, &segment) && segment->base)
-            collect_leases(show, i, segment, &rows);
-    if (rows.count > 0)
-        qsort(rows.row, rows.count, sizeof *rows.row, compare_rows);
+    if (table)
+        collect_rows(show, collect_leases, &rows);
     for (size_t i = 0; table && i < rows.count; i++) {
         const struct row *row = &rows.row[i];
+        const struct segment *segment = &show->broker->segments[row->pool];
         const char *name = show->broker->catalog.pools[row->pool].name;
 
-        segment = &show->broker->segments[row->pool];
         table_row(table);
         table_text(table, LEASES_POOL, name, CATALOG_NAME_SIZE);
         table_number(table, LEASES_CONNECTION, row->index);
@@ -443,14 +454,9 @@ int show_waiters(const struct show *show)
 {
     struct table *table = table_new("waiters", waiters_columns, WAITERS_COLUMNS, show_format(show));
     struct rows rows = {0};
-    struct catalog_pool pool;
-    const struct segment *segment;
 
-    for (uint32_t i = 0; table && i < CATALOG_MAX_POOLS; i++)
-        if (show_pool(show, i, &pool, &segment) && segment->base)
-            collect_waiters(show, i, segment, &rows);
-    if (rows.count > 0)
-        qsort(rows.row, rows.count, sizeof *rows.row, compare_rows);
+    if (table)
+        collect_rows(show, collect_waiters, &rows);
     for (size_t i = 0; table && i < rows.count; i++) {
         const struct row *row = &rows.row[i];
 

@@ -56,6 +56,7 @@ static inline bool shm_cas(shm_u64 *at, uint64_t expected, uint64_t desired)
                                                    memory_order_seq_cst);
 }
 
+/* The same for 32 bits, written out: a macro for both would hide what a step does. */
 static inline uint32_t shm_load32(const shm_u32 *at)
 {
     LENDIS_STEP("load32");

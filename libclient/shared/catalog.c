@@ -94,6 +94,7 @@ int catalog_new(uint64_t instance, uint32_t worker_max, int *fd, struct catalog 
     return 0;
 }
 
+/* As segment_map() begins: the two headers are types of their own and may part ways. */
 int catalog_map(int fd, struct catalog *catalog)
 {
     struct catalog_header header;
