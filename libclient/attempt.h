@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The attempts of one call to a pool until it has its replies: where it is sent, and what may be
- * sent again (DESIGN section 7). */
+ * sent again ("When an answer is lost" in include/lendis/README.md). */
 #ifndef LENDIS_ATTEMPT_H
 #define LENDIS_ATTEMPT_H
 

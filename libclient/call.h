@@ -28,8 +28,8 @@ struct call {
     uint32_t replies; /* how many it gets: 1, or the length of the pipeline */
     struct command command;
     int64_t deadline_ns; /* CLOCK_MONOTONIC; INT64_MAX: none */
-    uint32_t
-        *losses; /* NULL, or how often it was sent and lost with its connection; call_failure()'s */
+    /* NULL, or how often it was sent and lost with its connection; call_failure()'s. */
+    uint32_t *losses;
     const struct reply_sink *sink;
 };
 

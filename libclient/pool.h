@@ -43,10 +43,10 @@ struct lendis_lease {
     uint32_t index;
     int fd;
     _Atomic bool held;
-    bool
-        owns_fd; /* revoked, and the cache has gone on to a new generation; under the pool's lock */
-    bool used;   /* something was sent on it, or the caller could have */
-    bool timed;  /* by the precise clock: it stands for LEASE_SAMPLE leases */
+    /* Revoked, and the cache has gone on to a new generation; under the pool's lock. */
+    bool owns_fd;
+    bool used;  /* something was sent on it, or the caller could have */
+    bool timed; /* by the precise clock: it stands for LEASE_SAMPLE leases */
     int64_t began_ns;
     bool rested;    /* the connection was not in use for a while: check it before the first use */
     bool private;   /* of a connection of this process alone: fallback.h */
@@ -64,8 +64,8 @@ struct lendis_lease {
 };
 
 struct attachment {
-    struct attachment
-        *next; /* of pool->attachments; structs are reused, never freed before detach */
+    /* Of pool->attachments; structs are reused, never freed before detach. */
+    struct attachment *next;
     struct lendis_pool *pool;
     struct catalog catalog;
     struct segment segment;

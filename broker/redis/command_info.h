@@ -46,9 +46,9 @@ struct command_info {
     char name[COMMAND_NAME_SIZE];          /* of it; "" none */
     char blocking[CATALOG_COMMANDS_SIZE];  /* names that the server calls blocking, we do not */
     char returning[CATALOG_COMMANDS_SIZE]; /* names that we call blocking, the server does not */
-    char suspects
-        [CATALOG_COMMANDS_SIZE]; /* names that we do not know, and that may change the session */
-    bool more_suspects;          /* some did not fit there */
+    /* Names that we do not know, and that may change the session. */
+    char suspects[CATALOG_COMMANDS_SIZE];
+    bool more_suspects; /* some did not fit there */
 };
 
 /* The server may be another one than it was: ask again. Once, if it has not answered before. */

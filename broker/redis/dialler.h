@@ -30,8 +30,8 @@ struct dial_target {
     uint32_t timeout_ms;   /* for everything together */
     uint32_t keepalive_ms; /* of TCP; 0: off */
     uint64_t node;         /* dial_node_key() */
-    struct command_info
-        *command_info;     /* answered if it is due; must outlive the dial. NULL: none */
+    /* Answered if it is due; must outlive the dial. NULL: none. */
+    struct command_info *command_info;
     struct rights *rights; /* must outlive the dial, too */
 };
 

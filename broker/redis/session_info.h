@@ -22,8 +22,7 @@ enum session_difference {
     SESSION_TRACKING = 8,
     SESSION_NO_EVICT = 16,
     SESSION_NO_TOUCH = 32,
-    SESSION_OTHER =
-        64, /* nothing that has a name of its own: another user, RESP3, a monitor, ... */
+    SESSION_OTHER = 64, /* what has no name of its own: another user, RESP3, a monitor */
 };
 
 /* How a session is to be. Everything is borrowed. */

@@ -18,7 +18,7 @@
  * is the last reply, and nothing may follow it.
  *
  * Questions go into an open transaction, where they are answered QUEUED, or to a subscriber, where
- * they are refused: then it is DISCARD, or UNSUBSCRIBE and its kin, and the questions again.
+ * they are refused: then it is DISCARD, or UNSUBSCRIBE and the like, and the questions again.
  *
  * Where a worker had the bare descriptor, half a command may be in the server, and what is sent
  * next would be taken for the rest of it, and executed. So two bytes go first, "x" and a newline.

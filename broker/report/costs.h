@@ -9,9 +9,9 @@
 /* Bytes. */
 struct costs {
     double connections_per_worker; /* as given to compare */
-    double
-        worker_connection;   /* in a worker, with its page tables, for each connection of its own */
-    double redis_connection; /* in Redis */
+    /* In a worker, with its page tables, for each connection of its own. */
+    double worker_connection;
+    double redis_connection;  /* in Redis */
     double kernel_connection; /* sockets; NAN: was not readable */
     double lendis_worker;     /* in a worker that is attached to lendis, without the segments */
     double lendis_kernel;     /* its way to the broker: likewise NAN */

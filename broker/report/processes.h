@@ -16,8 +16,8 @@ struct process_memory {
     double virtual;
     double page_tables;
     double descriptors; /* open ones: a number */
-    double
-        descriptor_tables; /* of which the first 64 places are part of the process' own structure */
+    /* Of which the first 64 places are part of the process' own structure. */
+    double descriptor_tables;
     double swapped;
     double segments_pss; /* of lendis' segments and catalogs: part of pss */
     double segments_uss; /* likewise, of uss */

@@ -32,8 +32,8 @@ struct waiter {
     bool served;          /* somebody has its command: no hurry to scan */
     uint64_t ticket;
     uint32_t unrung; /* full scans that found a connection given back and not rung for */
-    int64_t
-        report_ns; /* when it says that it waits for long, lending_policy.c's; 0: not known yet */
+    /* When it says that it waits for long, lending_policy.c's; 0: not known yet. */
+    int64_t report_ns;
 };
 
 /* Queues up. Results: 0; -ENOBUFS as queue_push(). On success waiter_take() or waiter_leave() must

@@ -33,8 +33,8 @@ enum fake_action {
 /* In memory shared with the fake's process: change actions and read counters at any time. */
 struct fake_control {
     atomic_uint command; /* enum fake_action: what commands get */
-    atomic_uint
-        handshake; /* enum fake_action: what AUTH, HELLO, SELECT, CLIENT, PING and RESET get */
+    /* An enum fake_action: what AUTH, HELLO, SELECT, CLIENT, PING and RESET get. */
+    atomic_uint handshake;
     atomic_uint command_info;  /* enum fake_action: what COMMAND gets */
     atomic_uint answer_first;  /* so many commands are answered properly before `command` applies */
     atomic_uint refuse;        /* 1: connections are closed as soon as they are accepted */
