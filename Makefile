@@ -129,6 +129,7 @@ BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c
 	options.c output.c rows.c storm.c units.c variant.c wake_limit.c) \
 	broker/testbed/worker_processes.c $(addprefix broker/tools/,json.c table.c) \
 	$(TERMINAL_SOURCES)
+RUN_SOURCES := $(addprefix broker/run/,check.c main.c unit.c) $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
 	$(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
@@ -160,6 +161,7 @@ BROKER_OBJECTS := $(BROKER_ONLY) $(SHARED_OBJECTS)
 CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
 REPORT_OBJECTS := $(call objects,$(REPORT_SOURCES))
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
+RUN_OBJECTS := $(call objects,$(RUN_SOURCES))
 BENCH_OBJECTS := $(call objects,$(BENCH_SOURCES))
 TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 
@@ -167,6 +169,7 @@ TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 # skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
+SCRIPT_TESTS += tests/system/preload/run.sh
 # The Python package, with Debian's own interpreter.
 SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py)
 # Under a systemd of their own, in which they install what is built; with the load generator.
@@ -184,7 +187,7 @@ KILLPOINTS := build/crash/tests/crash/killpoints/killpoints
 BUDGET := build/crash/tests/unit/broker/test_budget
 STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/storm/,storm fork_race)
 
-PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench
+PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench $(B)/lendis-run
 LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so $(B)/liblendis-preload.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
@@ -255,6 +258,12 @@ $(B)/lendisd: $(O)/broker/daemon/main.o $(BROKER_OBJECTS)
 
 $(B)/lendisctl: $(CTL_OBJECTS)
 	$(call link,$(SMARTCOLS_LIBS))
+
+# Where Debian has libraries, below lib.
+$(O)/broker/run/main.o: \
+	ALL_CPPFLAGS += -DLENDIS_MULTIARCH='"$(shell $(CC) -print-multiarch 2>/dev/null)"'
+$(B)/lendis-run: $(RUN_OBJECTS)
+	$(call link,)
 
 $(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(B)/liblendis.a
 	$(call link,$(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm)
@@ -572,7 +581,7 @@ C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 # What the product consists of, and the tests that are compiled for every flavour.
 PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) \
 	$(filter-out %/hooks.o,$(call objects,$(PRELOAD_SOURCES))) $(BROKER_OBJECTS) \
-	$(CTL_OBJECTS) $(REPORT_OBJECTS) \
+	$(CTL_OBJECTS) $(REPORT_OBJECTS) $(RUN_OBJECTS) \
 	$(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
 TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_module.c, $(wildcard \
 	$(addprefix tests/,unit/*/*.c system/*/*.c fuzz/*.c support/*.c crash/storm/*.c))))
@@ -656,7 +665,7 @@ report: $(PROGRAMS) | deps-bench
 .PHONY: man install uninstall
 man: $(MAN_PAGES) ## build the manual pages
 
-TOOLS := lendisctl lendis-report lendis-bench
+TOOLS := lendisctl lendis-report lendis-bench lendis-run
 PYTHON_FILES := $(notdir $(wildcard libclient/python/lendis/*.py)) py.typed
 PUBLIC_HEADERS := include/lendis.h include/lendis_hiredis.h
 # For the system, for one of several brokers (lendis@NAME), and for a user's own manager.
@@ -670,7 +679,7 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	$(INSTALL) -m 755 $(B)/lendisd $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(INCLUDEDIR)/
 	$(INSTALL) -m 644 $(B)/liblendis.a $(DESTDIR)$(LIBDIR)/
-	$(INSTALL) -m 755 $(B)/liblendis.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
+	$(INSTALL) -m 755 $(B)/liblendis.so.$(VERSION) $(B)/liblendis-preload.so $(DESTDIR)$(LIBDIR)/
 	ln -sf liblendis.so.$(VERSION) $(DESTDIR)$(LIBDIR)/liblendis.so.$(SOVERSION)
 	ln -sf liblendis.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblendis.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
@@ -701,7 +710,7 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 uninstall: ## remove what install installed
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(TOOLS)) $(DESTDIR)$(SBINDIR)/lendisd
 	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(PUBLIC_HEADERS)))
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis.so.$(VERSION) \
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis-preload.so liblendis.so.$(VERSION) \
 		liblendis.so.$(SOVERSION) liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do \
 		rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done

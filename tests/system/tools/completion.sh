@@ -51,7 +51,7 @@ zsh_words()
         "$build/completion/_$1" | sed -n "s/^ *'\([a-z]*\):.*/\1/p"
 }
 
-for program in lendisctl lendis-bench lendis-report; do
+for program in lendisctl lendis-bench lendis-report lendis-run; do
     # shellcheck source=/dev/null
     . "$build/completion/$program.bash"
     options_of "$program" >"$work/options"

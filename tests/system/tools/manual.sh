@@ -72,7 +72,7 @@ has lendis.conf.5 key < <("$build/lendisd" --list-keys | cut -f2)
 has lendisctl.1 command < <("$build/lendisctl" --list-commands | cut -f1)
 has lendisctl.1 counter < <("$build/lendisctl" --list-counters | cut -f2)
 has lendisctl.1 metric < <("$build/lendisctl" --list-metrics | cut -f1)
-for page in lendisctl.1 lendisd.8 lendis-report.1 lendis-bench.1; do
+for page in lendisctl.1 lendisd.8 lendis-report.1 lendis-bench.1 lendis-run.1; do
     has "$page" option < <("$build/${page%.*}" --list-options | cut -f2 | sed -n 's/^./--&/p')
 done
 has lendis-bench.1 option < <("$build/lendis-bench" load --list-options | cut -f2 | sed 's/^/--/')

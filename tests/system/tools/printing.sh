@@ -66,6 +66,10 @@ cannot_print lendisctl --socket "$work/lendis.sock" metrics
 cannot_print lendisctl --socket "$work/lendis.sock" reconnect main
 cannot_print lendis-report --help
 cannot_print lendis-report --version
+cannot_print lendis-run --help
+cannot_print lendis-run --version
+cannot_print lendis-run --install nothing
+cannot_print lendis-run --check "$build/lendisd"
 cannot_print lendis-bench --help
 cannot_print lendis-bench --version
 cannot_print lendis-bench load --help
