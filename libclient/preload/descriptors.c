@@ -32,7 +32,7 @@ static struct virtual *lock_here(int fd)
         errno = before;
         return NULL;
     }
-    if (swap_is_here(virtual))
+    if (swap_check(virtual))
         return virtual;
     traffic_forget(virtual);
     return NULL;
@@ -371,7 +371,24 @@ bool descriptor_polls(int epoll, int operation, int fd, struct epoll_event *even
 
     if (!virtual)
         return false;
+    if (virtual->resting)
+        swap_park(virtual);
     *result = registration_change(virtual, epoll, operation, event);
     virtual_unlock(virtual);
     return true;
+}
+
+void descriptor_is_polled(int fd)
+{
+    int before = errno;
+    struct virtual *virtual = lock_here(fd);
+
+    if (virtual) {
+        if (virtual->resting) {
+            virtual->polled = true;
+            swap_park(virtual);
+        }
+        virtual_unlock(virtual);
+    }
+    errno = before;
 }

@@ -37,6 +37,9 @@ bool descriptor_set_option(int fd, int level, int name, const void *value, sockl
 bool descriptor_get_name(int fd, bool of_peer, struct sockaddr *address, socklen_t *size,
                          int *result);
 
+/* Before poll(2) or select(2) waits for something to read: what others read there is not its. */
+void descriptor_is_polled(int fd);
+
 bool descriptor_polls(int epoll, int operation, int fd, struct epoll_event *event, int *result);
 
 #endif

@@ -28,6 +28,9 @@ HOOK ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
 HOOK ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags);
 HOOK ssize_t __recvfrom_chk(int fd, void *data, size_t size, size_t room, int flags,
                             struct sockaddr *from, socklen_t *from_size);
+HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int ms, size_t room);
+HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *limit,
+                     const sigset_t *mask, size_t room);
 extern void __chk_fail(void) __attribute__((noreturn));
 
 /* Something can have to be done. */
@@ -419,4 +422,65 @@ HOOK int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
     if (is_virtual(fd) && descriptor_polls(epoll, operation, fd, event, &result))
         return result;
     return real()->epoll_ctl(epoll, operation, fd, event);
+}
+
+/* ---- polling ---- */
+
+/* The C library's header says of poll(2) that it only writes to what it is given. */
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
+static void note_polled(const struct pollfd *fds, nfds_t count)
+{
+    for (nfds_t i = 0; i < count; i++)
+        if ((fds[i].events & (POLLIN | POLLPRI | POLLRDHUP)) && is_virtual(fds[i].fd))
+            descriptor_is_polled(fds[i].fd);
+}
+
+HOOK int poll(struct pollfd *fds, nfds_t count, int ms)
+{
+    note_polled(fds, count);
+    return real()->poll(fds, count, ms);
+}
+
+HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *limit, const sigset_t *mask)
+{
+    note_polled(fds, count);
+    return real()->ppoll(fds, count, limit, mask);
+}
+
+HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int ms, size_t room)
+{
+    if (room / sizeof *fds < count)
+        __chk_fail();
+    return poll(fds, count, ms);
+}
+
+HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *limit,
+                     const sigset_t *mask, size_t room)
+{
+    if (room / sizeof *fds < count)
+        __chk_fail();
+    return ppoll(fds, count, limit, mask);
+}
+
+static void note_selected(int end, const fd_set *reads)
+{
+    if (!mine || !reads)
+        return;
+    for (int fd = 0; fd < end; fd++)
+        if (is_virtual(fd) && FD_ISSET(fd, reads))
+            descriptor_is_polled(fd);
+}
+
+HOOK int select(int end, fd_set *reads, fd_set *writes, fd_set *others, struct timeval *limit)
+{
+    note_selected(end, reads);
+    return real()->select(end, reads, writes, others, limit);
+}
+
+HOOK int pselect(int end, fd_set *reads, fd_set *writes, fd_set *others,
+                 const struct timespec *limit, const sigset_t *mask)
+{
+    note_selected(end, reads);
+    return real()->pselect(end, reads, writes, others, limit, mask);
 }

@@ -34,7 +34,7 @@ static int wait_for(int fd, short events, int ms)
     int ready;
 
     do
-        ready = poll(&waited, 1, ms);
+        ready = real()->poll(&waited, 1, ms);
     while (ready < 0 && errno == EINTR);
     return ready > 0 ? 0 : -ETIMEDOUT;
 }

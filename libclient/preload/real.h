@@ -9,8 +9,10 @@
 #ifndef LENDIS_PRELOAD_REAL_H
 #define LENDIS_PRELOAD_REAL_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -41,6 +43,10 @@
     REAL(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t size), (fd, level, name, value, size)) \
     REAL(int, getpeername, (int fd, struct sockaddr *address, socklen_t *size), (fd, address, size)) \
     REAL(int, getsockname, (int fd, struct sockaddr *address, socklen_t *size), (fd, address, size)) \
+    REAL(int, poll, (struct pollfd *fds, nfds_t count, int ms), (fds, count, ms)) \
+    REAL(int, ppoll, (struct pollfd *fds, nfds_t count, const struct timespec *limit, const sigset_t *mask), (fds, count, limit, mask)) \
+    REAL(int, select, (int end, fd_set *reads, fd_set *writes, fd_set *others, struct timeval *limit), (end, reads, writes, others, limit)) \
+    REAL(int, pselect, (int end, fd_set *reads, fd_set *writes, fd_set *others, const struct timespec *limit, const sigset_t *mask), (end, reads, writes, others, limit, mask)) \
     REAL(int, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event), (epoll, operation, fd, event))
 /* clang-format on */
 

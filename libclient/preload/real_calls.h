@@ -42,6 +42,7 @@
 #define ioctl(...)      real()->ioctl(__VA_ARGS__)
 #define getsockopt(...) real()->getsockopt(__VA_ARGS__)
 #define setsockopt(...) real()->setsockopt(__VA_ARGS__)
+#define poll(...)       real()->poll(__VA_ARGS__)
 #define epoll_ctl(...)  real()->epoll_ctl(__VA_ARGS__)
 #define syscall(...)    real()->syscall(__VA_ARGS__)
 

@@ -60,13 +60,27 @@ static bool is_blocking(const struct virtual *virtual, int flags)
     return !virtual->nonblocking && !(flags & MSG_DONTWAIT);
 }
 
+/* On a connection that rests: there is nothing, whatever others read there. Results: as
+ * take_own(). */
+static bool take_nothing(struct virtual *virtual, int flags, bool *stale)
+{
+    *stale = !swap_check(virtual);
+    if (!*stale && is_blocking(virtual, flags))
+        swap_park(virtual); /* it waits */
+    errno = EAGAIN;
+    return false;
+}
+
 /* Where there is nothing of a pooled connection's. True: *result is for the caller; false: it is to
  * wait, or `*stale`: the number is not ours. */
 static bool take_own(struct virtual *virtual, const struct iovec *parts, int count, int flags,
                      bool *stale, ssize_t *result)
 {
-    ssize_t got = receive_now(virtual->number, parts, count, flags | MSG_DONTWAIT);
+    ssize_t got;
 
+    if (virtual->resting)
+        return take_nothing(virtual, flags, stale);
+    got = receive_now(virtual->number, parts, count, flags | MSG_DONTWAIT);
     *result = got;
     if (virtual->state == VIRTUAL_ANSWERED && got > 0) {
         if (!(flags & MSG_PEEK))
@@ -90,7 +104,7 @@ static int wait_for(int fd, int ms, int *before)
     int ready;
 
     cancel_restore(before);
-    ready = poll(&waited, 1, ms);
+    ready = real()->poll(&waited, 1, ms);
     *before = cancel_off();
     return ready;
 }

@@ -3,7 +3,6 @@
 #include "libclient/preload/request.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /* More than any command has: Redis takes a million arguments, and 512 MB each unless it is told
@@ -135,6 +134,20 @@ int request_number(const struct request *request, unsigned at)
     return number;
 }
 
+/* "<type>NUMBER\r\n" of a number below 100. */
+static size_t write_line(char *text, char type, uint32_t number)
+{
+    size_t used = 0;
+
+    text[used++] = type;
+    if (number >= 10)
+        text[used++] = (char)('0' + number / 10);
+    text[used++] = (char)('0' + number % 10);
+    text[used++] = '\r';
+    text[used++] = '\n';
+    return used;
+}
+
 size_t request_text(const struct request *request, char text[REQUEST_TEXT_SIZE])
 {
     uint32_t words = whole_words(request);
@@ -142,12 +155,12 @@ size_t request_text(const struct request *request, char text[REQUEST_TEXT_SIZE])
 
     if (words == 0)
         return 0;
-    used = (size_t)sprintf(text, "*%u\r\n", words);
+    used = write_line(text, '*', words);
     for (uint32_t i = 0; i < words; i++) {
         /* A word that is longer is no name that means anything. */
         uint32_t size = request->sizes[i] < REQUEST_WORD_SIZE ? request->sizes[i] : 0;
 
-        used += (size_t)sprintf(text + used, "$%u\r\n", size);
+        used += write_line(text + used, '$', size);
         memcpy(text + used, request->text[i], size);
         used += size;
         memcpy(text + used, "\r\n", 2);

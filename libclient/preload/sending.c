@@ -51,6 +51,17 @@ static bool cargo_take(struct cargo *cargo, const struct iovec *parts, int count
 
 enum turn { TURN_DONE, TURN_AGAIN, TURN_REAL };
 
+/* `all`: it is the whole of what the program sends. */
+static void follow(struct virtual *virtual, const char *data, size_t size, bool all)
+{
+    if (all && virtual->stream.planned > 0) {
+        stream_sent_planned(&virtual->stream);
+        return;
+    }
+    virtual->stream.planned = 0;
+    stream_sent(&virtual->stream, data, size, way_classify, virtual->lease);
+}
+
 /* Sends what there is room for on the pooled connection. Results: TURN_DONE, errno EAGAIN: there is
  * no room; 0: all is sent; TURN_AGAIN, nothing could be sent, and the connection is gone. */
 static enum turn send_leased(struct virtual *virtual, struct cargo *cargo, bool fresh)
@@ -61,7 +72,7 @@ static enum turn send_leased(struct virtual *virtual, struct cargo *cargo, bool 
                                      (cargo->flags & ~MSG_WAITALL) | MSG_DONTWAIT | MSG_NOSIGNAL);
 
         if (wrote >= 0) {
-            stream_sent(&virtual->stream, data, (size_t)wrote, way_classify, virtual->lease);
+            follow(virtual, data, (size_t)wrote, (size_t)wrote == cargo->size);
             cargo->sent += (size_t)wrote;
         } else if (errno == EAGAIN) {
             return TURN_DONE;
@@ -151,7 +162,7 @@ static bool wait_for_room(int fd, int64_t deadline_ns, int64_t limit_ns, int *be
             ms = (int)(left_ns / 1000000) + 1;
     }
     cancel_restore(before);
-    ms = poll(&waited, 1, ms);
+    ms = real()->poll(&waited, 1, ms);
     *before = cancel_off();
     return ms >= 0 || errno != EINTR || traffic_restarts(limit_ns);
 }

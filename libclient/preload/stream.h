@@ -47,8 +47,9 @@ struct stream {
     uint64_t sent;     /* commands, whole ones and one that is under way */
     uint64_t answered; /* replies */
     struct session session;
-    bool foreign; /* it cannot be followed any more: inline commands, subscriptions */
-    uint32_t db;  /* that the connection has, as far as replies say */
+    unsigned planned; /* commands of what is sent first, which was looked at already: plan.h */
+    bool foreign;     /* it cannot be followed any more: inline commands, subscriptions */
+    uint32_t db;      /* that the connection has, as far as replies say */
     uint32_t db_of_pool;
     bool db_changed; /* a SELECT was answered since the stream began */
     bool name_changed;
@@ -75,6 +76,13 @@ void stream_forget(struct stream *stream);
 /* `size` bytes were sent. */
 void stream_sent(struct stream *stream, const char *data, size_t size,
                  stream_classifier *classifier, void *context);
+
+/* All that was planned was sent: stream_sent() for commands that leave nothing behind. */
+static inline void stream_sent_planned(struct stream *stream)
+{
+    stream->sent += stream->planned;
+    stream->planned = 0;
+}
 
 /* `size` bytes were received. False: they are no replies to what was sent. */
 bool stream_received(struct stream *stream, const char *data, size_t size);

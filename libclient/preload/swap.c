@@ -90,6 +90,14 @@ bool swap_is_here(const struct virtual *virtual)
     return here;
 }
 
+bool swap_check(struct virtual *virtual)
+{
+    bool here = virtual->checked || swap_is_here(virtual);
+
+    virtual->checked = here && !virtual->checked;
+    return here;
+}
+
 /* Behind the number is `fd` from now on. It is never inherited by a program that is executed: there
  * nobody would know what it is. */
 static bool exchange(struct virtual *virtual, int fd, uint64_t cookie)
@@ -102,6 +110,7 @@ static bool exchange(struct virtual *virtual, int fd, uint64_t cookie)
     while (result < 0 && (errno == EINTR || (errno == EBUSY && ++turns < BUSY_TURNS)));
     if (result >= 0)
         virtual->cookie = cookie;
+    virtual->resting = virtual->checked = false;
     registrations_lay(virtual);
     errno = before;
     return result >= 0;
@@ -134,13 +143,29 @@ bool swap_park(struct virtual *virtual)
     return parked;
 }
 
+/* As it was when the descriptor came: nobody closes ours. */
+static uint64_t cookie_of(const struct lendis_lease *lease)
+{
+    const struct cached_descriptor *cached = &lease->attachment->cached[lease->index];
+
+    return !lease->private && cached->fd == lease->fd ? cached->cookie : socket_cookie(lease->fd);
+}
+
+void swap_rest(struct virtual *virtual)
+{
+    virtual->state = VIRTUAL_PARKED;
+    virtual->resting = true;
+    virtual->checked = false;
+}
+
 bool swap_lease(struct virtual *virtual)
 {
     struct lendis_lease *lease = virtual->lease;
-    uint64_t cookie = socket_cookie(lease->fd);
+    uint64_t cookie = cookie_of(lease);
 
-    if (cookie == 0 || !exchange(virtual, lease->fd, cookie))
+    if (cookie == 0 || (virtual->cookie != cookie && !exchange(virtual, lease->fd, cookie)))
         return false;
+    virtual->resting = virtual->checked = false;
     close_pair(virtual);
     lease->used = true;
     virtual->state = VIRTUAL_LEASED;

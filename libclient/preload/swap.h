@@ -15,8 +15,14 @@ bool swap_prepare(void);
  * file. */
 bool swap_is_here(const struct virtual *virtual);
 
+/* The same, once for each two calls: programs look at an idle connection before they send. */
+bool swap_check(struct virtual *virtual);
+
 /* Puts `fd`, which stays the caller's, behind the number. False: the number is not ours. */
 bool swap_put(struct virtual *virtual, int fd);
+
+/* PARKED without an exchange: nobody is to read or to poll there. */
+void swap_rest(struct virtual *virtual);
 
 /* Parks it. The pair, if there is one, is closed. */
 bool swap_park(struct virtual *virtual);

@@ -43,8 +43,10 @@ void traffic_settle(struct virtual *virtual)
         return;
     if (virtual->mute)
         swap_end(virtual, false);
-    else
+    else if (virtual->polled || virtual->registrations)
         swap_park(virtual);
+    else
+        swap_rest(virtual);
     swap_release(virtual, false);
 }
 

@@ -6,6 +6,8 @@
  *
  *   PARKED     a copy of the process' one parked socket, which never has anything to read and can
  *              always be written to
+ *              or, as long as the program neither waits nor polls there, the pooled connection
+ *              that it had last, from which nothing is read: the next lease mostly is of that one
  *   LEASED     a pooled connection, from a request to the end of its reply, or for as long as the
  *              session needs the same one (MULTI, WATCH, another database)
  *   ANSWERED   an end of a pair of its own, with replies in it that came another way
@@ -48,6 +50,9 @@ struct virtual
     uint64_t cookie;      /* SO_COOKIE of what is behind the number */
 
     struct lendis_lease *lease;
+    bool resting;       /* PARKED, with a pooled connection behind the number */
+    bool polled;        /* the program polls it while it is idle: it does not rest */
+    bool checked;       /* just now: the number is ours, for the next call */
     unsigned receivers; /* threads that are inside recv(2) on the pooled connection */
     struct stream stream;
 

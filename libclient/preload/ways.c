@@ -138,8 +138,10 @@ static enum way go(struct virtual *virtual, struct lendis_pool *pool, uint32_t d
 {
     int result = lease_behind_number(virtual, pool, db, 0, false);
 
-    if (result == 0)
+    if (result == 0) {
+        virtual->stream.planned = plan->shares && !plan->partial ? plan->commands : 0;
         return WAY_LEASED;
+    }
     if (result == LENDIS_E_BUSY && waits && plan->shares && !plan->partial && size <= COPYING_MAX) {
         result = copy_handed_over(virtual, pool, request, size);
         if (result == 0)
@@ -237,7 +239,7 @@ enum way way_find(struct virtual *virtual, const char *request, size_t size, boo
     *instead = NULL;
     if (virtual->unread > 0 || virtual->gathered_size > 0)
         return queue_up(virtual, request, size);
-    if (!swap_is_here(virtual)) {
+    if (!swap_check(virtual)) {
         traffic_forget(virtual);
         return WAY_REAL;
     }

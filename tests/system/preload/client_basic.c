@@ -317,6 +317,49 @@ static int options(void)
     return 0;
 }
 
+/* An idle connection shows nothing of what others do on the pooled one that it had last. */
+static int rests(void)
+{
+    struct timeval soon = {0};
+    char text[64], byte;
+    size_t size = request(text, sizeof text, "PING", NULL);
+    int fd = dial(), other = dial(), number;
+
+    for (int i = 0; i < 20; i++) {
+        struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+        fd_set reads;
+
+        talk(fd, 1);
+        tell(other, text, size);
+        poll_fd.fd = other;
+        CHECK(poll(&poll_fd, 1, 5000) == 1); /* the reply is there, for the other one */
+        if (i % 4 == 0) {
+            CHECK(recv(fd, &byte, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN);
+            CHECK(recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == -1 && errno == EAGAIN);
+            CHECK(ioctl(fd, FIONREAD, &number) == 0 && number == 0);
+        } else if (i % 4 == 1) {
+            FD_ZERO(&reads);
+            FD_SET(fd, &reads);
+            CHECK(select(fd + 1, &reads, NULL, NULL, &soon) == 0);
+        } else if (i % 4 == 2) {
+            poll_fd.fd = fd;
+            CHECK(poll(&poll_fd, 1, 0) == 0);
+        } else {
+            soon.tv_usec = 20000;
+            CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon) == 0);
+            CHECK(recv(fd, &byte, 1, 0) == -1 && errno == EAGAIN);
+            soon.tv_usec = 0;
+            CHECK(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon) == 0);
+        }
+        EXPECT(hear(other), "+PONG\r\n");
+        if (i % 5 == 4) {
+            close(fd); /* a new one has not been polled yet */
+            fd = dial();
+        }
+    }
+    return 0;
+}
+
 static void epoll_turn(int epoll, int fd, const char *command, size_t size)
 {
     struct epoll_event event;
@@ -559,6 +602,7 @@ const struct scenario basic_scenarios[] = {
     {"inline", inline_commands},
     {"nonblocking", nonblocking},
     {"options", options},
+    {"rests", rests},
     {"epolls", epolls},
     {"crowd", crowd},
     {"busy", busy},

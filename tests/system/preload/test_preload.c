@@ -160,6 +160,7 @@ SAME(mixed)
 SAME(subscriptions)
 SAME(nonblocking)
 SAME(options)
+SAME(rests)
 SAME(epolls)
 SAME(crowd)
 SAME(busy)
@@ -436,6 +437,7 @@ int main(int argc, char *argv[])
         RUN(subscriptions),
         RUN(nonblocking),
         RUN(options),
+        RUN(rests),
         RUN(epolls),
         RUN(crowd),
         RUN(busy),
