@@ -219,6 +219,11 @@ bool connection_adopt(struct broker_connection *connection, int fd, uint64_t gen
     return true;
 }
 
+bool connection_has_ended(const struct broker_connection *connection)
+{
+    return is_dead(connection->fd);
+}
+
 bool connection_is_redirected(const struct broker_connection *connection)
 {
     return connection->fd >= 0 && socket_ends_differ(&connection->ends, connection->fd);

@@ -147,6 +147,9 @@ void connection_close(struct broker_connection *connection, enum close_reason re
 bool connection_revoke(struct broker_connection *connection, uint64_t word,
                        enum revoke_reason reason);
 
+/* The peer of an open connection has closed it, noticed or not. */
+bool connection_has_ended(const struct broker_connection *connection);
+
 /* One of its holders has connected its socket elsewhere: no server of ours is at the other end. */
 bool connection_is_redirected(const struct broker_connection *connection);
 

@@ -27,6 +27,18 @@ static bool is_expelled(const struct broker_pool *pool, uint32_t worker)
     return worker_set_has(&pool->parts->members.expelled, worker);
 }
 
+/* It was given back to be replaced. That may be because Redis closed it, and which of the two is
+ * heard of first is chance: it was lost. */
+static void take_returned(struct broker_connection *connection)
+{
+    if (connection->replacement == REPLACEMENT_RETIRING)
+        connection_close(connection, (enum close_reason)connection->replacement_reason);
+    else if (connection_has_ended(connection))
+        connection->owner->lost(connection);
+    else
+        connection_close(connection, CLOSE_returned);
+}
+
 static void inspect(struct broker_pool *pool, struct broker_connection *connection)
 {
     uint64_t word;
@@ -53,9 +65,7 @@ static void inspect(struct broker_pool *pool, struct broker_connection *connecti
             corruption_found(connection);
             return;
         }
-        connection_close(connection, connection->replacement == REPLACEMENT_RETIRING
-                                         ? (enum close_reason)connection->replacement_reason
-                                         : CLOSE_returned);
+        take_returned(connection);
         return;
     case FOUND_FINE:
         break;
