@@ -3,6 +3,7 @@
 #include "broker/daemon/broker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -265,10 +266,23 @@ static int watch_signals(struct broker *broker)
 
 /* ---- the beginning ---- */
 
+/*
+ * Makes the kernel's table of our descriptors as large as it gets. With more than one thread (the
+ * log has one) every time that it grows later waits for a grace period of RCU (expand_fdtable() in
+ * the kernel's fs/file.c): on a host that is overloaded that is seconds, in which nobody is served.
+ */
+static void grow_descriptor_table(uint64_t count)
+{
+    int fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)count - 1);
+
+    if (fd >= 0)
+        close(fd);
+}
+
 /* Every connection, and two for each worker: its socket and its pidfd. */
 static void raise_descriptor_limit(const struct config *config)
 {
-    uint64_t needed = DESCRIPTORS_OWN + UINT64_C(2) * config->broker.max_workers;
+    uint64_t needed = DESCRIPTORS_OWN + UINT64_C(2) * config->broker.max_workers, most;
     struct rlimit limit;
 
     for (uint32_t i = 0; i < config->pool_count; i++)
@@ -277,6 +291,8 @@ static void raise_descriptor_limit(const struct config *config)
         return;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+    most = needed + WORKERS_UNATTACHED;
+    grow_descriptor_table(limit.rlim_cur < most ? limit.rlim_cur : most);
     if (limit.rlim_cur < needed)
         log_line(LOG_LEVEL_WARNING,
                  "the limit of open files is %ju; max_workers and the pools' sizes may need %ju "

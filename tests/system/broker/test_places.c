@@ -285,6 +285,47 @@ static void the_expelled_go_on_waiting(void **state)
     assert_int_equal(order(1, ORDER_RELEASE), 0);
 }
 
+/* ---- a crowd ---- */
+
+/* Slots of the table of descriptors, which never shrinks: proc(5), FDSize. */
+static unsigned descriptor_table(pid_t pid)
+{
+    char path[64], line[256];
+    unsigned size = 0;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    while (size == 0 && fgets(line, sizeof line, file))
+        if (sscanf(line, "FDSize: %u", &size) != 1)
+            size = 0;
+    fclose(file);
+    return size;
+}
+
+/*
+ * 500 workers came at once to a host that was overloaded, and some were not served for half a
+ * minute: the kernel let the broker wait whenever its table of descriptors grew (expand_fdtable()
+ * in fs/file.c waits for all processors if there is another thread). It is as large as it gets
+ * before the first worker comes.
+ */
+static void a_crowd_does_not_make_the_table_grow(void **state)
+{
+    struct lendis_pool *pools[40];
+    unsigned size;
+
+    (void)state;
+    start_fixture(0, 300, "size = 2\n");
+    size = descriptor_table(fixture.broker.pid);
+    assert_true(size >= 2 * 300);
+    for (int i = 0; i < 40; i++)
+        pools[i] = pool_attach(&fixture.broker, "p");
+    assert_int_equal(descriptor_table(fixture.broker.pid), size);
+    for (int i = 0; i < 40; i++)
+        lendis_detach(pools[i]);
+}
+
 /* ---- answers that come late ---- */
 
 /* The broker stands still while a descriptor is fetched: the call goes without, the answer is
@@ -514,6 +555,7 @@ int main(int argc, char **argv)
         TEST(the_expelled_go_on_waiting),
         TEST(a_late_answer_is_dropped),
         TEST(who_is_refused_lends_nothing),
+        TEST(a_crowd_does_not_make_the_table_grow),
         ELSEWHERE(who_is_absent_for_long_finds_its_place),
         ELSEWHERE(who_stands_still_for_too_long_gets_another_place),
     };
