@@ -151,14 +151,9 @@ int attach_open(struct lendis_pool *pool, struct attachment *inherited,
     int socket = -1, result;
 
     attach_forget_greeting(pool);
-    result = link_connect(pool->socket_path, &socket);
+    result = link_open(pool, inherited, &socket, &welcome);
     if (result != 0)
         return result;
-    result = link_hello(socket, pool, inherited, &welcome);
-    if (result != 0) {
-        link_take_back_hello(socket);
-        return result;
-    }
     if (inherited && inherited->catalog.instance == welcome.instance &&
         inherited->pool_index == welcome.pool && inherited->serial == welcome.serial &&
         welcome.worker < inherited->segment.worker_max) {

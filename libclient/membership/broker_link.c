@@ -8,9 +8,11 @@
 #include "libclient/membership/broker_link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "libclient/clock.h"
 #include "libclient/shared/broker_socket.h"
 #include "libclient/shared/descriptor.h"
 
@@ -130,18 +132,54 @@ void link_take_back_hello(int socket)
     close(socket);
 }
 
-int link_hello(int socket, const struct lendis_pool *pool, const struct attachment *inherited,
-               struct wire_welcome *welcome)
+/*
+ * A broker whose places for those without HELLO are all taken hangs up on one that is slow with it
+ * (broker/workers/accept.c), and on a host that is overloaded all of them are: hundreds of workers
+ * that start together are a crowd. One that comes to its end hangs up on everybody. So a HELLO that
+ * has no answer is said again; the pause doubles, so that the crowd thins out: 0.6 s in all.
+ */
+#define HELLO_ATTEMPTS 8
+#define HELLO_PAUSE_MS 5
+
+static int open_once(const struct lendis_pool *pool, const struct wire_hello *hello, int *socket,
+                     struct wire_welcome *welcome)
 {
+    int made, result;
+
+    welcome->result = LENDIS_E_AGAIN; /* no answer yet */
+    result = link_connect(pool->socket_path, &made);
+    if (result != 0)
+        return result;
+    result =
+        ask(made, hello, WIRE_WELCOME, welcome, sizeof *welcome, NULL, pool->attach_timeout_ms);
+    if (result == 0)
+        result = welcome->result;
+    if (result == 0)
+        *socket = made;
+    else
+        link_take_back_hello(made);
+    return result;
+}
+
+int link_open(const struct lendis_pool *pool, const struct attachment *inherited, int *socket,
+              struct wire_welcome *welcome)
+{
+    int64_t deadline_ns = clock_deadline_ns(pool->attach_timeout_ms);
+    int attempts = 0, pause_ms = HELLO_PAUSE_MS, result;
     struct wire_hello hello;
-    int result;
 
     link_make_hello(&hello, pool);
     if (inherited)
         hello.segment = inherited->segment.instance;
-    result =
-        ask(socket, &hello, WIRE_WELCOME, welcome, sizeof *welcome, NULL, pool->attach_timeout_ms);
-    return result != 0 ? result : welcome->result;
+    for (;;) {
+        result = open_once(pool, &hello, socket, welcome);
+        if (result != LENDIS_E_DOWN || welcome->result != LENDIS_E_AGAIN ||
+            ++attempts == HELLO_ATTEMPTS ||
+            clock_now_ns() + pause_ms * INT64_C(1000000) >= deadline_ns)
+            return result;
+        poll(NULL, 0, pause_ms);
+        pause_ms *= 2;
+    }
 }
 
 int link_ask_direct(const struct lendis_pool *pool, int timeout_ms, int *fd, int *token)

@@ -44,10 +44,13 @@ void link_goodbye(int socket);
 /* Closes the socket of a HELLO whose place is not used: its answer may be on its way. */
 void link_take_back_hello(int socket);
 
-/* Says HELLO and waits for the answer. `inherited` (may be NULL): what this process has from its
- * parent. Results: as link_take_answer(), or what the broker answered. */
-int link_hello(int socket, const struct lendis_pool *pool, const struct attachment *inherited,
-               struct wire_welcome *welcome);
+/*
+ * Connects to the broker and says HELLO; `inherited` may be NULL, else it is the attachment of a
+ * parent. Says it again, a few times, when the broker hangs up without an answer. Results: 0 and
+ * *socket is the caller's; of connect(2); as link_take_answer(), or what the broker answered.
+ */
+int link_open(const struct lendis_pool *pool, const struct attachment *inherited, int *socket,
+              struct wire_welcome *welcome);
 
 /*
  * Asks for a connection of this process alone, on a socket of its own (WIRE_DIRECT). Results: 0,

@@ -2,7 +2,7 @@
 /*
  * A process that changes its root, its mount namespace or its rights after it has attached. It goes
  * on with what is open; when nothing is left and the broker cannot be reached again, its calls say
- * why at once. A broker that restarts is waited for.
+ * why at once. A broker that restarts is waited for, and one that hangs up is asked again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,11 +11,14 @@
 #include <errno.h>
 #include <grp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "tests/support/fixture.h"
@@ -277,6 +280,52 @@ static void a_restart_seen_from_another_root(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
 
+/* ---- a broker that hangs up ---- */
+
+#define HANG_UPS 4
+
+static char door[TESTBED_PATH_SIZE];
+
+/* A thread: hangs up on some, then the broker is behind the door. Its listener ends last: who waits
+ * there is hung up on, too. */
+static void *hang_up(void *listener)
+{
+    char other[TESTBED_PATH_SIZE];
+    int count = 0, fd;
+
+    for (; count < HANG_UPS && (fd = accept(*(int *)listener, NULL, NULL)) >= 0; count++)
+        close(fd);
+    scratch_path(other, "other-door");
+    if (symlink(fixture.broker.socket_path, other) < 0 || rename(other, door) < 0)
+        count = 0;
+    close(*(int *)listener);
+    *(int *)listener = count;
+    return NULL;
+}
+
+/* As one does that has a crowd before its door: a HELLO that had no answer is said again. */
+static void a_broker_that_hangs_up(void **state)
+{
+    struct lendis_options patient = {.size = sizeof patient, .attach_timeout_ms = LIMIT_MS};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    struct lendis_pool *pool;
+    pthread_t thread;
+
+    (void)state;
+    scratch_path(door, "door");
+    assert_true(strlen(door) < sizeof address.sun_path);
+    strcpy(address.sun_path, door);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(listener, 16), 0);
+    assert_int_equal(pthread_create(&thread, NULL, hang_up, &listener), 0);
+    assert_int_equal(lendis_attach(door, "p", &patient, &pool), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(listener, HANG_UPS);
+    assert_true(pings(lendis_command(pool, "PING")));
+    lendis_detach(pool);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
@@ -285,6 +334,7 @@ int main(int argc, char **argv)
         TEST(other_rights),
         TEST(a_child_in_another_root),
         TEST(a_restart_seen_from_another_root),
+        TEST(a_broker_that_hangs_up),
     };
 
     if (argc > 1)
