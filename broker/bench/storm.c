@@ -185,6 +185,18 @@ static unsigned count_good(const struct processes *processes, int64_t since_ns, 
 
 /* ---- rounds ---- */
 
+/* What the first worker that failed was told; "": none did. */
+static const char *first_failure(const struct processes *processes)
+{
+    for (unsigned i = 0; i < processes->count; i++) {
+        const struct worker_result *result = processes_result(processes, i);
+
+        if (atomic_load(&result->failed) > 0)
+            return result->text;
+    }
+    return "";
+}
+
 /* Milliseconds from since_ns until every worker has had a good reply; what did not come in time is
  * a failure of the run. */
 static double await_good(struct bench *bench, const char *row, const struct processes *processes,
@@ -193,9 +205,9 @@ static double await_good(struct bench *bench, const char *row, const struct proc
     int64_t last_ns;
 
     if (!eventually(count_good(processes, since_ns, &last_ns) == processes->count, limit_ms)) {
-        bench_note(bench, "row %s: %u of %u workers had no good reply within %d s", row,
+        bench_note(bench, "row %s: %u of %u workers had no good reply within %d s: %s", row,
                    processes->count - count_good(processes, since_ns, &last_ns), processes->count,
-                   limit_ms / 1000);
+                   limit_ms / 1000, first_failure(processes));
         bench->failed = true;
         return limit_ms;
     }
