@@ -16,7 +16,7 @@
 #include "libclient/membership/uid_limit.h"
 
 /* So many dead connections in a row are given back before one is lent unseen. */
-#define LOOKS_MAX 8
+#define TRIES_MAX 8
 
 /* lendis_acquire() with an absolute limit. */
 static int acquire_lease(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease)
@@ -57,13 +57,13 @@ static int acquire_lease(struct lendis_pool *pool, int64_t deadline_ns, struct l
     return lending_final(result, deadline_ns);
 }
 
-/* The caller gets a connection that has not ended already and has nothing to read, as far as a look
- * can tell. */
+/* The caller gets a connection that has not ended already and has nothing to read, as far as can
+ * be seen. */
 static int acquire_alive(struct lendis_pool *pool, int64_t deadline_ns, struct lendis_lease **lease)
 {
     int result;
 
-    for (int looks = 0; looks < LOOKS_MAX; looks++) {
+    for (int tries = 0; tries < TRIES_MAX; tries++) {
         result = acquire_lease(pool, deadline_ns, lease);
         if (result != 0 || !(*lease)->rested)
             return result;

@@ -37,7 +37,7 @@ static inline bool cancel_is_possible(void)
 enum { CANCEL_ENABLED = 1, CANCEL_ASYNCHRONOUS = 2 };
 
 /*
- * glibc sends a signal to a thread whose cancellation is asynchronous. Its handler looks at the
+ * glibc sends a signal to a thread whose cancellation is asynchronous. Its handler checks the
  * type alone, which is asynchronous inside recv(2) and its kind as well: one that was sent before
  * and comes late would act in there although cancellation is off. A first such call, while nothing
  * is held, lets it act, or waits for it.

@@ -120,7 +120,7 @@ void policy_go_on_waiting(const struct attachment *attachment, struct waiter *wa
     if (after_ms == 0)
         return;
     now_ns = clock_now_ns();
-    /* The first look comes milliseconds after the beginning of the wait. */
+    /* The first scan comes milliseconds after the beginning of the wait. */
     if (waiter->report_ns == 0)
         waiter->report_ns = now_ns + after_ms * INT64_C(1000000);
     if (now_ns < waiter->report_ns)

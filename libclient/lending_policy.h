@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a pool's configuration says about lending, as far as it is the worker's to heed: in which
- * order idle connections are taken, how many may wait, whether a connection is looked at before it
+ * order idle connections are taken, how many may wait, whether a connection is checked before it
  * is lent. Read from the catalog where it stands, so that a change counts at once.
  */
 #ifndef LENDIS_POLICY_H
@@ -34,7 +34,7 @@ static inline void policy_count_lease(struct local *local, uint32_t leases)
     atomic_store_explicit(&local->leases, leases + 1, memory_order_relaxed);
 }
 
-/* Whether a connection that was last leased at `leased_ms` is to be looked at before it is used. */
+/* Whether a connection that was last leased at `leased_ms` is to be checked before it is used. */
 static inline bool policy_is_rested(const struct attachment *attachment, uint64_t leased_ms,
                                     uint64_t now_ms)
 {
@@ -74,7 +74,7 @@ bool policy_lease_idle(struct attachment *attachment, uint32_t *index, uint64_t 
 /* Whether as many as may wait were there before `ticket` queued up: then its owner leaves. */
 bool policy_queue_is_full(const struct attachment *attachment, uint64_t ticket);
 
-/* One that waits looks thoroughly: it rings for others, and when it has waited for long this is
+/* One that waits scans all words: it rings for others, and when it has waited for long this is
  * reported to the broker, and again each time after that. */
 void policy_go_on_waiting(const struct attachment *attachment, struct waiter *waiter);
 
@@ -82,9 +82,8 @@ void policy_go_on_waiting(const struct attachment *attachment, struct waiter *wa
 bool policy_fails_fast(const struct attachment *attachment);
 
 /*
- * Why Redis could not be had, in the broker's words, for who is told LENDIS_E_DOWN in the calling
- * thread: noted while the attachment is at hand (NULL: it was for another reason); "": nothing is
- * known.
+ * Why Redis could not be had, in the broker's words, for LENDIS_E_DOWN in the calling thread:
+ * noted while the attachment is at hand (NULL: it was for another reason); "": nothing is known.
  */
 void policy_note_outage(const struct attachment *attachment);
 const char *policy_outage(void);

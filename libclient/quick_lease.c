@@ -50,7 +50,7 @@ static inline struct attachment *enter(struct lendis_pool *pool)
     if (!current)
         return NULL;
     membership_use(current);
-    /* As there: only now may we look at what it has mapped. */
+    /* As there: only now may we read what it has mapped. */
     if (atomic_load_explicit(&local->current, memory_order_seq_cst) == current &&
         !attachment_is_orphan(current))
         return current;
@@ -59,7 +59,7 @@ static inline struct attachment *enter(struct lendis_pool *pool)
     return NULL;
 }
 
-/* Which connection a lease after `leases` others looks at first, in the pool's order; or one that
+/* Which connection a lease after `leases` others tries first, in the pool's order; or one that
  * does not exist. */
 static inline uint32_t first_choice(const struct attachment *attachment, uint32_t leases)
 {

@@ -275,7 +275,7 @@ static int fetch(struct catalog *catalog)
     return result;
 }
 
-static int look(void)
+static int scan(void)
 {
     struct catalog catalog;
     char *text, *copy;
@@ -318,7 +318,7 @@ static void refresh(void)
     if (!atomic_compare_exchange_strong(&mine->map_lock, &free_state, 1))
         return; /* another thread is at it */
     busy = true;
-    result = look();
+    result = scan();
     if (result == 0)
         open_handles();
     busy = false;

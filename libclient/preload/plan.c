@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Looking ahead: see plan.h. */
+/* Reading ahead: see plan.h. */
 #include "libclient/preload/plan.h"
 
 #include <string.h>
@@ -36,7 +36,7 @@ static void add(struct plan *plan, const struct sighting *sighting, bool is_firs
         note(plan, &plan->ties, sighting);
         break;
     case MEANS_NOTHING:
-        /* It tells of what its own connection has written before. */
+        /* It reports what its own connection has written before. */
         if (command->flags & COMMAND_AFTER_WRITE)
             note(plan, &plan->lasting, sighting);
         else if (command->flags & COMMAND_BLOCKING)

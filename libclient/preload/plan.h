@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a program is about to send, looked at before any of it goes out: which way it may go. */
+/* What a program is about to send, inspected before any of it goes out: which way it may go. */
 #ifndef LENDIS_PRELOAD_PLAN_H
 #define LENDIS_PRELOAD_PLAN_H
 
@@ -20,7 +20,7 @@ struct plan {
     char why[16]; /* the command for which it is not just a lease */
 };
 
-/* Looks at `size` bytes, with which a command begins. */
+/* Inspects `size` bytes, with which a command begins. */
 void plan_make(struct plan *plan, const char *data, size_t size, stream_classifier *classifier,
                void *context);
 

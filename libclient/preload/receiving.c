@@ -9,7 +9,7 @@
 #include "libclient/preload/swap.h"
 #include "libclient/preload/traffic.h"
 
-/* A thread that waits where nothing can come yet looks so often whether another one has sent
+/* A thread that waits where nothing can come yet checks so often whether another one has sent
  * something since. */
 #define LOOK_MS 20
 

@@ -12,7 +12,7 @@
 #include "libclient/preload/traffic.h"
 #include "libclient/preload/ways.h"
 
-/* A wait for room looks so often whether the connection is still the same. */
+/* A wait for room checks so often whether the connection is still the same. */
 #define LOOK_MS 250
 /* A pooled connection that ended just now, before a byte was sent: another one, so often. */
 #define TRIES 3

@@ -203,7 +203,7 @@ static void follow(struct stream *stream, const struct sighting *sighting, bool 
     bool queued = (stream->session.left & LEFT_MULTI) && sighting->meaning != MEANS_NOTHING;
 
     if (queued && !error) {
-        /* It takes effect with EXEC, whose reply is not looked into. */
+        /* It takes effect with EXEC, whose reply is not inspected. */
         stream->session.left |= LEFT_OTHER;
         return;
     }

@@ -23,7 +23,7 @@ static _Atomic(struct page *) pages[PAGES];
 static _Atomic unsigned pages_end; /* one behind the last page */
 static struct virtual *unused;
 
-/* Its address tells a thread. */
+/* Its address identifies a thread. */
 static _Thread_local char self __attribute__((tls_model("initial-exec")));
 
 struct virtual *virtual_find(int fd)

@@ -17,7 +17,7 @@
  * (private.h): it leaves the table, and nothing of ours acts on it any more.
  *
  * Each is used under its lock. Nobody keeps the lock while waiting. The structs are never freed,
- * so one that was found is safe to lock, and is then looked at again.
+ * so one that was found is safe to lock, and is then checked again.
  */
 #ifndef LENDIS_PRELOAD_VIRTUAL_H
 #define LENDIS_PRELOAD_VIRTUAL_H
