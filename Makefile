@@ -84,10 +84,10 @@ CLIENT_SOURCES += $(addprefix libclient/handover/,batch.c combiner.c doorbell.c 
 CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker_link.c \
 	inherit.c membership.c reach.c socket_cookie.c uid_limit.c)
 
-# The library for unmodified programs: what it is made of, and liblendis without hiredis, compiled so
-# that it enters none of the hooks, and with descriptors far above those of the program.
-PRELOAD_OWN := answers child copying counts descriptors epoll_table hooks map mine own plan private \
-	real receiving request sending settings stream swap table traffic ways
+# The library for unmodified programs: what it is made of, and liblendis without hiredis, compiled
+# so that it enters none of the hooks, and with descriptors far above those of the program.
+PRELOAD_OWN := answers child copying counts descriptors epoll_table hooks map mine own plan \
+	private real receiving request sending settings stream swap table traffic ways
 PRELOAD_SOURCES := $(PRELOAD_OWN:%=libclient/preload/%.c)
 PRELOAD_FLOOR := 700
 

@@ -13,7 +13,7 @@ enum column_kind { COLUMN_TEXT, COLUMN_NUMBER };
 
 enum table_format { TABLE_PEOPLE, TABLE_JSON, TABLE_CSV };
 
-/* Columns are an enum and an array with it as indices: these pairs look alike, their names differ. */
+/* Columns are an enum and an array that it indexes: such pairs look alike, their names differ. */
 struct column {
     const char *key;   /* in JSON and CSV */
     const char *title; /* for people, shown in capitals; NULL: not for them */

@@ -42,7 +42,7 @@ _SESSION = frozenset((b"SELECT", b"READONLY", b"READWRITE", b"ASKING", b"CLIENT"
 
 def make_retry(kind: type, retry: Any, retry_on_error: Any,
                retry_on_timeout: bool) -> tuple[Any, list]:
-    """The policy and the errors that it is for, as redis-py makes them of a connection's options."""
+    """The policy and the errors that it is for, as redis-py makes them of options."""
     if not isinstance(retry_on_error, (list, tuple)):
         retry_on_error = ()
     errors = list(retry_on_error)

@@ -30,7 +30,8 @@ def _word(value: Any) -> bytes:
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"a command's words are bytes, str, int or float, not {type(value).__name__}")
+        kind = type(value).__name__
+        raise TypeError(f"a command's words are bytes, str, int or float, not {kind}")
     return repr(value).encode()
 
 

@@ -47,7 +47,7 @@ class Stream:
         return bool(poll.poll(None if limit is None else max(0, limit * 1000)))
 
     def send(self, data: bytes, limit: float | None = None) -> None:
-        """Sends all of it. Raises socket.timeout, or another OSError when the connection is lost."""
+        """Sends all of it. Raises socket.timeout, or OSError when the connection is lost."""
         at = 0
         while at < len(data):
             chunk = data[at:at + _READ_SIZE]

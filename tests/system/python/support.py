@@ -64,8 +64,8 @@ class Site:
         with open(self.configuration, "w") as file:
             file.write(f"[broker]\nsocket = {self.socket}\n")
             for pool, query in (pools or {"main": ""}).items():
-                file.write(f"[pool {pool}]\nredis = unix://{self.redis_socket}{query}\nsize = {size}\n"
-                           f"min_idle = {size}\n{extra}\n")
+                file.write(f"[pool {pool}]\nredis = unix://{self.redis_socket}{query}\n"
+                           f"size = {size}\nmin_idle = {size}\n{extra}\n")
         self.broker = self.start_broker()
         os.environ["LENDIS_SOCKET"] = self.socket
 
