@@ -72,8 +72,8 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 # ---- sources ----
 
 SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c \
-	mailbox.c password_file.c poll_wakeup.c queue.c redis_url.c request.c segment.c served.c \
-	server_error.c waiter.c wire.c)
+	mail_area.c mailbox.c password_file.c poll_wakeup.c queue.c redis_url.c request.c segment.c \
+	served.c server_error.c waiter.c wire.c)
 CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attempt.c call.c error.c \
 	exec.c handle.c hiredis.c lease.c lease_call.c lending.c lending_policy.c loss.c \
 	notice.c quick_lease.c reply_bytes.c service.c)
@@ -138,8 +138,8 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/worker_processes.c \
 
 # One program each; a unit test needs no server, a system test starts its own redis-server and
 # lendisd.
-UNIT_TESTS := $(addprefix libclient/test_,command mailbox password_file queue resp segment \
-	server_error session takeover wire word)
+UNIT_TESTS := $(addprefix libclient/test_,command mail_area mailbox password_file queue resp \
+	segment server_error session takeover wire word)
 UNIT_TESTS += libclient/test_preload_stream
 UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log \
 	option_table plot proc_text process replication session_info statistics text timer)

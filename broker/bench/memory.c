@@ -37,30 +37,16 @@ static void print_bytes(const char *name, double bytes, const char *text)
 
 /* ---- shared memory ---- */
 
-/* The tables of a segment alone: mailboxes and chunks, which take memory when they are used, are
- * not counted, but returned in *reserved. */
-static double table_bytes(uint32_t connections, uint32_t workers, double *reserved)
+/* The tables of a segment alone: mailboxes and chunks take memory when they are used. */
+static double table_bytes(uint32_t connections, uint32_t workers)
 {
-    struct segment segment;
-    double bytes, extra;
-    int fd, result = segment_new(0, 1, connections, workers, &fd, &segment);
-
-    if (result != 0)
-        give_up("segment_new: %s", strerror(-result));
-    extra = (double)((char *)segment.chunks - (char *)segment.mailboxes) +
-            (double)CHUNKS * sizeof(struct chunk);
-    bytes = (double)segment.size - extra;
-    if (reserved)
-        *reserved = extra;
-    segment_unmap(&segment);
-    close(fd);
-    return bytes;
+    return (double)segment_tables_size(connections, workers);
 }
 
 static double bytes_per_connection(void)
 {
-    double more = table_bytes(LENDIS_MAX_CONNECTIONS, LAYOUT_WORKERS, NULL);
-    double less = table_bytes(1, LAYOUT_WORKERS, NULL);
+    double more = table_bytes(LENDIS_MAX_CONNECTIONS, LAYOUT_WORKERS);
+    double less = table_bytes(1, LAYOUT_WORKERS);
 
     return (more - less) / (LENDIS_MAX_CONNECTIONS - 1);
 }
@@ -68,10 +54,10 @@ static double bytes_per_connection(void)
 /* The worst of some sizes of the worker table: the ring of waiters grows by powers of two. */
 static double bytes_per_worker(void)
 {
-    double one = table_bytes(1, 1, NULL), worst = 0;
+    double one = table_bytes(1, 1), worst = 0;
 
     for (uint32_t workers = LEAST_WORKERS; workers <= LENDIS_MAX_WORKERS; workers += workers / 16) {
-        double each = (table_bytes(1, workers, NULL) - one) / (workers - 1);
+        double each = (table_bytes(1, workers) - one) / (workers - 1);
 
         if (each > worst)
             worst = each;
@@ -93,13 +79,14 @@ static double empty_bytes;
 
 static void print_shared(void)
 {
-    double connection = bytes_per_connection(), worker = bytes_per_worker(), reserved;
-    double tables = table_bytes(POOL_SIZE, LAYOUT_WORKERS, &reserved);
+    double connection = bytes_per_connection(), worker = bytes_per_worker();
+    double tables = table_bytes(POOL_SIZE, LAYOUT_WORKERS);
+    double reserved = (double)segment_size(POOL_SIZE, LAYOUT_WORKERS) - tables;
 
     empty_bytes = allocated(SEGMENT_MEMFD_NAME);
     print_bytes("shared_connection", connection, "shared memory per connection");
     print_bytes("shared_worker", worker, "shared memory per worker, at most");
-    print_bytes("shared_fixed", table_bytes(1, 1, NULL) - connection - worker,
+    print_bytes("shared_fixed", table_bytes(1, 1) - connection - worker,
                 "shared memory per pool, fixed part");
     print_bytes("shared_tables", tables, "   laid out for 16 connections and 1,000 workers");
     print_bytes("shared_reserved", reserved, "   and for mailboxes and chunks, when they are used");

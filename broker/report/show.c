@@ -131,14 +131,14 @@ static int show_worker(const struct comparison *comparison)
 
     if (!table)
         return table_print(table);
-    put_each(table, comparison, "PSS", FIGURE_WORKERS_PSS);
-    put_each(table, comparison, "USS", FIGURE_WORKERS_USS);
     put_each(table, comparison, "RSS", FIGURE_WORKERS_RSS);
     table_string(table, CLAIM, "15-25");
     table_string(table, CLAIM_HUNDRED, "10");
     put_each(table, comparison, "virtual size", FIGURE_WORKERS_VIRTUAL);
     table_string(table, CLAIM, "40-50");
     table_string(table, CLAIM_HUNDRED, "70");
+    put_each(table, comparison, "PSS", FIGURE_WORKERS_PSS);
+    put_each(table, comparison, "USS", FIGURE_WORKERS_USS);
     put_each(table, comparison, "the whole system's", FIGURE_TOTAL);
     table_string(table, CLAIM_HUNDRED, "10");
     return table_print(table);
@@ -205,21 +205,20 @@ int show_comparison(const struct options *options, const struct comparison *comp
     if (options->busy)
         printf("commands per second: %.0f with own connections, %.0f through lendis\n",
                outcomes[VARIANT_DIRECT].commands, outcomes[VARIANT_LENDIS].commands);
-    puts("\nWhere the memory is: no page is counted twice");
-    result = show_figures(comparison, "memory", FIGURE_WORKERS, FIGURE_TOTAL);
-    puts("\nThe same workers in other measures");
-    if (result == 0)
-        result =
-            show_figures(comparison, "workers", FIGURE_WORKERS_PSS, FIGURE_WORKERS_DESCRIPTORS);
-    puts("\nA worker, beside the reference claim");
-    if (result == 0)
-        result = show_worker(comparison);
+    puts("\nA worker: what ps(1) shows, RSS and virtual size, and what it takes");
+    result = show_worker(comparison);
     puts("PSS is the one that counts. RSS counts a page that is shared once for each process that "
          "has it: the\n"
          "program's text, pages from before the fork, lendis' segments. The sum of it exceeds what "
          "there is. Virtual\n"
-         "size is what addresses are reserved for, of lendis' segments for as many workers as may "
-         "come.");
+         "size is addresses, whether there is memory behind them or not.");
+    puts("\nWhere the memory is: no page is counted twice");
+    if (result == 0)
+        result = show_figures(comparison, "memory", FIGURE_WORKERS, FIGURE_TOTAL);
+    puts("\nThe same workers in other measures");
+    if (result == 0)
+        result =
+            show_figures(comparison, "workers", FIGURE_WORKERS_PSS, FIGURE_WORKERS_DESCRIPTORS);
     puts("\nBroker, Redis and kernel");
     if (result == 0)
         result = show_figures(comparison, "servers", FIGURE_BROKER_PRIVATE, FIGURE_SOCKET_CHARGED);

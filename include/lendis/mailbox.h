@@ -157,19 +157,22 @@ void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t tak
 /*
  * Where a request or a reply of `size` bytes of `slot` is: beside the slot's own words, which
  * whoever looks at it has in its cache and its TLB anyway, or in the mailbox. NULL: in neither, it
- * takes a chunk. The reply may lie over the request, which was sent by then; who sends a command
+ * takes a chunk (or the mailbox cannot be mapped). The reply may lie over the request, which was sent by then; who sends a command
  * again has it in its own memory.
  */
 static inline char *mail_room(const struct segment *segment, uint32_t slot, size_t size)
 {
+    struct mailbox *mailbox;
+
     if (size <= sizeof segment->slots[slot].small)
         return segment->slots[slot].small;
-    return size <= MAILBOX_SIZE ? segment->mailboxes[slot].bytes : NULL;
+    mailbox = size <= MAILBOX_SIZE ? segment_mailbox(segment, slot) : NULL;
+    return mailbox ? mailbox->bytes : NULL;
 }
 
 /* ---- chunks ---- */
 
-/* A free chunk for `slot`, or -1. */
+/* A free chunk for `slot`, which segment_chunk() has; or -1. */
 int chunk_claim(const struct segment *segment, uint32_t slot);
 
 /* Frees chunk `chunk` if it is `slot`'s. Any number is allowed. */

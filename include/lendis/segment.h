@@ -27,13 +27,14 @@
 #include <stddef.h>
 #include "lendis/counters.h"
 #include "lendis/histograms.h"
+#include "lendis/mail_area.h"
 #include "lendis/shm.h"
 #include "lendis/word.h"
 
 #define LENDIS_SEGMENT_MAGIC UINT64_C(0x314d47455344454c) /* "LEDSEGM1" */
 /* Major: another layout or protocol; both sides refuse the other's. Minor: additions at the end. */
 #ifndef LENDIS_ABI_MAJOR /* given by the flavour that tests an upgrade */
-#define LENDIS_ABI_MAJOR 4u
+#define LENDIS_ABI_MAJOR 5u
 #endif
 #define LENDIS_ABI_MINOR 0u
 
@@ -188,8 +189,11 @@ struct segment {
     struct histogram_shard *shards;
     struct wake_group *groups;
     struct chunk_owner *chunk_owners;
-    struct mailbox *mailboxes;
-    struct chunk *chunks;
+    /* All of them, in the broker and in tools. In a worker they are NULL, and segment_mailbox() and
+     * segment_chunk() get them from the area. */
+    struct mailbox *all_mailboxes;
+    struct chunk *all_chunks;
+    struct mail_area *mail_area;
 
     /* Sends the poll wake-ups (poll_wakeup.h) of `groups`, a bit each. NULL: pollers find out by
      * themselves. Set by whoever mapped it. */
@@ -211,6 +215,17 @@ static inline uint32_t segment_places(const struct segment *segment)
 
     return places < segment->connection_max ? places : segment->connection_max;
 }
+
+/* The mailbox of slot `slot`, and the bytes of chunk `chunk`, both checked by the caller. NULL:
+ * they cannot be mapped now, see mail_area.h. */
+static inline struct mailbox *segment_mailbox(const struct segment *segment, uint32_t slot)
+{
+    if (segment->all_mailboxes)
+        return &segment->all_mailboxes[slot];
+    return (struct mailbox *)mail_area_at(segment->mail_area, slot * sizeof(struct mailbox));
+}
+
+char *segment_chunk(const struct segment *segment, uint32_t chunk);
 
 #define WORD_NOBODY UINT32_MAX
 
@@ -271,12 +286,16 @@ int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint3
  */
 int segment_map(int fd, bool writable, struct segment *segment);
 
+/* The same for a worker: its tables alone, writable, and the rest when it is used. `fd` belongs to
+ * the segment if it succeeds. */
+int segment_map_tables(int fd, struct segment *segment);
+
 void segment_unmap(struct segment *segment);
 
 /* Size in bytes of a segment with these tables; what segment_new() makes. */
 uint64_t segment_size(uint32_t connection_max, uint32_t worker_max);
 
-/* What of that is mailboxes and chunks, of which only the used ones take memory. */
-uint64_t segment_mail_size(uint32_t worker_max);
+/* What of that is not mailboxes and chunks, of which only the used ones take memory. */
+uint64_t segment_tables_size(uint32_t connection_max, uint32_t worker_max);
 
 #endif

@@ -116,6 +116,15 @@ static inline void shm_store_relaxed(shm_u64 *at, uint64_t value)
     atomic_store_explicit(at, value, memory_order_relaxed);
 }
 
+/*
+ * Maps the page of `at` by writing to it, without a change. A page that is read first brings those
+ * around it, others' pages that this process never uses (fault_around_bytes of the kernel).
+ */
+static inline void shm_touch(void *at)
+{
+    atomic_fetch_or_explicit((shm_u32 *)at, 0, memory_order_relaxed);
+}
+
 /* True: this process has a single thread (libc_single_threaded(3)). What is only its own then needs
  * no atomic addition, which costs some 20 cycles; a plain one costs none to speak of. */
 static inline bool shm_is_alone(void)

@@ -28,7 +28,7 @@ const char *batch_request(const struct segment *segment, uint32_t slot, uint32_t
     *size = shm_load32(&shared->request_size);
     if (chunk == 0)
         return mail_room(segment, slot, *size);
-    return chunk <= CHUNKS && *size <= CHUNK_SIZE ? segment->chunks[chunk - 1].bytes : NULL;
+    return chunk <= CHUNKS && *size <= CHUNK_SIZE ? segment_chunk(segment, chunk - 1) : NULL;
 }
 
 /* Takes one queued command. Results: 1, *item; 0, the queue's head is none; -EAGAIN, look again. */
@@ -37,12 +37,15 @@ static int take_one(struct combiner *combiner, struct item *item)
     const struct segment *segment = combiner->segment;
     struct wait_slot *shared;
     uint64_t ticket, mail, taken;
-    uint32_t slot;
+    uint32_t slot, size;
 
     if (queue_head(segment, &ticket, &slot) != CELL_COMMAND)
         return 0;
     shared = &segment->slots[slot];
     mail = shm_load(&shared->mail);
+    /* Its owner gets a connection instead, and sends it itself. */
+    if (!batch_request(segment, slot, &size))
+        return 0;
     if (!queue_leave(segment, slot, ticket) || mail_state(mail) != MAIL_QUEUED)
         return -EAGAIN;
     taken = mail_taken(mail, combiner->lease->index, word_generation(combiner->lease->word),

@@ -95,7 +95,7 @@ static void deliver(struct combiner *combiner, struct item *item)
         }
     }
     if (combiner->chunk >= 0) {
-        memcpy(segment->chunks[combiner->chunk].bytes + combiner->assembled, data, size);
+        memcpy(segment_chunk(segment, (uint32_t)combiner->chunk) + combiner->assembled, data, size);
         size += combiner->assembled;
     } else {
         memcpy(mail_room(segment, item->slot, size), data, size);
@@ -132,7 +132,7 @@ static int spill(struct combiner *combiner)
         combiner->chunk = chunk_claim(combiner->segment, item->slot);
     if (combiner->chunk < 0 || combiner->assembled + size + combiner->scan.skip > ASSEMBLY_MAX)
         return -EFBIG;
-    memcpy(combiner->segment->chunks[combiner->chunk].bytes + combiner->assembled,
+    memcpy(segment_chunk(combiner->segment, (uint32_t)combiner->chunk) + combiner->assembled,
            combiner->buffer + combiner->start, size);
     combiner->assembled += size;
     combiner->start = combiner->at = combiner->end = 0;

@@ -72,7 +72,7 @@ static bool write_request(struct pending_command *pending)
         chunk = chunk_claim(pending->segment, pending->slot);
         if (chunk < 0)
             return false;
-        to = pending->segment->chunks[chunk].bytes;
+        to = segment_chunk(pending->segment, (uint32_t)chunk);
     }
     memcpy(to, call->request, call->size);
     shm_store32(&shared->request_chunk, (uint32_t)(1 + chunk));
@@ -167,13 +167,16 @@ static int take_reply(struct pending_command *pending, uint64_t mail)
     uint32_t size = shm_load32(&pending->shared->reply_size);
     uint32_t chunk = shm_load32(&pending->shared->reply_chunk);
     const struct reply_sink *sink = pending->call->sink;
-    const char *room = mail_room(segment, pending->slot, size);
+    const char *bytes = NULL;
     int result = -EPROTO;
 
-    if (chunk == 0 && room)
-        result = sink->take(sink->context, room, size);
+    if (chunk == 0 && size <= MAILBOX_SIZE)
+        bytes = mail_room(segment, pending->slot, size);
     else if (chunk >= 1 && chunk <= CHUNKS && size <= CHUNK_SIZE)
-        result = sink->take(sink->context, segment->chunks[chunk - 1].bytes, size);
+        bytes = segment_chunk(segment, chunk - 1);
+    else
+        return close_mail(pending, mail) ? result : disowned(pending);
+    result = bytes ? sink->take(sink->context, bytes, size) : -ENOMEM;
     if (result == -ENOMEM)
         result = call_no_memory(pending->attachment, &pending->call->command);
     /* Only now: until the word is moved, nobody else may have used the mailbox. */

@@ -91,7 +91,7 @@ bool takeover_hand_on(struct combiner *combiner, bool urgent)
     if (combiner->items[combiner->next].route == ROUTE_DISCARD)
         combiner->start = combiner->at;
     slot = successor->slot;
-    bytes = segment->chunks[chunk].bytes;
+    bytes = segment_chunk(segment, (uint32_t)chunk); /* claimed, so it is there */
     transfer = (struct transfer *)(bytes + CHUNK_SIZE - sizeof *transfer);
     memcpy(bytes + combiner->assembled, combiner->buffer + combiner->start,
            combiner->end - combiner->start);
@@ -182,10 +182,12 @@ static bool adopt_bytes(struct combiner *combiner, const struct transfer *transf
 
 bool takeover_adopt(struct combiner *combiner, uint32_t chunk, uint32_t slot)
 {
-    const char *bytes = combiner->segment->chunks[chunk].bytes;
-    const struct transfer *transfer =
-        (const struct transfer *)(bytes + CHUNK_SIZE - sizeof *transfer);
+    const char *bytes = segment_chunk(combiner->segment, chunk);
+    const struct transfer *transfer;
 
+    if (!bytes)
+        return false;
+    transfer = (const struct transfer *)(bytes + CHUNK_SIZE - sizeof *transfer);
     return adopt_items(combiner, transfer, slot) && adopt_bytes(combiner, transfer, bytes);
 }
 
@@ -194,11 +196,11 @@ void takeover_lose(const struct segment *segment, uint32_t slot)
     uint32_t chunk = shm_load32(&segment->slots[slot].reply_chunk) - 1, count;
     struct wake_set to_wake = {0};
     const struct transfer *transfer;
+    const char *bytes = chunk < CHUNKS ? segment_chunk(segment, chunk) : NULL;
 
-    if (chunk >= CHUNKS)
+    if (!bytes)
         return;
-    transfer =
-        (const struct transfer *)(segment->chunks[chunk].bytes + CHUNK_SIZE - sizeof *transfer);
+    transfer = (const struct transfer *)(bytes + CHUNK_SIZE - sizeof *transfer);
     count = transfer->count;
     for (uint32_t i = 0; i < count && i < BATCH_MAX; i++) {
         struct item item = transfer->items[i]; /* others can write it */

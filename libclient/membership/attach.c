@@ -30,8 +30,9 @@ static int fetch_segment(struct attachment *attachment)
     result = link_fetch(attachment, WIRE_SEGMENT, 0, 0, &fd);
     if (result != 0)
         return result;
-    result = segment_map(fd, true, &attachment->segment);
-    close(fd);
+    result = segment_map_tables(fd, &attachment->segment);
+    if (result != 0)
+        close(fd);
     return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
 }
 
@@ -86,6 +87,7 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
     result = catalog_read_pool(&attachment->catalog, welcome->pool, &settings);
     if (result != 0 || attachment->worker >= attachment->segment.worker_max)
         return result != 0 ? result : -EPROTO;
+    attachment_touch(attachment);
     attachment->segment.wake_pollers = wake_pollers;
     attachment->segment.wake_context = attachment;
     attachment->segment.paused_pools = &attachment->catalog.header->paused_pools;

@@ -49,6 +49,15 @@ static struct lendis_lease *find_lease(struct attachment *attachment, uint32_t i
     return NULL;
 }
 
+void attachment_touch(const struct attachment *attachment)
+{
+    const struct segment *segment = &attachment->segment;
+
+    shm_touch(segment->queue);
+    shm_touch(&segment->slots[attachment->worker]);
+    shm_touch(&segment->workers[attachment->worker]);
+}
+
 void attachment_empty(struct attachment *attachment)
 {
     LENDIS_STEP("empty");

@@ -6,6 +6,9 @@
 
 #include "libclient/pool.h"
 
+/* Maps what every lease reads and writes: see shm_touch(). */
+void attachment_touch(const struct attachment *attachment);
+
 /* Closes and unmaps all that it has. Caller holds the lock and knows that nobody uses it. */
 void attachment_empty(struct attachment *attachment);
 

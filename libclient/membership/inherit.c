@@ -63,6 +63,7 @@ void inherit_take_over(struct attachment *attachment, int socket,
             *lease = (struct lendis_lease){.attachment = attachment, .index = i, .fd = -1};
     }
     disown_extra(attachment);
+    attachment_touch(attachment);
 }
 
 /* What another thread was filling or emptying: its state is unknown, but for the socket's. */

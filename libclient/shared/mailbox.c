@@ -29,7 +29,7 @@ int chunk_claim(const struct segment *segment, uint32_t slot)
     for (uint32_t i = 0; i < CHUNKS; i++) {
         uint32_t chunk = (slot + i) % CHUNKS;
 
-        if (shm_load32(&segment->chunk_owners[chunk].slot) == 0 &&
+        if (shm_load32(&segment->chunk_owners[chunk].slot) == 0 && segment_chunk(segment, chunk) &&
             shm_cas32(&segment->chunk_owners[chunk].slot, 0, 1 + slot))
             return (int)chunk;
     }

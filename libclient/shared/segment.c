@@ -12,15 +12,11 @@
 #include "lendis/catalog.h"
 #include "libclient/shared/descriptor.h"
 
-/* Pages that nobody touched take no memory: mailboxes and chunks are so large that using one
- * touches few that are not its own. */
+/* Mailboxes and chunks begin at pages: they are mapped by themselves. A chunk is in one piece. */
 #define PAGE 4096
-_Static_assert(PAGE % sizeof(struct mailbox) == 0 && sizeof(struct chunk) % PAGE == 0 &&
-                   sizeof(struct wake_group) * WAKE_GROUPS % PAGE == 0,
-               "mailboxes must fill pages, chunks be pages");
-
-/* What one page of a page table covers on most machines: 512 entries of 4 KiB. */
-#define TABLE_SPAN (UINT64_C(512) * PAGE)
+_Static_assert(PAGE % sizeof(struct mailbox) == 0 && MAIL_PIECE % sizeof(struct mailbox) == 0 &&
+                   MAIL_PIECE % sizeof(struct chunk) == 0 && MAIL_PIECE % PAGE == 0,
+               "mailboxes must fill pages, and both must fill pieces");
 
 static uint32_t slots_for(uint32_t worker_max)
 {
@@ -36,7 +32,28 @@ static uint32_t cells_for(uint32_t slot_max)
     return cells;
 }
 
-/* Places the tables of `segment` from its bounds; returns the size that they need together. */
+static size_t round_up(size_t size, size_t unit)
+{
+    return (size + unit - 1) / unit * unit;
+}
+
+/* Bytes from the first mailbox to the first chunk. */
+static size_t mailboxes_size(uint32_t slot_max)
+{
+    return round_up(sizeof(struct mailbox) * slot_max, sizeof(struct chunk));
+}
+
+static size_t mail_size(uint32_t slot_max)
+{
+    return mailboxes_size(slot_max) + sizeof(struct chunk) * CHUNKS;
+}
+
+/*
+ * Places the tables of `segment` from its bounds; returns the size that they need together, without
+ * mailboxes and chunks, which come behind them.
+ *
+ * In this order: what every lease reads and writes is in the first page or two.
+ */
 static size_t place_tables(struct segment *segment)
 {
     /* A number: where only the size is wanted, there is no base to add to. */
@@ -46,32 +63,24 @@ static size_t place_tables(struct segment *segment)
     segment->queue = (void *)(base + at);
     at += sizeof(struct segment_queue);
     segment->chunk_owners = (void *)(base + at);
-    at += sizeof(struct chunk_owner) * CHUNKS;
-    at = (at + PAGE - 1) & ~(size_t)(PAGE - 1);
-    segment->groups = (void *)(base + at);
-    at += sizeof(struct wake_group) * WAKE_GROUPS;
+    at = round_up(at + sizeof(struct chunk_owner) * CHUNKS, _Alignof(struct connection));
     segment->connections = (void *)(base + at);
     at += sizeof(struct connection) * segment->connection_max;
+    segment->groups = (void *)(base + at);
+    at += sizeof(struct wake_group) * WAKE_GROUPS;
     segment->cells = (void *)(base + at);
-    at += sizeof(shm_u64) * segment->cell_count;
-    segment->slots = (void *)(base + at);
-    at += sizeof(struct wait_slot) * segment->slot_max;
-    at = (at + 127) & ~(size_t)127;
-    segment->workers = (void *)(base + at);
-    at += sizeof(struct worker_block) * segment->worker_max;
+    at = round_up(at + sizeof(shm_u64) * segment->cell_count, _Alignof(struct histogram_shard));
     segment->shards = (void *)(base + at);
     at += sizeof(struct histogram_shard) * HISTOGRAM_SHARDS;
-    /* Behind all that every worker uses, which is then in reach of one page of the page table: that
-     * page is each worker's own, and counts like any other memory. */
-    segment->mailboxes = (void *)(base + at);
-    at += sizeof(struct mailbox) * segment->slot_max;
-    segment->chunks = (void *)(base + at);
-    at += sizeof(struct chunk) * CHUNKS;
+    segment->slots = (void *)(base + at);
+    at = round_up(at + sizeof(struct wait_slot) * segment->slot_max, _Alignof(struct worker_block));
+    segment->workers = (void *)(base + at);
+    at += sizeof(struct worker_block) * segment->worker_max;
     segment->cell_shift = (uint32_t)__builtin_ctz(segment->cell_count);
     return at;
 }
 
-uint64_t segment_size(uint32_t connection_max, uint32_t worker_max)
+uint64_t segment_tables_size(uint32_t connection_max, uint32_t worker_max)
 {
     struct segment segment = {
         .connection_max = connection_max,
@@ -83,9 +92,18 @@ uint64_t segment_size(uint32_t connection_max, uint32_t worker_max)
     return place_tables(&segment);
 }
 
-uint64_t segment_mail_size(uint32_t worker_max)
+uint64_t segment_size(uint32_t connection_max, uint32_t worker_max)
 {
-    return (uint64_t)sizeof(struct mailbox) * slots_for(worker_max) + sizeof(struct chunk) * CHUNKS;
+    return round_up(segment_tables_size(connection_max, worker_max), PAGE) +
+           mail_size(slots_for(worker_max));
+}
+
+char *segment_chunk(const struct segment *segment, uint32_t chunk)
+{
+    if (segment->all_chunks)
+        return segment->all_chunks[chunk].bytes;
+    return mail_area_at(segment->mail_area,
+                        mailboxes_size(segment->slot_max) + chunk * sizeof(struct chunk));
 }
 
 int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint32_t worker_max,
@@ -127,40 +145,11 @@ int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint3
     return 0;
 }
 
-/*
- * Maps it from a multiple of TABLE_SPAN on: the tables and the mailboxes of the first hundreds of
- * workers are then covered by one page of the page table, which each worker has for itself,
- * wherever the kernel puts it otherwise.
- */
-static void *map_aligned(size_t size, int protection, int fd)
-{
-    size_t whole = (size + PAGE - 1) & ~(size_t)(PAGE - 1), before;
-    char *room = mmap(NULL, whole + TABLE_SPAN, PROT_NONE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    void *base;
-
-    if (room == MAP_FAILED)
-        return MAP_FAILED;
-    before = (TABLE_SPAN - (uintptr_t)room % TABLE_SPAN) % TABLE_SPAN;
-    base = mmap(room + before, size, protection, MAP_SHARED | MAP_FIXED, fd, 0);
-    if (base == MAP_FAILED) {
-        int error = errno;
-
-        munmap(room, whole + TABLE_SPAN);
-        errno = error;
-        return MAP_FAILED;
-    }
-    if (before > 0)
-        munmap(room, before);
-    if (before < TABLE_SPAN)
-        munmap(room + before + whole, TABLE_SPAN - before);
-    return base;
-}
-
-int segment_map(int fd, bool writable, struct segment *segment)
+/* Reads and checks the header: the bounds and the size of *mapped, and the instance. Results as
+ * segment_map(). */
+static int read_bounds(int fd, struct segment *mapped)
 {
     struct segment_header header;
-    struct segment mapped = {0};
     struct stat stat;
     ssize_t got;
 
@@ -178,20 +167,51 @@ int segment_map(int fd, bool writable, struct segment *segment)
         return -EPROTO;
     if (fstat(fd, &stat) < 0)
         return -errno;
+    *mapped = (struct segment){.connection_max = header.connection_max,
+                               .worker_max = header.worker_max,
+                               .slot_max = header.slot_max,
+                               .cell_count = header.cell_count,
+                               .instance = header.instance};
+    mapped->size = round_up(place_tables(mapped), PAGE) + mail_size(mapped->slot_max);
+    return header.size == mapped->size && (uint64_t)stat.st_size == mapped->size ? 0 : -EPROTO;
+}
 
-    mapped.connection_max = header.connection_max;
-    mapped.worker_max = header.worker_max;
-    mapped.slot_max = header.slot_max;
-    mapped.cell_count = header.cell_count;
-    mapped.instance = header.instance;
-    mapped.size = place_tables(&mapped);
-    if (header.size != mapped.size || (uint64_t)stat.st_size != mapped.size)
-        return -EPROTO;
+int segment_map(int fd, bool writable, struct segment *segment)
+{
+    struct segment mapped;
+    size_t tables;
+    int result = read_bounds(fd, &mapped);
 
-    mapped.base = map_aligned(mapped.size, PROT_READ | (writable ? PROT_WRITE : 0), fd);
+    if (result != 0)
+        return result;
+    mapped.base =
+        mmap(NULL, mapped.size, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED, fd, 0);
+    if (mapped.base == MAP_FAILED)
+        return -errno;
+    tables = round_up(place_tables(&mapped), PAGE);
+    mapped.all_mailboxes = (void *)((char *)mapped.base + tables);
+    mapped.all_chunks = (void *)((char *)mapped.all_mailboxes + mailboxes_size(mapped.slot_max));
+    *segment = mapped;
+    return 0;
+}
+
+int segment_map_tables(int fd, struct segment *segment)
+{
+    struct segment mapped;
+    int result = read_bounds(fd, &mapped);
+
+    if (result != 0)
+        return result;
+    mapped.size = round_up(place_tables(&mapped), PAGE);
+    mapped.base = mmap(NULL, mapped.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (mapped.base == MAP_FAILED)
         return -errno;
     place_tables(&mapped);
+    result = mail_area_new(fd, mapped.size, mail_size(mapped.slot_max), &mapped.mail_area);
+    if (result != 0) {
+        munmap(mapped.base, mapped.size);
+        return result;
+    }
     *segment = mapped;
     return 0;
 }
@@ -200,5 +220,6 @@ void segment_unmap(struct segment *segment)
 {
     if (segment->base)
         munmap(segment->base, segment->size);
+    mail_area_free(segment->mail_area);
     *segment = (struct segment){0};
 }

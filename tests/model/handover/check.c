@@ -218,7 +218,8 @@ static uint32_t slot_of(const volatile void *at)
         if (byte >= (const char *)&segment->slots[i] && byte < (const char *)&segment->slots[i + 1])
             return i;
     for (uint32_t i = 0; i < CHUNKS; i++)
-        if (byte >= segment->chunks[i].bytes && byte < segment->chunks[i].bytes + CHUNK_SIZE)
+        if (byte >= segment->all_chunks[i].bytes &&
+            byte < segment->all_chunks[i].bytes + CHUNK_SIZE)
             return atomic_load_explicit(&segment->chunk_owners[i].slot, memory_order_relaxed) - 1;
     return segment->slot_max;
 }

@@ -165,8 +165,8 @@ static void print_place(const volatile void *at, const struct memory *memory, bo
         if (at == &segment->chunk_owners[i].slot) {
             print_name(named, "owner of chunk", i);
             printf("%u", read32(value));
-        } else if (named && (const volatile char *)at >= segment->chunks[i].bytes &&
-                   (const volatile char *)at < segment->chunks[i].bytes + CHUNK_SIZE) {
+        } else if (named && (const volatile char *)at >= segment->all_chunks[i].bytes &&
+                   (const volatile char *)at < segment->all_chunks[i].bytes + CHUNK_SIZE) {
             printf("chunk %u", i);
         }
     if (at == &segment->queue->head)

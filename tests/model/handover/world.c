@@ -449,8 +449,8 @@ static void segment_make(void)
         .shards = shards,
         .groups = groups,
         .chunk_owners = chunk_owners,
-        .mailboxes = mailboxes,
-        .chunks = chunks,
+        .all_mailboxes = mailboxes,
+        .all_chunks = chunks,
     };
     model_catalog = (struct catalog){.header = &header, .pool_max = 1, .pools = pools};
     atomic_store_explicit(&header.broker, 0, memory_order_relaxed);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -484,8 +485,8 @@ static unsigned mailbox_pages(void)
 {
     const struct segment *segment = &fixture.observer.segment;
     size_t page = (size_t)sysconf(_SC_PAGESIZE), size = segment->slot_max * sizeof(struct mailbox);
-    uintptr_t from = (uintptr_t)segment->mailboxes / page * page;
-    size_t count = ((uintptr_t)segment->mailboxes + size - from + page - 1) / page;
+    uintptr_t from = (uintptr_t)segment->all_mailboxes / page * page;
+    size_t count = ((uintptr_t)segment->all_mailboxes + size - from + page - 1) / page;
     unsigned char *resident = malloc(count);
     unsigned pages = 0;
 
@@ -533,6 +534,76 @@ static void small_commands_leave_the_mailboxes_alone(void **state)
     lendis_detach(pool);
 }
 
+/* ---- mailboxes that cannot be mapped ---- */
+
+#define LARGE_TURNS 300
+
+/* The descriptor by which mailboxes are mapped becomes a file's of the program's own. */
+static bool lose_segment(void)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    char path[64], name[64];
+
+    for (int fd = 3; fd < 256; fd++) {
+        ssize_t size;
+
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        size = readlink(path, name, sizeof name - 1);
+        if (size < 0)
+            continue;
+        name[size] = '\0';
+        if (strstr(name, SEGMENT_MEMFD_NAME))
+            return dup2(null, fd) == fd;
+    }
+    return false;
+}
+
+/* Of odd numbers it is lost before any mailbox was used. Their own commands are small, so they get
+ * connections as combiners, and find the others' large ones in the queue. */
+static int run_large(struct processes *processes, unsigned number)
+{
+    struct tally *tally = processes_result(processes, number);
+    struct lendis_pool *pool = pool_attach(&fixture.broker, "p");
+    char value[1024];
+
+    if (number % 2 && !lose_segment())
+        return 1;
+    memset(value, 'v', sizeof value - 1);
+    value[number % 2 ? 40 : sizeof value - 1] = '\0';
+    processes_ready(processes);
+    for (unsigned turn = 0; turn < LARGE_TURNS; turn++) {
+        redisReply *reply;
+
+        value[snprintf(value, 32, "%02u:%04u", number, turn)] = ':';
+        reply = lendis_command(pool, "ECHO %s", value);
+        if (reply && strcmp(reply->str, value) == 0)
+            atomic_fetch_add(&tally->good, 1);
+        else
+            atomic_fetch_add(reply ? &tally->wrong : &tally->other, 1);
+        if (reply)
+            freeReplyObject(reply);
+    }
+    lendis_detach(pool);
+    return 0;
+}
+
+static void who_cannot_map_mailboxes_is_served_and_serves(void **state)
+{
+    struct tally sum;
+
+    (void)state;
+    start("");
+    processes_start(&fixture.processes, 12, sizeof(struct tally), run_large, NULL);
+    processes_go(&fixture.processes);
+    assert_true(processes_wait(&fixture.processes, 6 * LIMIT_MS));
+    assert_int_equal(processes_failures(&fixture.processes), 0);
+    tally_processes(&fixture.processes, &sum);
+    assert_int_equal(sum.wrong, 0);
+    assert_int_equal(sum.good, 12 * LARGE_TURNS);
+    assert_true(pool_counter(&fixture.observer, COUNTER_handed) > 100);
+    assert_int_equal(chunks_in_use(&fixture.observer), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, NULL, end)
 
 int main(int argc, char **argv)
@@ -545,6 +616,7 @@ int main(int argc, char **argv)
         TEST(a_long_lease_is_not_taken_for_stopped),
         TEST(limits_that_pass_in_the_middle_of_a_reply),
         TEST(small_commands_leave_the_mailboxes_alone),
+        TEST(who_cannot_map_mailboxes_is_served_and_serves),
     };
 
     if (argc > 1)

@@ -63,18 +63,22 @@ static void tables_do_not_overlap(void **state)
         assert_int_equal(segment_new(0, 1, sizes[i][0], sizes[i][1], &fd, &segment), 0);
         assert_true((char *)segment.queue >= (char *)segment.base + sizeof(struct segment_header));
         assert_true((char *)segment.chunk_owners >= (char *)(segment.queue + 1));
-        assert_true((char *)segment.groups >= (char *)(segment.chunk_owners + CHUNKS));
-        assert_true((char *)segment.connections >= (char *)(segment.groups + WAKE_GROUPS));
-        assert_true((char *)segment.cells >=
+        assert_true((char *)segment.connections >= (char *)(segment.chunk_owners + CHUNKS));
+        assert_true((char *)segment.groups >=
                     (char *)(segment.connections + segment.connection_max));
-        assert_true((char *)segment.slots >= (char *)(segment.cells + segment.cell_count));
-        assert_true((char *)segment.workers >= (char *)(segment.slots + segment.slot_max));
-        assert_true((char *)segment.shards >= (char *)(segment.workers + segment.worker_max));
+        assert_int_equal((uintptr_t)segment.groups % 64, 0);
+        assert_true((char *)segment.cells >= (char *)(segment.groups + WAKE_GROUPS));
+        assert_true((char *)segment.shards >= (char *)(segment.cells + segment.cell_count));
         assert_int_equal((uintptr_t)segment.shards % 64, 0);
-        assert_true((char *)segment.mailboxes >= (char *)(segment.shards + HISTOGRAM_SHARDS));
-        assert_int_equal((uintptr_t)segment.mailboxes % 64, 0);
-        assert_true((char *)segment.chunks >= (char *)(segment.mailboxes + segment.slot_max));
-        assert_int_equal((char *)(segment.chunks + CHUNKS) - (char *)segment.base, segment.size);
+        assert_true((char *)segment.slots >= (char *)(segment.shards + HISTOGRAM_SHARDS));
+        assert_true((char *)segment.workers >= (char *)(segment.slots + segment.slot_max));
+        assert_true((char *)segment.all_mailboxes >=
+                    (char *)(segment.workers + segment.worker_max));
+        assert_int_equal((uintptr_t)segment.all_mailboxes % sysconf(_SC_PAGESIZE), 0);
+        assert_true((char *)segment.all_chunks >=
+                    (char *)(segment.all_mailboxes + segment.slot_max));
+        assert_int_equal((char *)(segment.all_chunks + CHUNKS) - (char *)segment.base,
+                         segment.size);
         assert_int_equal((uintptr_t)segment.connections % 64, 0);
         assert_int_equal((uintptr_t)segment.slots % 64, 0);
         assert_int_equal((uintptr_t)segment.workers % 128, 0);
@@ -287,25 +291,19 @@ static void later_corruption_moves_no_bound(void **state)
 
 /* ---- what it costs: the budget of shared memory ---- */
 
-/* What is there whether commands are handed over or not. */
-static uint64_t tables_size(uint32_t connections, uint32_t workers)
-{
-    return segment_size(connections, workers) - segment_mail_size(workers);
-}
-
 static void sizes_are_within_the_budget(void **state)
 {
     (void)state;
     for (uint32_t workers = 1; workers <= LENDIS_MAX_WORKERS / 2; workers *= 2) {
-        uint64_t small = tables_size(16, workers), connections = tables_size(116, workers) - small;
-        uint64_t double_size = tables_size(16, 2 * workers) - small;
+        uint64_t small = segment_tables_size(16, workers), connections = segment_tables_size(116, workers) - small;
+        uint64_t double_size = segment_tables_size(16, 2 * workers) - small;
 
         assert_true(connections <= 100 * 128);
         /* The ring grows in powers of two, so see how much twice the workers take. */
         assert_true(double_size / workers + sizeof(struct catalog_worker) <= 1024);
         assert_true(small <= 16 * 128 + workers * (1024 - sizeof(struct catalog_worker)) + 65536);
     }
-    assert_true(sizeof(struct catalog_pool) + tables_size(1, 1) - 128 - 1024 < 65536);
+    assert_true(sizeof(struct catalog_pool) + segment_tables_size(1, 1) - 128 - 1024 < 65536);
     /* What of the catalog grows neither with workers nor with pools: once for all pools. */
     assert_true(sizeof(struct catalog_header) + CATALOG_CONFIG_SIZE < 65536);
 }
@@ -323,7 +321,7 @@ static void untouched_pages_take_no_memory(void **state)
     assert_true((uint64_t)stat.st_blocks * 512 <=
                 2 * 4096 + 1024 * sizeof(struct wait_slot) + 2 * 4096);
     /* A mailbox takes its page when it is used. */
-    segment.mailboxes[7].bytes[0] = 'x';
+    segment.all_mailboxes[7].bytes[0] = 'x';
     assert_int_equal(fstat(fd, &after), 0);
     assert_true((after.st_blocks - stat.st_blocks) * 512 <= 4096);
     segment_unmap(&segment);

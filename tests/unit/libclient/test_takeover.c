@@ -85,7 +85,7 @@ static void take_over(int fill)
 
     assert_int_equal(call_init(&call, request, sizeof request - 1, &sink), 0);
     call.deadline_ns = INT64_MAX;
-    memset(segment->chunks[0].bytes, fill, CHUNK_SIZE);
+    memset(segment->all_chunks[0].bytes, fill, CHUNK_SIZE);
     shm_store32(&segment->chunk_owners[0].slot, 1 + SLOT);
     shm_store32(&segment->slots[SLOT].reply_chunk, 1);
     assert_int_equal(combiner_continue(&worker.lease, &call, SLOT), LENDIS_E_UNCERTAIN);
