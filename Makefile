@@ -72,8 +72,8 @@ CMOCKA_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 # ---- sources ----
 
 SHARED_SOURCES := $(addprefix libclient/shared/,broker_socket.c catalog.c command.c descriptor.c \
-	mail_area.c mailbox.c password_file.c poll_wakeup.c queue.c redis_url.c request.c segment.c \
-	served.c server_error.c waiter.c wire.c)
+	mail_area.c mailbox.c password_file.c poll_wakeup.c queue.c redis_url.c request.c \
+	segment.c served.c server_error.c waiter.c wire.c)
 CLIENT_SOURCES := $(addprefix libclient/,acquire.c async.c attempt.c call.c error.c \
 	exec.c handle.c hiredis.c lease.c lease_call.c lending.c lending_policy.c loss.c \
 	notice.c quick_lease.c reply_bytes.c service.c)

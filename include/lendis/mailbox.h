@@ -156,9 +156,9 @@ void mail_acknowledge(const struct segment *segment, uint32_t slot, uint64_t tak
 
 /*
  * Where a request or a reply of `size` bytes of `slot` is: beside the slot's own words, which
- * whoever looks at it has in its cache and its TLB anyway, or in the mailbox. NULL: in neither, it
- * takes a chunk (or the mailbox cannot be mapped). The reply may lie over the request, which was sent by then; who sends a command
- * again has it in its own memory.
+ * whoever reads them has in its cache and its TLB anyway, or in the mailbox. NULL: in neither, it
+ * takes a chunk; or the mailbox cannot be mapped. The reply may lie over the request, which was
+ * sent by then; who sends a command again has it in its own memory.
  */
 static inline char *mail_room(const struct segment *segment, uint32_t slot, size_t size)
 {

@@ -295,7 +295,8 @@ static void sizes_are_within_the_budget(void **state)
 {
     (void)state;
     for (uint32_t workers = 1; workers <= LENDIS_MAX_WORKERS / 2; workers *= 2) {
-        uint64_t small = segment_tables_size(16, workers), connections = segment_tables_size(116, workers) - small;
+        uint64_t small = segment_tables_size(16, workers);
+        uint64_t connections = segment_tables_size(116, workers) - small;
         uint64_t double_size = segment_tables_size(16, 2 * workers) - small;
 
         assert_true(connections <= 100 * 128);
