@@ -169,7 +169,7 @@ TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 # skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
-SCRIPT_TESTS += tests/system/preload/run.sh
+SCRIPT_TESTS += $(addprefix tests/system/preload/,run.sh servers.sh)
 # The Python package, with Debian's own interpreter.
 SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py)
 # Under a systemd of their own, in which they install what is built; with the load generator.
@@ -202,7 +202,7 @@ MAN_DEPS := scdoc
 DEMO_DEPS := redis-server
 CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev \
 	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
-	python3-redis python3-hiredis
+	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 

@@ -380,9 +380,13 @@ bool descriptor_polls(int epoll, int operation, int fd, struct epoll_event *even
 
 void descriptor_is_polled(int fd)
 {
+    struct virtual *virtual = virtual_find(fd);
     int before = errno;
-    struct virtual *virtual = lock_here(fd);
 
+    /* Most poll while a reply is owed: then it does not rest. */
+    if (!virtual || !virtual->resting)
+        return;
+    virtual = lock_here(fd);
     if (virtual) {
         if (virtual->resting) {
             virtual->polled = true;

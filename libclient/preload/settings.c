@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Longer than a command takes, and short for who waits for a page. */
-#define WAIT_MS 200
+/* Longer than anybody keeps a connection who is not stuck, and short for who waits for a page. */
+#define WAIT_MS 1000
 
 struct settings settings = {.wait_ms = WAIT_MS};
 

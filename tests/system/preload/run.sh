@@ -44,8 +44,8 @@ run=$build/lendis-run
 port=$((20000 + RANDOM % 10000))
 redis-server --port "$port" --save '' --dir "$work" >"$work/redis.log" 2>&1 &
 pids+=($!)
-printf '[broker]\nsocket = %s/lendis.sock\n[pool main]\nredis = redis://127.0.0.1:%s\n' "$work" "$port" \
-    >"$work/lendis.conf"
+printf '%s\n' '[broker]' "socket = $work/lendis.sock" '[pool main]' \
+    "redis = redis://127.0.0.1:$port" >"$work/lendis.conf"
 "$build/lendisd" --config "$work/lendis.conf" >"$work/broker.log" 2>&1 &
 pids+=($!)
 until_true 20 redis-cli -p "$port" ping
@@ -68,7 +68,8 @@ ok "redis-cli"
 ok "redis-cli again"
 until_true 10 eval '[ "$(leases)" -ge $((before + 2)) ]'
 ok "by leases of the pool"
-LENDIS_SOCKET=$work/lendis.sock "$run" --explain redis-cli -p "$port" ping 2>"$work/said" | grep -qx PONG
+LENDIS_SOCKET=$work/lendis.sock "$run" --explain redis-cli -p "$port" ping 2>"$work/said" |
+    grep -qx PONG
 ok "with the socket in the environment"
 grep -q ' 1 connections that were virtual$' "$work/said"
 ok "--explain says what was virtual"
@@ -80,14 +81,17 @@ ok "the program's exit status"
 ok "a program that is not there"
 [ "$("$run" sh -c 'echo "$1 $#"' sh --check -s)" = "--check 2" ]
 ok "options behind the command are the command's"
-LD_PRELOAD=/nowhere/other.so "$run" sh -c 'echo "$LD_PRELOAD"' 2>/dev/null | grep -q 'liblendis-preload.so:/nowhere/other.so'
+LD_PRELOAD=/nowhere/other.so "$run" sh -c 'echo "$LD_PRELOAD"' 2>/dev/null |
+    grep -q 'liblendis-preload.so:/nowhere/other.so'
 ok "what was to be preloaded before stays"
 [ -z "$(env -u POSIXLY_CORRECT "$run" sh -c 'echo "${POSIXLY_CORRECT:-}"')" ]
 ok "nothing else is in the environment"
-"$run" --wait 2s --strict sh -c 'echo "$LENDIS_PRELOAD_WAIT $LENDIS_PRELOAD_STRICT"' | grep -qx '2000 1'
+"$run" --wait 2s --strict sh -c 'echo "$LENDIS_PRELOAD_WAIT $LENDIS_PRELOAD_STRICT"' |
+    grep -qx '2000 1'
 ok "--wait and --strict"
 
-for wrong in "--wait 5" "--wait 61s" "--wait x" "--socket here" "--write true" "--install a b" "" "--nothing"; do
+for wrong in "--wait 5" "--wait 61s" "--wait x" "--socket here" "--write true" "--install a b" "" \
+    "--nothing"; do
     # shellcheck disable=SC2086
     "$run" $wrong >"$work/said" 2>&1
     [ $? -eq 64 ]

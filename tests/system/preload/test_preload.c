@@ -63,6 +63,7 @@ static void set_environment(const char *preload, const char *socket_path)
     setenv("REDIS_PORT", port, 1);
     setenv("LENDIS_SOCKET", socket_path, 1);
     setenv("LENDIS_PRELOAD_EXPLAIN", "1", 1);
+    setenv("LENDIS_PRELOAD_WAIT", "200", 1);
     if (preload)
         setenv("LD_PRELOAD", preload, 1);
     else
