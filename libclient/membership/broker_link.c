@@ -173,6 +173,9 @@ int link_open(const struct lendis_pool *pool, const struct attachment *inherited
         hello.segment = inherited->segment.instance;
     for (;;) {
         result = open_once(pool, &hello, socket, welcome);
+        /* It hung up on us, and is gone since. */
+        if (attempts > 0 && (result == -ECONNREFUSED || result == -ENOENT))
+            return LENDIS_E_DOWN;
         if (result != LENDIS_E_DOWN || welcome->result != LENDIS_E_AGAIN ||
             ++attempts == HELLO_ATTEMPTS ||
             clock_now_ns() + pause_ms * INT64_C(1000000) >= deadline_ns)
