@@ -5,8 +5,8 @@
  * the use of it.
  *
  * What it does not show is for session_reset.c to undo unasked: keys that are watched (shown since
- * Redis 7.4), CLIENT REPLY, and the fieldsets of HIMPORT. ASKING and CLIENT CACHING last for one
- * command.
+ * Redis 7.4), CLIENT REPLY, SCRIPT DEBUG, and the fieldsets of HIMPORT. ASKING and CLIENT CACHING
+ * last for one command.
  */
 #ifndef LENDIS_BROKER_SESSION_INFO_H
 #define LENDIS_BROKER_SESSION_INFO_H

@@ -54,9 +54,7 @@ struct reset {
     struct session_expected session;
     uint32_t different; /* enum session_difference: what the last CLIENT INFO showed */
     uint32_t rounds;    /* so far */
-    char username[64];
-    char client_name[80];
-    char token[TOKEN_SIZE + 1];
+    char username[64], client_name[80], token[TOKEN_SIZE + 1];
     enum expected expected[EXPECTED_MAX];
     uint32_t count;  /* of what is expected */
     uint32_t passed; /* of these, that have come */
@@ -414,6 +412,18 @@ static enum reset_result send_first_round(struct reset *reset)
     return send_round(reset);
 }
 
+/* Not even RESET ends SCRIPT DEBUG, which is refused where replies are still on their way. */
+static enum reset_result end_debugging(struct reset *reset)
+{
+    if (reset->kind > RESET_NAMED || !(reset->left & (LEFT_UNSEEN | LEFT_UNPROVEN)))
+        return RESET_CLEAN;
+    reset->left = 0;
+    begin_round(reset);
+    ADD(reset, EXPECT_LINE, "SCRIPT", "DEBUG", "NO");
+    add_token(reset);
+    return send_round(reset);
+}
+
 /* All that was expected has come, and nothing else. RESET_CLEAN: that was all. */
 static enum reset_result next_round(struct reset *reset)
 {
@@ -425,7 +435,7 @@ static enum reset_result next_round(struct reset *reset)
         return send_first_round(reset);
     }
     if (mode != MODE_QUEUEING && mode != MODE_SUBSCRIBED && different == 0)
-        return RESET_CLEAN;
+        return end_debugging(reset);
     if (reset->rounds == ROUNDS_MAX)
         return RESET_FAILED;
     begin_round(reset);

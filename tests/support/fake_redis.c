@@ -169,7 +169,7 @@ static void put_reply(struct session *session, const struct command *command)
     else if (is(command, "CLIENT") && control->client_info[0] && command->last_size == 4 &&
              memcmp(command->last, "INFO", 4) == 0)
         put_bulk(session, control->client_info, strlen(control->client_info));
-    else if (is_handshake(command) || is(command, "UNWATCH"))
+    else if (is_handshake(command) || is(command, "UNWATCH") || is(command, "SCRIPT"))
         put_text(session, "+OK\r\n");
     else if (is(command, "HIMPORT"))
         put_text(session, "-ERR unknown command 'HIMPORT', with args beginning with: \r\n");

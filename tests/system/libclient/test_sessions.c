@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include "tests/support/fixture.h"
 
 static struct fixture fixture;
@@ -95,6 +96,41 @@ static void script_debug(void **state)
     expect_replaced(pool, id);
     expect_begin(lendis_command(pool, "EVAL %s 0", "return 'no debugger'"), "no debugger");
     lendis_detach(pool);
+}
+
+/* Where it was not seen it is ended by the reset, by name or not. */
+static void script_debug_unseen(bool login)
+{
+    struct lendis_pool *pool = start(login);
+
+    for (int bare = 0; bare < 2; bare++) {
+        struct lendis_lease *lease = lease_one(pool);
+        char ok[5];
+        int fd;
+
+        if (bare) {
+            fd = lendis_lease_fd(lease);
+            assert_int_equal(send(fd, "SCRIPT DEBUG YES\r\n", 18, MSG_NOSIGNAL), 18);
+            assert_int_equal(recv(fd, ok, sizeof ok, MSG_WAITALL), sizeof ok);
+        } else {
+            expect_begin(redisCommand(lendis_lease_context(lease), "SCRIPT DEBUG YES"), "OK");
+        }
+        assert_int_equal(lendis_release(lease), 0);
+        expect_begin(lendis_command(pool, "EVAL %s 0", "return 'no debugger'"), "no debugger");
+    }
+    lendis_detach(pool);
+}
+
+static void script_debug_through_a_context(void **state)
+{
+    (void)state;
+    script_debug_unseen(false);
+}
+
+static void script_debug_through_a_context_with_a_login(void **state)
+{
+    (void)state;
+    script_debug_unseen(true);
 }
 
 static void a_holder_that_logs_out(void **state)
@@ -184,6 +220,8 @@ int main(int argc, char **argv)
 #define TEST(test) cmocka_unit_test_teardown(test, end)
     const struct CMUnitTest tests[] = {
         TEST(script_debug),
+        TEST(script_debug_through_a_context),
+        TEST(script_debug_through_a_context_with_a_login),
         TEST(a_holder_that_logs_out),
         TEST(a_holder_that_logs_out_unseen),
         TEST(a_user_that_is_deleted),
