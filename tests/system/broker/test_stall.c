@@ -12,12 +12,14 @@
 #include <errno.h>
 #include <poll.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "broker/testbed/internal.h"
@@ -110,12 +112,30 @@ struct writer {
     int result;
 };
 
+static bool vanishes; /* the combiner's thread, in the middle of its call */
+
+static void end_thread(int number)
+{
+    (void)number;
+    syscall(SYS_exit, 0); /* nothing of it is cleaned up, and its process lives on */
+}
+
+static void *live_on(void *unused)
+{
+    sleep_us(INT64_C(1000) * LIMIT_MS * 10);
+    return unused;
+}
+
 static int run_writer(struct processes *processes, unsigned number)
 {
     struct writer *writer = processes_result(processes, number);
     struct lendis_pool *pool;
     redisReply *reply;
+    pthread_t thread;
 
+    if (vanishes && (signal(SIGUSR1, end_thread) == SIG_ERR ||
+                     pthread_create(&thread, NULL, live_on, NULL) != 0))
+        return 3;
     if (number + 1 == ahead && setns(ahead_namespace, CLONE_NEWTIME) != 0)
         return 2;
     pool = pool_attach(&fixture.broker, "p");
@@ -227,6 +247,19 @@ static void one_that_is_stopped(void **state)
     processes_signal(&fixture.processes, COMBINER, SIGCONT);
     redis_continue(&fixture.redis);
     expect_result(COMBINER, LENDIS_E_UNCERTAIN);
+}
+
+static void one_whose_thread_is_gone(void **state)
+{
+    (void)state;
+    start();
+    vanishes = true;
+    send_both();
+    vanishes = false;
+    processes_signal(&fixture.processes, COMBINER, SIGUSR1); /* to its first thread */
+    expect_taken("and is stopped");
+    redis_continue(&fixture.redis);
+    assert_true(pool_fills(&fixture.observer, 1, LIMIT_MS));
 }
 
 /* Puts the combiner into a new cgroup below `parent` and freezes that. False: there is no such
@@ -551,6 +584,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_teardown(name, end)
     const struct CMUnitTest tests[] = {
         TEST(one_that_is_stopped),
+        TEST(one_whose_thread_is_gone),
         TEST(one_that_is_frozen),
         TEST(one_that_is_frozen_by_the_older_freezer),
         TEST(one_that_waits_for_redis),
