@@ -171,7 +171,8 @@ SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools
 	broker/supervise.sh broker/init.sh tools/printing.sh)
 SCRIPT_TESTS += $(addprefix tests/system/preload/,run.sh servers.sh)
 # The Python package, with Debian's own interpreter.
-SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py)
+SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py \
+	frameworks.py workers.py)
 # Under a systemd of their own, in which they install what is built; with the load generator.
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 
@@ -203,6 +204,7 @@ DEMO_DEPS := redis-server
 CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev \
 	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
+CHECK_DEPS += python3-django python3-django-redis python3-celery python3-flask-caching
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 

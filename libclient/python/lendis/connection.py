@@ -220,7 +220,7 @@ class Connection(ConnectionBase):
 
     def __del__(self) -> None:
         try:
-            self.disconnect()
+            self._end()
         except Exception:
             pass
 
@@ -253,6 +253,9 @@ class Connection(ConnectionBase):
 
     def disconnect(self, *_: Any) -> None:
         """Gives back what it holds, as broken if a reply is owed, and forgets what was not sent."""
+        self._end()
+
+    def _end(self) -> None:
         mine = self.pid == os.getpid()
         lease, self._lease = self._lease, None
         stream, self._stream = self._stream, None
@@ -271,7 +274,7 @@ class Connection(ConnectionBase):
             except Exception:
                 pass
         if self._lease or self._stream or self._in or self._out or self._doomed:
-            self.disconnect()
+            self._end()
 
     def end_elsewhere(self) -> None:
         """Disconnects it, from whichever thread: one that is using it does it when it is done."""

@@ -92,12 +92,14 @@ class Stream:
 
     def abort(self) -> None:
         """Ends the connection under a thread that reads from it; that one closes the stream."""
-        _libc.shutdown(self._fd, socket.SHUT_RDWR)
+        if self._fd >= 0:
+            _libc.shutdown(self._fd, socket.SHUT_RDWR)
 
     def close(self, whole: bool = True) -> None:
         """Gives the connection back, as broken unless all that was asked for was read."""
         if self.waiting:
             self.waiting.stop()
+        self._fd = -1
         if whole and not self._data:
             self._lease.release()
         else:

@@ -179,7 +179,8 @@ def broker_restart(site):
     site.broker.wait()
     assert pool.execute("ECHO", "alone") == b"alone"
     site.start_broker()
-    assert eventually(lambda: pool.execute("PING") == b"PONG" and site.metric("lendis_workers"))
+    assert eventually(lambda: pool.execute("PING") == b"PONG" and
+                      'pool="main"' in site.ctl("metrics") and site.metric("lendis_workers") > 0)
     pool.close()
 
 

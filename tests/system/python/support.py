@@ -27,6 +27,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [os.path.join(ROOT, "libclient", "python")] + os.environ.get("PYTHONPATH", "").split(":"))
 
 
+class Skip(Exception):
+    """What this test is about is not here."""
+
+
 def skip(why):
     print(f"1..0 # skip {why}\n{why}")
     sys.exit(SKIPPED)
@@ -80,6 +84,7 @@ class Site:
         return process
 
     def start_redis(self):
+        """The same for one that was ended."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.redis_socket)
         process = self._start("redis", os.environ.get("REDIS_SERVER", "redis-server"), "--port",
@@ -182,13 +187,15 @@ def run(*tests, **site_options):
     chosen = [test for test in tests if not sys.argv[1:] or test.__name__ in sys.argv[1:]]
     print(f"1..{len(chosen)}", flush=True)
     for number, test in enumerate(chosen, 1):
-        good, site, began = False, None, time.monotonic()
+        good, site, began, note = False, None, time.monotonic(), ""
         try:
             options = dict(site_options, **getattr(test, "site", {}))
-            site = Site(**options)
             signal.alarm(getattr(test, "limit", 60))
+            site = Site(**options)
             test(site)
             good = True
+        except Skip as why:
+            good, note = True, f" # SKIP {why}"
         except Exception:
             traceback.print_exc()
         finally:
@@ -196,7 +203,7 @@ def run(*tests, **site_options):
             if site:
                 site.close(keep=not good)
         failed += not good
-        print(f"{'ok' if good else 'not ok'} {number} - {test.__name__}", flush=True)
+        print(f"{'ok' if good else 'not ok'} {number} - {test.__name__}{note}", flush=True)
         if os.environ.get("LENDIS_TEST_TIMES"):
             print(f"# {time.monotonic() - began:.1f} s", flush=True)
     sys.exit(1 if failed else 0)
