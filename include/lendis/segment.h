@@ -7,16 +7,17 @@
  *   struct segment_header           written once, before anyone else maps it
  *   struct segment_queue            head and tail of the wait queue
  *   struct chunk_owner[]            who uses a chunk
- *   struct wake_group[]             the futexes that waiters sleep on
  *   struct connection[]             one per connection, 128 bytes
+ *   struct wake_group[]             the futexes that waiters sleep on
  *   cells[]                         the ring of the wait queue, 8 bytes each
+ *   struct histogram_shard[]        the pool's histograms
  *   struct wait_slot[]              256 bytes each; slot i < workers belongs to worker i for good
  *   struct worker_block[]           128 bytes each: the worker's own counters
- *   struct histogram_shard[]        the pool's histograms
  *   struct mailbox[]                2 KiB for each slot: a command or its reply on their way
  *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *
- * Pages that nobody touched take no memory, so tables can be sized generously. No pointers, only
+ * Pages that nobody touched take no memory, so tables can be sized generously; workers map
+ * mailboxes and chunks when they use them (mail_area.h). No pointers, only
  * indices; every size comes from the header, which is checked once when mapping and kept in private
  * memory (struct segment), so that a worker that corrupts the segment cannot move a bound
  * (I5).
