@@ -17,7 +17,7 @@ bad=0
 files()
 {
     find include libclient broker tests deploy .ci Makefile README.md -type f \
-        ! -path 'tests/fuzz/corpus/*' ! -path '*/samples/*' ! -path 'deploy/figures/*' \
+        ! -path 'tests/fuzz/corpus/*' ! -path '*/__pycache__/*' ! -path '*/samples/*' ! -path 'deploy/figures/*' \
         ! -name '*.json' ! -name commands.txt ! -name command_table.h ! -name 'known-*' | sort
 }
 
