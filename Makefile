@@ -681,7 +681,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	$(INSTALL) -m 755 $(B)/lendisd $(DESTDIR)$(SBINDIR)/
 	$(INSTALL) -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(INCLUDEDIR)/
 	$(INSTALL) -m 644 $(B)/liblendis.a $(DESTDIR)$(LIBDIR)/
-	$(INSTALL) -m 755 $(B)/liblendis.so.$(VERSION) $(B)/liblendis-preload.so $(DESTDIR)$(LIBDIR)/
+	$(INSTALL) -m 755 $(B)/liblendis.so.$(VERSION) $(B)/liblendis-preload.so \
+		$(DESTDIR)$(LIBDIR)/
 	ln -sf liblendis.so.$(VERSION) $(DESTDIR)$(LIBDIR)/liblendis.so.$(SOVERSION)
 	ln -sf liblendis.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblendis.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
@@ -712,8 +713,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 uninstall: ## remove what install installed
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(TOOLS)) $(DESTDIR)$(SBINDIR)/lendisd
 	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(PUBLIC_HEADERS)))
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis-preload.so liblendis.so.$(VERSION) \
-		liblendis.so.$(SOVERSION) liblendis.so pkgconfig/lendis.pc)
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis-preload.so \
+		liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) liblendis.so pkgconfig/lendis.pc)
 	for page in $(notdir $(MAN_PAGES)); do \
 		rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
 	rm -rf $(DESTDIR)$(PYTHONDIR)/lendis

@@ -36,13 +36,13 @@ run_make()
 # ---- what is installed ----
 
 run_make install
-for file in bin/lendisctl bin/lendis-report bin/lendis-bench bin/lendis-run sbin/lendisd include/lendis.h \
-    include/lendis_hiredis.h lib/lendis-test/liblendis.a \
-    lib/lendis-test/liblendis.so lib/lendis-test/liblendis-preload.so lib/lendis-test/liblendis.so.0 \
-    lib/lendis-test/pkgconfig/lendis.pc \
+for file in bin/lendisctl bin/lendis-report bin/lendis-bench bin/lendis-run sbin/lendisd \
+    include/lendis.h include/lendis_hiredis.h lib/lendis-test/liblendis.a \
+    lib/lendis-test/liblendis.so lib/lendis-test/liblendis-preload.so \
+    lib/lendis-test/liblendis.so.0 lib/lendis-test/pkgconfig/lendis.pc \
     share/doc/lendis/lendis.conf share/man/man8/lendisd.8 share/man/man5/lendis.conf.5 \
-    share/man/man1/lendisctl.1 share/man/man1/lendis-report.1 share/man/man1/lendis-bench.1 share/man/man1/lendis-run.1 \
-    share/man/man3/liblendis.3; do
+    share/man/man1/lendisctl.1 share/man/man1/lendis-report.1 share/man/man1/lendis-bench.1 \
+    share/man/man1/lendis-run.1 share/man/man3/liblendis.3; do
     [ -s "$root/usr/$file" ] || fail "$file was not installed"
 done
 [ ! -e "$root/usr/include/lendis" ] || fail "private headers were installed"
