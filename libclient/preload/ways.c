@@ -41,6 +41,19 @@ static void classify_for_pool(void *context, const char *request, size_t size,
     membership_leave(attachment);
 }
 
+/* Whether the pool's server has commands that are not as the built-in table says. */
+static bool differs(struct lendis_pool *pool)
+{
+    struct attachment *attachment;
+    bool result;
+
+    if (membership_enter(pool, &attachment) != 0)
+        return true;
+    result = shm_load32_relaxed(&attachment_settings(attachment)->commands_size) != 0;
+    membership_leave(attachment);
+    return result;
+}
+
 /* ---- leases ---- */
 
 /* Whether the pool has a connection left besides the one that would be kept for long. */
@@ -199,7 +212,8 @@ static enum way find_way(struct virtual *virtual, const char *request, size_t si
     uint32_t db = virtual->db;
     struct plan plan;
 
-    plan_make(&plan, request, size, pool ? classify_for_pool : NULL, pool);
+    if (!pool || differs(pool) || !plan_known(&plan, request, size))
+        plan_make(&plan, request, size, pool ? classify_for_pool : NULL, pool);
     if (plan.foreign)
         return go_alone(virtual, pool, db, "inline commands");
     if (plan.own && plan.commands == 1 && !plan.partial)

@@ -193,6 +193,40 @@ static void plans_of_parts(void **state)
     assert_true(plan.foreign);
 }
 
+/* What is known by its name is what plan_make() has found to share, and nothing else. */
+static void plans_by_name(void **state)
+{
+    static const char *const others[] = {
+        "CLIENT ID", "HELLO",       "HELLO 2",        "XREAD STREAMS s 0", "MULTI", "BLPOP k 0",
+        "AUTH p",    "SUBSCRIBE c", "GEORADIUS_RO k", "SELECT 1",          "QUIT",  "WAIT 0 0"};
+    char text[1024];
+    struct plan plan;
+    size_t size = make(text, "GET k");
+
+    (void)state;
+    assert_false(plan_known(&plan, text, make(text, "HSTRLEN k")));
+    plan_of("get k");
+    size = make(text, "GET k");
+    assert_true(plan_known(&plan, text, size));
+    assert_int_equal(plan.commands, 1);
+    assert_true(plan.shares && plan.select == -1 && !plan.ties && !plan.lasting);
+    size += make(text + size, "gEt some-other-key");
+    assert_true(plan_known(&plan, text, size));
+    assert_int_equal(plan.commands, 2);
+    for (size_t cut = 1; cut < size; cut++)
+        if (cut != strlen("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"))
+            assert_false(plan_known(&plan, text, cut));
+    size += make(text + size, "MULTI");
+    assert_false(plan_known(&plan, text, size));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        plan_of(others[i]);
+        assert_false(plan_known(&plan, text, make(text, others[i])));
+    }
+    assert_false(plan_known(&plan, "*02\r\n$3\r\nGET\r\n$1\r\nk\r\n", 21));
+    assert_false(plan_known(&plan, "*2\r\n$3\r\nGET\r\n$9999999\r\nk\r\n", 26));
+    assert_false(plan_known(&plan, "GET k\r\n", 7));
+}
+
 /* ---- streams ---- */
 
 static void sent(struct stream *stream, const char *words)
@@ -309,6 +343,7 @@ int main(void)
         cmocka_unit_test(words),
         cmocka_unit_test(plans),
         cmocka_unit_test(plans_of_parts),
+        cmocka_unit_test(plans_by_name),
         cmocka_unit_test(replies_are_counted),
         cmocka_unit_test(replies_decide),
         cmocka_unit_test(sessions_in_transactions),
