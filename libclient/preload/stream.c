@@ -39,6 +39,17 @@ static void copy_name(const struct request *request, char name[STREAM_NAME_MAX +
     name[size] = '\0';
 }
 
+/* It tells of its own connection, or means it among others: there must be one. */
+static bool means_itself(const struct request *request)
+{
+    static const char *const names[] = {"ID", "INFO", "LIST", "KILL", "TRACKINGINFO", NULL};
+
+    for (unsigned i = 0; names[i]; i++)
+        if (request_word_is(request, 1, names[i]))
+            return true;
+    return false;
+}
+
 static void sight_client(const struct request *request, struct sighting *sighting)
 {
     if (request_word_is(request, 1, "SETNAME")) {
@@ -50,7 +61,7 @@ static void sight_client(const struct request *request, struct sighting *sightin
     } else if (request_word_is(request, 1, "SETINFO")) {
         /* Not even RESET takes it back, and it says no more than who used the connection last. */
         sighting->command.flags = 0;
-    } else if (sighting->command.flags & COMMAND_SESSION) {
+    } else if ((sighting->command.flags & COMMAND_SESSION) || means_itself(request)) {
         sighting->meaning = MEANS_LASTING;
     }
 }

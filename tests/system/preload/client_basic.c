@@ -149,6 +149,25 @@ static int transactions(void)
     return 0;
 }
 
+/* A connection that asks who it is stays who it is. */
+static int identities(void)
+{
+    int fd = dial(), other = dial();
+    char id[64];
+
+    EXPECT(ask(fd, "CLIENT", "SETNAME", "somebody", NULL), "+OK\r\n");
+    talk(fd, 2);
+    snprintf(id, sizeof id, "%s", ask(fd, "CLIENT", "ID", NULL));
+    CHECK(strstr(ask(fd, "CLIENT", "LIST", NULL), " name=somebody "));
+    for (int i = 0; i < 5; i++) {
+        talk(other, 2);
+        talk(fd, 2);
+        EXPECT(ask(fd, "CLIENT", "ID", NULL), id);
+        CHECK(strstr(ask(fd, "CLIENT", "INFO", NULL), " name=somebody "));
+    }
+    return 0;
+}
+
 static int sessions(void)
 {
     int fd = dial(), other = dial();
@@ -597,6 +616,7 @@ const struct scenario basic_scenarios[] = {
     {"pipelines", pipelines},
     {"transactions", transactions},
     {"sessions", sessions},
+    {"identities", identities},
     {"mixed", mixed},
     {"subscriptions", subscriptions},
     {"inline", inline_commands},

@@ -157,6 +157,7 @@ SAME(large)
 SAME(pipelines)
 SAME(transactions)
 SAME(sessions)
+SAME(identities)
 SAME(mixed)
 SAME(subscriptions)
 SAME(nonblocking)
@@ -434,6 +435,7 @@ int main(int argc, char *argv[])
         RUN(pipelines),
         RUN(transactions),
         RUN(sessions),
+        RUN(identities),
         RUN(mixed),
         RUN(subscriptions),
         RUN(nonblocking),
