@@ -200,7 +200,7 @@ COMPLETIONS := $(patsubst deploy/%,$(B)/%,$(wildcard deploy/completion/*))
 BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev \
 	libmicrohttpd-dev
 MAN_DEPS := scdoc
-DEMO_DEPS := redis-server
+DEMO_DEPS := redis-server gunicorn python3-redis
 CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev \
 	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
@@ -638,8 +638,10 @@ $(B)/tests/system/libclient/test_async: | $(B)/examples/async
 
 .PHONY: demo deps-demo
 demo: ## see 200 workers on 8 connections, next to 200 connections
-demo: $(B)/lendisd $(B)/examples/prefork-http $(B)/examples/http-load | deps-demo
+demo: $(PROGRAMS) $(B)/liblendis-preload.so $(B)/examples/prefork-http
+demo: $(B)/examples/http-load | deps-demo
 	@deploy/examples/demo.sh
+	@deploy/examples/unmodified/demo.sh
 deps-demo: | deps-build
 	$(call deps_rule,$(DEMO_DEPS))
 
