@@ -414,7 +414,8 @@ asan-broker:
 check: ## build and run all tests
 check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) \
 		$(BUDGET) $(STRESS_PROGRAMS)
-	@tests/run $(UNIT_PROGRAMS) $(BUDGET) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) $(SYSTEMD_TESTS) \
+	@tests/run -j $(TEST_JOBS) $(UNIT_PROGRAMS) $(BUDGET) $(SYSTEM_PROGRAMS) \
+		-j 1 $(SCRIPT_TESTS) $(SYSTEMD_TESTS) \
 		-t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
 		tests/crash/storm/busy_storm.sh $(MODEL_PROGRAMS)
 
@@ -422,7 +423,7 @@ check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(K
 check-busy: ## make check with two busy loops beside it: no test depends on how fast the machine is
 	@tests/busy.sh 2 $(MAKE) --no-print-directory check
 
-# How many system tests run at a time: they wait more than they work.
+# How many unit and system tests run at a time: they wait more than they work.
 TEST_JOBS ?= 1
 
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
