@@ -353,6 +353,37 @@ def losses(site):
     raises(redis.ConnectionError, lent(socket=site.folder + "/none").get, "k")
 
 
+def newer_clients(site):
+    """What the clients of redis-py 5 to 7 call that those of 4.3 do not."""
+    pool = lendis.ConnectionPool(decode_responses=True)
+    connection = pool.get_connection()
+    connection.send_command("ECHO", "é", keys=["é"])
+    assert connection.read_response(disconnect_on_error=False) == "é"
+    connection.send_command("ECHO", "é")
+    assert connection.read_response(disable_decoding=True, disconnect_on_error=False,
+                                    push_request=True) == "é".encode()
+    listener = redis.Redis(connection_pool=pool).pubsub()
+    connection.register_connect_callback(listener.on_connect)
+    connection.deregister_connect_callback(listener.on_connect)
+    connection._parser.set_pubsub_push_handler(print)
+    connection._parser.set_invalidation_push_handler(print)
+    assert not connection.should_reconnect() and connection.handshake_metadata == {}
+    assert connection.get_protocol() == pool.get_protocol() == 2 and pool.cache is None
+    assert pool._get_in_use_connections() == {connection} and pool._get_free_connections() == []
+    # One that hears nothing within its time is not ended by that, if so asked.
+    connection = lendis.ConnectionPool(socket_timeout=0.05).get_connection()
+    connection.send_command("SUBSCRIBE", "c")
+    assert connection.read_response()[0] == b"subscribe"
+    raises(redis.TimeoutError, connection.read_response, disconnect_on_error=False)
+    site.do("PUBLISH", "c", "v")
+    assert connection.read_response() == [b"message", b"c", b"v"]
+    retry = redis.retry.Retry(redis.backoff.NoBackoff(), 3)
+    pool.set_retry(retry)
+    assert pool.make_connection().retry._retries == 3
+    pool.close()
+    connection.disconnect()
+
+
 losses.site = {"extra": "dial_backoff_max = 50ms"}
 
 
@@ -389,4 +420,4 @@ options.site = {"pools": {"main": "", "second": "?db=3"}}
 
 if __name__ == "__main__":
     run(same_answers, pipelines, transactions, messages, monitor, blocking_and_locks, hand_over,
-        threads_and_forks, losses, options)
+        threads_and_forks, losses, newer_clients, options)
