@@ -23,6 +23,10 @@
 
 #define HOOK __attribute__((visibility("default")))
 
+/* What is done for virtual connections is out of line: any other descriptor pays for a look into the
+ * table and a jump. */
+#define SLOW static __attribute__((noinline))
+
 /* Declared nowhere: what the compiler calls in their place where it knows a buffer's size. */
 HOOK ssize_t __read_chk(int fd, void *data, size_t size, size_t room);
 HOOK ssize_t __recv_chk(int fd, void *data, size_t size, size_t room, int flags);
@@ -57,20 +61,24 @@ HOOK int connect(int fd, const struct sockaddr *address, socklen_t size)
 
 /* ---- sending ---- */
 
-static bool send_virtual(int fd, const void *data, size_t size, int flags, ssize_t *result)
+static bool sends(int fd, const void *data, size_t size, int flags, ssize_t *result)
 {
     struct iovec part = {.iov_base = (void *)data, .iov_len = size};
 
     return traffic_send(fd, &part, 1, flags, result);
 }
 
-HOOK ssize_t send(int fd, const void *data, size_t size, int flags)
+SLOW ssize_t send_virtual(int fd, const void *data, size_t size, int flags)
 {
     ssize_t result;
 
-    if (is_virtual(fd) && send_virtual(fd, data, size, flags, &result))
-        return result;
-    return real()->send(fd, data, size, flags);
+    return sends(fd, data, size, flags, &result) ? result : real()->send(fd, data, size, flags);
+}
+
+HOOK ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+    return is_virtual(fd) ? send_virtual(fd, data, size, flags)
+                          : real()->send(fd, data, size, flags);
 }
 
 HOOK ssize_t sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *to,
@@ -78,18 +86,21 @@ HOOK ssize_t sendto(int fd, const void *data, size_t size, int flags, const stru
 {
     ssize_t result;
 
-    if (is_virtual(fd) && send_virtual(fd, data, size, flags, &result))
+    if (is_virtual(fd) && sends(fd, data, size, flags, &result))
         return result;
     return real()->sendto(fd, data, size, flags, to, to_size);
 }
 
-HOOK ssize_t write(int fd, const void *data, size_t size)
+SLOW ssize_t write_virtual(int fd, const void *data, size_t size)
 {
     ssize_t result;
 
-    if (is_virtual(fd) && send_virtual(fd, data, size, 0, &result))
-        return result;
-    return real()->write(fd, data, size);
+    return sends(fd, data, size, 0, &result) ? result : real()->write(fd, data, size);
+}
+
+HOOK ssize_t write(int fd, const void *data, size_t size)
+{
+    return is_virtual(fd) ? write_virtual(fd, data, size) : real()->write(fd, data, size);
 }
 
 HOOK ssize_t writev(int fd, const struct iovec *parts, int count)
@@ -151,20 +162,24 @@ HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 
 /* ---- receiving ---- */
 
-static bool receive_virtual(int fd, void *data, size_t size, int flags, ssize_t *result)
+static bool receives(int fd, void *data, size_t size, int flags, ssize_t *result)
 {
     struct iovec part = {.iov_base = data, .iov_len = size};
 
     return traffic_receive(fd, &part, 1, flags, result);
 }
 
-HOOK ssize_t recv(int fd, void *data, size_t size, int flags)
+SLOW ssize_t recv_virtual(int fd, void *data, size_t size, int flags)
 {
     ssize_t result;
 
-    if (is_virtual(fd) && receive_virtual(fd, data, size, flags, &result))
-        return result;
-    return real()->recv(fd, data, size, flags);
+    return receives(fd, data, size, flags, &result) ? result : real()->recv(fd, data, size, flags);
+}
+
+HOOK ssize_t recv(int fd, void *data, size_t size, int flags)
+{
+    return is_virtual(fd) ? recv_virtual(fd, data, size, flags)
+                          : real()->recv(fd, data, size, flags);
 }
 
 HOOK ssize_t recvfrom(int fd, void *data, size_t size, int flags, struct sockaddr *from,
@@ -172,7 +187,7 @@ HOOK ssize_t recvfrom(int fd, void *data, size_t size, int flags, struct sockadd
 {
     ssize_t result;
 
-    if (is_virtual(fd) && receive_virtual(fd, data, size, flags, &result)) {
+    if (is_virtual(fd) && receives(fd, data, size, flags, &result)) {
         if (result >= 0 && from && from_size)
             *from_size = 0;
         return result;
@@ -180,13 +195,16 @@ HOOK ssize_t recvfrom(int fd, void *data, size_t size, int flags, struct sockadd
     return real()->recvfrom(fd, data, size, flags, from, from_size);
 }
 
-HOOK ssize_t read(int fd, void *data, size_t size)
+SLOW ssize_t read_virtual(int fd, void *data, size_t size)
 {
     ssize_t result;
 
-    if (is_virtual(fd) && receive_virtual(fd, data, size, 0, &result))
-        return result;
-    return real()->read(fd, data, size);
+    return receives(fd, data, size, 0, &result) ? result : real()->read(fd, data, size);
+}
+
+HOOK ssize_t read(int fd, void *data, size_t size)
+{
+    return is_virtual(fd) ? read_virtual(fd, data, size) : real()->read(fd, data, size);
 }
 
 HOOK ssize_t readv(int fd, const struct iovec *parts, int count)

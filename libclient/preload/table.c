@@ -12,33 +12,12 @@
 #include "libclient/preload/mine.h"
 #include "libclient/preload/virtual.h"
 
-#define PAGE_ENTRIES 512u
-#define PAGES        2048u
-
-struct page {
-    _Atomic(struct virtual *) entries[PAGE_ENTRIES];
-};
-
-static _Atomic(struct page *) pages[PAGES];
+_Atomic(struct virtual_page *) virtual_pages[VIRTUAL_PAGES];
 static _Atomic unsigned pages_end; /* one behind the last page */
 static struct virtual *unused;
 
 /* Its address identifies a thread. */
 static _Thread_local char self __attribute__((tls_model("initial-exec")));
-
-struct virtual *virtual_find(int fd)
-{
-    unsigned at = (unsigned)fd / PAGE_ENTRIES;
-    struct page *page;
-
-    if (at >= PAGES)
-        return NULL;
-    /* Acquire: with the release of virtual_enter(). */
-    page = atomic_load_explicit(&pages[at], memory_order_acquire);
-    return page ? atomic_load_explicit(&page->entries[(unsigned)fd % PAGE_ENTRIES],
-                                       memory_order_acquire)
-                : NULL;
-}
 
 bool virtual_lock(struct virtual *virtual, int fd)
 {
@@ -118,9 +97,10 @@ static void put_away(struct virtual *virtual)
 
 /* ---- the table ---- */
 
-static struct page *page_of(unsigned at)
+static struct virtual_page *page_of(unsigned at)
 {
-    struct page *page = atomic_load_explicit(&pages[at], memory_order_acquire), *made;
+    struct virtual_page *page = atomic_load_explicit(&virtual_pages[at], memory_order_acquire),
+                        *made;
     unsigned end = atomic_load_explicit(&pages_end, memory_order_relaxed);
 
     if (page)
@@ -128,7 +108,7 @@ static struct page *page_of(unsigned at)
     made = mmap(NULL, sizeof *made, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (made == MAP_FAILED)
         return NULL;
-    if (!atomic_compare_exchange_strong(&pages[at], &page, made)) {
+    if (!atomic_compare_exchange_strong(&virtual_pages[at], &page, made)) {
         munmap(made, sizeof *made);
         return page;
     }
@@ -139,10 +119,10 @@ static struct page *page_of(unsigned at)
 
 static _Atomic(struct virtual *) *entry_of(int fd)
 {
-    unsigned at = (unsigned)fd / PAGE_ENTRIES;
-    struct page *page = at < PAGES ? page_of(at) : NULL;
+    unsigned at = (unsigned)fd / VIRTUAL_PAGE;
+    struct virtual_page *page = at < VIRTUAL_PAGES ? page_of(at) : NULL;
 
-    return page ? &page->entries[(unsigned)fd % PAGE_ENTRIES] : NULL;
+    return page ? &page->entries[(unsigned)fd % VIRTUAL_PAGE] : NULL;
 }
 
 bool virtual_enter(struct virtual *virtual)
@@ -168,11 +148,11 @@ void virtual_free(struct virtual *virtual)
 
 int virtual_next(unsigned first, unsigned last)
 {
-    unsigned end = atomic_load_explicit(&pages_end, memory_order_relaxed) * PAGE_ENTRIES;
+    unsigned end = atomic_load_explicit(&pages_end, memory_order_relaxed) * VIRTUAL_PAGE;
 
     for (unsigned at = first; at < end && at <= last; at++) {
-        if (!atomic_load_explicit(&pages[at / PAGE_ENTRIES], memory_order_relaxed))
-            at |= PAGE_ENTRIES - 1;
+        if (!atomic_load_explicit(&virtual_pages[at / VIRTUAL_PAGE], memory_order_relaxed))
+            at |= VIRTUAL_PAGE - 1;
         else if (virtual_find((int)at))
             return (int)at;
     }

@@ -83,8 +83,30 @@ struct virtual
 
 /* ---- the table ---- */
 
+/* By number, in pages that are made on demand; table.c's. */
+#define VIRTUAL_PAGE  512u
+#define VIRTUAL_PAGES 2048u
+
+struct virtual_page {
+    _Atomic(struct virtual *) entries[VIRTUAL_PAGE];
+};
+
+extern _Atomic(struct virtual_page *) virtual_pages[VIRTUAL_PAGES];
+
 /* The virtual connection of a number, or NULL: a load and a compare for any other descriptor. */
-struct virtual *virtual_find(int fd);
+static inline struct virtual *virtual_find(int fd)
+{
+    unsigned at = (unsigned)fd / VIRTUAL_PAGE;
+    struct virtual_page *page;
+
+    if (at >= VIRTUAL_PAGES)
+        return NULL;
+    /* Acquire: with the release of virtual_enter(). */
+    page = atomic_load_explicit(&virtual_pages[at], memory_order_acquire);
+    return page ? atomic_load_explicit(&page->entries[(unsigned)fd % VIRTUAL_PAGE],
+                                       memory_order_acquire)
+                : NULL;
+}
 
 /* Locks it. False: it is another one's or nobody's by now, or this thread has it locked (a signal
  * handler). */
