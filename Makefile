@@ -658,7 +658,7 @@ bench-full: $(PROGRAMS) | deps-bench
 	@$(B)/lendis-bench --full $(BENCH_OPTIONS)
 
 .PHONY: python-figures python-wheel
-python-figures: $(PROGRAMS) $(LIBRARIES) | deps-check ## measure redis-py with connections of its own and with lendis: speed and memory
+python-figures: $(PROGRAMS) $(LIBRARIES) | deps-check ## measure redis-py, direct and lent
 	@tests/system/python/figures.py
 
 # From a copy: setuptools leaves its files beside the sources.
@@ -666,7 +666,8 @@ WHEEL_DEPS := python3-pip python3-setuptools python3-wheel
 python-wheel: ## build/python/*.whl, the Python package without the library
 	$(call deps_rule,$(WHEEL_DEPS))
 	$(Q)rm -rf $(B)/python && mkdir -p $(B)/python && cp -R libclient/python $(B)/python/source
-	$(Q)$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w $(B)/python $(B)/python/source
+	$(Q)$(PYTHON) -m pip wheel --quiet --no-deps --no-build-isolation --no-index \
+		-w $(B)/python $(B)/python/source
 	@ls $(B)/python/*.whl
 
 .PHONY: report

@@ -79,7 +79,8 @@ def gunicorn(site):
     log = open(os.path.join(site.folder, "gunicorn.log"), "wb")
     master = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS),
-         "--graceful-timeout", "10", "--bind", f"unix:{path}", "page:application"], cwd=HERE, stdin=subprocess.DEVNULL, stdout=log,
+         "--graceful-timeout", "10", "--bind", f"unix:{path}", "page:application"],
+        cwd=HERE, stdin=subprocess.DEVNULL, stdout=log,
         stderr=log, start_new_session=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
     site.started.append(master)
 
