@@ -23,8 +23,8 @@
 
 #define HOOK __attribute__((visibility("default")))
 
-/* What is done for virtual connections is out of line: any other descriptor pays for a look into the
- * table and a jump. */
+/* What is done for virtual connections is out of line: any other descriptor pays for a look into
+ * the table and a jump. */
 #define SLOW static __attribute__((noinline))
 
 /* Declared nowhere: what the compiler calls in their place where it knows a buffer's size. */

@@ -25,9 +25,9 @@ void plan_make(struct plan *plan, const char *data, size_t size, stream_classifi
                void *context);
 
 /*
- * The same in a fraction of the time, where it can be: `size` bytes are whole commands, each of which
- * was found before to be one that shares, whatever its arguments are. False: ask plan_make(), which
- * remembers. Only where a pool's server differs in nothing from the built-in table.
+ * The same in a fraction of the time, where it can be: `size` bytes are whole commands, each of
+ * which was found before to be one that shares, whatever its arguments are. False: ask plan_make(),
+ * which remembers. Only where a pool's server differs in nothing from the built-in table.
  */
 bool plan_known(struct plan *plan, const char *data, size_t size);
 

@@ -104,7 +104,7 @@ pm = static
 pm.max_children = 50
 END
 fpm=$(command -v php-fpm8.2 || ls /usr/sbin/php-fpm* | head -1)
-setsid "$run" "$fpm" -R -F -y "$work/fpm.conf" >"$work/fpm.out.log" 2>&1 &
+"$run" "$fpm" -R -F -y "$work/fpm.conf" >"$work/fpm.out.log" 2>&1 &
 fpm_pid=$!
 pids+=("$fpm_pid")
 
