@@ -148,7 +148,8 @@ SYSTEM_TESTS := $(addprefix libclient/test_,allocations async call cancellation 
 SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
 	hostile limits log no_memory places questions redis_failures reset roles secret_memory \
 	secrets server_errors stall statistics upkeep)
-SYSTEM_TESTS += preload/test_preload
+# A sanitizer has to be the first library of a program; these programs are others' and have none.
+SYSTEM_TESTS += $(if $(filter asan ubsan tsan fuzz,$(FLAVOUR)),,preload/test_preload)
 SYSTEM_TESTS += $(addprefix tools/test_,bench lendisctl operation report)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -548,8 +549,8 @@ model-long: $(MODEL_PROGRAMS) ## the same with more processes: an hour and 16 Gi
 
 # All system tests but those of the measuring tools, which take long, and of hostile workers, whose
 # broker is of this flavour in make check as well.
-ASAN_SYSTEM_TESTS := $(filter-out tools/test_bench tools/test_report broker/test_hostile, \
-	$(SYSTEM_TESTS))
+ASAN_SYSTEM_TESTS := $(filter-out tools/test_bench tools/test_report broker/test_hostile \
+	preload/%,$(SYSTEM_TESTS))
 .PHONY: asan-system
 asan-system: ## run most of the system tests with AddressSanitizer; FLAVOUR=asan system runs all
 	@$(MAKE) --no-print-directory FLAVOUR=asan SYSTEM_TESTS='$(ASAN_SYSTEM_TESTS)' system
