@@ -230,11 +230,12 @@ $(O)/%.o: %.c | deps-build
 $(call objects,$(PRELOAD_SOURCES)) $(filter $(B)/preload/%,$(PRELOAD_OBJECTS)): \
 	ALL_CFLAGS += -DDESCRIPTOR_FLOOR=$(PRELOAD_FLOOR) -fexceptions
 
+# What the library is made of calls the C library, not the hooks.
+WITH_REAL_CALLS := -include libclient/preload/real_calls.h
 $(B)/preload/%.o: %.c | deps-build
 	@mkdir -p $(@D)
 	$(call say,CC,$< (preload))
-	$(Q)$(CC) -include libclient/preload/real_calls.h $(ALL_CPPFLAGS) $(ALL_CFLAGS) \
-		-MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(WITH_REAL_CALLS) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/liblendis-preload.so: $(PRELOAD_OBJECTS) libclient/preload/preload.map
 	$(call say,LD,$@)
@@ -614,7 +615,7 @@ format: | deps-lint ## lay out all C files
 compile_commands.json: | deps-build ## for editors and clang-tidy
 	@$(MAKE) --no-print-directory -nB V=1 NO_DEPS=1 all $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) | \
 		awk -v directory="$(CURDIR)" 'BEGIN { print "[" } \
-		/ -c -o / { file = $$NF; gsub(/["\\]/, "\\\\&"); \
+		/ -c -o / && !/real_calls/ { file = $$NF; gsub(/["\\]/, "\\\\&"); \
 		printf "%s{\"directory\": \"%s\", \"file\": \"%s\", \"command\": \"%s\"}", \
 		comma, directory, file, $$0; comma = ",\n" } END { print "\n]" }' >$@
 

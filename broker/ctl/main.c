@@ -129,7 +129,8 @@ struct arguments {
 
 static int usage_error(const char *what, const char *word)
 {
-    return option_table_usage_error("lendisctl", what, word);
+    option_table_usage_error("lendisctl", what, word);
+    return EX_USAGE;
 }
 
 /* Results: 0; EX_USAGE. */

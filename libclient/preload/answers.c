@@ -51,7 +51,7 @@ static unsigned split(const char *request, size_t size, struct argument argument
 
 static int ask(struct wire_login *login)
 {
-    struct wire_outcome answer;
+    struct wire_outcome answer = {0};
     int socket = broker_socket_connect(map_socket_path()), result;
 
     if (socket < 0)

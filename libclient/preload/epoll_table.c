@@ -57,11 +57,11 @@ int registration_change(struct virtual *virtual, int epoll, int operation,
     if (operation == EPOLL_CTL_ADD && !*known && event)
         return add(virtual, epoll, event);
     result = real()->epoll_ctl(epoll, operation, virtual->number, event ? &copy : NULL);
-    if (*known && operation == EPOLL_CTL_MOD && result == 0)
+    if (*known && operation == EPOLL_CTL_MOD && result == 0 && event)
         (*known)->event = *event;
     else if (*known && operation == EPOLL_CTL_DEL)
         remove_one(known);
-    else if (*known && operation == EPOLL_CTL_ADD && result == 0)
+    else if (*known && operation == EPOLL_CTL_ADD && result == 0 && event)
         (*known)->event = *event; /* the set was closed, and another has its number */
     return result;
 }

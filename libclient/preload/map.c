@@ -254,7 +254,7 @@ static char *describe(const struct catalog *catalog)
 static int fetch(struct catalog *catalog)
 {
     struct wire_header question;
-    struct wire_descriptor answer;
+    struct wire_descriptor answer = {0};
     int socket = broker_socket_connect(map_socket_path()), fd = -1, result;
 
     if (socket < 0)

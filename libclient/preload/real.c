@@ -25,10 +25,12 @@ void real_resolve(void)
 {
     int before = errno;
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type and a list of parameters */
 #define REAL_FIND(type, name, parameters, arguments)                                               \
     real_table.name = (type(*) parameters)dlsym(RTLD_NEXT, #name);
     REAL_FUNCTIONS(REAL_FIND)
 #undef REAL_FIND
+    /* NOLINTEND(bugprone-macro-parentheses) */
     real_table.fcntl = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl64");
     if (!real_table.fcntl)
         real_table.fcntl = (int (*)(int, int, ...))dlsym(RTLD_NEXT, "fcntl");

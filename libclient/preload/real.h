@@ -51,6 +51,7 @@
 /* clang-format on */
 
 struct real {
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): a type and a list of parameters */
 #define REAL_POINTER(type, name, parameters, arguments) type(*name) parameters;
     REAL_FUNCTIONS(REAL_POINTER)
 #undef REAL_POINTER

@@ -178,7 +178,7 @@ static int read_bounds(int fd, struct segment *mapped)
 
 int segment_map(int fd, bool writable, struct segment *segment)
 {
-    struct segment mapped;
+    struct segment mapped = {0};
     size_t tables;
     int result = read_bounds(fd, &mapped);
 
@@ -197,7 +197,7 @@ int segment_map(int fd, bool writable, struct segment *segment)
 
 int segment_map_tables(int fd, struct segment *segment)
 {
-    struct segment mapped;
+    struct segment mapped = {0};
     int result = read_bounds(fd, &mapped);
 
     if (result != 0)
