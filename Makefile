@@ -119,7 +119,7 @@ BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_S
 TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c \
 	$(TERMINAL_SOURCES)
 CTL_SOURCES := $(addprefix broker/ctl/,commands.c control.c lists.c main.c screen.c show.c \
-	show_config.c show_services.c show_statistics.c top.c top_rows.c) \
+	show_config.c show_services.c show_statistics.c shown.c top.c top_rows.c) \
 	broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c \
 	main.c options.c picture.c processes.c progress.c redis_memory.c show.c targets.c watch.c \

@@ -150,8 +150,9 @@ static void take_pool_variable(struct loader *loader, const char *variable)
  * by whoever runs containers. */
 static bool is_of_others(const char *variable)
 {
-    static const char *const names[] = {
-        "LENDIS_SOCKET=", "LENDIS_BUILD=", "LENDIS_KEEP=", "LENDIS_PORT", "LENDIS_SERVICE_"};
+    static const char *const names[] = {"LENDIS_SOCKET=", "LENDIS_LIBRARY=", "LENDIS_PRELOAD",
+                                        "LENDIS_BUILD=",  "LENDIS_KEEP=",    "LENDIS_PORT",
+                                        "LENDIS_SERVICE_"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strncmp(variable, names[i], strlen(names[i])) == 0)

@@ -18,27 +18,6 @@
     ((counter) == COUNTER_leases || (counter) == COUNTER_waits || (counter) == COUNTER_timeouts)
 #define IN_WORKERS_TABLE(counter) (IN_POOLS_TABLE(counter) || (counter) == COUNTER_fetches)
 
-bool show_pool(const struct show *show, uint32_t index, struct catalog_pool *pool,
-               const struct segment **segment)
-{
-    if (show->pool >= 0 && (uint32_t)show->pool != index)
-        return false;
-    if (catalog_read_pool(&show->broker->catalog, index, pool) == -ENOENT)
-        return false;
-    *segment = &show->broker->segments[index];
-    if (!(*segment)->base) {
-        char name[sizeof pool->name + 1];
-
-        text_clean(name, sizeof name, pool->name, sizeof pool->name);
-        fprintf(stderr,
-                "lendisctl: pool %s: its shared memory was not found, or a worker wrote over "
-                "it: what its "
-                "connections do is unknown\n",
-                name);
-    }
-    return true;
-}
-
 /* ---- pools ---- */
 
 enum {
@@ -131,11 +110,6 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
 #undef DIAL_COLUMN
         [POOLS_LAST_ERROR] = {"last_error", NULL, COLUMN_TEXT},
 };
-
-const char *show_backend_name(uint32_t backend)
-{
-    return backend == BACKEND_UP ? "up" : backend == BACKEND_DOWN ? "down" : "unknown";
-}
 
 /* Whether it lends. `open`: how many connections there are, by which one sees how far it is. */
 static const char *pause_name(uint32_t pause, uint32_t open)
@@ -414,15 +388,6 @@ static const struct column workers_columns[WORKERS_COLUMNS] = {
     COUNTERS(WORKERS_COLUMN)
 #undef WORKERS_COLUMN
 };
-
-void show_command(const struct show *show, struct table *table, size_t column, uint32_t pid)
-{
-    char text[64];
-    size_t size = broker_command(show->broker, pid, text, sizeof text);
-
-    if (size > 0)
-        table_text(table, column, text, size);
-}
 
 /* How many leases of the pool each worker holds. */
 static void count_held(const struct segment *segment, uint32_t *held, uint32_t worker_max)

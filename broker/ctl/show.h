@@ -28,7 +28,7 @@ int show_waiters(const struct show *show);
 int show_latency(const struct show *show);
 int show_metrics(const struct show *show);
 
-/* ---- what the verbs have in common ---- */
+/* ---- what the verbs have in common: shown.c ---- */
 
 static inline enum table_format show_format(const struct show *show)
 {
@@ -44,6 +44,13 @@ bool show_pool(const struct show *show, uint32_t index, struct catalog_pool *poo
 
 const char *show_backend_name(uint32_t backend);
 
+/* The statistics of all pools, to be freed; NULL: no memory. */
+struct pool_statistics *show_statistics(const struct show *show);
+
+/* Sets a cell to the name of process `pid`'s command, if that number means the same to us as to the
+ * broker. */
+void show_command(const struct show *show, struct table *table, size_t column, uint32_t pid);
+
 /* ---- services ---- */
 
 /* Of the text about a service, which has up to 16 members. */
@@ -58,14 +65,5 @@ uint32_t show_service_backend(const struct show *show, const struct catalog_pool
 
 /* For people: a line for each service that is to be shown. */
 void show_services(const struct show *show);
-
-/* ---- figures ---- */
-
-/* The statistics of all pools, to be freed; NULL: no memory. */
-struct pool_statistics *show_statistics(const struct show *show);
-
-/* Sets a cell to the name of process `pid`'s command, if that number means the same to us as to the
- * broker. */
-void show_command(const struct show *show, struct table *table, size_t column, uint32_t pid);
 
 #endif

@@ -98,18 +98,6 @@ static void add_stats(struct table *table, bool json, const struct pool_statisti
     add_reasons(table, json, pool, dial_names, pool->dial_errors, DIAL_REASON_COUNT);
 }
 
-struct pool_statistics *show_statistics(const struct show *show)
-{
-    struct pool_statistics *pools = calloc(CATALOG_MAX_POOLS, sizeof *pools);
-    struct statistics_source source;
-
-    if (!pools)
-        return NULL;
-    broker_source(show->broker, &source);
-    statistics_read(&source, pools);
-    return pools;
-}
-
 int show_stats(const struct show *show)
 {
     struct pool_statistics *pools = show_statistics(show);

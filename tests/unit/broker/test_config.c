@@ -989,8 +989,10 @@ static void environment_of_similar_names(void **state)
 /* What names no key and no pool is not silently of no effect. */
 static void environment_of_no_effect(void **state)
 {
-    char *environment[] = {"LENDIS_POOL_MIAN_SIZE=20", "LENDIS_BROKR_SOCKET=/s", "LENDIS_SOCKET=/s",
-                           "LENDIS_BUILD=build",       "LENDIS_POOL_=1",         NULL};
+    char *environment[] = {"LENDIS_POOL_MIAN_SIZE=20", "LENDIS_BROKR_SOCKET=/s",
+                           "LENDIS_SOCKET=/s",         "LENDIS_BUILD=build",
+                           "LENDIS_LIBRARY=/l.so",     "LENDIS_PRELOAD_WAIT=1s",
+                           "LENDIS_POOL_=1",           NULL};
     struct config config;
 
     (void)state;
