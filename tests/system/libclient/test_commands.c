@@ -34,7 +34,7 @@ static const char *module_path(void)
     static char *path;
 
     if (!path)
-        path = realpath(built_program("tests/system/blocking_module.so"), NULL);
+        path = realpath(built_program("tests/system/libclient/blocking_module.so"), NULL);
     assert_non_null(path);
     return path;
 }
