@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -300,6 +301,9 @@ static void raise_descriptor_limit(const struct config *config)
                  (uintmax_t)limit.rlim_cur, (uintmax_t)needed);
 }
 
+/* Of the table of pools, in bytes. */
+#define POOLS_SIZE (CATALOG_MAX_POOLS * sizeof(struct broker_pool))
+
 static int start_pools(struct broker *broker)
 {
     const struct config *config = broker->config;
@@ -317,9 +321,13 @@ static int start_pools(struct broker *broker)
         .inspect = workers_inspect,
         .workers = &broker->workers,
     };
-    broker->pools = calloc(CATALOG_MAX_POOLS, sizeof *broker->pools);
-    if (!broker->pools)
+    /* A mapping: calloc() would write zeros to pages that most brokers never use. */
+    broker->pools =
+        mmap(NULL, POOLS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (broker->pools == MAP_FAILED) {
+        broker->pools = NULL;
         return -ENOMEM;
+    }
     broker->reload = (struct reload){
         .config = broker->config,
         .pools = broker->pools,
@@ -411,7 +419,8 @@ static void stop(struct broker *broker)
     exporter_stop(broker->exporter);
     reload_stop(&broker->reload);
     workers_free(&broker->workers);
-    free(broker->pools);
+    if (broker->pools)
+        munmap(broker->pools, POOLS_SIZE);
     resolver_stop(&broker->resolver);
     dialler_free(&broker->dialler);
     sd_event_source_disable_unref(broker->drain_timer);
