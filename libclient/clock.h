@@ -38,4 +38,19 @@ static inline int64_t clock_deadline_ns(int64_t timeout_ms)
 }
 
 #endif
+
+/* What is left until `deadline_ns`, in milliseconds for poll(2): rounded up, so that it is not over
+ * before; 0 when it is past; -1 for INT64_MAX, which never comes. */
+static inline int clock_left_ms(int64_t deadline_ns)
+{
+    int64_t left_ns;
+
+    if (deadline_ns == INT64_MAX)
+        return -1;
+    left_ns = deadline_ns - clock_now_ns();
+    if (left_ns <= 0)
+        return 0;
+    return left_ns > INT64_C(1000000) * INT32_MAX ? INT32_MAX : (int)((left_ns + 999999) / 1000000);
+}
+
 #endif

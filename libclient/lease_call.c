@@ -177,19 +177,11 @@ LENDIS_PUBLIC int lendis_call_begin(struct lendis_lease *lease, const void *requ
 LENDIS_PUBLIC int lendis_call_poll(const struct lendis_call *call, short *events, int *timeout_ms)
 {
     int before CANCEL_RESTORED = cancel_off();
-    int64_t left_ns;
 
     if (!is_under_way(call) || !events || !timeout_ms)
         return -EINVAL;
     *events = call->sent < call->call.size ? POLLIN | POLLOUT : POLLIN;
-    *timeout_ms = -1;
-    if (call->call.deadline_ns != INT64_MAX) {
-        left_ns = call->call.deadline_ns - clock_now_ns();
-        *timeout_ms = left_ns <= 0 ? 0
-                      : left_ns > INT64_C(1000000) * INT32_MAX
-                          ? INT32_MAX
-                          : (int)((left_ns + 999999) / 1000000);
-    }
+    *timeout_ms = clock_left_ms(call->call.deadline_ns);
     return call->lease->fd;
 }
 

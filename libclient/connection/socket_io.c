@@ -22,16 +22,10 @@ static int wait_ready(int fd, short events, int64_t deadline_ns)
     struct pollfd waited = {.fd = fd, .events = events};
 
     for (;;) {
-        int timeout_ms = -1, ready;
+        int timeout_ms = clock_left_ms(deadline_ns), ready;
 
-        if (deadline_ns != INT64_MAX) {
-            int64_t left_ns = deadline_ns - clock_now_ns();
-
-            if (left_ns <= 0)
-                return LENDIS_E_TIMEOUT;
-            timeout_ms = left_ns > INT64_C(1000000) * 3600000 ? 3600000
-                                                              : (int)((left_ns + 999999) / 1000000);
-        }
+        if (timeout_ms == 0)
+            return LENDIS_E_TIMEOUT;
         ready = poll(&waited, 1, timeout_ms);
         if (ready > 0)
             return 0;
