@@ -64,6 +64,7 @@ HIREDIS_CFLAGS = $(shell $(PKG_CONFIG) --cflags hiredis)
 HIREDIS_LIBS = $(shell $(PKG_CONFIG) --libs hiredis)
 SYSTEMD_LIBS = $(shell $(PKG_CONFIG) --libs libsystemd)
 INIH_LIBS = $(shell $(PKG_CONFIG) --libs inih)
+OPENSSL_LIBS = $(shell $(PKG_CONFIG) --libs openssl)
 BROKER_LIBS = $(SYSTEMD_LIBS) $(INIH_LIBS) -ldl
 SMARTCOLS_CFLAGS = $(shell $(PKG_CONFIG) --cflags smartcols)
 SMARTCOLS_LIBS = $(shell $(PKG_CONFIG) --libs smartcols)
@@ -106,12 +107,17 @@ POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corr
 	scan.c sizing.c stalled.c worker_set.c)
 POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c health.c name_watch.c notice.c \
 	redirected.c role_watch.c server.c target.c unwell.c)
+# The loader of lendisd-tls.so, and what that consists of: it alone is linked with OpenSSL.
+TLS_LOADER_SOURCES := broker/tls/library.c
+TLS_SOURCES := $(addprefix broker/tls/,connection.c context.c fault.c material.c plugin.c pump.c \
+	relay.c sessions.c socket_bio.c stamp.c)
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c \
 	question.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
 DAEMON_SOURCES := $(addprefix broker/daemon/,broker.c catalog_writer.c control.c listener.c \
 	reload.c supervise.c)
 BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_SOURCES) \
+	$(TLS_LOADER_SOURCES) \
 	$(POOL_SOURCES) $(WORKERS_SOURCES) $(METRICS_SOURCES) \
 	$(addprefix broker/metrics/,exporter.c microhttpd.c) $(DAEMON_SOURCES)
 
@@ -159,6 +165,7 @@ PRELOAD_OBJECTS := $(call objects,$(PRELOAD_SOURCES)) \
 	$(patsubst $(O)/%,$(B)/preload/%,$(filter-out %/hiredis.o,$(CLIENT_OBJECTS)))
 BROKER_ONLY := $(call objects,$(BROKER_SOURCES))
 BROKER_OBJECTS := $(BROKER_ONLY) $(SHARED_OBJECTS)
+TLS_OBJECTS := $(call objects,$(TLS_SOURCES))
 CTL_OBJECTS := $(call objects,$(CTL_SOURCES)) $(SHARED_OBJECTS)
 REPORT_OBJECTS := $(call objects,$(REPORT_SOURCES))
 SUPPORT_OBJECTS := $(call objects,$(SUPPORT_SOURCES))
@@ -190,7 +197,7 @@ BUDGET := build/crash/tests/unit/broker/test_budget
 STRESS_PROGRAMS := $(addprefix $(B)/tests/crash/storm/,storm fork_race)
 
 PROGRAMS := $(B)/lendisd $(B)/lendisctl $(B)/lendis-report $(B)/lendis-bench $(B)/lendis-run
-LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so $(B)/liblendis-preload.so
+LIBRARIES := $(B)/liblendis.a $(B)/liblendis.so $(B)/liblendis-preload.so $(B)/lendisd-tls.so
 MAN_PAGES := $(patsubst deploy/man/%.scd,$(B)/man/%,$(wildcard deploy/man/*.scd))
 
 # Made from what the programs say of themselves: the example configuration, completions of shells.
@@ -199,7 +206,7 @@ COMPLETIONS := $(patsubst deploy/%,$(B)/%,$(wildcard deploy/completion/*))
 
 # Debian packages, brought by deploy/deps.sh where they are missing. NO_DEPS=1: never.
 BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-dev \
-	libmicrohttpd-dev
+	libmicrohttpd-dev libssl-dev
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server gunicorn python3-redis
 CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev \
@@ -257,14 +264,21 @@ $(B)/liblendis.so: $(B)/liblendis.so.$(VERSION)
 	$(Q)ln -sf liblendis.so.$(VERSION) $(B)/liblendis.so.$(SOVERSION)
 	$(Q)ln -sf liblendis.so.$(VERSION) $@
 
-$(B)/lendisd: $(O)/broker/daemon/main.o $(BROKER_OBJECTS)
+$(B)/lendisd: $(O)/broker/daemon/main.o $(BROKER_OBJECTS) | $(B)/lendisd-tls.so
 	$(call link,$(BROKER_LIBS))
+
+# Loaded by lendisd, beside which it lies: broker/tls/library.c.
+$(B)/lendisd-tls.so: $(TLS_OBJECTS)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared $(if $(FLAVOUR),,-Wl,-z,defs) $(ALL_LDFLAGS) -o $@ $(TLS_OBJECTS) \
+		$(OPENSSL_LIBS)
 
 $(B)/lendisctl: $(CTL_OBJECTS)
 	$(call link,$(SMARTCOLS_LIBS))
 
 # Where Debian has libraries, below lib.
-$(O)/broker/run/main.o: \
+$(O)/broker/run/main.o $(O)/broker/tls/library.o: \
 	ALL_CPPFLAGS += -DLENDIS_MULTIARCH='"$(shell $(CC) -print-multiarch 2>/dev/null)"'
 $(B)/lendis-run: $(RUN_OBJECTS)
 	$(call link,)
@@ -584,7 +598,7 @@ coverage: ## run unit and system tests and print which share of the lines they r
 .PHONY: lint format compile_commands.json
 C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 # What the product consists of, and the tests that are compiled for every flavour.
-PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) \
+PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(TLS_OBJECTS) \
 	$(filter-out %/hooks.o,$(call objects,$(PRELOAD_SOURCES))) $(BROKER_OBJECTS) \
 	$(CTL_OBJECTS) $(REPORT_OBJECTS) $(RUN_OBJECTS) \
 	$(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
@@ -701,6 +715,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 	$(INSTALL) -m 644 $(B)/liblendis.a $(DESTDIR)$(LIBDIR)/
 	$(INSTALL) -m 755 $(B)/liblendis.so.$(VERSION) $(B)/liblendis-preload.so \
 		$(DESTDIR)$(LIBDIR)/
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/lendis
+	$(INSTALL) -m 755 $(B)/lendisd-tls.so $(DESTDIR)$(LIBDIR)/lendis/
 	ln -sf liblendis.so.$(VERSION) $(DESTDIR)$(LIBDIR)/liblendis.so.$(SOVERSION)
 	ln -sf liblendis.so.$(SOVERSION) $(DESTDIR)$(LIBDIR)/liblendis.so
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
@@ -732,7 +748,9 @@ uninstall: ## remove what install installed
 	rm -f $(addprefix $(DESTDIR)$(BINDIR)/,$(TOOLS)) $(DESTDIR)$(SBINDIR)/lendisd
 	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(notdir $(PUBLIC_HEADERS)))
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,liblendis.a liblendis-preload.so \
-		liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) liblendis.so pkgconfig/lendis.pc)
+		liblendis.so.$(VERSION) liblendis.so.$(SOVERSION) liblendis.so pkgconfig/lendis.pc \
+		lendis/lendisd-tls.so)
+	rmdir $(DESTDIR)$(LIBDIR)/lendis 2>/dev/null || true
 	for page in $(notdir $(MAN_PAGES)); do \
 		rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$$page; done
 	rm -rf $(DESTDIR)$(PYTHONDIR)/lendis

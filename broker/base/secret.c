@@ -14,6 +14,11 @@ static size_t whole_pages(size_t size)
     return (size + page - 1) / page * page;
 }
 
+void secret_protect(void)
+{
+    prctl(PR_SET_DUMPABLE, 0);
+}
+
 char *secret_new(const char *bytes, size_t size)
 {
     char *made =
@@ -21,7 +26,7 @@ char *secret_new(const char *bytes, size_t size)
 
     if (made == MAP_FAILED)
         return NULL;
-    prctl(PR_SET_DUMPABLE, 0);
+    secret_protect();
     /* Neither is worth failing for. */
     madvise(made, whole_pages(size), MADV_DONTDUMP);
     mlock(made, whole_pages(size));

@@ -14,6 +14,9 @@
 
 #include <stddef.h>
 
+/* The process has secrets that are not made by secret_new(): no longer dumpable. */
+void secret_protect(void);
+
 /* A copy of `size` bytes, at least 1; secret_free() it. NULL: there is no memory. */
 char *secret_new(const char *bytes, size_t size);
 
