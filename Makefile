@@ -111,6 +111,10 @@ POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c health.c name_watch.c
 TLS_LOADER_SOURCES := broker/tls/library.c
 TLS_SOURCES := $(addprefix broker/tls/,connection.c context.c fault.c material.c plugin.c pump.c \
 	relay.c sessions.c socket_bio.c stamp.c)
+# What gives a connection's records to the kernel.
+KERNEL_TLS_SOURCES := $(addprefix broker/tls/,kernel_keys.c kernel_tls.c kernel_watch.c \
+	key_schedule.c)
+TLS_SOURCES += $(KERNEL_TLS_SOURCES) broker/base/secret.c
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c \
 	question.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
@@ -147,6 +151,7 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/worker_processes.c \
 UNIT_TESTS := $(addprefix libclient/test_,command mail_area mailbox password_file queue resp \
 	segment server_error session takeover wire word)
 UNIT_TESTS += libclient/test_preload_stream
+UNIT_TESTS += $(addprefix broker/test_,kernel_tls key_schedule)
 UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log \
 	option_table plot proc_text process replication session_info statistics text timer)
 SYSTEM_TESTS := $(addprefix libclient/test_,allocations async call cancellation commands fallback \
@@ -292,6 +297,13 @@ $(B)/tests/unit/%: $(O)/tests/unit/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(BRO
 # Of the preloaded library: what knows bytes alone.
 $(B)/tests/unit/libclient/test_preload_stream: \
 	$(addprefix $(O)/libclient/preload/,plan.o request.o stream.o)
+
+# Of kernel TLS: against OpenSSL, and with a kernel that the test plays.
+KERNEL_TLS_TESTS := $(addprefix $(B)/tests/unit/broker/,test_key_schedule test_kernel_tls)
+$(KERNEL_TLS_TESTS): BROKER_LIBS += $(OPENSSL_LIBS)
+$(KERNEL_TLS_TESTS): $(call objects,$(KERNEL_TLS_SOURCES)) \
+	$(addprefix $(O)/tests/support/,tls_pair.o tls_records.o)
+$(B)/tests/unit/broker/test_kernel_tls: ALL_LDFLAGS += -Wl,--wrap=setsockopt
 
 # Of the measuring tools.
 $(B)/tests/unit/broker/test_plot: $(O)/broker/testbed/plot.o
