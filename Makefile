@@ -87,7 +87,7 @@ CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker
 
 # The library for unmodified programs: what it is made of, and liblendis without hiredis, compiled
 # so that it enters none of the hooks, and with descriptors far above those of the program.
-PRELOAD_OWN := answers child copying counts descriptors epoll_table hooks map mine own plan \
+PRELOAD_OWN := answers child copying counts descriptors epoll_table hooks map mine own plan polling \
 	private real receiving request sending settings stream swap table traffic ways
 PRELOAD_SOURCES := $(PRELOAD_OWN:%=libclient/preload/%.c)
 PRELOAD_FLOOR := 700
@@ -326,8 +326,8 @@ $(B)/tests/system/%: $(O)/tests/system/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 # A program that knows nothing of lendis.
 PRELOAD_CLIENT := $(B)/tests/system/preload/client
 $(PRELOAD_CLIENT): $(O)/libclient/connection/resp.o \
-		$(addprefix $(O)/tests/system/preload/,client.o client_basic.o client_process.o)
-	$(call link,)
+		$(addprefix $(O)/tests/system/preload/,client.o client_basic.o client_process.o client_raw.o)
+	$(call link,-ldl)
 $(B)/tests/system/preload/test_preload: | $(PRELOAD_CLIENT) $(B)/liblendis-preload.so
 
 # What a clean connection is.

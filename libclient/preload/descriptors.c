@@ -202,6 +202,8 @@ void descriptor_is_shared(int fd)
         private_become(virtual, "a copy of the descriptor") == 0)
         return;
     /* It stays where it is, and is closed with this number. */
+    if (virtual->state == VIRTUAL_LEASED)
+        swap_show(virtual);
     virtual->stream.foreign = true;
     virtual_unlock(virtual);
 }
@@ -246,7 +248,7 @@ bool descriptor_has_unread(int fd, int *bytes)
         return false;
     *bytes = 0;
     if (virtual->state != VIRTUAL_PARKED)
-        real()->ioctl(fd, FIONREAD, bytes);
+        real()->ioctl(swap_carrier(virtual), FIONREAD, bytes);
     virtual_unlock(virtual);
     return true;
 }
@@ -371,27 +373,34 @@ bool descriptor_polls(int epoll, int operation, int fd, struct epoll_event *even
 
     if (!virtual)
         return false;
-    if (virtual->resting)
-        swap_park(virtual);
-    *result = registration_change(virtual, epoll, operation, event);
+    *result = registration_change(virtual, swap_carrier(virtual), epoll, operation, event);
     virtual_unlock(virtual);
     return true;
 }
 
-void descriptor_is_polled(int fd)
+int descriptor_to_poll(int fd)
 {
-    struct virtual *virtual = virtual_find(fd);
-    int before = errno;
+    struct virtual *virtual;
+    int before = errno, carrier = fd;
+    ssize_t unused;
 
-    /* Most poll while a reply is owed: then it does not rest. */
-    if (!virtual || !virtual->resting)
-        return;
-    virtual = lock_here(fd);
-    if (virtual) {
-        if (virtual->resting) {
-            virtual->polled = true;
-            swap_park(virtual);
-        }
+    if (traffic_lock(fd, &virtual, &unused)) {
+        carrier = swap_carrier(virtual);
+        virtual_unlock(virtual);
+    }
+    errno = before;
+    return carrier;
+}
+
+void descriptor_is_selected(int fd)
+{
+    struct virtual *virtual;
+    int before = errno;
+    ssize_t unused;
+
+    if (traffic_lock(fd, &virtual, &unused)) {
+        if (virtual->state == VIRTUAL_LEASED)
+            swap_show(virtual);
         virtual_unlock(virtual);
     }
     errno = before;

@@ -37,8 +37,10 @@ bool descriptor_set_option(int fd, int level, int name, const void *value, sockl
 bool descriptor_get_name(int fd, bool of_peer, struct sockaddr *address, socklen_t *size,
                          int *result);
 
-/* Before poll(2) or select(2) waits for something to read: what others read there is not its. */
-void descriptor_is_polled(int fd);
+/* What poll(2) is to be asked in the place of `fd`, and before select(2), which cannot be asked
+ * about another one. */
+int descriptor_to_poll(int fd);
+void descriptor_is_selected(int fd);
 
 bool descriptor_polls(int epoll, int operation, int fd, struct epoll_event *event, int *result);
 

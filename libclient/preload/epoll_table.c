@@ -29,7 +29,7 @@ static void remove_one(struct registration **at)
     free(gone);
 }
 
-static int add(struct virtual *virtual, int epoll, const struct epoll_event *event)
+static int add(struct virtual *virtual, int fd, int epoll, const struct epoll_event *event)
 {
     struct registration *made = malloc(sizeof *made);
     struct epoll_event copy = *event;
@@ -38,7 +38,7 @@ static int add(struct virtual *virtual, int epoll, const struct epoll_event *eve
         errno = ENOMEM;
         return -1;
     }
-    if (real()->epoll_ctl(epoll, EPOLL_CTL_ADD, virtual->number, &copy) < 0) {
+    if (real()->epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &copy) < 0) {
         free(made);
         return -1;
     }
@@ -47,7 +47,7 @@ static int add(struct virtual *virtual, int epoll, const struct epoll_event *eve
     return 0;
 }
 
-int registration_change(struct virtual *virtual, int epoll, int operation,
+int registration_change(struct virtual *virtual, int fd, int epoll, int operation,
                         const struct epoll_event *event)
 {
     struct registration **known = find(virtual, epoll);
@@ -55,8 +55,8 @@ int registration_change(struct virtual *virtual, int epoll, int operation,
     int result;
 
     if (operation == EPOLL_CTL_ADD && !*known && event)
-        return add(virtual, epoll, event);
-    result = real()->epoll_ctl(epoll, operation, virtual->number, event ? &copy : NULL);
+        return add(virtual, fd, epoll, event);
+    result = real()->epoll_ctl(epoll, operation, fd, event ? &copy : NULL);
     if (*known && operation == EPOLL_CTL_MOD && result == 0 && event)
         (*known)->event = *event;
     else if (*known && operation == EPOLL_CTL_DEL)
@@ -66,21 +66,20 @@ int registration_change(struct virtual *virtual, int epoll, int operation,
     return result;
 }
 
-void registrations_lift(const struct virtual *virtual)
+void registrations_lift(const struct virtual *virtual, int fd)
 {
     struct epoll_event unused;
 
     for (const struct registration *each = virtual->registrations; each; each = each->next)
-        real()->epoll_ctl(each->epoll, EPOLL_CTL_DEL, virtual->number, &unused);
+        real()->epoll_ctl(each->epoll, EPOLL_CTL_DEL, fd, &unused);
 }
 
-void registrations_lay(struct virtual *virtual)
+void registrations_lay(struct virtual *virtual, int fd)
 {
     for (struct registration **at = &virtual->registrations; *at;) {
         struct epoll_event event = (*at)->event;
 
-        if (real()->epoll_ctl((*at)->epoll, EPOLL_CTL_ADD, virtual->number, &event) < 0 &&
-            errno != EEXIST)
+        if (real()->epoll_ctl((*at)->epoll, EPOLL_CTL_ADD, fd, &event) < 0 && errno != EEXIST)
             remove_one(at); /* the set is closed */
         else
             at = &(*at)->next;

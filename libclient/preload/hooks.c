@@ -17,6 +17,7 @@
 #include "libclient/preload/descriptors.h"
 #include "libclient/preload/map.h"
 #include "libclient/preload/own.h"
+#include "libclient/preload/polling.h"
 #include "libclient/preload/real.h"
 #include "libclient/preload/settings.h"
 #include "libclient/preload/traffic.h"
@@ -444,26 +445,20 @@ HOOK int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 
 /* ---- polling ---- */
 
-/* The C library's header says of poll(2) that it only writes to what it is given. */
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-
-static void note_polled(const struct pollfd *fds, nfds_t count)
-{
-    for (nfds_t i = 0; i < count; i++)
-        if ((fds[i].events & (POLLIN | POLLPRI | POLLRDHUP)) && is_virtual(fds[i].fd))
-            descriptor_is_polled(fds[i].fd);
-}
-
 HOOK int poll(struct pollfd *fds, nfds_t count, int ms)
 {
-    note_polled(fds, count);
-    return real()->poll(fds, count, ms);
+    struct polling polling;
+    struct pollfd *polled = polling_begin(&polling, fds, count);
+
+    return polling_end(&polling, polled, fds, count, real()->poll(polled, count, ms));
 }
 
 HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *limit, const sigset_t *mask)
 {
-    note_polled(fds, count);
-    return real()->ppoll(fds, count, limit, mask);
+    struct polling polling;
+    struct pollfd *polled = polling_begin(&polling, fds, count);
+
+    return polling_end(&polling, polled, fds, count, real()->ppoll(polled, count, limit, mask));
 }
 
 HOOK int __poll_chk(struct pollfd *fds, nfds_t count, int ms, size_t room)
@@ -481,24 +476,24 @@ HOOK int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *li
     return ppoll(fds, count, limit, mask);
 }
 
-static void note_selected(int end, const fd_set *reads)
+static void note_selected(int end, const fd_set *reads, const fd_set *writes)
 {
-    if (!mine || !reads)
+    if (!mine)
         return;
     for (int fd = 0; fd < end; fd++)
-        if (is_virtual(fd) && FD_ISSET(fd, reads))
-            descriptor_is_polled(fd);
+        if (is_virtual(fd) && ((reads && FD_ISSET(fd, reads)) || (writes && FD_ISSET(fd, writes))))
+            descriptor_is_selected(fd);
 }
 
 HOOK int select(int end, fd_set *reads, fd_set *writes, fd_set *others, struct timeval *limit)
 {
-    note_selected(end, reads);
+    note_selected(end, reads, writes);
     return real()->select(end, reads, writes, others, limit);
 }
 
 HOOK int pselect(int end, fd_set *reads, fd_set *writes, fd_set *others,
                  const struct timespec *limit, const sigset_t *mask)
 {
-    note_selected(end, reads);
+    note_selected(end, reads, writes);
     return real()->pselect(end, reads, writes, others, limit, mask);
 }

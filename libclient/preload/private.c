@@ -143,6 +143,7 @@ int private_become(struct virtual *virtual, const char *why)
         real()->fcntl(virtual->number, F_SETFD, virtual->close_on_exec ? FD_CLOEXEC : 0);
         count_up(PRELOAD_private);
         count_reason("real", why);
+        registrations_forget(virtual); /* they are the program's own */
         swap_drop(virtual);
         virtual_free(virtual);
     }

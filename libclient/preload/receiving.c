@@ -60,17 +60,6 @@ static bool is_blocking(const struct virtual *virtual, int flags)
     return !virtual->nonblocking && !(flags & MSG_DONTWAIT);
 }
 
-/* On a connection that rests: there is nothing, whatever others read there. Results: as
- * take_own(). */
-static bool take_nothing(struct virtual *virtual, int flags, bool *stale)
-{
-    *stale = !swap_check(virtual);
-    if (!*stale && is_blocking(virtual, flags))
-        swap_park(virtual); /* it waits */
-    errno = EAGAIN;
-    return false;
-}
-
 /* Where there is nothing of a pooled connection's. True: *result is for the caller; false: it is to
  * wait, or `*stale`: the number is not ours. */
 static bool take_own(struct virtual *virtual, const struct iovec *parts, int count, int flags,
@@ -78,8 +67,11 @@ static bool take_own(struct virtual *virtual, const struct iovec *parts, int cou
 {
     ssize_t got;
 
-    if (virtual->resting)
-        return take_nothing(virtual, flags, stale);
+    if (virtual->state == VIRTUAL_PARKED) {
+        *stale = !swap_check(virtual);
+        errno = EAGAIN;
+        return false;
+    }
     got = receive_now(virtual->number, parts, count, flags | MSG_DONTWAIT);
     *result = got;
     if (virtual->state == VIRTUAL_ANSWERED && got > 0) {
@@ -132,12 +124,12 @@ static bool receive_waiting(struct virtual *virtual, int fd, const struct iovec 
                             int flags, int *before, ssize_t *got)
 {
     struct virtual *inside __attribute__((cleanup(leave_receivers))) = virtual;
-    int error;
+    int error, leased = virtual->lease->fd;
 
     virtual->receivers++;
     virtual_unlock(virtual);
     cancel_restore(before);
-    *got = receive_now(fd, parts, count, flags);
+    *got = receive_now(leased, parts, count, flags);
     error = errno;
     *before = cancel_off();
     if (!virtual_lock(virtual, fd)) {
@@ -163,11 +155,11 @@ static int slice_ms(int64_t deadline_ns)
 enum turn { TURN_DONE, TURN_AGAIN, TURN_REAL };
 
 /* Waits where nothing of a pooled connection can come, or not for long. Unlocks. */
-static enum turn wait_own(struct virtual *virtual, int fd, int64_t deadline_ns, int *before,
+static enum turn wait_own(struct virtual *virtual, int64_t deadline_ns, int *before,
                           ssize_t *result)
 {
     int64_t limit_ns = virtual->receive_ns;
-    int ms = slice_ms(deadline_ns);
+    int ms = slice_ms(deadline_ns), carrier = swap_carrier(virtual);
 
     virtual_unlock(virtual);
     *result = -1;
@@ -175,7 +167,7 @@ static enum turn wait_own(struct virtual *virtual, int fd, int64_t deadline_ns, 
         errno = EAGAIN;
         return TURN_DONE;
     }
-    if (wait_for(fd, ms, before) < 0 && errno == EINTR && !traffic_restarts(limit_ns))
+    if (wait_for(carrier, ms, before) < 0 && errno == EINTR && !traffic_restarts(limit_ns))
         return TURN_DONE;
     return TURN_AGAIN;
 }
@@ -213,7 +205,7 @@ static enum turn receive_once(struct virtual *virtual, int fd, const struct iove
         virtual_unlock(virtual);
         return got < 0 && errno == EINTR && !traffic_restarts(limit_ns) ? TURN_DONE : TURN_AGAIN;
     } else {
-        got = receive_now(fd, parts, count, flags | MSG_DONTWAIT);
+        got = receive_now(virtual->lease->fd, parts, count, flags | MSG_DONTWAIT);
         if (took(virtual, parts, flags, got, result)) {
             virtual_unlock(virtual);
             return TURN_DONE;
@@ -225,7 +217,7 @@ static enum turn receive_once(struct virtual *virtual, int fd, const struct iove
         *result = -1;
         return TURN_DONE;
     }
-    return wait_own(virtual, fd, deadline_ns, before, result);
+    return wait_own(virtual, deadline_ns, before, result);
 }
 
 bool traffic_receive(int fd, const struct iovec *parts, int count, int flags, ssize_t *result)

@@ -68,7 +68,7 @@ static enum turn send_leased(struct virtual *virtual, struct cargo *cargo, bool 
 {
     while (cargo->sent < cargo->size) {
         const char *data = cargo->data + cargo->sent;
-        ssize_t wrote = real()->send(virtual->number, data, cargo->size - cargo->sent,
+        ssize_t wrote = real()->send(virtual->lease->fd, data, cargo->size - cargo->sent,
                                      (cargo->flags & ~MSG_WAITALL) | MSG_DONTWAIT | MSG_NOSIGNAL);
 
         if (wrote >= 0) {
@@ -181,7 +181,7 @@ static void conclude(const struct cargo *cargo, ssize_t *result)
 static bool send_all(int fd, struct cargo *cargo, ssize_t *result, int *before)
 {
     int64_t deadline_ns = -1, limit_ns = 0;
-    int found = errno, tries = 0;
+    int found = errno, tries = 0, carrier;
     struct virtual *virtual;
 
     while (traffic_lock(fd, &virtual, result)) {
@@ -203,9 +203,10 @@ static bool send_all(int fd, struct cargo *cargo, ssize_t *result, int *before)
             virtual_unlock(virtual);
             continue;
         }
+        carrier = swap_carrier(virtual);
         virtual_unlock(virtual);
         if (errno != EAGAIN || !cargo->blocking ||
-            !wait_for_room(fd, deadline_ns, limit_ns, before)) {
+            !wait_for_room(carrier, deadline_ns, limit_ns, before)) {
             conclude(cargo, result);
             if (*result >= 0)
                 errno = found;

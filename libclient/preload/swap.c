@@ -14,6 +14,11 @@
 #include "libclient/preload/real.h"
 #include "libclient/shared/descriptor.h"
 
+/* fcntl(2): whether two descriptors are one file, at the price of the call alone. Linux 6.10. */
+#ifndef F_DUPFD_QUERY
+#define F_DUPFD_QUERY (1024 + 3)
+#endif
+
 /* dup3(2) says EBUSY while another thread is opening the number: only where it was closed. */
 #define BUSY_TURNS 100
 
@@ -22,19 +27,25 @@ struct common {
     int parked, peer; /* the peer is open for as long as the process */
     int ended;
     uint64_t parked_cookie, ended_cookie;
+    bool asks; /* the kernel has F_DUPFD_QUERY */
 };
 
 static struct common *common;
 
 /* ---- sockets of ours ---- */
 
-/* Two ends, both ours. */
+/*
+ * Two ends, both ours. The first comes behind a number. Who reads there past the hooks does not wait
+ * for what cannot come. What is written there would be read by nobody, and fill it up for all who
+ * share it: it is a broken pipe.
+ */
 static bool make_pair(int ends[2])
 {
     if (descriptor_pair(ends) < 0)
         return false;
     own_mark(ends[0]);
     own_mark(ends[1]);
+    real()->shutdown(ends[0], SHUT_WR);
     return true;
 }
 
@@ -54,7 +65,8 @@ static bool make_common(struct common *made)
                             .peer = parked[1],
                             .ended = ended[0],
                             .parked_cookie = socket_cookie(parked[0]),
-                            .ended_cookie = socket_cookie(ended[0])};
+                            .ended_cookie = socket_cookie(ended[0]),
+                            .asks = real()->fcntl(parked[0], F_DUPFD_QUERY, parked[0]) == 1};
     return true;
 }
 
@@ -84,7 +96,9 @@ bool swap_prepare(void)
 bool swap_is_here(const struct virtual *virtual)
 {
     int before = errno;
-    bool here = socket_cookie(virtual->number) == virtual->cookie;
+    bool here = common->asks && virtual->cookie == common->parked_cookie
+                    ? real()->fcntl(virtual->number, F_DUPFD_QUERY, common->parked) == 1
+                    : socket_cookie(virtual->number) == virtual->cookie;
 
     errno = before;
     return here;
@@ -102,31 +116,55 @@ bool swap_check(struct virtual *virtual)
  * nobody would know what it is. */
 static bool exchange(struct virtual *virtual, int fd, uint64_t cookie)
 {
-    int before = errno, turns = 0, result;
+    int turns = 0, result;
 
-    registrations_lift(virtual);
     do
         result = real()->dup3(fd, virtual->number, O_CLOEXEC);
     while (result < 0 && (errno == EINTR || (errno == EBUSY && ++turns < BUSY_TURNS)));
     if (result >= 0)
         virtual->cookie = cookie;
-    virtual->resting = virtual->checked = false;
-    registrations_lay(virtual);
-    errno = before;
     return result >= 0;
+}
+
+/* Goes on to a state, with `fd` behind the number: change(), where there is something to do. */
+static bool change_slowly(struct virtual *virtual, enum virtual_state state, int fd,
+                          uint64_t cookie)
+{
+    int before = errno;
+    bool changed = true;
+
+    registrations_lift(virtual, swap_carrier(virtual));
+    if (virtual->cookie != cookie)
+        changed = exchange(virtual, fd, cookie);
+    virtual->state = state;
+    virtual->shown = virtual->checked = false;
+    registrations_lay(virtual, swap_carrier(virtual));
+    errno = before;
+    return changed;
+}
+
+static inline bool change(struct virtual *virtual, enum virtual_state state, int fd,
+                          uint64_t cookie)
+{
+    if (virtual->cookie != cookie || virtual->registrations)
+        return change_slowly(virtual, state, fd, cookie);
+    virtual->state = state;
+    virtual->shown = virtual->checked = false;
+    return true;
 }
 
 bool swap_put(struct virtual *virtual, int fd)
 {
-    return exchange(virtual, fd, socket_cookie(fd));
+    return change(virtual, virtual->state, fd, socket_cookie(fd));
 }
 
 static void close_pair(struct virtual *virtual)
 {
     int before = errno;
 
-    if (virtual->pair >= 0)
-        own_close(virtual->pair);
+    if (virtual->pair < 0)
+        return;
+    own_close(virtual->pair);
     virtual->pair = -1;
     free(virtual->backlog);
     virtual->backlog = NULL;
@@ -136,10 +174,9 @@ static void close_pair(struct virtual *virtual)
 
 bool swap_park(struct virtual *virtual)
 {
-    bool parked = exchange(virtual, common->parked, common->parked_cookie);
+    bool parked = change(virtual, VIRTUAL_PARKED, common->parked, common->parked_cookie);
 
     close_pair(virtual);
-    virtual->state = VIRTUAL_PARKED;
     return parked;
 }
 
@@ -151,33 +188,35 @@ static uint64_t cookie_of(const struct lendis_lease *lease)
     return !lease->private && cached->fd == lease->fd ? cached->cookie : socket_cookie(lease->fd);
 }
 
-void swap_rest(struct virtual *virtual)
-{
-    virtual->state = VIRTUAL_PARKED;
-    virtual->resting = true;
-    virtual->checked = false;
-}
-
 bool swap_lease(struct virtual *virtual)
 {
-    struct lendis_lease *lease = virtual->lease;
+    bool leased = change(virtual, VIRTUAL_LEASED, common->parked, common->parked_cookie);
+
+    close_pair(virtual);
+    virtual->lease->used = true;
+    if (!leased)
+        virtual->state = VIRTUAL_PARKED;
+    return leased;
+}
+
+bool swap_show(struct virtual *virtual)
+{
+    const struct lendis_lease *lease = virtual->lease;
     uint64_t cookie = cookie_of(lease);
 
-    if (cookie == 0 || (virtual->cookie != cookie && !exchange(virtual, lease->fd, cookie)))
+    if (virtual->shown)
+        return true;
+    if (cookie == 0 || !change(virtual, VIRTUAL_LEASED, lease->fd, cookie))
         return false;
-    virtual->resting = virtual->checked = false;
-    close_pair(virtual);
-    lease->used = true;
-    virtual->state = VIRTUAL_LEASED;
+    virtual->shown = true;
     return true;
 }
 
 bool swap_end(struct virtual *virtual, bool untold)
 {
-    bool ended = exchange(virtual, common->ended, common->ended_cookie);
+    bool ended = change(virtual, VIRTUAL_ENDED, common->ended, common->ended_cookie);
 
     close_pair(virtual);
-    virtual->state = VIRTUAL_ENDED;
     virtual->loss_untold = untold;
     return ended;
 }
@@ -195,14 +234,14 @@ static int come_to_pair(struct virtual *virtual)
     }
     if (!make_pair(ends))
         return -EMFILE;
-    if (!swap_put(virtual, ends[0])) {
+    if (!change(virtual, VIRTUAL_ANSWERED, ends[0], socket_cookie(ends[0]))) {
+        virtual->state = VIRTUAL_PARKED;
         own_close(ends[0]);
         own_close(ends[1]);
         return -EBADF;
     }
     own_close(ends[0]);
     virtual->pair = ends[1];
-    virtual->state = VIRTUAL_ANSWERED;
     return 0;
 }
 
@@ -303,11 +342,13 @@ void swap_release(struct virtual *virtual, bool broken)
 
 void swap_disown(struct virtual *virtual)
 {
-    virtual->lease = NULL;
     registrations_forget(virtual);
+    virtual->lease = NULL;
+    if (virtual->state == VIRTUAL_LEASED)
+        virtual->state = VIRTUAL_PARKED;
 }
 
-void swap_drop(struct virtual *virtual)
+static void give_up(struct virtual *virtual)
 {
     registrations_forget(virtual);
     close_pair(virtual);
@@ -315,4 +356,24 @@ void swap_drop(struct virtual *virtual)
     stream_forget(&virtual->stream);
     free(virtual->gathered);
     virtual->gathered = NULL;
+}
+
+/* A registration ends with the last copy of its file, and of ours there are others. */
+void swap_drop(struct virtual *virtual)
+{
+    int before = errno;
+
+    registrations_lift(virtual, swap_carrier(virtual));
+    give_up(virtual);
+    errno = before;
+}
+
+void swap_forget(struct virtual *virtual)
+{
+    int before = errno;
+
+    if (virtual->state == VIRTUAL_LEASED)
+        registrations_lift(virtual, virtual->lease->fd);
+    give_up(virtual);
+    errno = before;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is behind a virtual connection's number, and its exchange by dup3(2): at once for all who
- * poll it, nothing copied. Callers have it locked. None of these waits; all leave errno alone.
+ * What is behind a virtual connection's number, and its exchange by dup3(2), which takes two system
+ * calls a request: so a leased connection is not put there (virtual.h), but for who needs it.
+ * Callers have it locked. None of these waits; all leave errno alone.
  */
 #ifndef LENDIS_PRELOAD_SWAP_H
 #define LENDIS_PRELOAD_SWAP_H
 
+#include "libclient/pool.h"
 #include "libclient/preload/virtual.h"
 
 /* Makes the process' parked and ended sockets. False: it cannot be done. */
@@ -18,17 +20,23 @@ bool swap_is_here(const struct virtual *virtual);
 /* The same, once for each two calls: programs look at an idle connection before they send. */
 bool swap_check(struct virtual *virtual);
 
+/* The descriptor that has the stream's bytes: what is to be read, written and polled. */
+static inline int swap_carrier(const struct virtual *virtual)
+{
+    return virtual->state == VIRTUAL_LEASED ? virtual->lease->fd : virtual->number;
+}
+
 /* Puts `fd`, which stays the caller's, behind the number. False: the number is not ours. */
 bool swap_put(struct virtual *virtual, int fd);
-
-/* PARKED without an exchange: nobody is to read or to poll there. */
-void swap_rest(struct virtual *virtual);
 
 /* Parks it. The pair, if there is one, is closed. */
 bool swap_park(struct virtual *virtual);
 
-/* The pooled connection of virtual->lease comes behind the number. */
+/* The stream goes over virtual->lease. False: the number is not ours. */
 bool swap_lease(struct virtual *virtual);
+
+/* LEASED: the pooled connection comes behind the number, until it is parked again. */
+bool swap_show(struct virtual *virtual);
 
 /* The stream ends here. `untold`: the program is told by what it reads, not by what it sends. */
 bool swap_end(struct virtual *virtual, bool untold);
@@ -48,5 +56,8 @@ void swap_disown(struct virtual *virtual);
 
 /* Gives up all that it holds: the program closes it. */
 void swap_drop(struct virtual *virtual);
+
+/* The same where the number is another file's by now. */
+void swap_forget(struct virtual *virtual);
 
 #endif

@@ -32,7 +32,7 @@ bool traffic_lock(int fd, struct virtual **virtual, ssize_t *result)
 
 void traffic_forget(struct virtual *virtual)
 {
-    swap_drop(virtual);
+    swap_forget(virtual);
     virtual_free(virtual);
 }
 
@@ -43,10 +43,8 @@ void traffic_settle(struct virtual *virtual)
         return;
     if (virtual->mute)
         swap_end(virtual, false);
-    else if (virtual->polled || virtual->registrations)
-        swap_park(virtual);
     else
-        swap_rest(virtual);
+        swap_park(virtual);
     swap_release(virtual, false);
 }
 

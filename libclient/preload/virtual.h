@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A virtual connection: what a program takes for its connection to Redis, while no connection of
- * the pool is tied up. Its descriptor's number is the program's; what stands behind the number
- * changes (dup3(2)), so that poll(2), select(2) and the kernel's own limits act on what is there:
+ * the pool is tied up. Its descriptor's number is the program's. Behind the number is a socket that
+ * is private to the process, so that whatever reads or writes there past the hooks, or inherits the
+ * descriptor, does not reach a connection that others use:
  *
- *   PARKED     a copy of the process' one parked socket, which never has anything to read and can
- *              always be written to
- *              or, as long as the program neither waits nor polls there, the pooled connection
- *              that it had last, from which nothing is read: the next lease mostly is of that one
- *   LEASED     a pooled connection, from a request to the end of its reply, or for as long as the
- *              session needs the same one (MULTI, WATCH, another database)
+ *   PARKED     a copy of the process' one parked socket: never anything to read, and whoever writes
+ *              there past the hooks finds a broken pipe
+ *   LEASED     the same. The hooks use the lease's own descriptor, from a request to the end of its
+ *              reply, or for as long as the session needs the same connection (MULTI, WATCH,
+ *              another database); poll(2) and epoll(7) are given that one
  *   ANSWERED   an end of a pair of its own, with replies in it that came another way
  *   ENDED      the end of the stream: the pooled connection was lost, or the program shut it down
+ *
+ * A leased connection is shown (dup3(2)) where the number itself has to be it: select(2) on it, a
+ * copy of a descriptor that owes a reply. Then the number is the pooled connection until the end of
+ * the reply, and no longer.
  *
  * A connection that the pool cannot stand for becomes a real one of the program's own
  * (private.h): it leaves the table, and nothing of ours acts on it any more.
@@ -50,8 +54,7 @@ struct virtual
     uint64_t cookie;      /* SO_COOKIE of what is behind the number */
 
     struct lendis_lease *lease;
-    bool resting;       /* PARKED, with a pooled connection behind the number */
-    bool polled;        /* the program polls it while it is idle: it does not rest */
+    bool shown;         /* LEASED, and the pooled connection is behind the number */
     bool checked;       /* just now: the number is ours, for the next call */
     unsigned receivers; /* threads that are inside recv(2) on the pooled connection */
     struct stream stream;

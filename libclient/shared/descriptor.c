@@ -59,7 +59,7 @@ int descriptor_pair(int ends[2])
     int made[2], result;
 
     descriptor_fill_gap(&gap);
-    result = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, made);
+    result = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, made);
     for (int i = 0; i < 2 && result == 0; i++)
         ends[i] = descriptor_lift(made[i]);
     descriptor_free_gap(&gap);

@@ -17,7 +17,7 @@ int descriptor_socket(int family, int type);
 int descriptor_timer(void);
 int descriptor_epoll(void);
 
-/* A pair of connected sockets (AF_UNIX, SOCK_STREAM). Results: 0; -1 and errno. */
+/* A pair of connected sockets (AF_UNIX, SOCK_STREAM), non-blocking. Results: 0; -1 and errno. */
 int descriptor_pair(int ends[2]);
 
 #endif

@@ -55,6 +55,6 @@ struct scenario {
     int (*run)(void);
 };
 
-extern const struct scenario basic_scenarios[], process_scenarios[];
+extern const struct scenario basic_scenarios[], process_scenarios[], raw_scenarios[];
 
 #endif

@@ -221,6 +221,14 @@ static void transactions_beyond_the_pool(void **state)
     expect_nothing_held();
 }
 
+/* What gets at a descriptor past the hooks finds nothing there. Directly it would find its own. */
+static void raw_calls_reach_nothing(void **state)
+{
+    (void)state;
+    expect_leased("raw_calls");
+    expect_leased("raw_calls_between");
+}
+
 /* Killed with a reply owed: its connection is replaced. */
 static void the_dead_hold_nothing(void **state)
 {
@@ -458,6 +466,7 @@ int main(int argc, char *argv[])
         TEST(inline_commands_go_past),
         RUN(herds),
         TEST(transactions_beyond_the_pool),
+        TEST(raw_calls_reach_nothing),
         TEST(the_dead_hold_nothing),
         cmocka_unit_test_setup_teardown(logins_are_the_same, start_with_login, end),
         TEST(without_a_broker),
