@@ -593,13 +593,26 @@ static void an_idle_broker_does_nothing(void **state)
     assert_true(processes_wait(&fixture.processes, 10000));
 }
 
+/* Whether everybody's work went on while the broker slept all the time. */
+static bool sleeps_while_all_work(void)
+{
+    struct process_use before, after;
+
+    assert_true(process_use(fixture.broker.pid, &before));
+    expect_progress_of_all(20000);
+    sleep_us(500000);
+    assert_true(process_use(fixture.broker.pid, &after));
+    return after.switches == before.switches;
+}
+
 /*
  * The broker takes no part in leases, so load does not wake it. (Timers of the dials, 250 ms, are
- * waited out first: sd-event wakes once for one that was switched off.)
+ * waited out first: sd-event wakes once for one that was switched off.) A worker that waits for a
+ * processor so long that it doubts its lender rings once; load alone would do it in each period.
  */
 static void a_broker_under_load_does_nothing(void **state)
 {
-    struct process_use before, after;
+    bool slept = false;
     long logged;
 
     (void)state;
@@ -608,11 +621,9 @@ static void a_broker_under_load_does_nothing(void **state)
     segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
     sleep_us(500000);
     logged = size_of_log();
-    assert_true(process_use(fixture.broker.pid, &before));
-    expect_progress_of_all(20000);
-    sleep_us(500000);
-    assert_true(process_use(fixture.broker.pid, &after));
-    assert_int_equal(after.switches, before.switches);
+    for (int period = 0; period < 5 && !slept; period++)
+        slept = sleeps_while_all_work();
+    assert_true(slept);
     assert_int_equal(size_of_log(), logged);
     end_work();
     expect_no_failures("load");
