@@ -218,6 +218,8 @@ CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 l
 	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
 CHECK_DEPS += python3-django python3-django-redis python3-celery python3-flask-caching
+# A kernel's package is downloaded besides, by tests/ktls/machine.sh.
+KTLS_DEPS := qemu-system-x86 busybox-static cpio redis-server
 LINT_DEPS := clang-format clang-tidy cppcheck
 BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
 
@@ -304,6 +306,13 @@ $(KERNEL_TLS_TESTS): BROKER_LIBS += $(OPENSSL_LIBS)
 $(KERNEL_TLS_TESTS): $(call objects,$(KERNEL_TLS_SOURCES)) \
 	$(addprefix $(O)/tests/support/,tls_pair.o tls_records.o)
 $(B)/tests/unit/broker/test_kernel_tls: ALL_LDFLAGS += -Wl,--wrap=setsockopt
+
+# With a kernel that has TLS: tests/ktls/machine.sh boots one.
+KTLS_TESTS := $(addprefix $(B)/tests/ktls/,test_kernel_socket)
+$(B)/tests/ktls/%: $(O)/tests/ktls/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
+	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS) $(OPENSSL_LIBS))
+$(B)/tests/ktls/test_kernel_socket: $(O)/broker/base/secret.o \
+	$(call objects,$(KERNEL_TLS_SOURCES)) $(O)/tests/support/tls_pair.o
 
 # Of the measuring tools.
 $(B)/tests/unit/broker/test_plot: $(O)/broker/testbed/plot.o
@@ -408,7 +417,7 @@ $(EXAMPLE): deploy/lendis.conf.in deploy/generate.sh $(B)/lendisd
 
 deps_rule = $(if $(NO_DEPS),@:,@sh deploy/deps.sh $(1))
 
-.PHONY: deps deps-build deps-man deps-check deps-lint deps-bench
+.PHONY: deps deps-build deps-man deps-check deps-lint deps-bench deps-ktls
 deps: ## install the Debian packages that make and make check need and that are missing
 	$(call deps_rule,$(BUILD_DEPS) $(CHECK_DEPS))
 deps-build:
@@ -420,6 +429,9 @@ deps-check: | deps-build
 	$(call deps_rule,$(CHECK_DEPS))
 deps-lint: | deps-check
 	$(call deps_rule,$(LINT_DEPS))
+# Where they cannot be had, the tests say what is missing.
+deps-ktls: | deps-check
+	-$(call deps_rule,$(KTLS_DEPS))
 deps-bench: | deps-build
 	$(call deps_rule,$(BENCH_DEPS))
 
@@ -468,6 +480,11 @@ scripts: all man ## run the tests of the installation and of the manual
 systemd: ## run the tests of the units and of restarts, under a real systemd (as root)
 systemd: all man $(NEXT)
 	@tests/run $(SYSTEMD_TESTS)
+
+.PHONY: ktls
+ktls: ## boot a kernel that has kernel TLS, under qemu, and run its tests there
+ktls: all $(KTLS_TESTS) | deps-ktls
+	@tests/run -t 600 tests/ktls/short.sh
 
 .PHONY: crash stress
 # How long the storm lasts at least, and after how many seconds a test of these counts as hanging.

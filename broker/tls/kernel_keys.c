@@ -87,7 +87,7 @@ static void add_one(unsigned char *number, size_t size)
         ;
 }
 
-/* The kernel goes on from the nonce that OpenSSL used last. For receiving it takes each record's. */
+/* The kernel goes on from the nonce that OpenSSL used last. To receive, it takes each record's. */
 static int derive_12(const SSL *ssl, const struct kernel_watch *watch, enum traffic_cipher cipher,
                      struct direction *sending, struct direction *receiving)
 {

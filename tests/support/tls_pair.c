@@ -8,9 +8,13 @@
 #include <cmocka.h>
 #include <openssl/ec.h>
 #include <openssl/x509.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
-#define TURNS 20 /* a handshake takes 4 */
+#define TURNS    20 /* a handshake takes 4 */
+#define TURN_MS  500
+#define LIMIT_MS 20000
 
 static EVP_PKEY *key;
 static X509 *certificate;
@@ -92,12 +96,24 @@ void tls_pair_renew(struct tls_pair *pair, SSL_SESSION *session)
         assert_int_equal(SSL_set_session(pair->client, session), 1);
 }
 
+/* Where a test has put sockets between the two. False: nothing came, or there is no socket. */
+static bool wait_for_bytes(SSL *ssl, int limit_ms)
+{
+    struct pollfd waited = {.fd = SSL_get_rfd(ssl), .events = POLLIN};
+
+    return waited.fd >= 0 && SSL_want_read(ssl) && poll(&waited, 1, limit_ms) == 1;
+}
+
 void tls_pair_shake_hands(struct tls_pair *pair)
 {
     int client = 0, server = 0;
 
     for (int turn = 0; turn < TURNS && (client != 1 || server != 1); turn++) {
+        if (client != 1 && turn > 0)
+            wait_for_bytes(pair->client, TURN_MS);
         client = SSL_do_handshake(pair->client);
+        if (server != 1)
+            wait_for_bytes(pair->server, TURN_MS);
         server = SSL_do_handshake(pair->server);
     }
     assert_int_equal(client, 1);
@@ -110,8 +126,12 @@ void tls_pair_expect(SSL *ssl, const unsigned char *bytes, size_t size)
     size_t have = 0, part;
 
     assert_non_null(got);
-    while (have < size && SSL_read_ex(ssl, got + have, size - have, &part) == 1)
-        have += part;
+    while (have < size) {
+        if (SSL_read_ex(ssl, got + have, size - have, &part) == 1)
+            have += part;
+        else if (!wait_for_bytes(ssl, LIMIT_MS))
+            break;
+    }
     assert_int_equal(have, size);
     assert_memory_equal(got, bytes, size);
     free(got);
