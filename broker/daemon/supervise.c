@@ -31,8 +31,12 @@
 
 /* Descriptors that are kept at most, as FileDescriptorStoreMax= in lendis.service. */
 #define KEPT_MAX 4096u
-/* A broker that does not show for this long that it runs is killed. */
-#define WATCHDOG_US UINT64_C(10000000)
+/*
+ * The broker is to show within this time that it runs. One that was silent for two such periods is
+ * killed: when the first one ends this process itself may have been stopped, with what the broker
+ * said unread or without room in the queue; it reads throughout the second.
+ */
+#define WATCHDOG_US UINT64_C(5000000)
 /* Before another start; doubled up to the most while brokers die within it. */
 #define RESTART_LEAST_US UINT64_C(100000)
 #define RESTART_MOST_US  UINT64_C(5000000)
@@ -60,6 +64,7 @@ struct supervisor {
     pid_t broker;       /* 0: none runs */
     uint64_t started_us;
     uint64_t delay_us;
+    bool silent;        /* the broker, for a whole period of the watchdog */
     bool stopping;
     bool replacing;
     int status;
@@ -201,6 +206,7 @@ static int start_broker(struct supervisor *supervisor)
     supervisor->broker = broker;
     supervisor->started_us = now_us(supervisor);
     supervisor->replacing = false;
+    supervisor->silent = false;
     return timer_set(supervisor->watchdog, WATCHDOG_US);
 }
 
@@ -283,6 +289,10 @@ static int on_watchdog(sd_event_source *source, uint64_t usec, void *context)
     (void)usec;
     if (supervisor->broker == 0)
         return 0;
+    if (!supervisor->silent) {
+        supervisor->silent = true;
+        return timer_set(supervisor->watchdog, WATCHDOG_US);
+    }
     log_line(LOG_LEVEL_WARNING, "the broker does not run any more; it is killed");
     kill(supervisor->broker, SIGKILL);
     return 0;
@@ -312,8 +322,10 @@ static void handle(struct supervisor *supervisor, char *text, int *fds, int coun
         remove |= strcmp(line, "FDSTOREREMOVE=1") == 0;
         if (strncmp(line, "FDNAME=", 7) == 0)
             name = line + 7;
-        if (strcmp(line, "WATCHDOG=1") == 0)
+        if (strcmp(line, "WATCHDOG=1") == 0) {
+            supervisor->silent = false;
             sd_event_source_set_time_relative(supervisor->watchdog, WATCHDOG_US);
+        }
         relay |= !is_ours(line);
     }
     for (int i = 0; i < count; i++)

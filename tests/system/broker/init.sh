@@ -101,12 +101,12 @@ kill "$liar"
 until_true 20 lends
 ok "the next one lends"
 
-# Its queue is full, and it is stopped: the broker's own messages find no room for longer than a
-# watchdog's period.
+# Its queue is full, and it is stopped: the broker's own messages find no room for longer than the
+# watchdog lets a broker be silent. When it goes on it does not take the broker for dead.
 kill -STOP "$parent"
 python3 "$work/liar.py" "$socket" 30 fill
 ok "the queue of a supervisor that is stopped is full"
-sleep 6
+sleep 11
 until_true 3 timeout 2 "$build/lendisctl" --socket "$work/lendis.sock" reconnect main
 ok "a supervisor that is stopped does not stop the broker"
 kill -CONT "$parent"
