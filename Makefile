@@ -87,7 +87,7 @@ CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker
 
 # The library for unmodified programs: what it is made of, and liblendis without hiredis, compiled
 # so that it enters none of the hooks, and with descriptors far above those of the program.
-PRELOAD_OWN := answers child copying counts descriptors epoll_table hooks map mine own plan polling \
+PRELOAD_OWN := answers child copying counts descriptors epoll_table hooks hooks_elsewhere hooks_other_names map mine own plan polling \
 	private real receiving request sending settings stream swap table traffic ways
 PRELOAD_SOURCES := $(PRELOAD_OWN:%=libclient/preload/%.c)
 PRELOAD_FLOOR := 700
@@ -139,7 +139,7 @@ BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c
 	options.c output.c rows.c storm.c units.c variant.c wake_limit.c) \
 	broker/testbed/worker_processes.c $(addprefix broker/tools/,json.c table.c) \
 	$(TERMINAL_SOURCES)
-RUN_SOURCES := $(addprefix broker/run/,check.c main.c unit.c) $(TERMINAL_SOURCES)
+RUN_SOURCES := $(addprefix broker/run/,check.c functions.c main.c unit.c) $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
 	$(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
@@ -182,7 +182,7 @@ TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 # skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
-SCRIPT_TESTS += $(addprefix tests/system/preload/,run.sh servers.sh)
+SCRIPT_TESTS += $(addprefix tests/system/preload/,functions.sh run.sh servers.sh)
 # The Python package, with Debian's own interpreter.
 SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py \
 	frameworks.py workers.py)
@@ -335,7 +335,8 @@ $(B)/tests/system/%: $(O)/tests/system/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 # A program that knows nothing of lendis.
 PRELOAD_CLIENT := $(B)/tests/system/preload/client
 $(PRELOAD_CLIENT): $(O)/libclient/connection/resp.o \
-		$(addprefix $(O)/tests/system/preload/,client.o client_basic.o client_process.o client_raw.o)
+		$(addprefix $(O)/tests/system/preload/,client.o client_basic.o client_elsewhere.o \
+		client_process.o client_raw.o)
 	$(call link,-ldl)
 $(B)/tests/system/preload/test_preload: | $(PRELOAD_CLIENT) $(B)/liblendis-preload.so
 

@@ -12,16 +12,11 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include "broker/run/functions.h"
 
 /* Interpreters of scripts may be scripts themselves: execve(2) follows so many. */
 #define SCRIPTS_MAX 4
 #define PATH_ROOM   4096
-
-/* As hooks.c has them; what of these a program calls itself is told. */
-static const char *const hooked[] = {
-    "connect", "send",     "sendto",     "sendmsg",    "write",     "writev", "recv",  "recvfrom",
-    "recvmsg", "read",     "readv",      "close",      "dup",       "dup2",   "fcntl", "fcntl64",
-    "ioctl",   "shutdown", "getsockopt", "setsockopt", "epoll_ctl", NULL};
 
 struct file {
     const unsigned char *bytes;
@@ -156,24 +151,42 @@ static const char *privilege_obstacle(const char *path)
     return NULL;
 }
 
-/* Which hooks it calls itself; its libraries may call more. */
-static void list_calls(const struct file *file, FILE *out)
+/* Of the functions that it calls itself, those of one kind; its libraries may call more. */
+static void list_calls(const struct file *file, enum function_kind kind, const char *label,
+                       const char *none, FILE *out)
 {
     const ElfW(Shdr) *symbols = section(file, ".dynsym"), *strings = section(file, ".dynstr");
     const ElfW(Sym) *all = symbols ? part(file, symbols->sh_offset, symbols->sh_size) : NULL;
     const char *names = strings ? part(file, strings->sh_offset, strings->sh_size) : NULL;
-    const char *between = "";
+    const char *between = label;
 
-    fputs("  binds itself: ", out);
-    for (size_t i = 0; all && names && i < symbols->sh_size / sizeof *all; i++)
-        for (size_t j = 0; all[i].st_shndx == SHN_UNDEF && hooked[j]; j++)
-            if (all[i].st_name < strings->sh_size &&
-                strncmp(names + all[i].st_name, hooked[j], strings->sh_size - all[i].st_name) ==
-                    0) {
-                fprintf(out, "%s%s", between, hooked[j]);
-                between = ", ";
-            }
-    fputs(*between ? "\n" : "nothing; its libraries do, perhaps\n", out);
+    for (size_t i = 0; all && names && i < symbols->sh_size / sizeof *all; i++) {
+        const char *name = names + all[i].st_name;
+        size_t room = all[i].st_name < strings->sh_size ? strings->sh_size - all[i].st_name : 0;
+
+        if (all[i].st_shndx != SHN_UNDEF ||
+            function_kind_of(name, strnlen(name, room)) != (int)kind)
+            continue;
+        fprintf(out, "%s%.*s", between, (int)room, name);
+        between = ", ";
+    }
+    fputs(between == label ? none : "\n", out);
+}
+
+/* It is linked against a library whose name has `word` in it. */
+static bool needs(const struct file *file, const char *word)
+{
+    const ElfW(Shdr) *dynamic = section(file, ".dynamic"), *strings = section(file, ".dynstr");
+    const ElfW(Dyn) *all = dynamic ? part(file, dynamic->sh_offset, dynamic->sh_size) : NULL;
+    const char *names = strings ? part(file, strings->sh_offset, strings->sh_size) : NULL;
+
+    for (size_t i = 0; all && names && i < dynamic->sh_size / sizeof *all; i++)
+        if (all[i].d_tag == DT_NEEDED && all[i].d_un.d_val < strings->sh_size &&
+            memmem(names + all[i].d_un.d_val,
+                   strnlen(names + all[i].d_un.d_val, strings->sh_size - all[i].d_un.d_val), word,
+                   strlen(word)))
+            return true;
+    return false;
 }
 
 static bool judge(const char *path, const struct file *file, FILE *out)
@@ -194,7 +207,11 @@ static bool judge(const char *path, const struct file *file, FILE *out)
         return false;
     }
     fprintf(out, "%s can be helped\n", path);
-    list_calls(file, out);
+    list_calls(file, FUNCTION_FOLLOWED,
+               "  binds itself: ", "  binds nothing itself; its libraries do, perhaps\n", out);
+    list_calls(file, FUNCTION_REAL, "  on these its connection becomes a real one: ", "", out);
+    if (needs(file, "liburing"))
+        fputs("  uses io_uring: what it sends that way on a virtual connection fails\n", out);
     return true;
 }
 

@@ -14,6 +14,7 @@
 #include "broker/base/option_table.h"
 #include "broker/base/standard_io.h"
 #include "broker/run/check.h"
+#include "broker/run/functions.h"
 #include "broker/run/unit.h"
 #include "lendis/wire.h"
 
@@ -32,7 +33,7 @@ enum {
 
 static const struct option_row rows[] = {
     {.text = "Usage: lendis-run [OPTIONS] COMMAND [ARGUMENT...]\n"
-             "       lendis-run --check COMMAND\n"
+             "       lendis-run --check [COMMAND]\n"
              "       lendis-run --install UNIT [--write]\n\n"
              "Runs a program as it is: its connections to the addresses that pools serve are lent "
              "by\nlendisd.\n\n"},
@@ -64,8 +65,12 @@ static const struct option_row rows[] = {
     {.name = "check",
      .id = OPTION_CHECK,
      .text = "run nothing: print whether COMMAND can be helped, and what it calls",
-     .more = "If not, why. If so, which of the functions that the library stands before it calls "
-             "itself. Exit status 1: it cannot."},
+     .more =
+         "If not, why, and the exit status is 1. If so, which of the functions that the library "
+         "follows it calls itself, and on which its connection becomes a real one. Without "
+         "COMMAND: all functions of the C library that take a descriptor, and what becomes of "
+         "a virtual connection in each: _followed_, _real_, or _private_, when the call acts "
+         "on the private socket that is behind the descriptor."},
     {.name = "install",
      .id = OPTION_INSTALL,
      .argument = "UNIT",
@@ -204,7 +209,7 @@ static const char *problem(const struct options *options, int left)
         return "--install runs no command";
     if (options->install && (strchr(options->install, '/') || !*options->install))
         return "--install needs the name of a unit";
-    if (!options->install && left == 0)
+    if (!options->install && !options->check && left == 0)
         return "what is to be run?";
     return NULL;
 }
@@ -274,8 +279,12 @@ static int run(int argc, char **argv)
         return option_table_usage_error("lendis-run", wrong, NULL);
     if (options.install)
         return install(&options);
-    if (options.check)
+    if (options.check && optind < argc)
         return check_program(argv[optind], stdout) ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (options.check) {
+        functions_print(stdout);
+        return EXIT_SUCCESS;
+    }
     return execute(&options, argv + optind);
 }
 

@@ -149,8 +149,11 @@ HOOK int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
     unsigned done = 0;
 
-    if (!is_virtual(fd))
+    if (!is_virtual(fd)) {
+        for (unsigned i = 0; mine && i < count; i++)
+            share_passed(&messages[i].msg_hdr);
         return real()->sendmmsg(fd, messages, count, flags);
+    }
     for (; done < count; done++) {
         ssize_t sent = sendmsg(fd, &messages[done].msg_hdr, flags);
 

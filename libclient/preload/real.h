@@ -9,8 +9,12 @@
 #ifndef LENDIS_PRELOAD_REAL_H
 #define LENDIS_PRELOAD_REAL_H
 
+#include <aio.h>
 #include <poll.h>
+#include <spawn.h>
+#include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -47,7 +51,21 @@
     REAL(int, ppoll, (struct pollfd *fds, nfds_t count, const struct timespec *limit, const sigset_t *mask), (fds, count, limit, mask)) \
     REAL(int, select, (int end, fd_set *reads, fd_set *writes, fd_set *others, struct timeval *limit), (end, reads, writes, others, limit)) \
     REAL(int, pselect, (int end, fd_set *reads, fd_set *writes, fd_set *others, const struct timespec *limit, const sigset_t *mask), (end, reads, writes, others, limit, mask)) \
-    REAL(int, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event), (epoll, operation, fd, event))
+    REAL(int, epoll_ctl, (int epoll, int operation, int fd, struct epoll_event *event), (epoll, operation, fd, event)) \
+    REAL(ssize_t, preadv2, (int fd, const struct iovec *parts, int count, off_t at, int flags), (fd, parts, count, at, flags)) \
+    REAL(ssize_t, pwritev2, (int fd, const struct iovec *parts, int count, off_t at, int flags), (fd, parts, count, at, flags)) \
+    REAL(ssize_t, preadv64v2, (int fd, const struct iovec *parts, int count, off64_t at, int flags), (fd, parts, count, at, flags)) \
+    REAL(ssize_t, pwritev64v2, (int fd, const struct iovec *parts, int count, off64_t at, int flags), (fd, parts, count, at, flags)) \
+    REAL(ssize_t, sendfile, (int to, int from, off_t *at, size_t size), (to, from, at, size)) \
+    REAL(ssize_t, sendfile64, (int to, int from, off64_t *at, size_t size), (to, from, at, size)) \
+    REAL(ssize_t, splice, (int from, off64_t *from_at, int to, off64_t *to_at, size_t size, unsigned flags), (from, from_at, to, to_at, size, flags)) \
+    REAL(int, aio_read, (struct aiocb *request), (request)) \
+    REAL(int, aio_write, (struct aiocb *request), (request)) \
+    REAL(int, lio_listio, (int mode, struct aiocb *const requests[], int count, struct sigevent *event), (mode, requests, count, event)) \
+    REAL(FILE *, fdopen, (int fd, const char *mode), (fd, mode)) \
+    REAL(int, vdprintf, (int fd, const char *format, va_list arguments), (fd, format, arguments)) \
+    REAL(int, __vdprintf_chk, (int fd, int flag, const char *format, va_list arguments), (fd, flag, format, arguments)) \
+    REAL(int, posix_spawn_file_actions_adddup2, (posix_spawn_file_actions_t *actions, int fd, int to), (actions, fd, to))
 /* clang-format on */
 
 struct real {

@@ -35,9 +35,9 @@ static struct common *common;
 /* ---- sockets of ours ---- */
 
 /*
- * Two ends, both ours. The first comes behind a number. Who reads there past the hooks does not wait
- * for what cannot come. What is written there would be read by nobody, and fill it up for all who
- * share it: it is a broken pipe.
+ * Two ends, both ours. The first comes behind a number. Who reads there past the hooks does not
+ * wait for what cannot come. What is written there would be read by nobody, and fill it up for all
+ * who share it: it is a broken pipe.
  */
 static bool make_pair(int ends[2])
 {

@@ -154,5 +154,7 @@ int main(int argc, char *argv[])
         result = run(process_scenarios, argv[1]);
     if (result < 0)
         result = run(raw_scenarios, argv[1]);
+    if (result < 0)
+        result = run(rare_scenarios, argv[1]);
     return result < 0 ? 2 : result;
 }

@@ -50,11 +50,16 @@ void talk(int fd, int count);
 /* A child's end: 0, it went well. */
 int child_status(pid_t pid);
 
+/* The C library's own syscall(2), whatever was preloaded. */
+extern long (*raw)(long number, ...);
+void find_raw(void);
+
 struct scenario {
     const char *name;
     int (*run)(void);
 };
 
-extern const struct scenario basic_scenarios[], process_scenarios[], raw_scenarios[];
+extern const struct scenario basic_scenarios[], process_scenarios[], raw_scenarios[],
+    rare_scenarios[];
 
 #endif

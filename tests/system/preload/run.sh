@@ -116,6 +116,12 @@ fi
 "${CC:-cc}" -o "$work/plain" "$work/program.c"
 "$run" --check "$work/plain" >/dev/null
 ok "a plain program"
+printf '%s\n' '#include <stdio.h>' '#include <unistd.h>' \
+    'int main(void) { char c; return read(0, &c, 1) < 0 || !fdopen(0, "r"); }' >"$work/stdio.c"
+"${CC:-cc}" -D_GNU_SOURCE -o "$work/stdio" "$work/stdio.c"
+"$run" --check "$work/stdio" >"$work/said" && grep -q 'binds itself: .*read' "$work/said" &&
+    grep -q 'becomes a real one: fdopen$' "$work/said"
+ok "and what is not followed in one"
 chmod u+s "$work/plain"
 ! "$run" --check "$work/plain" >"$work/said" && grep -q setuid "$work/said"
 ok "a setuid program"

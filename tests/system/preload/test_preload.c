@@ -176,6 +176,9 @@ SAME(copies)
 SAME(passes)
 SAME(daemonises)
 SAME(few_descriptors)
+SAME(by_number)
+SAME(other_names)
+SAME(elsewhere)
 
 /* What a child shares with its parent directly, it has for itself, or finds ended. */
 static void children_have_their_own(void **state)
@@ -462,6 +465,9 @@ int main(int argc, char *argv[])
         RUN(passes),
         RUN(daemonises),
         RUN(few_descriptors),
+        RUN(by_number),
+        RUN(other_names),
+        RUN(elsewhere),
         TEST(children_have_their_own),
         TEST(inline_commands_go_past),
         RUN(herds),
