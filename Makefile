@@ -112,8 +112,8 @@ TLS_LOADER_SOURCES := broker/tls/library.c
 TLS_SOURCES := $(addprefix broker/tls/,connection.c context.c fault.c material.c plugin.c pump.c \
 	relay.c sessions.c socket_bio.c stamp.c)
 # What gives a connection's records to the kernel.
-KERNEL_TLS_SOURCES := $(addprefix broker/tls/,kernel_keys.c kernel_tls.c kernel_watch.c \
-	key_schedule.c)
+KERNEL_TLS_SOURCES := $(addprefix broker/tls/,kernel_choice.c kernel_keys.c kernel_tls.c \
+	kernel_watch.c key_schedule.c)
 TLS_SOURCES += $(KERNEL_TLS_SOURCES) broker/base/secret.c
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c \
 	question.c unattached.c worker.c workers.c)

@@ -52,6 +52,9 @@ int tls_connection_open(struct tls_context *context, int fd, struct tls_connecti
     SSL_set_bio(made->ssl, bio, bio);
     SSL_set_app_data(made->ssl, (char *)NULL + context->sessions.epoch);
     SSL_set_connect_state(made->ssl);
+    /* Without memory for that the kernel cannot take it, and a relay does. */
+    if (kernel_choice_may_ask(&context->kernel, context->settings.mode))
+        (void)kernel_tls_watch(made->ssl);
     resume(made);
     *connection = made;
     return 0;

@@ -9,6 +9,7 @@
 
 #include <openssl/ssl.h>
 #include <stdatomic.h>
+#include "broker/tls/kernel_choice.h"
 #include "broker/tls/sessions.h"
 #include "broker/tls/stamp.h"
 #include "broker/tls/tls.h"
@@ -26,6 +27,7 @@ struct tls_context {
     struct stamp used[CONTEXT_FILES];  /* of the files that `material` is made of */
     struct stamp tried[CONTEXT_FILES]; /* of those that were tried last */
     struct sessions sessions;
+    struct kernel_choice kernel;
 };
 
 /* tls.h has what these do. */

@@ -52,7 +52,7 @@ static int give(int fd, int direction, const union kernel_crypto_info *keys, soc
     refusal->lasting =
         error == EINVAL || error == ENOENT || error == ENOTSUP || error == ENOPROTOOPT;
     refusal->spoiled = direction == TLS_RX;
-    return -error;
+    return error == ENOENT ? -ENOTSUP : -error;
 }
 
 /* OpenSSL writes nothing any more, whatever it is asked for: the next number is the kernel's. (The

@@ -11,19 +11,42 @@
 
 __attribute__((visibility("default"))) const struct tls_functions *lendisd_tls(void);
 
-/* Where kernel TLS is to be tried first, kernel.h's functions have their place here. */
+/* Results: 0, *fd is the kernel's; -errno, and in auto mode a relay may follow; -ESTALE, nothing may
+ * follow but another connection. */
+static int lend_by_kernel(struct tls_connection *connection, int *fd, char why[TLS_TEXT_SIZE])
+{
+    struct tls_context *context = connection->context;
+    struct kernel_tls_refusal refusal;
+    int result = kernel_choice_ask(&context->kernel, context->settings.mode, connection->ssl,
+                                   connection->socket.fd, &refusal);
+
+    if (result != 0) {
+        snprintf(why, TLS_TEXT_SIZE, "TLS: the kernel does not take the connection: %s",
+                 refusal.reason);
+        return refusal.spoiled ? -ESTALE : result;
+    }
+    *fd = connection->socket.fd;
+    tls_connection_close(connection);
+    return 0;
+}
+
 static int lend(struct tls_connection *connection, int *fd, char why[TLS_TEXT_SIZE])
 {
-    int result;
+    const uint32_t mode = connection->context->settings.mode;
+    int result = mode == TLS_MODE_RELAY ? -ENOTSUP : lend_by_kernel(connection, fd, why);
 
-    if (connection->context->settings.mode == TLS_MODE_KTLS) {
-        snprintf(why, TLS_TEXT_SIZE, "TLS: this lendisd has no kernel TLS; see tls_mode");
-        return -EOPNOTSUPP;
-    }
+    if (result == 0 || result == -ESTALE || mode == TLS_MODE_KTLS)
+        return result;
     result = relay_start(connection, fd);
     if (result != 0)
         snprintf(why, TLS_TEXT_SIZE, "no relay can be had: %s", strerror(-result));
     return result;
+}
+
+static void take_notice(struct tls_context *context, char text[TLS_TEXT_SIZE])
+{
+    memcpy(text, context->kernel.notice, TLS_TEXT_SIZE);
+    context->kernel.notice[0] = '\0';
 }
 
 static const struct tls_functions functions = {
@@ -33,6 +56,7 @@ static const struct tls_functions functions = {
     .context_refresh = tls_context_refresh,
     .context_warning = tls_context_warning,
     .context_expiry = tls_context_expiry,
+    .context_notice = take_notice,
     .open = tls_connection_open,
     .handshake = tls_connection_handshake,
     .read = tls_connection_read,

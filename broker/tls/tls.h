@@ -106,6 +106,8 @@ struct tls_functions {
     void (*context_warning)(const struct tls_context *context, struct tls_problem *problem);
     /* When the client's certificate expires, in seconds of CLOCK_REALTIME; 0: there is none. */
     int64_t (*context_expiry)(const struct tls_context *context);
+    /* After lend(): what was learned of the kernel and is to be said once; "": nothing. */
+    void (*context_notice)(struct tls_context *context, char text[TLS_TEXT_SIZE]);
 
     /* On `fd`, connected and non-blocking, which stays the caller's until lend(). Results: 0, and
      * *connection is the caller's until lend() or close(); -ENOMEM. */
@@ -120,8 +122,9 @@ struct tls_functions {
                              size_t *done);
     /* Why it failed. */
     const char *(*error)(const struct tls_connection *connection);
-    /* Turns it into *fd, a plain stream for its holder, which is the caller's; then `connection` and
-     * the descriptor that it was made on are gone. Results: 0; -errno, `why`, and all is as before. */
+    /* Turns it into *fd, a plain stream for its holder, which is the caller's: the descriptor that
+     * it was made on, which the kernel decrypts, or another one. `connection` is gone. Results: 0;
+     * -errno, and `why`; -ESTALE: for a reason that the next connection does not meet. */
     int (*lend)(struct tls_connection *connection, int *fd, char why[TLS_TEXT_SIZE]);
     /* Frees it; the descriptor stays the caller's. NULL is allowed. */
     void (*close)(struct tls_connection *connection);

@@ -15,6 +15,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "broker/tls/kernel_choice.h"
 #include "broker/tls/kernel_tls.h"
 #include "broker/tls/kernel_watch.h"
 #include "tests/support/tls_pair.h"
@@ -345,6 +346,78 @@ static void what_was_not_watched_is_not_given_to_the_kernel(void **state)
     openssl_goes_on();
 }
 
+/* ---- which connections the kernel is asked to take ---- */
+
+static struct kernel_choice choice;
+
+static int ask(uint32_t mode, int version, const char *cipher)
+{
+    int result;
+
+    asked = 0;
+    connect_with(version, cipher);
+    result = kernel_choice_ask(&choice, mode, pair.client, FD, &refusal);
+    tls_pair_end(&pair);
+    return result;
+}
+
+static void a_kernel_without_tls_is_asked_once(void **state)
+{
+    (void)state;
+    choice = (struct kernel_choice){0};
+    kernel_says(ENOENT, 0, 0);
+    assert_int_equal(ask(TLS_MODE_AUTO, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"), -ENOENT);
+    assert_int_equal(asked, 1);
+    assert_non_null(strstr(choice.notice, "module tls is not loaded"));
+    assert_false(kernel_choice_may_ask(&choice, TLS_MODE_AUTO));
+    choice.notice[0] = '\0';
+    assert_int_equal(ask(TLS_MODE_AUTO, TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384"), -ENOTSUP);
+    assert_int_equal(asked, 0);
+    assert_string_equal(choice.notice, "");
+}
+
+static void each_cipher_that_it_cannot_is_asked_for_once(void **state)
+{
+    (void)state;
+    choice = (struct kernel_choice){0};
+    kernel_says(0, EINVAL, 0);
+    assert_int_equal(ask(TLS_MODE_AUTO, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"), -EINVAL);
+    assert_int_equal(asked, 2);
+    assert_non_null(strstr(choice.notice, "TLSv1.3 and TLS_AES_128_GCM_SHA256"));
+    assert_int_equal(ask(TLS_MODE_AUTO, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"), -ENOTSUP);
+    assert_int_equal(asked, 0);
+    /* As one that has TLS, and not the module of a cipher. */
+    kernel_says(0, ENOENT, 0);
+    assert_int_equal(ask(TLS_MODE_AUTO, TLS1_3_VERSION, "TLS_CHACHA20_POLY1305_SHA256"), -ENOTSUP);
+    kernel_says(0, 0, 0);
+    assert_int_equal(ask(TLS_MODE_AUTO, TLS1_3_VERSION, "TLS_AES_256_GCM_SHA384"), 0);
+}
+
+static void what_passes_is_asked_for_again(void **state)
+{
+    (void)state;
+    choice = (struct kernel_choice){0};
+    kernel_says(0, ENOMEM, 0);
+    assert_int_equal(ask(TLS_MODE_AUTO, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"), -ENOMEM);
+    assert_string_equal(choice.notice, "");
+    kernel_says(0, 0, 0);
+    assert_int_equal(ask(TLS_MODE_AUTO, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"), 0);
+}
+
+/* Who wants kernel TLS and nothing else is told each time, and it may have been loaded since. */
+static void the_mode_decides_who_asks(void **state)
+{
+    (void)state;
+    choice = (struct kernel_choice){0};
+    kernel_says(ENOENT, 0, 0);
+    assert_int_equal(ask(TLS_MODE_KTLS, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"), -ENOENT);
+    assert_int_equal(ask(TLS_MODE_KTLS, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"), -ENOENT);
+    assert_int_equal(asked, 1);
+    assert_int_equal(ask(TLS_MODE_RELAY, TLS1_3_VERSION, "TLS_AES_128_GCM_SHA256"), -ENOTSUP);
+    assert_int_equal(asked, 0);
+    assert_false(kernel_choice_may_ask(&choice, TLS_MODE_RELAY));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -364,6 +437,10 @@ int main(void)
         TEST(a_second_handshake_is_not_given_to_the_kernel),
         TEST(a_peer_that_has_said_goodbye_is_not_given_to_the_kernel),
         TEST(what_was_not_watched_is_not_given_to_the_kernel),
+        TEST(a_kernel_without_tls_is_asked_once),
+        TEST(each_cipher_that_it_cannot_is_asked_for_once),
+        TEST(what_passes_is_asked_for_again),
+        TEST(the_mode_decides_who_asks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
