@@ -150,7 +150,7 @@ SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/worker_processes.c \
 # lendisd.
 UNIT_TESTS := $(addprefix libclient/test_,command mail_area mailbox password_file queue resp \
 	segment server_error session takeover wire word)
-UNIT_TESTS += libclient/test_preload_stream
+UNIT_TESTS += $(addprefix libclient/test_,preload_stream socket_io)
 UNIT_TESTS += $(addprefix broker/test_,kernel_tls key_schedule)
 UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log \
 	option_table plot proc_text process replication session_info statistics text timer)
@@ -295,6 +295,9 @@ $(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plo
 
 $(B)/tests/unit/%: $(O)/tests/unit/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(BROKER_ONLY)
 	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS) $(BROKER_LIBS) -lm)
+
+# Of a socket that the test plays.
+$(B)/tests/unit/libclient/test_socket_io: ALL_LDFLAGS += -Wl,--wrap=poll,--wrap=recv
 
 # Of the preloaded library: what knows bytes alone.
 $(B)/tests/unit/libclient/test_preload_stream: \

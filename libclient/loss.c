@@ -2,6 +2,7 @@
 /* How a command's connection came to its end: see loss.h. */
 #include "libclient/loss.h"
 
+#include <errno.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stddef.h>
@@ -44,6 +45,11 @@ enum loss loss_judge(const struct lendis_lease *lease, int error, bool any)
 {
     if (any)
         return LOSS_ANSWERING;
+    /* A record that is no data, which is what kernel TLS says of the server's goodbye, and of a
+     * change of keys (Documentation/networking/tls.rst): as orderly as an end can be there. TCP
+     * itself never says it. */
+    if (error == EIO)
+        error = 0;
     if (error == 0 && was_deaf(lease->fd))
         return LOSS_BEFORE;
     /* A server that closes with something unread resets the connection (RFC 1122, 4.2.2.13; the

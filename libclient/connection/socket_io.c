@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include "lendis.h"
 #include "lendis/mailbox.h"
@@ -15,6 +16,8 @@
 
 /* A thread that waits says that it runs at least this often. */
 #define SLICE_NS (CONNECTION_RECEIVE_MS * INT64_C(1000000))
+/* So often is a record looked at that has come in part. */
+#define PART_NS 1000000
 
 /* Waits for `events`. Results: 0; LENDIS_E_TIMEOUT; -errno. */
 static int wait_ready(int fd, short events, int64_t deadline_ns)
@@ -73,6 +76,7 @@ ssize_t socket_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, s
     int flags = deadline_ns - now_ns > 2 * SLICE_NS ? 0 : MSG_DONTWAIT;
 
     for (;;) {
+        bool ready = false;
         ssize_t got;
 
         if (beat)
@@ -81,6 +85,7 @@ ssize_t socket_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, s
             int64_t slice_ns = clock_now_ns() + SLICE_NS;
             int result = wait_ready(fd, POLLIN, slice_ns < deadline_ns ? slice_ns : deadline_ns);
 
+            ready = result == 0;
             if (result == LENDIS_E_TIMEOUT && clock_now_ns() >= deadline_ns)
                 return -ETIMEDOUT;
         }
@@ -92,6 +97,10 @@ ssize_t socket_receive(int fd, void *buffer, size_t size, int64_t deadline_ns, s
             errno = 0;
         if (got == 0 || (errno != EAGAIN && errno != EINTR))
             return 0;
+        /* Kernel TLS says readable for a part of a record (up to Linux 6.4): the rest comes without
+         * a word, and may take long. */
+        if (ready && errno == EAGAIN)
+            nanosleep(&(struct timespec){.tv_nsec = PART_NS}, NULL);
         flags = MSG_DONTWAIT;
         now_ns = clock_coarse_ns();
     }

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include "libclient/cancel.h"
@@ -240,6 +242,24 @@ bool descriptor_set_nonblocking(int fd, bool nonblocking)
     return true;
 }
 
+/* FIONREAD counts what TCP has: of kernel TLS that is sealed, and what was opened is no longer in
+ * it. There at most one record is looked at. */
+static int count_unread(int fd)
+{
+    char record[16384], name[16] = "";
+    socklen_t size = sizeof name - 1;
+    int bytes = 0;
+
+    if (real()->getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &size) == 0 &&
+        strcmp(name, "tls") == 0) {
+        ssize_t there = real()->recv(fd, record, sizeof record, MSG_PEEK | MSG_DONTWAIT);
+
+        return there > 0 ? (int)there : 0;
+    }
+    real()->ioctl(fd, FIONREAD, &bytes);
+    return bytes;
+}
+
 bool descriptor_has_unread(int fd, int *bytes)
 {
     struct virtual *virtual = lock_here(fd);
@@ -248,7 +268,7 @@ bool descriptor_has_unread(int fd, int *bytes)
         return false;
     *bytes = 0;
     if (virtual->state != VIRTUAL_PARKED)
-        real()->ioctl(swap_carrier(virtual), FIONREAD, bytes);
+        *bytes = count_unread(swap_carrier(virtual));
     virtual_unlock(virtual);
     return true;
 }
