@@ -18,6 +18,7 @@ BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
 ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
 UNITDIR ?= $(PREFIX)/lib/systemd
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+MODULESLOADDIR ?= $(PREFIX)/lib/modules-load.d
 INSTALL ?= install
 # Where Debian's own interpreter looks: its packages' folder, or that of the local administrator.
 PYTHON ?= /usr/bin/python3
@@ -775,6 +776,8 @@ install: all man ## install below $(DESTDIR)$(PREFIX); BINDIR, LIBDIR, ... can b
 		>$(DESTDIR)$(UNITDIR)/$$unit || exit; done
 	chmod 644 $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS))
 	$(INSTALL) -m 644 deploy/systemd/lendis.sysusers $(DESTDIR)$(SYSUSERSDIR)/lendis.conf
+	$(INSTALL) -D -m 644 deploy/systemd/lendis.modules-load \
+		$(DESTDIR)$(MODULESLOADDIR)/lendis.conf
 	$(INSTALL) -m 644 deploy/systemd/examples/*.conf $(DESTDIR)$(DOCDIR)/systemd/
 
 uninstall: ## remove what install installed
@@ -791,7 +794,8 @@ uninstall: ## remove what install installed
 	rm -f $(addprefix $(DESTDIR)$(ZSHCOMPDIR)/_,$(TOOLS))
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/,LICENSE lendis.conf worker.c async.c lendis.json \
 		lendis.rules.yml)
-	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) $(DESTDIR)$(SYSUSERSDIR)/lendis.conf
+	rm -f $(addprefix $(DESTDIR)$(UNITDIR)/,$(UNITS)) \
+		$(addprefix $(DESTDIR),$(SYSUSERSDIR)/lendis.conf $(MODULESLOADDIR)/lendis.conf)
 	rm -f $(addprefix $(DESTDIR)$(DOCDIR)/systemd/, \
 		$(notdir $(wildcard deploy/systemd/examples/*.conf)))
 	rmdir $(DESTDIR)$(DOCDIR)/systemd $(DESTDIR)$(DOCDIR) 2>/dev/null || true

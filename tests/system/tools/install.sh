@@ -43,7 +43,7 @@ for file in bin/lendisctl bin/lendis-report bin/lendis-bench bin/lendis-run sbin
     share/doc/lendis/lendis.conf share/man/man8/lendisd.8 share/man/man5/lendis.conf.5 \
     share/man/man1/lendisctl.1 share/man/man1/lendis-report.1 share/man/man1/lendis-bench.1 \
     share/man/man1/lendis-run.1 share/man/man3/liblendis.3 \
-    share/man/man7/lendis-python.7; do
+    lib/modules-load.d/lendis.conf share/man/man7/lendis-python.7; do
     [ -s "$root/usr/$file" ] || fail "$file was not installed"
 done
 [ ! -e "$root/usr/include/lendis" ] || fail "private headers were installed"
