@@ -97,17 +97,17 @@ PRELOAD_FLOOR := 700
 TERMINAL_SOURCES := $(addprefix broker/base/,clock.c option_table.c standard_io.c text.c)
 BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c \
 	log_writer.c process.c random.c resolver.c secret.c service_manager.c timer.c)
-CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c environment.c file.c \
-	keys.c loader.c print.c values.c)
-REDIS_SOURCES := $(addprefix broker/redis/,command_info.c dial_error.c dial_turns.c dialler.c \
-	handshake.c redirection.c replies.c reply_walk.c replication.c rights.c session_info.c \
-	session_reset.c)
+CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c encryption.c \
+	environment.c file.c keys.c loader.c print.c values.c)
+REDIS_SOURCES := $(addprefix broker/redis/,channel.c command_info.c dial_error.c dial_turns.c \
+	dialler.c handshake.c redirection.c replies.c reply_walk.c replication.c rights.c \
+	session_info.c session_reset.c transport.c)
 POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corruption.c \
 	deferred.c direct.c events.c leak_report.c lease_limits.c maintenance.c members.c \
 	passing.c pause.c poll_wakeups.c pool.c private.c reconfigure.c restore.c revocation.c \
 	scan.c sizing.c stalled.c worker_set.c)
-POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c health.c name_watch.c notice.c \
-	redirected.c role_watch.c server.c target.c unwell.c)
+POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c encryption.c health.c \
+	name_watch.c notice.c redirected.c role_watch.c server.c target.c unwell.c)
 # The loader of lendisd-tls.so, and what that consists of: it alone is linked with OpenSSL.
 TLS_LOADER_SOURCES := broker/tls/library.c
 TLS_SOURCES := $(addprefix broker/tls/,connection.c context.c fault.c material.c plugin.c pump.c \
@@ -143,7 +143,7 @@ BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c
 RUN_SOURCES := $(addprefix broker/run/,check.c functions.c main.c unit.c) $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
-	$(addprefix broker/testbed/,lendisd.c process.c program.c redis.c scratch.c)
+	$(addprefix broker/testbed/,certificates.c lendisd.c process.c program.c redis.c scratch.c)
 SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/worker_processes.c \
 	$(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c judge.c observer.c)
 
@@ -162,6 +162,7 @@ SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_ma
 	secrets server_errors stall statistics upkeep)
 # A sanitizer has to be the first library of a program; these programs are others' and have none.
 SYSTEM_TESTS += $(if $(filter asan ubsan tsan fuzz,$(FLAVOUR)),,preload/test_preload)
+SYSTEM_TESTS += tls/test_tls
 SYSTEM_TESTS += $(addprefix tools/test_,bench lendisctl operation report)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -215,14 +216,14 @@ BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-
 	libmicrohttpd-dev libssl-dev
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server gunicorn python3-redis
-CHECK_DEPS := $(MAN_DEPS) redis-server gnuplot-nox nutcracker haproxy iproute2 libcmocka-dev \
-	valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
+CHECK_DEPS := $(MAN_DEPS) redis-server openssl gnuplot-nox nutcracker haproxy iproute2 \
+	libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
 CHECK_DEPS += python3-django python3-django-redis python3-celery python3-flask-caching
 # A kernel's package is downloaded besides, by tests/ktls/machine.sh.
 KTLS_DEPS := qemu-system-x86 busybox-static cpio redis-server
 LINT_DEPS := clang-format clang-tidy cppcheck
-BENCH_DEPS := redis-server nutcracker haproxy gnuplot-nox
+BENCH_DEPS := redis-server openssl nutcracker haproxy gnuplot-nox
 
 .PHONY: all
 all: ## build everything that is installed (default)

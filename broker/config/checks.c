@@ -5,24 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "broker/base/secret.h"
+#include "broker/config/encryption.h"
 #include "broker/config/environment.h"
 #include "broker/config/values.h"
 #include "libclient/shared/password_file.h"
 #include "libclient/shared/served.h"
-
-static struct place place_of(struct loader *loader, const struct pool_config *pool,
-                             size_t field_offset)
-{
-    struct place place = {.loader = loader, .pool = pool};
-
-    for (size_t i = 0; i < config_sections[SECTION_POOL].count; i++)
-        if (config_sections[SECTION_POOL].keys[i].offset == field_offset) {
-            place.key = &config_sections[SECTION_POOL].keys[i];
-            place.origin = pool->origins[i];
-        }
-    return place;
-}
-#define PLACE_OF(loader, pool, field) place_of(loader, pool, offsetof(struct pool_config, field))
 
 /* A name without a leading slash is a credential of the service: systemd.exec(5), LoadCredential=.
  */
@@ -247,6 +234,7 @@ void config_check_pool(struct loader *loader, struct pool_config *pool)
     place = PLACE_OF(loader, pool, username);
     if (pool->username && !pool->password_file)
         config_complain(&place, "needs password_file");
+    config_check_tls(loader, pool);
     if (pool->password_file)
         read_password(loader, pool);
 }
@@ -274,6 +262,7 @@ void config_check(struct loader *loader)
 
     for (uint32_t i = 0; i < config->pool_count; i++) {
         config_check_pool(loader, &config->pools[i]);
+        config_read_tls(loader, &config->pools[i]);
         check_names(loader, i);
         check_serves(loader, i);
     }

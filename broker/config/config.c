@@ -8,6 +8,7 @@
 #include "broker/base/secret.h"
 #include "broker/config/accounts.h"
 #include "broker/config/checks.h"
+#include "broker/config/encryption.h"
 #include "broker/config/environment.h"
 #include "broker/config/file.h"
 #include "broker/config/values.h"
@@ -53,6 +54,7 @@ void pool_config_free(struct pool_config *pool)
     id_names_free(&pool->allow_groups);
     free(pool->exclusive_commands);
     redis_address_free(&pool->redis);
+    pool_tls_free(&pool->tls);
 }
 
 void config_free(struct config *config)

@@ -42,6 +42,24 @@ struct redis_address {
     char *path;
     uint16_t port;
     uint32_t db;
+    bool tls; /* rediss:// */
+};
+
+/* How a pool with such an address uses TLS: encryption.h. */
+struct pool_tls {
+    char *ca_file; /* as configured; NULL: not set, likewise the next ones */
+    char *ca_path;
+    char *cert_file;
+    char *key_file;
+    char *server_name;
+    char *ciphers;
+    char *ciphersuites;
+    uint32_t verify; /* enum tls_verify */
+    uint32_t mode;   /* enum tls_mode */
+    uint32_t min_version;
+    uint32_t max_version;
+    /* Where the files are, with credentials of the service found. */
+    char *ca_file_at, *cert_file_at, *key_file_at;
 };
 
 /* Where a key was set: a line of the file, a variable of the environment, or (both 0) its default.
@@ -72,6 +90,7 @@ struct pool_config {
     unsigned line; /* of the section */
     char name[CATALOG_NAME_SIZE];
     struct redis_address redis;
+    struct pool_tls tls;
     char *username;
     char *password_file;
     char *password; /* what is in it, without the newline at its end */

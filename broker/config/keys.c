@@ -7,11 +7,13 @@
 #include <string.h>
 #include "broker/base/log.h"
 #include "broker/config/config.h"
+#include "broker/tls/tls.h"
 #include "lendis/mailbox.h"
 #include "lendis/wire.h"
 
 #define USERNAME_MAX    63u
 #define CLIENT_NAME_MAX 63u
+#define TLS_TEXT_MAX    175u
 
 static const char *const level_names[] = {"err", "warning", "notice", "info", "debug", NULL};
 
@@ -21,6 +23,10 @@ static const char *const order_names[] = {"last_used", "round_robin", NULL};
 const char *const config_role_names[] = {"primary", "replica", "local", NULL};
 
 static const char *const fallback_names[] = {"error", "direct", NULL};
+
+static const char *const verify_names[] = {"full", "ca", "none", NULL};
+static const char *const mode_names[] = {"auto", "ktls", "relay", NULL};
+static const char *const version_names[] = {"1.2", "1.3", NULL};
 
 #define HOURS(n) (UINT64_C(3600000) * (n))
 
@@ -64,10 +70,10 @@ static const struct key broker_keys[] = {
 
 static const struct key pool_keys[] = {
     {"redis", KEY_REDIS, POOL(redis), NULL, 0, 0, NULL,
-     "Where Redis is: redis://HOST:PORT/DB, an IPv6 address in brackets, or unix:///PATH?db=N. "
-     "Required, but for a service.",
+     "Where Redis is: redis://HOST:PORT/DB, an IPv6 address in brackets, or unix:///PATH?db=N; "
+     "rediss://HOST:PORT/DB with TLS. Required, but for a service.",
      "A host name is looked up anew when connections are opened, at most every 30 seconds, and at "
-     "once when one could not be. For services see _primary_."},
+     "once when one could not be. For services see _primary_, for TLS see TLS."},
     {"username", KEY_TEXT, POOL(username), NULL, 1, USERNAME_MAX, NULL,
      "The Redis user (ACL) to log in as; needs _password_file_. Without it: the user \"default\".",
      NULL},
@@ -85,6 +91,48 @@ static const struct key pool_keys[] = {
      "server with different databases may serve the same address: a program that sends SELECT gets "
      "the pool that has the database. An address that is written here wins over another pool's "
      "_redis_. A service serves what is written here alone."},
+    {"tls_ca_file", KEY_PATH, POOL(tls.ca_file), NULL, 0, 0, NULL,
+     "Certificates, in PEM, of the CAs that the server's certificate may come from. A name without "
+     "a leading slash is a systemd credential.",
+     "With neither this nor _tls_ca_path_: those that the system trusts. What changes in the files "
+     "of these keys is noticed by itself; see TLS."},
+    {"tls_ca_path", KEY_PATH, POOL(tls.ca_path), NULL, 0, 0, NULL,
+     "A folder with such certificates, one in each file, under the names that *openssl "
+     "rehash*(1ssl) gives them.",
+     NULL},
+    {"tls_verify", KEY_CHOICE, POOL(tls.verify), "full", TLS_VERIFY_FULL, 0, verify_names,
+     "What is asked of the server's certificate: *full*, that it is trusted and made out to the "
+     "host; *ca*, that it is trusted; *none*, nothing, which is dangerous: whoever is on the way "
+     "can read and change everything, the password too.",
+     "A name is looked for among the DNS names of the certificate, an IP address among its IP "
+     "addresses."},
+    {"tls_server_name", KEY_TEXT, POOL(tls.server_name), NULL, 1, TLS_TEXT_MAX, NULL,
+     "The name, or the IP address, that the server's certificate must be made out to. Without it: "
+     "the host in _redis_.",
+     "A name is sent to the server in the handshake, too (SNI)."},
+    {"tls_cert_file", KEY_PATH, POOL(tls.cert_file), NULL, 0, 0, NULL,
+     "The certificate of this client, in PEM, and behind it those of the CAs between it and the "
+     "server's; needs _tls_key_file_. A name without a leading slash is a systemd credential.",
+     "Where the server maps certificates to users (_tls-auth-clients-user_), no password is "
+     "needed."},
+    {"tls_key_file", KEY_PATH, POOL(tls.key_file), NULL, 0, 0, NULL,
+     "The key of _tls_cert_file_, in PEM, without a password. A name without a leading slash is a "
+     "systemd credential.",
+     NULL},
+    {"tls_min_version", KEY_CHOICE, POOL(tls.min_version), "1.2", TLS_VERSION_1_2, 0, version_names,
+     "The oldest version of TLS that is used.", NULL},
+    {"tls_max_version", KEY_CHOICE, POOL(tls.max_version), "1.3", TLS_VERSION_1_2, 0, version_names,
+     "The newest one; at least _tls_min_version_.", NULL},
+    {"tls_ciphers", KEY_TEXT, POOL(tls.ciphers), NULL, 1, TLS_TEXT_MAX, NULL,
+     "Ciphers of TLS 1.2 that are used, as in *openssl ciphers*(1ssl). Without it: OpenSSL's "
+     "choice.",
+     NULL},
+    {"tls_ciphersuites", KEY_TEXT, POOL(tls.ciphersuites), NULL, 1, TLS_TEXT_MAX, NULL,
+     "Likewise those of TLS 1.3, separated by colons.", NULL},
+    {"tls_mode", KEY_CHOICE, POOL(tls.mode), "auto", TLS_MODE_AUTO, 0, mode_names,
+     "Who encrypts what workers send: *ktls*, the kernel; *relay*, a thread of the broker; *auto*, "
+     "the kernel where it can, else the relay. See TLS.",
+     NULL},
     {"role", KEY_CHOICE, POOL(role), "primary", ROLE_PRIMARY, 0, config_role_names,
      "What the Redis of this pool is: a *primary*, which takes writes; a *replica* of one; "
      "*local*, for this host alone.",

@@ -82,3 +82,16 @@ char *config_keep(struct loader *loader, const char *text)
         loader->no_memory = true;
     return copy;
 }
+
+struct place config_place_of(struct loader *loader, const struct pool_config *pool,
+                             size_t field_offset)
+{
+    struct place place = {.loader = loader, .pool = pool};
+
+    for (size_t i = 0; i < config_sections[SECTION_POOL].count; i++)
+        if (config_sections[SECTION_POOL].keys[i].offset == field_offset) {
+            place.key = &config_sections[SECTION_POOL].keys[i];
+            place.origin = pool->origins[i];
+        }
+    return place;
+}

@@ -50,6 +50,12 @@ void config_complain(const struct place *place, const char *format, ...)
 void config_warn(const struct place *place, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Where `pool` has the key of a field. */
+struct place config_place_of(struct loader *loader, const struct pool_config *pool,
+                             size_t field_offset);
+#define PLACE_OF(loader, pool, field)                                                              \
+    config_place_of(loader, pool, offsetof(struct pool_config, field))
+
 /* Results: a copy, the caller's; NULL: there is no memory, which the loader then knows. */
 char *config_keep(struct loader *loader, const char *text);
 

@@ -325,6 +325,7 @@ static void parse_redis(const struct place *place, const char *text, struct redi
         .path = url.path,
         .port = url.host ? url.port : 0,
         .db = url.db,
+        .tls = url.tls,
     };
 }
 

@@ -300,6 +300,7 @@ enum {
     CONNECTIONS_PID,
     CONNECTIONS_USES,
     CONNECTIONS_AGE,
+    CONNECTIONS_TRANSPORT,
     CONNECTIONS_COLUMNS
 };
 
@@ -312,7 +313,18 @@ static const struct column connections_columns[CONNECTIONS_COLUMNS] = {
     [CONNECTIONS_PID] = {"pid", "pid", COLUMN_NUMBER},
     [CONNECTIONS_USES] = {"uses", "uses", COLUMN_NUMBER},
     [CONNECTIONS_AGE] = {"lease_age_ms", "lease age", COLUMN_NUMBER},
+    [CONNECTIONS_TRANSPORT] = {"transport", "transport", COLUMN_TEXT},
 };
+
+/* As the broker wrote it; a worker may have written over it. */
+static const char *transport_name(const struct connection *connection)
+{
+    static const char *const names[] = {
+        [TRANSPORT_PLAIN] = "plain", [TRANSPORT_KTLS] = "ktls", [TRANSPORT_RELAY] = "relay"};
+    uint32_t transport = shm_load32(&connection->transport);
+
+    return transport < sizeof names / sizeof *names ? names[transport] : "?";
+}
 
 static void add_connection(struct table *table, const struct show *show, uint32_t pool_index,
                            const struct catalog_pool *pool, const struct segment *segment,
@@ -331,6 +343,8 @@ static void add_connection(struct table *table, const struct show *show, uint32_
     table_number(table, CONNECTIONS_USES, shm_load_relaxed(&connection->uses));
     if (word_state(word) == WORD_LEASED)
         table_duration(table, CONNECTIONS_AGE, age_ms);
+    if (word_state(word) != WORD_EMPTY && word_state(word) != WORD_OPENING)
+        table_string(table, CONNECTIONS_TRANSPORT, transport_name(connection));
     if (statistics_worker_pool(&show->broker->catalog, holder) != (int)pool_index)
         return;
     table_number(table, CONNECTIONS_WORKER, (uint64_t)holder);

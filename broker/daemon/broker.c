@@ -21,6 +21,7 @@
 #include "broker/pool/pause.h"
 #include "broker/base/service_manager.h"
 #include "broker/daemon/reload.h"
+#include "broker/tls/library.h"
 #include "broker/workers/worker.h"
 
 #define DRAIN_STEP_US 20000u
@@ -280,6 +281,9 @@ static void grow_descriptor_table(uint64_t count)
         close(fd);
 }
 
+/* Of a connection with a relay: the worker's end, its other end, the server's. */
+#define DESCRIPTORS_RELAYED 3
+
 /* Every connection, and two for each worker: its socket and its pidfd. */
 static void raise_descriptor_limit(const struct config *config)
 {
@@ -287,7 +291,9 @@ static void raise_descriptor_limit(const struct config *config)
     struct rlimit limit;
 
     for (uint32_t i = 0; i < config->pool_count; i++)
-        needed += sizing_places(&config->pools[i]) + 2;
+        needed += sizing_places(&config->pools[i]) *
+                      (config->pools[i].redis.tls ? DESCRIPTORS_RELAYED : 1) +
+                  2;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
     limit.rlim_cur = limit.rlim_max;
@@ -421,6 +427,8 @@ static void stop(struct broker *broker)
     workers_free(&broker->workers);
     if (broker->pools)
         munmap(broker->pools, POOLS_SIZE);
+    if (tls_library())
+        tls_library()->stop();
     resolver_stop(&broker->resolver);
     dialler_free(&broker->dialler);
     sd_event_source_disable_unref(broker->drain_timer);

@@ -152,6 +152,14 @@ static void write_oldest(const struct turn *turn, const struct family *family)
         write_seconds(turn, family, "", turn->pool->oldest_lease_ms * 1000000);
 }
 
+static void write_certificate(const struct turn *turn, const struct family *family)
+{
+    uint64_t expiry = shm_load_relaxed(&turn->pool->entry.certificate_expiry);
+
+    if (expiry != 0)
+        write_seconds(turn, family, "", expiry * 1000000000);
+}
+
 static void write_counter(const struct turn *turn, const struct family *family)
 {
     uint64_t value = turn->pool->counters[family->index];
@@ -273,6 +281,8 @@ static const struct family families[] = {
      write_lending, 0},
     {"oldest_lease_seconds", TYPE_GAUGE, NULL, NULL,
      "Age of the lease that is held longest. Growing without end: a leak.", write_oldest, 0},
+    {"tls_certificate_expiry_seconds", TYPE_GAUGE, NULL, NULL,
+     "When the certificate of tls_cert_file expires, in seconds since 1970.", write_certificate, 0},
 #define COUNTER_FAMILY(name, unit, text)                                                           \
     {#name, TYPE_COUNTER, unit, NULL, text, write_counter, COUNTER_##name},
     COUNTERS(COUNTER_FAMILY)

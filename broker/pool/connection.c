@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "broker/base/clock.h"
 #include "broker/redis/session_reset.h"
+#include "broker/redis/transport.h"
 
 void connection_init(struct broker_connection *connection, struct connection_owner *owner,
                      uint32_t index)
@@ -119,6 +120,15 @@ void connection_reset_over(struct broker_connection *connection)
     sd_event_source_set_io_events(connection->watch, EPOLLRDHUP);
 }
 
+/* How it gets to the server, for tools. */
+static enum transport note_transport(struct broker_connection *connection)
+{
+    enum transport transport = transport_of(connection->fd);
+
+    shm_store32(&connection->owner->segment.connections[connection->index].transport, transport);
+    return transport;
+}
+
 static void make_ready(struct broker_connection *connection)
 {
     struct connection_owner *owner = connection->owner;
@@ -131,16 +141,19 @@ static void make_ready(struct broker_connection *connection)
     shm_store_relaxed(&owner->segment.connections[connection->index].uses, 0);
     shm_add_relaxed(&owner->catalog->counters[BROKER_COUNTER_opened], 1);
     shm_store(&owner->segment.connections[connection->index].retire, 0);
-    /* Before it can be lent: a broker that dies now leaves it to the next one. */
-    fd_store_put(owner->store, connection->fd, STORED_CONNECTION, owner->pool, connection->index,
-                 (uintmax_t)connection->generation, (uintmax_t)connection->opened_ms);
+    /* Before it can be lent: a broker that dies now leaves it to the next one. A relay ends with the
+     * broker. */
+    if (note_transport(connection) != TRANSPORT_RELAY)
+        fd_store_put(owner->store, connection->fd, STORED_CONNECTION, owner->pool,
+                     connection->index, (uintmax_t)connection->generation,
+                     (uintmax_t)connection->opened_ms);
     if (!shm_cas(connection_word(connection), opening, checking) ||
         !queue_pass_on(&owner->segment, connection->index, checking))
         owner->corrupted(connection);
     owner->opened(connection);
 }
 
-static void on_dialled(void *context, int fd, const char *error)
+static void on_dialled(void *context, int fd, const struct socket_ends *ends, const char *error)
 {
     struct broker_connection *connection = context;
     struct connection_owner *owner = connection->owner;
@@ -151,7 +164,7 @@ static void on_dialled(void *context, int fd, const char *error)
     if (fd >= 0) {
         connection->fd = fd;
         connection->holders = (struct socket_holders){0};
-        socket_ends_note(&connection->ends, fd);
+        connection->ends = *ends;
         result = sd_event_add_io(owner->event, &connection->watch, fd, EPOLLRDHUP, on_hangup,
                                  connection);
         if (result >= 0) {
@@ -210,6 +223,7 @@ bool connection_adopt(struct broker_connection *connection, int fd, uint64_t gen
     set_state(connection, CONNECTION_OPEN);
     connection->opened_ms = opened_ms;
     socket_ends_note(&connection->ends, fd);
+    note_transport(connection);
     if (!is_lendable(connection, generation) || is_dead(fd) ||
         sd_event_add_io(owner->event, &connection->watch, fd, EPOLLRDHUP, on_hangup, connection) <
             0) {

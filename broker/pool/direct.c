@@ -50,10 +50,11 @@ static void count_failure(struct broker_pool *pool, const char *error)
     target_pass(pool, pool->parts->target.current);
 }
 
-static void on_dialled(void *context, int fd, const char *error)
+static void on_dialled(void *context, int fd, const struct socket_ends *ends, const char *error)
 {
     struct direct *direct = context;
 
+    (void)ends;
     direct->dial = NULL;
     if (fd < 0 && error == dial_again && direct->done) {
         dialler_ask(direct->pool->owner.dialler, &direct->turn);

@@ -15,6 +15,7 @@
 #include "broker/pool/corruption.h"
 #include "broker/pool/deferred.h"
 #include "broker/pool/server/dialling.h"
+#include "broker/pool/server/encryption.h"
 #include "broker/pool/direct.h"
 #include "broker/pool/server/health.h"
 #include "broker/pool/lease_limits.h"
@@ -44,6 +45,7 @@ struct pool_parts {
     struct scan scan;
     struct health health;
     struct target target;
+    struct encryption encryption;
     struct server server;
     struct dialling dialling;
     struct sizing sizing;

@@ -86,6 +86,7 @@ void broker_pool_stop(struct broker_pool *pool)
     role_watch_stop(pool);
     name_watch_stop(pool);
     direct_stop(pool);
+    encryption_stop(pool);
     private_forget(pool);
     poll_wakeups_close(&pool->parts->poll_wakeups);
     lease_limits_stop(pool);
@@ -155,7 +156,7 @@ static int make_sources(struct broker_pool *pool)
     static int (*const parts[])(struct broker_pool *) = {
         scan_start,         health_start,     passing_start,    corruption_start,
         maintenance_start,  cleaning_start,   notice_start,     stalled_start,
-        lease_limits_start, role_watch_start, name_watch_start,
+        lease_limits_start, role_watch_start, name_watch_start, encryption_start,
     };
     int result = 0;
 

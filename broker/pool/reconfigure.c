@@ -3,6 +3,7 @@
 #include "broker/pool/reconfigure.h"
 
 #include <string.h>
+#include "broker/config/encryption.h"
 #include "broker/pool/internal.h"
 
 static bool same_text(const char *a, const char *b)
@@ -16,7 +17,7 @@ static bool same_session(const struct pool_config *a, const struct pool_config *
     return same_text(a->redis.host, b->redis.host) && same_text(a->redis.path, b->redis.path) &&
            a->redis.port == b->redis.port && a->redis.db == b->redis.db &&
            same_text(a->username, b->username) && same_text(a->client_name, b->client_name) &&
-           a->password_size == b->password_size &&
+           pool_tls_same(a, b) && a->password_size == b->password_size &&
            (a->password_size == 0 || memcmp(a->password, b->password, a->password_size) == 0);
 }
 
@@ -63,6 +64,7 @@ static void change_session(struct broker_pool *pool)
     server_renew(pool);
     cleaning_renew(pool);
     pool->parts->target.addresses.count = 0;
+    encryption_renew(pool);
     reconfigure_reconnect(pool);
 }
 

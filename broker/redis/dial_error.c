@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
+#include "broker/tls/tls.h"
 #include "libclient/shared/server_error.h"
 
 static const struct {
@@ -21,7 +22,8 @@ static const struct {
     {"invalid password", DIAL_login},     /* before Redis 6 */
     {"invalid username", DIAL_login},     /* likewise */
     {"without any password", DIAL_login}, /* AUTH where there is none to know */
-    {"connect_timeout", DIAL_timeout},    {"closed the connection", DIAL_closed},
+    {"connect_timeout", DIAL_timeout},      {TLS_FAULT, DIAL_tls},
+    {"closed the connection", DIAL_closed},
 };
 
 static const struct {

@@ -25,6 +25,7 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/redis/channel.h"
 #include "broker/redis/handshake.h"
 #include "broker/redis/reply_walk.h"
 #include "lendis/segment.h"
@@ -44,6 +45,7 @@ const char dial_again[] = "the server closed the connection at a command that ca
 
 enum dial_stage {
     DIAL_CONNECTING,
+    DIAL_ENCRYPTING, /* the handshake of TLS */
     DIAL_HANDSHAKE,
     DIAL_COMMANDS, /* COMMAND */
     DIAL_ROLE,     /* ROLE: is it a Sentinel? */
@@ -55,8 +57,8 @@ struct dial {
     sd_event_source *io;
     sd_event_source *timer;
     enum dial_stage stage;
-    int fd;    /* -1: there is none any more */
-    bool over; /* fd or error says how */
+    struct channel channel;
+    bool over; /* channel or error says how */
     bool again;
     bool sentinel;    /* the server has said that it is one */
     const char *next; /* of what is to be sent */
@@ -93,27 +95,35 @@ static void note_success(struct dial *dial)
     dial->over = true;
 }
 
+/* Where there is room to send and nothing is to be sent, nobody wakes us. */
+static void watch(struct dial *dial, bool sending)
+{
+    sd_event_source_set_io_events(dial->io,
+                                  EPOLLIN | (sending || dial->channel.wants_write ? EPOLLOUT : 0));
+}
+
 /* Sends as much as there is room for. What is sent is wiped. */
 static void send_rest(struct dial *dial)
 {
     while (dial->left > 0) {
-        ssize_t sent = send(dial->fd, dial->next, dial->left, MSG_NOSIGNAL);
+        ssize_t sent = channel_send(&dial->channel, dial->next, dial->left);
 
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0) {
             /* A server that refuses us says why and closes: that is read first. */
-            if (errno != EAGAIN && errno != EPIPE && errno != ECONNRESET)
+            if (errno == EPROTO)
+                note_failure(dial, channel_error(&dial->channel));
+            else if (errno != EAGAIN && errno != EPIPE && errno != ECONNRESET)
                 note_failure(dial, strerror(errno));
             break;
         }
         dial->next += sent;
         dial->left -= (size_t)sent;
     }
-    if (dial->left == 0) {
+    if (dial->left == 0)
         explicit_bzero(dial->request, dial->request_size);
-        sd_event_source_set_io_events(dial->io, EPOLLIN);
-    }
+    watch(dial, dial->left > 0);
 }
 
 /* The next command, a constant. The socket is empty: it is taken at once. */
@@ -250,7 +260,7 @@ static void receive(struct dial *dial)
     ssize_t got;
 
     do
-        got = recv(dial->fd, data, sizeof data, MSG_DONTWAIT);
+        got = channel_receive(&dial->channel, data, sizeof data);
     while (got < 0 && errno == EINTR);
     if (got > 0) {
         take(dial, data, (size_t)got);
@@ -258,8 +268,27 @@ static void receive(struct dial *dial)
         explicit_bzero(data, (size_t)got);
     } else if (got == 0)
         take_end(dial, 0);
+    else if (errno == EPROTO)
+        note_failure(dial, channel_error(&dial->channel));
     else if (errno != EAGAIN)
         take_end(dial, errno);
+    watch(dial, dial->left > 0);
+}
+
+/* Goes on with the handshake of TLS; without TLS it is over. */
+static void encrypt(struct dial *dial)
+{
+    switch (channel_open(&dial->channel)) {
+    case CHANNEL_OPEN:
+        dial->stage = DIAL_HANDSHAKE;
+        break;
+    case CHANNEL_WAITING:
+        watch(dial, false);
+        break;
+    case CHANNEL_BROKEN:
+        note_failure(dial, channel_error(&dial->channel));
+        break;
+    }
 }
 
 /* connect(2) has come to its end. */
@@ -268,11 +297,13 @@ static void note_connected(struct dial *dial)
     int error = 0;
     socklen_t size = sizeof error;
 
-    if (getsockopt(dial->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+    if (getsockopt(dial->channel.fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
         error = errno;
+    if (error == 0 && !channel_begin(&dial->channel))
+        error = ENOMEM;
     if (error != 0)
         note_failure(dial, strerror(error));
-    dial->stage = DIAL_HANDSHAKE;
+    dial->stage = DIAL_ENCRYPTING;
 }
 
 /* ---- the end ---- */
@@ -333,28 +364,33 @@ static void dispose(struct dial *dial, enum dial_outcome outcome)
         command_info_fail(dial->command_info);
     sd_event_source_disable_unref(dial->io);
     sd_event_source_disable_unref(dial->timer);
-    if (dial->fd >= 0)
-        close(dial->fd);
+    channel_close(&dial->channel);
     explicit_bzero(dial->request, dial->request_size);
     free(dial);
 }
 
 /* Takes the descriptor of a dial that succeeded. -1: it failed after all. */
-static int take_descriptor(struct dial *dial)
+static int take_descriptor(struct dial *dial, struct socket_ends *ends)
 {
-    int fd = dial->fd, result;
+    int fd = dial->channel.fd, lent, result;
 
     if (dial->error[0])
         return -1;
     /* Before it can belong to others: epoll(7) forgets an open file description, not a number. */
     dial->io = sd_event_source_disable_unref(dial->io);
+    socket_ends_note(ends, fd);
     result = dial_finish_socket(fd, dial->keepalive_ms);
-    if (result != 0) {
-        snprintf(dial->error, sizeof dial->error, "%s", strerror(-result));
-        return -1;
+    lent = result == 0 ? channel_lend(&dial->channel, dial->error) : result;
+    /* A relay's end is a socket of its own. */
+    if (lent >= 0 && lent != fd) {
+        ends->local.size = 0;
+        result = dial_finish_socket(lent, 0);
     }
-    dial->fd = -1;
-    return fd;
+    if (result != 0)
+        snprintf(dial->error, sizeof dial->error, "%s", strerror(-result));
+    if (result != 0 && lent >= 0)
+        close(lent);
+    return result != 0 ? -1 : lent;
 }
 
 static void conclude(struct dial *dial)
@@ -363,14 +399,15 @@ static void conclude(struct dial *dial)
     dial_done *done = dial->done;
     void *owner = dial->owner;
     char error[DIAL_ERROR_SIZE];
-    int fd = take_descriptor(dial);
+    struct socket_ends ends;
+    int fd = take_descriptor(dial, &ends);
     bool again = dial->again;
 
     if (dial->rights && !again)
         rights_absolve(dial->rights);
     memcpy(error, dial->error, sizeof error);
     dispose(dial, fd >= 0 ? DIAL_OUTCOME_GOOD : again ? DIAL_OUTCOME_NONE : DIAL_OUTCOME_BAD);
-    done(owner, fd, fd >= 0 ? NULL : again ? dial_again : error);
+    done(owner, fd, &ends, fd >= 0 ? NULL : again ? dial_again : error);
     dialler_give_turns(dialler);
 }
 
@@ -382,6 +419,12 @@ static int on_io(sd_event_source *source, int fd, uint32_t events, void *data)
     (void)fd;
     if (dial->stage == DIAL_CONNECTING)
         note_connected(dial);
+    if (!dial->over && dial->stage == DIAL_ENCRYPTING) {
+        encrypt(dial);
+        events |= EPOLLOUT; /* if it is done: there is room */
+        if (dial->stage == DIAL_ENCRYPTING)
+            events = 0;
+    }
     /* Reading comes first: a server that refuses us says why and closes. */
     if (!dial->over && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
         receive(dial);
@@ -400,6 +443,9 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
     (void)usec;
     if (dial->stage == DIAL_CONNECTING)
         note_failure(dial, "connecting took longer than connect_timeout");
+    else if (dial->stage == DIAL_ENCRYPTING)
+        note_failure(dial, "no answer to the TLS handshake within connect_timeout: does the "
+                           "server speak TLS on this port?");
     else if (dial->handshake.error[0])
         note_failure(dial, dial->handshake.error);
     else
@@ -471,8 +517,8 @@ static int begin(struct dial *dial, const struct dial_target *target)
 
     if (result < 0)
         return result;
-    dial->fd = result;
-    result = sd_event_add_io(event, &dial->io, dial->fd, EPOLLIN | EPOLLOUT, on_io, dial);
+    dial->channel.fd = result;
+    result = sd_event_add_io(event, &dial->io, dial->channel.fd, EPOLLIN | EPOLLOUT, on_io, dial);
     if (result >= 0)
         result = sd_event_add_time_relative(event, &dial->timer, CLOCK_MONOTONIC,
                                             (uint64_t)target->timeout_ms * 1000, 10000, on_timeout,
@@ -494,7 +540,7 @@ static struct dial *make_dial(struct dialler *dialler, const struct dial_target 
     if (!made)
         return NULL;
     made->dialler = dialler;
-    made->fd = -1;
+    made->channel = (struct channel){.fd = -1, .tls = target->tls, .context = target->tls_context};
     made->keepalive_ms = target->keepalive_ms;
     made->command_info = target->command_info;
     made->rights = target->rights;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening one connection to Redis: connect, the handshake (handshake.h), then COMMAND, where
+ * Opening one connection to Redis: connect, TLS, if the pool has it, the handshake (handshake.h), then COMMAND, where
  * command info is due, all on sd-event and within one time limit. What comes out is a plain
  * blocking socket, ready to be lent, or a sentence that says what went wrong. The only part of the
  * broker that knows addresses and TCP. dial_turns.h says when one may dial.
@@ -12,10 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "broker/redis/dial_turns.h"
+#include "broker/redis/redirection.h"
 #include "broker/redis/rights.h"
 #include "broker/redis/command_info.h"
+#include "broker/tls/tls.h"
 
-#define DIAL_ERROR_SIZE 128u
+#define DIAL_ERROR_SIZE TLS_TEXT_SIZE
 
 /* Where and as whom. Everything is borrowed for the time of dial_start(). */
 struct dial_target {
@@ -27,9 +29,11 @@ struct dial_target {
     const char *password; /* NULL: no login */
     size_t password_size;
     const char *client_name;
-    uint32_t timeout_ms;   /* for everything together */
-    uint32_t keepalive_ms; /* of TCP; 0: off */
-    uint64_t node;         /* dial_node_key() */
+    uint32_t timeout_ms;             /* for everything together */
+    uint32_t keepalive_ms;           /* of TCP; 0: off */
+    uint64_t node;                   /* dial_node_key() */
+    const struct tls_functions *tls; /* NULL: without TLS */
+    struct tls_context *tls_context;
     /* Answered if it is due; must outlive the dial. NULL: none. */
     struct command_info *command_info;
     struct rights *rights; /* must outlive the dial, too */
@@ -43,8 +47,11 @@ struct dial;
  */
 extern const char dial_again[];
 
-/* Gets `fd`, which is the receiver's from now on, or -1 and why. The dial is gone. */
-typedef void dial_done(void *context, int fd, const char *error);
+/*
+ * Gets `fd`, which is the receiver's from now on, and what it leads to, or -1 and why. The dial is
+ * gone. The local end of a relay has size 0: it cannot be connected elsewhere.
+ */
+typedef void dial_done(void *context, int fd, const struct socket_ends *ends, const char *error);
 
 /*
  * Dials. Results: 0, *dial is under way, and `done` is called once, later, unless dial_cancel()

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A real lendisd in the private directory. */
+#include "broker/testbed/certificates.h"
 #include "broker/testbed/internal.h"
 
 #include <errno.h>
@@ -34,8 +35,23 @@ static void place(struct lendisd *broker)
     scratch_path(broker->log_path, "lendisd%u.log", number);
 }
 
+/* Line by line; with what a pool needs behind an address with TLS. */
+static void write_lines(FILE *file, char *text)
+{
+    bool add = testbed_tls_mode() && !strstr(text, "tls_ca_file");
+    char *rest = text;
+
+    for (char *line = strsep(&rest, "\n"); line; line = strsep(&rest, "\n")) {
+        fprintf(file, "%s%s", line, rest ? "\n" : "");
+        if (add && strncmp(line, "redis = rediss://", 17) == 0)
+            fprintf(file, "tls_ca_file = %s\ntls_mode = %s\n", certificate_of_testbed()->file,
+                    testbed_tls_mode());
+    }
+}
+
 static void write_config(struct lendisd *broker, const char *format, va_list arguments)
 {
+    char *text;
     FILE *file;
 
     if (broker->config_path[0] == '\0')
@@ -44,7 +60,10 @@ static void write_config(struct lendisd *broker, const char *format, va_list arg
     if (!file)
         give_up("%s: %s", broker->config_path, strerror(errno));
     fprintf(file, "[broker]\nsocket = %s\n", broker->socket_path);
-    vfprintf(file, format, arguments);
+    if (vasprintf(&text, format, arguments) < 0)
+        give_up("no memory");
+    write_lines(file, text);
+    free(text);
     if (fclose(file) != 0)
         give_up("%s: %s", broker->config_path, strerror(errno));
 }

@@ -2,6 +2,7 @@
 /* A real redis-server in the private directory. It persists nothing and listens on loopback at
  * most.
  */
+#include "broker/testbed/certificates.h"
 #include "broker/testbed/internal.h"
 
 #include <errno.h>
@@ -25,11 +26,25 @@ static void place(struct redis_server *server)
     scratch_path(server->socket_path, "redis%u.sock", number);
     scratch_path(server->log_path, "redis%u.log", number);
     snprintf(server->unix_url, sizeof server->unix_url, "unix://%s?db=0", server->socket_path);
-    server->port_fd = -1;
+    server->port_fd = server->tls_port_fd = -1;
     if (server->tcp) {
         server->port_fd = reserve_port(&server->port);
         snprintf(server->tcp_url, sizeof server->tcp_url, "redis://127.0.0.1:%d/0", server->port);
     }
+}
+
+static void place_tls(struct redis_server *server)
+{
+    if (!server->tls && testbed_tls_mode())
+        server->tls = certificate_of_testbed();
+    if (!server->tls)
+        return;
+    server->tls_port_fd = reserve_port(&server->tls_port);
+    snprintf(server->tls_url, sizeof server->tls_url, "rediss://127.0.0.1:%d/0", server->tls_port);
+    if (!testbed_tls_mode())
+        return;
+    snprintf(server->unix_url, sizeof server->unix_url, "%s", server->tls_url);
+    snprintf(server->tcp_url, sizeof server->tcp_url, "%s", server->tls_url);
 }
 
 /* One attempt to connect, log in and PING. True: it answered. */
@@ -54,10 +69,24 @@ static bool answers(const struct redis_server *server)
     return pong;
 }
 
+static size_t add_tls(const struct redis_server *server, const char *port, const char **argv)
+{
+    const char *const added[] = {
+        "--tls-port",         port,
+        "--tls-cert-file",    server->tls->file,
+        "--tls-key-file",     server->tls->key_file,
+        "--tls-ca-cert-file", server->tls->file,
+        "--tls-auth-clients", "no",
+    };
+
+    memcpy(argv, added, sizeof added);
+    return sizeof added / sizeof *added;
+}
+
 static void launch(struct redis_server *server)
 {
     const char *program = getenv("REDIS_SERVER");
-    char port[16], maxclients[16];
+    char port[16], tls_port[16], maxclients[16];
     const char *argv[ARGUMENTS_MAX] = {
         program && *program ? program : "redis-server",
         "--daemonize",
@@ -80,9 +109,12 @@ static void launch(struct redis_server *server)
     size_t count = 0;
 
     snprintf(port, sizeof port, "%d", server->port);
+    snprintf(tls_port, sizeof tls_port, "%d", server->tls_port);
     snprintf(maxclients, sizeof maxclients, "%u", server->maxclients);
     while (argv[count])
         count++;
+    if (server->tls)
+        count += add_tls(server, tls_port, argv + count);
     if (server->password) {
         argv[count++] = "--requirepass";
         argv[count++] = server->password;
@@ -103,8 +135,10 @@ void redis_start(struct redis_server *server)
 {
     bool ready;
 
-    if (server->socket_path[0] == '\0')
+    if (server->socket_path[0] == '\0') {
         place(server);
+        place_tls(server);
+    }
     launch(server);
     ready = eventually(answers(server) || program_ended(server->pid), START_LIMIT_MS);
     if (!ready || program_ended(server->pid))

@@ -12,7 +12,9 @@
  * (prctl(2)).
  *
  * Environment: TMPDIR; LENDIS_KEEP=1 keeps the directory of a process that failed; LENDISD is the
- * broker's program, else see testbed_program(); REDIS_SERVER, else redis-server.
+ * broker's program, else see testbed_program(); REDIS_SERVER, else redis-server. With REDIS_TLS,
+ * which is a tls_mode, all URLs of servers are those with TLS, and configurations have what pools
+ * need for it.
  */
 #ifndef LENDIS_TESTBED_H
 #define LENDIS_TESTBED_H
@@ -142,22 +144,28 @@ unsigned process_cpu_ms(pid_t pid, int ms);
 
 /* ---- a real Redis ---- */
 
+struct certificate; /* certificates.h */
+
 struct redis_server {
     /* Set by the caller before redis_start(); all zero is a server without password on a Unix
      * socket. */
-    bool tcp;                     /* on a free loopback port as well */
-    const char *password;         /* requirepass */
-    unsigned maxclients;          /* 0: Redis' default */
-    const char *const *arguments; /* further ones, NULL-terminated: "--timeout", "1", NULL */
+    bool tcp;                      /* on a free loopback port as well */
+    const char *password;          /* requirepass */
+    const struct certificate *tls; /* with TLS on a free loopback port as well, as this */
+    unsigned maxclients;           /* 0: Redis' default */
+    const char *const *arguments;  /* further ones, NULL-terminated: "--timeout", "1", NULL */
 
     /* Set by redis_start(). */
     pid_t pid; /* 0: not running */
     int port;  /* 0: none; kept over restarts */
     int port_fd;
+    int tls_port; /* likewise */
+    int tls_port_fd;
     char socket_path[TESTBED_PATH_SIZE];
     char log_path[TESTBED_PATH_SIZE];
     char unix_url[TESTBED_PATH_SIZE + 16]; /* unix:///path?db=0 */
     char tcp_url[64];                      /* redis://127.0.0.1:port/0 */
+    char tls_url[64];                      /* rediss://127.0.0.1:tls_port/0 */
 };
 
 /* Starts it and waits until it answers PING. After redis_stop() or redis_kill(): again, at the same

@@ -76,6 +76,12 @@ static enum tls_result judge(struct tls_connection *connection, int result)
     default:
         break;
     }
+    /* A bare FIN: whoever reads sees by itself whether something is missing. */
+    if (connection->established && connection->socket.error == 0 &&
+        ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
+        ERR_clear_error();
+        return TLS_ENDED;
+    }
     if (connection->socket.error == EMSGSIZE) {
         snprintf(connection->error, sizeof connection->error,
                  "TLS: the server's handshake is longer than any");

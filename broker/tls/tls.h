@@ -23,6 +23,8 @@
 #define TLS_SYMBOL "lendisd_tls"
 
 #define TLS_TEXT_SIZE 256u
+/* What an error begins with that is the peer's or the configuration's, not the network's. */
+#define TLS_FAULT "TLS: "
 
 enum tls_verify {
     TLS_VERIFY_FULL, /* a trusted certificate that is made out to this host */

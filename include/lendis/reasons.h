@@ -44,6 +44,7 @@
     REASON(login,    "Redis did not accept user or password, or allows the user too little.") \
     REASON(full,     "Redis has as many clients as it allows.") \
     REASON(loading,  "Redis is there and takes no commands yet: it is loading its data, or a script holds it up.") \
+    REASON(tls,      "The TLS handshake failed, or the certificate of the server is not what it is to be.") \
     REASON(protocol, "What came back was another error, or not what Redis says.") \
     REASON(local,    "This host is short of descriptors, ports or memory.")
 /* clang-format on */

@@ -35,7 +35,7 @@
 #define LENDIS_SEGMENT_MAGIC UINT64_C(0x314d47455344454c) /* "LEDSEGM1" */
 /* Major: another layout or protocol; both sides refuse the other's. Minor: additions at the end. */
 #ifndef LENDIS_ABI_MAJOR /* given by the flavour that tests an upgrade */
-#define LENDIS_ABI_MAJOR 5u
+#define LENDIS_ABI_MAJOR 6u
 #endif
 #define LENDIS_ABI_MINOR 0u
 
@@ -93,6 +93,10 @@ enum left {
     LEFT_SUSPECT = 128, /* whatever a command keeps there of which nobody knows (COMMAND_SUSPECT) */
 };
 
+/* How bytes get to the server: as they are, encrypted by the kernel, or through the broker, which
+ * encrypts them. */
+enum transport { TRANSPORT_PLAIN, TRANSPORT_KTLS, TRANSPORT_RELAY };
+
 /* Of the name of a command, with its end. */
 #define LOST_COMMAND_SIZE 24u
 
@@ -115,7 +119,7 @@ struct connection {
     shm_u64 lost;    /* 1 + the generation that ended while a command was being answered */
     shm_u32 lost_by; /* 1 + the worker whose command that was; 0: one of several */
     char lost_command[LOST_COMMAND_SIZE]; /* its name; any bytes */
-    uint32_t reserved[1];
+    shm_u32 transport;                    /* enum transport; for tools; the broker's */
 };
 _Static_assert(sizeof(struct connection) == 128, "layout");
 

@@ -70,6 +70,14 @@ int dial_address_parse(const char *url, const char *username, const char *passwo
         error_note(result, "fallback_url: %s", why);
         return result;
     }
+    if (made.url.tls) {
+        error_note(-EINVAL,
+                   "fallback_url: \"%s\": TLS is the broker's; a process by itself can "
+                   "only use redis:// or unix://",
+                   url);
+        redis_url_free(&made.url);
+        return -EINVAL;
+    }
     if (username && (!password_file || strlen(username) >= USERNAME_MAX)) {
         error_note(-EINVAL, "fallback_username: %s",
                    password_file ? "it is too long" : "it needs fallback_password_file");

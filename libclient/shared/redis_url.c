@@ -210,11 +210,13 @@ int redis_url_parse(const char *text, struct redis_url *url, char why[REDIS_URL_
     else if (strncmp(copy, "unix://", 7) == 0)
         result = parse_unix(copy + 7, url, why);
     else if (strncmp(copy, "rediss://", 9) == 0)
-        result = refuse(why, "rediss:// (TLS) is not supported; redis:// and unix:// are allowed");
+        result = parse_tcp(copy + 9, url, why);
     else
-        result = refuse(
-            why, "\"%s\" is not an address; redis://HOST:PORT/DB and unix:///PATH?db=N are allowed",
-            text);
+        result = refuse(why,
+                        "\"%s\" is not an address; redis://HOST:PORT/DB, rediss://HOST:PORT/DB and "
+                        "unix:///PATH?db=N are allowed",
+                        text);
+    url->tls = result == 0 && text[5] == 's';
     if (result != 0)
         redis_url_free(url);
     return result;

@@ -5,6 +5,7 @@
  *
  *   redis://HOST[:PORT][/[DB]]      HOST: a name, an IPv4 address, or an IPv6 address in brackets,
  *                                   with a zone as RFC 6874 has it: [fe80::1%25eth0]
+ *   rediss://...                    the same, with TLS
  *   unix:///PATH[?db=DB]
  *
  * Without user and password: these are secrets, and a URL gets into messages.
@@ -12,6 +13,7 @@
 #ifndef LENDIS_REDIS_URL_H
 #define LENDIS_REDIS_URL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +27,7 @@ struct redis_url {
     char *path;
     uint16_t port;
     uint32_t db;
+    bool tls; /* rediss:// */
 };
 
 /* Results: 0, and redis_url_free() must follow; -EINVAL, and why it is no address; -ENOMEM. */

@@ -32,6 +32,14 @@ int served_next(const char **at, struct redis_url *url, char why[REDIS_URL_WHY_S
     result = redis_url_parse(text, url, why);
     if (result != 0)
         return result;
+    if (url->tls) {
+        redis_url_free(url);
+        snprintf(why, REDIS_URL_WHY_SIZE,
+                 "\"%.*s\": programs that speak TLS themselves cannot be served; write the address "
+                 "at which they connect without it",
+                 (int)size, start);
+        return -EINVAL;
+    }
     if (url->db != 0) {
         redis_url_free(url);
         snprintf(why, REDIS_URL_WHY_SIZE,

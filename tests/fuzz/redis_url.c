@@ -23,16 +23,17 @@ static bool is_printable(const char *text)
 static void write_out(const struct redis_url *url, char *text, size_t size)
 {
     const char *zone = url->host ? strchr(url->host, '%') : NULL;
+    const char *scheme = url->tls ? "rediss" : "redis";
 
     if (url->path)
         snprintf(text, size, "unix://%s?db=%u", url->path, url->db);
     else if (zone)
-        snprintf(text, size, "redis://[%.*s%%25%s]:%u/%u", (int)(zone - url->host), url->host,
+        snprintf(text, size, "%s://[%.*s%%25%s]:%u/%u", scheme, (int)(zone - url->host), url->host,
                  zone + 1, url->port, url->db);
     else if (strchr(url->host, ':'))
-        snprintf(text, size, "redis://[%s]:%u/%u", url->host, url->port, url->db);
+        snprintf(text, size, "%s://[%s]:%u/%u", scheme, url->host, url->port, url->db);
     else
-        snprintf(text, size, "redis://%s:%u/%u", url->host, url->port, url->db);
+        snprintf(text, size, "%s://%s:%u/%u", scheme, url->host, url->port, url->db);
 }
 
 static bool same(const char *a, const char *b)
@@ -74,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (strlen(full) <= REDIS_URL_MAX) {
         REQUIRE(redis_url_parse(full, &again, why) == 0);
         REQUIRE(same(url.host, again.host) && same(url.path, again.path));
-        REQUIRE(url.port == again.port && url.db == again.db);
+        REQUIRE(url.port == again.port && url.db == again.db && url.tls == again.tls);
         redis_url_free(&again);
     }
     redis_url_free(&url);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a clean connection is, and how it became so: see clean.h. */
+#include "broker/testbed/certificates.h"
 #include "tests/support/clean.h"
 
 #include <setjmp.h>
@@ -140,7 +141,8 @@ void stage_expect_clean(struct stage *stage)
     expect_field(info->str, "sub=0");
     expect_field(info->str, "psub=0");
     expect_field(info->str, "user=%s", stage->user);
-    expect_field(info->str, "flags=%s", stage->tcp ? "N" : "U"); /* nothing but */
+    expect_field(info->str, "flags=%s",
+                 stage->tcp || testbed_tls_mode() ? "N" : "U"); /* no other */
     expect_field(info->str, "resp=2");
     freeReplyObject(info);
     expect_unwatched(stage, lease);

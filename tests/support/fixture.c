@@ -43,6 +43,8 @@ void fixture_end(struct fixture *fixture)
     redis_kill(&fixture->redis);
     if (fixture->redis.port_fd > 0)
         close(fixture->redis.port_fd);
+    if (fixture->redis.tls_port_fd > 0)
+        close(fixture->redis.tls_port_fd);
     *fixture = (struct fixture){0};
 }
 

@@ -160,7 +160,7 @@ static void note_failure(struct broker_pool *pool, const char *error)
     arm(pool, AWAY_MS);
 }
 
-static void on_dialled(void *context, int fd, const char *error)
+static void on_dialled(void *context, int fd, const struct socket_ends *ends, const char *error)
 {
     struct broker_pool *pool = context;
     struct role_watch *watch = &pool->parts->role_watch;
@@ -175,7 +175,7 @@ static void on_dialled(void *context, int fd, const char *error)
         return;
     }
     watch->fd = fd;
-    socket_ends_note(&watch->ends, fd);
+    watch->ends = *ends;
     if (sd_event_add_io(pool->owner.event, &watch->io, fd, EPOLLIN, on_io, pool) < 0) {
         hang_up(pool);
         arm(pool, AWAY_MS);

@@ -135,7 +135,7 @@ bool target_get(struct broker_pool *pool, struct dial_target *target)
         .node = pool->parts->target.node,
         .rights = &pool->parts->server.rights,
     };
-    return true;
+    return encryption_complete(pool, target);
 }
 
 void target_set(struct broker_pool *pool)

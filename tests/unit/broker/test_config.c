@@ -404,9 +404,9 @@ static void bad_addresses(void **state)
          "no user or password is allowed in the URL; use username and password_file"},
         {"http://:secret@h",
          "no user or password is allowed in the URL; use username and password_file"},
-        {"rediss://h", "rediss:// (TLS) is not supported; redis:// and unix:// are allowed"},
-        {"h:1",
-         "\"h:1\" is not an address; redis://HOST:PORT/DB and unix:///PATH?db=N are allowed"},
+        {"rediss://", "\"\" is not a host; write redis://HOST:PORT/DB"},
+        {"h:1", "\"h:1\" is not an address; redis://HOST:PORT/DB, rediss://HOST:PORT/DB and "
+                "unix:///PATH?db=N are allowed"},
         {"unix://a", "\"unix://a\" has no absolute path; write unix:///PATH?db=N"},
         {"unix:///", "\"unix:///\" has no absolute path; write unix:///PATH?db=N"},
         {"unix:///a?x=1", "\"?x=1\" is not known; ?db=N is allowed"},
@@ -770,6 +770,31 @@ static void services(void **state)
         "c:19: [pool g] replicas: 16 pools are too many; 15 are allowed\n");
 }
 
+static void tls_rules(void **state)
+{
+    (void)state;
+    assert_refused(
+        "[pool a]\nredis = redis://h\ntls_ca_file = /x\ntls_verify = ca\n",
+        "c:3: [pool a] tls_ca_file: redis is not encrypted; write redis = rediss://...\n"
+        "c:4: [pool a] tls_verify: redis is not encrypted; write redis = rediss://...\n");
+    assert_refused("[pool a]\nredis = unix:///s\ntls_mode = relay\n",
+                   "c:3: [pool a] tls_mode: a Unix socket has no TLS; leave it out\n");
+    assert_refused("[pool a]\nredis = rediss://h\ntls_cert_file = /x\n"
+                   "[pool b]\nredis = rediss://h\ntls_key_file = /x\n"
+                   "[pool c]\nredis = rediss://h\ntls_min_version = 1.3\ntls_max_version = 1.2\n"
+                   "tls_ca_file = cas\n"
+                   "[pool d]\nredis = rediss://h\ntls_ca_path = certs\ntls_verify = half\n",
+                   "c:15: [pool d] tls_verify: \"half\" is none of the choices; full, ca and none "
+                   "are allowed\n"
+                   "c:3: [pool a] tls_cert_file: needs tls_key_file\n"
+                   "c:6: [pool b] tls_key_file: needs tls_cert_file\n"
+                   "c:10: [pool c] tls_max_version: tls_max_version is 1.2 and tls_min_version is "
+                   "1.3; it must be at least that\n"
+                   "c:11: [pool c] tls_ca_file: \"cas\" is not an absolute path, and there is no "
+                   "systemd credential of that name\n"
+                   "c:14: [pool d] tls_ca_path: \"certs\" is not an absolute path\n");
+}
+
 static void served_addresses(void **state)
 {
     static const struct {
@@ -780,7 +805,8 @@ static void served_addresses(void **state)
         {"redis://h:1/2",
          "\"redis://h:1/2\" names a database; programs choose it by SELECT, and redis says which "
          "one the pool has"},
-        {"rediss://h", "rediss:// (TLS) is not supported; redis:// and unix:// are allowed"},
+        {"rediss://h", "\"rediss://h\": programs that speak TLS themselves cannot be served; write "
+                       "the address at which they connect without it"},
         {"::1", "\"::1\" has more than one colon; write an IPv6 address in brackets"},
         {"u:p@h", "no user or password is allowed in the URL; use username and password_file"},
     };
@@ -1129,6 +1155,7 @@ int main(void)
         cmocka_unit_test(bad_upkeep),
         cmocka_unit_test(services),
         cmocka_unit_test(served_addresses),
+        cmocka_unit_test(tls_rules),
         cmocka_unit_test(no_pool),
         cmocka_unit_test(no_file),
         cmocka_unit_test(odd_lines),
