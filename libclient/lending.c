@@ -50,7 +50,7 @@ static bool is_stranded(const struct attachment *attachment)
         switch (word_state(shm_load(&segment->connections[i].word))) {
         case WORD_IDLE:
         case WORD_LEASED:
-        case WORD_HANDED:
+        case WORD_PASSED:
         case WORD_TRANSFERRED:
             return false;
         default:

@@ -33,7 +33,7 @@ static enum connection_use use_of(enum word_state state)
     case WORD_IDLE:
         return USE_idle;
     case WORD_LEASED:
-    case WORD_HANDED:
+    case WORD_PASSED:
     case WORD_TRANSFERRED:
         return USE_leased;
     case WORD_OPENING:

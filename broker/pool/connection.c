@@ -273,7 +273,7 @@ enum connection_found connection_inspect(const struct broker_connection *connect
     switch (word_state(seen)) {
     case WORD_IDLE:
     case WORD_LEASED:
-    case WORD_HANDED:
+    case WORD_PASSED:
     case WORD_TRANSFERRED:
         return FOUND_FINE;
     case WORD_RETURNED:

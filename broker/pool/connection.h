@@ -68,7 +68,7 @@ struct broker_connection {
     uint64_t checked_ms; /* when it was checked last, less a random part of check_interval */
     uint64_t busy_ms;    /* when maintenance.c last saw that somebody had it, */
     uint64_t uses;       /* and how often it had been leased then */
-    uint64_t passed; /* its word when it was first seen in HANDED after a death; 0: nothing seen */
+    uint64_t passed; /* its word when it was first seen in PASSED after a death; 0: nothing seen */
     uint64_t passed_ms; /* when that was */
     struct lease_seen seen;
     struct stalled_watch stall;

@@ -35,9 +35,9 @@ int poll_wakeups_find(struct poll_wakeups *wakeups, uint32_t group, int *fd)
     return 0;
 }
 
-void poll_wakeups_send_told(struct poll_wakeups *wakeups, const struct segment *segment)
+void poll_wakeups_send_due(struct poll_wakeups *wakeups, const struct segment *segment)
 {
-    wake(wakeups, shm_exchange32(&segment->queue->told, 0));
+    wake(wakeups, shm_exchange32(&segment->queue->pollers_due, 0));
 }
 
 void poll_wakeups_close(struct poll_wakeups *wakeups)

@@ -24,7 +24,7 @@ void poll_wakeups_init(struct poll_wakeups *wakeups, struct segment *segment);
 int poll_wakeups_find(struct poll_wakeups *wakeups, uint32_t group, int *fd);
 
 /* Sends those that workers could not send. */
-void poll_wakeups_send_told(struct poll_wakeups *wakeups, const struct segment *segment);
+void poll_wakeups_send_due(struct poll_wakeups *wakeups, const struct segment *segment);
 
 void poll_wakeups_close(struct poll_wakeups *wakeups);
 

@@ -138,7 +138,7 @@ static int on_doorbell(sd_event_source *source, int fd, uint32_t events, void *c
     if (!take_ring(fd))
         return 0;
     sizing_note_request(pool, true);
-    poll_wakeups_send_told(&pool->parts->poll_wakeups, &pool->owner.segment);
+    poll_wakeups_send_due(&pool->parts->poll_wakeups, &pool->owner.segment);
     if (pool->draining)
         pause_close_returned(pool, CLOSE_drained);
     else if (!pool->parts->corruption.paused)

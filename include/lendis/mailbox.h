@@ -204,10 +204,10 @@ void mail_owner_died(const struct segment *segment, uint32_t slot);
 
 /*
  * The connections `lost` were taken from the living. If that was LEASED, what is under way on it is
- * its holder's to end, who is put down as its taker, and with `tell` the owners are woken, for the
+ * its holder's to end, who is put down as its taker, and with `wake` the owners are woken, for the
  * holder may have stopped. If it was TRANSFERRED it had no holder: who transferred it has forgotten
  * it, and nobody came for it. Then its commands are ended here.
  */
-void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell);
+void mail_revoked(const struct segment *segment, const uint64_t *lost, bool wake);
 
 #endif

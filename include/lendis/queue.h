@@ -74,7 +74,7 @@ struct wake_set {
 _Static_assert(WAKE_GROUPS <= 64, "a set has 64 bits for groups");
 
 /* Leaves `hint` to the owner of `slot`, and notes it in `set` unless it is awake. */
-void wake_tell(const struct segment *segment, struct wake_set *set, uint32_t slot, uint32_t hint);
+void wake_hint(const struct segment *segment, struct wake_set *set, uint32_t slot, uint32_t hint);
 
 /* Wakes all who were noted, and empties the set. */
 void wake_flush(const struct segment *segment, struct wake_set *set);

@@ -66,7 +66,7 @@ _Static_assert(sizeof(struct segment_header) == 64, "layout");
 struct segment_queue {
     shm_u64 head;    /* a ticket at or before the oldest waiter's */
     shm_u64 tail;    /* a ticket at or before the next one */
-    shm_u32 told;    /* groups of pollers, a bit each, that the broker is to wake */
+    shm_u32 pollers_due; /* groups of pollers, a bit each, that the broker is to wake */
     shm_u32 turn;    /* behind the connection that was leased last, where that is done in turns */
     shm_u64 overdue; /* 1 + the ticket of one who has waited for reserve_after; 0: nobody says so */
     uint64_t reserved[4];
@@ -258,7 +258,7 @@ static inline uint32_t word_holder(const struct segment *segment, uint64_t word)
     case WORD_RETURNED:
     case WORD_UNCLEAN:
         return word_owner(word) < segment->worker_max ? word_owner(word) : WORD_NOBODY;
-    case WORD_HANDED:
+    case WORD_PASSED:
     case WORD_TRANSFERRED:
         return slot_worker(segment, word_owner(word));
     default:

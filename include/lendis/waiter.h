@@ -4,7 +4,7 @@
  *
  * The usual course: waiter_join(), waiter_sleep(), waiter_take() succeeds. The hint in the slot's
  * wake word can be missing (whoever handed over died or was stopped first) or stale (left for an
- * earlier wait), so it is only a hint: what counts is a word that says HANDED(slot). A sleep is
+ * earlier wait), so it is only a hint: what counts is a word that says PASSED(slot). A sleep is
  * therefore timed: after WAITER_PATIENCE_NS for the oldest waiter, longer for those behind it, the
  * waiter scans all words itself and serves waiters from idle connections that nobody passed
  * on. That bounds I7 without a broker.
@@ -53,7 +53,7 @@ int waiter_take(struct waiter *waiter, bool thorough, uint32_t *index, uint64_t 
  * Takes the hint away that something happened to a command, which waiter_take() leaves alone. True:
  * there was one, scan thoroughly; a hint that is left there would keep its owner awake.
  */
-bool waiter_told(struct waiter *waiter);
+bool waiter_hinted(struct waiter *waiter);
 
 /* Sleeps until told, or until `deadline_ns` (CLOCK_MONOTONIC), or out of patience. True: time
  * passed, scan thoroughly. */

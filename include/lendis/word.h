@@ -15,17 +15,17 @@
  *   IDLE(g)             CHECKING(g)      broker: takes it, to check, close or hand over
  *   IDLE(g)             LEASED(w,g)      worker w
  *   LEASED(w,g)         IDLE(g)          worker w, after it proved it clean
- *   LEASED(w,g)         HANDED(s,g)      worker w, for the waiter in wait slot s; clean as above
- *   CHECKING(g)         HANDED(s,g)      broker, likewise
- *   HANDED(s,g)         LEASED(w,g)      worker w, the owner of s, picks it up
- *   HANDED(s,g)         what it was      who handed it, when the waiter has left the queue
+ *   LEASED(w,g)         PASSED(s,g)      worker w, for the waiter in wait slot s; clean as above
+ *   CHECKING(g)         PASSED(s,g)      broker, likewise
+ *   PASSED(s,g)         LEASED(w,g)      worker w, the owner of s, picks it up
+ *   PASSED(s,g)         what it was      who handed it, when the waiter has left the queue
  *   LEASED(w,g)         TRANSFERRED(s,g) worker w: slot s continues a batch (mailbox.h); not clean
  *   TRANSFERRED(s,g)    LEASED(w,g)      worker w, the owner of s
  *   TRANSFERRED(s,g)    what it was      who transferred it, when s has given up
  *   LEASED(w,g)         UNCLEAN(w,g)     worker w: to be reset; the doorbell rings
  *   LEASED(w,g)         RETURNED(w,g)    worker w: broken; the doorbell rings
  *   UNCLEAN(w,g)        CHECKING(g)      broker: resets it
- *   LEASED, HANDED,
+ *   LEASED, PASSED,
  *   TRANSFERRED         RECLAIMED(g)     broker: the owner died or lost its right
  *   any                 EMPTY(g+1)       broker, after shutdown(2) and close
  */
@@ -39,7 +39,7 @@ enum word_state {
     WORD_OPENING = 1,     /* the broker dials it */
     WORD_IDLE = 2,        /* clean and free for whoever comes */
     WORD_LEASED = 3,      /* owner = worker index */
-    WORD_HANDED = 4,      /* owner = wait slot index; on its way to a waiter */
+    WORD_PASSED = 4,      /* owner = wait slot index; on its way to a waiter */
     WORD_RETURNED = 5,    /* owner = worker index; broken, the broker has to replace it */
     WORD_RECLAIMED = 6,   /* the broker took it from its owner */
     WORD_CHECKING = 7,    /* the broker holds it */
@@ -75,7 +75,7 @@ static inline uint64_t word_generation(uint64_t word)
 /* It is on its way to a waiter: its owner is a wait slot. */
 static inline bool word_is_passed(uint64_t word)
 {
-    return word_state(word) == WORD_HANDED || word_state(word) == WORD_TRANSFERRED;
+    return word_state(word) == WORD_PASSED || word_state(word) == WORD_TRANSFERRED;
 }
 
 /* Somebody has it, or is about to. Who: word_holder(). */
@@ -131,7 +131,7 @@ static inline bool word_pick_up(shm_u64 *at, uint32_t slot, uint32_t worker, uin
 {
     uint64_t seen = shm_load(at);
 
-    if (word_state(seen) != WORD_HANDED || word_owner(seen) != slot)
+    if (word_state(seen) != WORD_PASSED || word_owner(seen) != slot)
         return false;
     *word = word_with(seen, WORD_LEASED, worker);
     return shm_cas(at, seen, *word);

@@ -91,7 +91,7 @@ void batch_settle(struct combiner *combiner, struct item *item, enum mail_state 
     shm_u64 *mail = &combiner->segment->slots[item->slot].mail;
 
     if (shm_cas(mail, item->mail, mail_with(item->mail, state)))
-        wake_tell(combiner->segment, &combiner->to_wake, item->slot, WAKE_MAIL);
+        wake_hint(combiner->segment, &combiner->to_wake, item->slot, WAKE_MAIL);
     else
         mail_acknowledge(combiner->segment, item->slot, item->mail);
 }

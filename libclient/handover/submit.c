@@ -343,10 +343,10 @@ static bool combiner_lost(const struct pending_command *pending, uint64_t mail)
 }
 
 /*
- * One look at the mailbox. Results: -EAGAIN, sleep; else the call's result, with the mailbox closed
+ * Inspects the mailbox. Results: -EAGAIN, sleep; else the call's result, with the mailbox closed
  * or abandoned.
  */
-static int look(struct pending_command *pending, bool thorough, bool late)
+static int inspect(struct pending_command *pending, bool thorough, bool late)
 {
     uint64_t mail = shm_load(&pending->shared->mail), word;
     uint32_t index;
@@ -400,7 +400,7 @@ static int look(struct pending_command *pending, bool thorough, bool late)
     }
 }
 
-/* Time is up while it is queued. Results as look(). */
+/* Time is up while it is queued. Results as inspect(). */
 static int give_up(struct pending_command *pending, int otherwise)
 {
     uint64_t mail = shm_load(&pending->shared->mail), word;
@@ -442,14 +442,14 @@ static int wait_for_reply(struct pending_command *pending, int64_t wait_deadline
                     return result;
             }
         }
-        result = look(pending, thorough, late);
+        result = inspect(pending, thorough, late);
         if (result != -EAGAIN)
             return result;
         pending->waiter.served = mail_state(shm_load(&pending->shared->mail)) != MAIL_QUEUED;
         if (thorough && !pending->waiter.served)
             policy_go_on_waiting(attachment, &pending->waiter);
         /* Told since we looked, or that the connection was revoked from the combiner. */
-        if (waiter_told(&pending->waiter)) {
+        if (waiter_hinted(&pending->waiter)) {
             thorough = true;
             continue;
         }

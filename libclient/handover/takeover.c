@@ -113,7 +113,7 @@ bool takeover_hand_on(struct combiner *combiner, bool urgent)
     if (!lease_transfer(combiner->lease, slot)) {
         /* Revoked: the successor sees that for itself, and what else was taken is still ours to
          * end. */
-        wake_tell(segment, &combiner->to_wake, slot, WAKE_MAIL);
+        wake_hint(segment, &combiner->to_wake, slot, WAKE_MAIL);
         discard(combiner, successor);
         return false;
     }
@@ -123,7 +123,7 @@ bool takeover_hand_on(struct combiner *combiner, bool urgent)
         discard(combiner, successor);
         return takeover_hand_on(combiner, urgent);
     }
-    wake_tell(segment, &combiner->to_wake, slot, WAKE_MAIL);
+    wake_hint(segment, &combiner->to_wake, slot, WAKE_MAIL);
     wake_flush(combiner->segment, &combiner->to_wake);
     attachment_count(combiner->attachment, COUNTER_takeovers, 1);
     lease_forget(combiner->lease);
@@ -209,7 +209,7 @@ void takeover_lose(const struct segment *segment, uint32_t slot)
             mail_state(item.mail) != MAIL_TAKEN)
             continue;
         if (shm_cas(&segment->slots[item.slot].mail, item.mail, mail_with(item.mail, MAIL_FAILED)))
-            wake_tell(segment, &to_wake, item.slot, WAKE_MAIL);
+            wake_hint(segment, &to_wake, item.slot, WAKE_MAIL);
         else
             mail_acknowledge(segment, item.slot, item.mail);
     }

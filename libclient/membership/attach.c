@@ -55,7 +55,7 @@ static void wake_pollers(void *context, uint32_t groups)
     const struct attachment *attachment = context;
 
     if (!atomic_load_explicit(&attachment->has_wakeups, memory_order_acquire)) {
-        shm_or32(&attachment->segment.queue->told, groups);
+        shm_or32(&attachment->segment.queue->pollers_due, groups);
         attachment_ring(attachment);
         return;
     }

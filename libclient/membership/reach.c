@@ -123,7 +123,7 @@ static bool is_usable(const struct attachment *attachment, uint32_t index)
         return atomic_load_explicit(&cached->generation, memory_order_relaxed) ==
                1 + word_generation(word);
     case WORD_LEASED:
-    case WORD_HANDED:
+    case WORD_PASSED:
     case WORD_TRANSFERRED:
         return true;
     default:

@@ -82,11 +82,11 @@ static void end_for_taker(const struct segment *segment, uint32_t slot, uint64_t
 
         if (shm_cas(&segment->slots[slot].mail, mail,
                     mail_with(mail, sent ? MAIL_FAILED : MAIL_RETRY)))
-            wake_tell(segment, set, slot, WAKE_MAIL);
+            wake_hint(segment, set, slot, WAKE_MAIL);
         else
             mail_acknowledge(segment, slot, mail); /* abandoned at this moment */
     } else {
-        wake_tell(segment, set, slot, WAKE_MAIL);
+        wake_hint(segment, set, slot, WAKE_MAIL);
     }
 }
 
@@ -140,7 +140,7 @@ void mail_owner_died(const struct segment *segment, uint32_t slot)
     }
 }
 
-void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell)
+void mail_revoked(const struct segment *segment, const uint64_t *lost, bool wake)
 {
     struct wake_set set = {0};
 
@@ -156,8 +156,8 @@ void mail_revoked(const struct segment *segment, const uint64_t *lost, bool tell
         /* Its last holder has it for good, perhaps as a successor that has not put itself down
          * yet. */
         shm_store32(&shared->taker, 1 + word_owner(word));
-        if (tell && mail_state(mail) != MAIL_ABANDONED)
-            wake_tell(segment, &set, slot, WAKE_MAIL);
+        if (wake && mail_state(mail) != MAIL_ABANDONED)
+            wake_hint(segment, &set, slot, WAKE_MAIL);
     }
     wake_flush(segment, &set);
 }

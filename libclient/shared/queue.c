@@ -21,7 +21,7 @@ static void futex_wake(shm_u32 *at, uint32_t bits)
 }
 #endif
 
-void wake_tell(const struct segment *segment, struct wake_set *set, uint32_t slot, uint32_t hint)
+void wake_hint(const struct segment *segment, struct wake_set *set, uint32_t slot, uint32_t hint)
 {
     struct wait_slot *shared = &segment->slots[slot];
     uint32_t ticket, group;
@@ -169,7 +169,7 @@ uint32_t queue_length(const struct segment *segment)
 }
 
 /* Leaves the owner of `slot` a hint that connection `index` was passed to it for `ticket`. */
-static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
+static void slot_hint(const struct segment *segment, uint32_t slot, uint64_t ticket, uint32_t index)
 {
     struct wait_slot *shared = &segment->slots[slot];
     struct wake_set set = {0};
@@ -181,7 +181,7 @@ static void slot_tell(const struct segment *segment, uint32_t slot, uint64_t tic
             segment->wake_pollers(segment->wake_context, 1u << poll_wakeup_group(slot));
         return;
     }
-    wake_tell(segment, &set, slot, wake_make(index, ticket));
+    wake_hint(segment, &set, slot, wake_make(index, ticket));
     wake_flush(segment, &set);
 }
 
@@ -209,14 +209,14 @@ static bool pass_on_within(const struct segment *segment, uint32_t index, uint64
                 return true; /* whoever has it now passes it on */
             continue;
         }
-        if (!shm_cas(word, held, word_with(held, WORD_HANDED, slot)))
+        if (!shm_cas(word, held, word_with(held, WORD_PASSED, slot)))
             return false;
         if (queue_leave(segment, slot, ticket)) {
-            slot_tell(segment, slot, ticket, index);
+            slot_hint(segment, slot, ticket, index);
             return true;
         }
         /* The waiter gave up, or another connection reached it first. */
-        if (!shm_cas(word, word_with(held, WORD_HANDED, slot), held))
+        if (!shm_cas(word, word_with(held, WORD_PASSED, slot), held))
             return true; /* it helped itself */
     }
     return shm_cas(word, held, idle);

@@ -41,7 +41,7 @@ int waiter_join_polling(struct waiter *waiter, const struct segment *segment, ui
 {
     int result;
 
-    /* Before anybody can find the slot in the queue: pairs with slot_tell(). */
+    /* Before anybody can find the slot in the queue: pairs with slot_hint(). */
     shm_store32(&segment->slots[slot].polls, 1);
     result = waiter_join(waiter, segment, worker, slot, CELL_WAITING);
     if (result != 0)
@@ -127,7 +127,7 @@ int waiter_leave(struct waiter *waiter, uint32_t *index, uint64_t *word)
     return take_any(waiter, index, word) ? 1 : 0;
 }
 
-bool waiter_told(struct waiter *waiter)
+bool waiter_hinted(struct waiter *waiter)
 {
     uint32_t wake = shm_load32(wake_word(waiter));
 
@@ -199,7 +199,7 @@ bool waiter_sleep(struct waiter *waiter, int64_t deadline_ns)
     uint32_t seen = shm_load32(changes);
     bool timed_out;
 
-    /* Pairs with slot_tell(): who tells us after this finds ASLEEP and changes the group after
+    /* Pairs with slot_hint(): who tells us after this finds ASLEEP and changes the group after
      * `seen`. */
     if (!shm_cas32(wake, WAKE_NONE, WAKE_ASLEEP) && shm_load32(wake) != WAKE_ASLEEP)
         return false;

@@ -122,7 +122,7 @@ static bool word_possible(const struct segment *segment, uint64_t word)
     case WORD_RETURNED:
     case WORD_UNCLEAN:
         return word_owner(word) < segment->worker_max;
-    case WORD_HANDED:
+    case WORD_PASSED:
     case WORD_TRANSFERRED:
         return word_owner(word) < segment->slot_max;
     default:

@@ -49,13 +49,13 @@ extern struct segment model_segment;
 struct connection *model_connection_of(int fd);
 uint8_t *model_note(void);
 
-static inline void broken_early_tell(const shm_u64 *mail)
+static inline void broken_early_hint(const shm_u64 *mail)
 {
     uint32_t slot = (uint32_t)(((const char *)mail - (const char *)model_segment.slots) /
                                (ptrdiff_t)sizeof(struct wait_slot));
     struct wake_set set = {0};
 
-    wake_tell(&model_segment, &set, slot, WAKE_MAIL);
+    wake_hint(&model_segment, &set, slot, WAKE_MAIL);
     wake_flush(&model_segment, &set);
 }
 
@@ -68,11 +68,11 @@ static inline bool broken_cas(const char *function, int line, shm_u64 *at, uint6
                  (MODEL_BREAK == 21 && IN("close_mail") && mail_state(expected) == MAIL_DONE);
 
     if (MODEL_BREAK == 5 && IN("batch_settle"))
-        broken_early_tell(at);
+        broken_early_hint(at);
     if (MODEL_BREAK == 9 && IN("abandon"))
         *model_note() = mail_was_sent(&model_segment, expected);
     model_site(function, line, at);
-    if (MODEL_BREAK == 12 && IN("look"))
+    if (MODEL_BREAK == 12 && IN("inspect"))
         return true;
     if (MODEL_BREAK == 1 && IN("batch_send"))
         return (shm_load)(at) == expected;
@@ -130,13 +130,13 @@ static inline ssize_t broken_sendmsg(int fd, const struct msghdr *message, int f
 #endif
 
 #if MODEL_BREAK == 5 || MODEL_BREAK == 7
-static inline void broken_tell(const char *function, const struct segment *segment,
+static inline void broken_hint(const char *function, const struct segment *segment,
                                struct wake_set *set, uint32_t slot, uint32_t hint)
 {
     if (!IN(MODEL_BREAK == 5 ? "batch_settle" : "takeover_hand_on"))
-        wake_tell(segment, set, slot, hint);
+        wake_hint(segment, set, slot, hint);
 }
-#define wake_tell(segment, set, slot, hint) broken_tell(__func__, segment, set, slot, hint)
+#define wake_hint(segment, set, slot, hint) broken_hint(__func__, segment, set, slot, hint)
 #endif
 
 #if MODEL_BREAK == 9

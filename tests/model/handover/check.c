@@ -46,10 +46,10 @@ static bool broker_may_move(uint64_t from, uint64_t to)
     case WORD_OPENING:
         return is == WORD_CHECKING;
     case WORD_CHECKING:
-        return is == WORD_IDLE || is == WORD_HANDED;
+        return is == WORD_IDLE || is == WORD_PASSED;
     case WORD_IDLE:
         return is == WORD_CHECKING;
-    case WORD_HANDED:
+    case WORD_PASSED:
         return is == WORD_CHECKING || is == WORD_RECLAIMED;
     case WORD_LEASED:
     case WORD_RETURNED:
@@ -69,10 +69,10 @@ static bool worker_may_move(uint32_t process, uint64_t from, uint64_t to)
         return false;
     if (was == WORD_IDLE)
         return is == WORD_LEASED && word_owner(to) == worker;
-    if (was == WORD_HANDED || was == WORD_TRANSFERRED)
+    if (was == WORD_PASSED || was == WORD_TRANSFERRED)
         return is == WORD_LEASED && word_owner(to) == worker; /* its own, or taken back */
     return was == WORD_LEASED && word_owner(from) == worker &&
-           (is == WORD_IDLE || is == WORD_HANDED || is == WORD_TRANSFERRED ||
+           (is == WORD_IDLE || is == WORD_PASSED || is == WORD_TRANSFERRED ||
             (is == WORD_RETURNED && word_owner(to) == worker));
 }
 
@@ -119,10 +119,10 @@ static void check_word(uint32_t actor, uint32_t index, uint64_t from, uint64_t t
         note_lease(actor, index, from, to);
     else if (word_state(to) == WORD_RECLAIMED || word_state(to) == WORD_EMPTY)
         note_taken(index, from);
-    if ((word_state(to) == WORD_HANDED || word_state(to) == WORD_TRANSFERRED) &&
+    if ((word_state(to) == WORD_PASSED || word_state(to) == WORD_TRANSFERRED) &&
         word_owner(to) >= model_segment.slot_max)
         violate("connection %llu was handed to no slot", index, 0);
-    if ((word_state(to) == WORD_IDLE || word_state(to) == WORD_HANDED) &&
+    if ((word_state(to) == WORD_IDLE || word_state(to) == WORD_PASSED) &&
         stream_at(index, word_generation(to))->count > 0)
         violate("I3: connection %llu is lent on with replies unread", index, 0);
 }

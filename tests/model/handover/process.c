@@ -18,7 +18,7 @@
  *                RECLAIMED, closed, mail_revoked(); queue_match().
  *   close        IDLE -> CHECKING; shutdown(2); EMPTY(g+1). It is dialled again at once: OPENING.
  *   dialled      CHECKING; queue_pass_on().
- *   lost         LEASED, HANDED or CARRIED: RECLAIMED; close; mail_revoked().
+ *   lost         LEASED, PASSED or TRANSFERRED: RECLAIMED; close; mail_revoked().
  *   revoke       as a combiner that has stopped, without asking whether it has.
  *   expel w      as at its death, but what it combines is left to it, and its slots too; when it
  * dies later, the rest.
@@ -210,7 +210,7 @@ static bool departed_has(uint32_t slot, void *context)
 
 static void note_handed(struct broker *broker, uint32_t index, uint64_t word)
 {
-    if (word_state(word) != WORD_HANDED && word_state(word) != WORD_TRANSFERRED)
+    if (word_state(word) != WORD_PASSED && word_state(word) != WORD_TRANSFERRED)
         return;
     broker->handed[index] = word;
     model_sweep_later();
@@ -228,7 +228,7 @@ static uint64_t take_back(struct broker *broker, uint32_t index, uint32_t worker
             if (word_owner(word) != worker)
                 return 0;
             break;
-        case WORD_HANDED:
+        case WORD_PASSED:
         case WORD_TRANSFERRED:
             if (!owns_slot(word_owner(word), worker))
                 return 0;
@@ -327,12 +327,12 @@ static void on_expel(struct broker *broker, uint32_t worker)
     queue_match(&model_segment, LENDIS_BROKER);
 }
 
-static void tell_of(uint32_t index, uint64_t word, bool tell)
+static void tell_of(uint32_t index, uint64_t word, bool wake)
 {
     uint64_t lost[MODEL_CONNECTIONS] = {0};
 
     lost[index] = word;
-    mail_revoked(&model_segment, lost, tell);
+    mail_revoked(&model_segment, lost, wake);
 }
 
 static void revoke(struct broker *broker, uint32_t index, uint64_t word)
@@ -425,13 +425,13 @@ static void look_at(struct broker *broker, uint32_t index)
     case WORD_RETURNED:
         close_connection(broker, index);
         break;
-    case WORD_HANDED:
+    case WORD_PASSED:
     case WORD_TRANSFERRED:
         if (!slot_lives(word_owner(word))) {
             note_handed(broker, index, word);
             break;
         }
-        if (word_state(word) == WORD_HANDED)
+        if (word_state(word) == WORD_PASSED)
             break;
         look_at_stalled(broker, index, word);
         break;
@@ -469,7 +469,7 @@ static uint64_t take_lost(uint32_t index)
     for (int looks = 0; looks < 4; looks++) {
         uint64_t word = shm_load(word_at(index));
 
-        if (word_state(word) != WORD_LEASED && word_state(word) != WORD_HANDED &&
+        if (word_state(word) != WORD_LEASED && word_state(word) != WORD_PASSED &&
             word_state(word) != WORD_TRANSFERRED)
             return 0;
         if (word_reclaim(word_at(index), word))

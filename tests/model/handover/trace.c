@@ -20,7 +20,7 @@ static void print_word(uint64_t word)
     printf("%s", word_state_name(word));
     if (state == WORD_LEASED || state == WORD_RETURNED)
         printf(" by %u", word_owner(word));
-    if (state == WORD_HANDED || state == WORD_TRANSFERRED)
+    if (state == WORD_PASSED || state == WORD_TRANSFERRED)
         printf(" to %u", word_owner(word));
     printf(" g%llu", (unsigned long long)word_generation(word));
 }

@@ -78,7 +78,7 @@ static void tell(const struct segment *segment, uint32_t slot, uint64_t ticket, 
     struct wake_set set = {0};
 
     if (MODEL_BREAK != 19) {
-        slot_tell(segment, slot, ticket, index);
+        slot_hint(segment, slot, ticket, index);
         return;
     }
     if (shm_exchange32(&segment->slots[slot].wake, wake_make(index, ticket)) != WAKE_ASLEEP)
@@ -95,11 +95,11 @@ static bool submit_call(const struct segment *segment, uint32_t index, uint64_t 
     if (MODEL_BREAK == 4) {
         if (!queue_leave(segment, slot, ticket))
             return false;
-        shm_cas(word, held, word_with(held, WORD_HANDED, slot));
+        shm_cas(word, held, word_with(held, WORD_PASSED, slot));
         tell(segment, slot, ticket, index);
         return true;
     }
-    shm_cas(word, held, word_with(held, WORD_HANDED, slot));
+    shm_cas(word, held, word_with(held, WORD_PASSED, slot));
     if (MODEL_BREAK == 3)
         tell(segment, slot, ticket, index);
     if (queue_leave(segment, slot, ticket)) {
@@ -107,7 +107,7 @@ static bool submit_call(const struct segment *segment, uint32_t index, uint64_t 
             tell(segment, slot, ticket, index);
         return true;
     }
-    return MODEL_BREAK == 13 || !shm_cas(word, word_with(held, WORD_HANDED, slot), held);
+    return MODEL_BREAK == 13 || !shm_cas(word, word_with(held, WORD_PASSED, slot), held);
 }
 
 bool queue_pass_on(const struct segment *segment, uint32_t index, uint64_t held)

@@ -41,7 +41,7 @@ static bool is_granted(uint32_t process)
     for (uint32_t i = 0; i < scenario->connections; i++) {
         uint64_t word = shm_load_relaxed(&model_segment.connections[i].word);
 
-        if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
+        if (word_state(word) == WORD_PASSED && word_owner(word) == model_slot_of(process))
             return true;
         if (word_state(word) == WORD_LEASED && word_owner(word) == process && !waits)
             return true;
@@ -73,10 +73,10 @@ static bool broker_may_move(uint64_t from, uint64_t to)
     case WORD_OPENING:
         return is == WORD_CHECKING;
     case WORD_CHECKING:
-        return is == WORD_IDLE || is == WORD_HANDED;
+        return is == WORD_IDLE || is == WORD_PASSED;
     case WORD_IDLE:
         return is == WORD_CHECKING;
-    case WORD_HANDED:
+    case WORD_PASSED:
         return is == WORD_CHECKING || is == WORD_RECLAIMED;
     case WORD_LEASED:
     case WORD_RETURNED:
@@ -92,10 +92,10 @@ static bool worker_may_move(uint32_t worker, uint64_t from, uint64_t to)
 
     if (word_generation(to) != word_generation(from))
         return false;
-    if (was == WORD_IDLE || was == WORD_HANDED)
+    if (was == WORD_IDLE || was == WORD_PASSED)
         return is == WORD_LEASED && word_owner(to) == worker;
     return was == WORD_LEASED && word_owner(from) == worker &&
-           (is == WORD_IDLE || is == WORD_HANDED ||
+           (is == WORD_IDLE || is == WORD_PASSED ||
             (is == WORD_RETURNED && word_owner(to) == worker));
 }
 
@@ -120,10 +120,10 @@ static void check_word(uint32_t actor, uint32_t index, uint64_t from, uint64_t t
         violate("I1: connection %llu was moved as process %llu may not", index, actor);
     if (word_state(to) == WORD_RECLAIMED || word_state(to) == WORD_EMPTY)
         check_taken(from);
-    if ((word_state(to) == WORD_IDLE || word_state(to) == WORD_HANDED) &&
+    if ((word_state(to) == WORD_IDLE || word_state(to) == WORD_PASSED) &&
         word_generation(to) < world.tainted[index])
         violate("I3: connection %llu is free again and was not proven clean", index, 0);
-    if (word_state(to) == WORD_HANDED && word_owner(to) >= MODEL_PROCESSES)
+    if (word_state(to) == WORD_PASSED && word_owner(to) >= MODEL_PROCESSES)
         violate("connection %llu was handed to no slot", index, 0);
 }
 
@@ -238,7 +238,7 @@ static void check_sleeper(uint32_t process, bool repaired)
 
         if (word_state(word) == WORD_IDLE)
             violate("I7: worker %llu waits while connection %llu is idle", process, i);
-        if (word_state(word) == WORD_HANDED && word_owner(word) == model_slot_of(process))
+        if (word_state(word) == WORD_PASSED && word_owner(word) == model_slot_of(process))
             violate("I7: worker %llu sleeps while connection %llu was handed to it", process, i);
         kept += is_kept(i, word);
     }

@@ -7,12 +7,12 @@
  * The broker, event by event:
  *   death of w   take w's slots out of the queue, then look at each word: LEASED or RETURNED by w,
  *   or
- *                HANDED to a slot of w: RECLAIMED, and replace it. In this order: who hands over to
+ *                PASSED to a slot of w: RECLAIMED, and replace it. In this order: who hands over to
  *                a slot that has left the queue takes its word back, so after the eviction nothing
- *                comes to w any more. Reset w's wake word. Remember which words are HANDED now: w
+ *                comes to w any more. Reset w's wake word. Remember which words are PASSED now: w
  *                may have been handing them over. Serve waiters from idle connections, in case w
  *                died before it did.
- *   sweep        some time after a death: words that are still HANDED as remembered are RECLAIMED
+ *   sweep        some time after a death: words that are still PASSED as remembered are RECLAIMED
  *                and replaced; serve waiters again. (The model does not wait for any length of
  *                time, so it also takes what a living worker is about to finish.)
  *   doorbell     replace what is RETURNED; serve waiters.
@@ -131,7 +131,7 @@ void worker_run(const struct task *task)
 /* What the broker knows in private. */
 struct broker {
     uint64_t generations[MODEL_CONNECTIONS];
-    uint64_t handed[MODEL_CONNECTIONS]; /* words that were HANDED at the last death, 0 for none */
+    uint64_t handed[MODEL_CONNECTIONS]; /* words that were PASSED at the last death, 0 for none */
 };
 
 static shm_u64 *word_at(uint32_t index)
@@ -170,7 +170,7 @@ static bool word_is_of(uint64_t word, uint32_t worker)
     case WORD_LEASED:
     case WORD_RETURNED:
         return word_owner(word) == worker;
-    case WORD_HANDED:
+    case WORD_PASSED:
         return slot_is_of(word_owner(word), &worker);
     default:
         return false;
@@ -196,7 +196,7 @@ static void on_death(struct broker *broker, uint32_t worker)
     for (uint32_t i = 0; i < model_segment.connection_max; i++) {
         uint64_t word = shm_load(word_at(i));
 
-        if (word_state(word) == WORD_HANDED) {
+        if (word_state(word) == WORD_PASSED) {
             broker->handed[i] = word;
             model_sweep_later();
         }

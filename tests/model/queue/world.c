@@ -373,7 +373,7 @@ static void add_operations(struct move moves[MOVES_MAX], uint32_t *count)
         enum word_state state = word_state(shm_load_relaxed(&connections[i].word));
 
         if (world.losses > 0 && (state == WORD_IDLE || state == WORD_LEASED ||
-                                 state == WORD_HANDED || state == WORD_RETURNED))
+                                 state == WORD_PASSED || state == WORD_RETURNED))
             add(moves, count, MOVE_EVENT, EVENT_LOST, i);
         if (world.revokes > 0 && state == WORD_LEASED)
             add(moves, count, MOVE_EVENT, EVENT_REVOKE, i);

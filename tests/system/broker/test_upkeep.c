@@ -168,7 +168,7 @@ static unsigned usable(uint64_t signature[], unsigned places)
     for (unsigned i = 0; i < places; i++) {
         uint64_t word = shm_load_relaxed(&fixture.observer.segment.connections[i].word);
         enum word_state state = word_state(word);
-        bool serves = state == WORD_IDLE || state == WORD_LEASED || state == WORD_HANDED ||
+        bool serves = state == WORD_IDLE || state == WORD_LEASED || state == WORD_PASSED ||
                       state == WORD_TRANSFERRED;
 
         signature[i] = word_generation(word) << 1 | serves;

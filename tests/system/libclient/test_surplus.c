@@ -145,7 +145,7 @@ static void deliver(const struct segment *segment, uint32_t slot, const char *by
     shm_store32(&shared->reply_chunk, 0);
     shm_store32(&shared->reply_size, (uint32_t)size);
     assert_true(shm_cas(&shared->mail, mail, mail_with(mail, MAIL_DONE)));
-    wake_tell(segment, &told, slot, WAKE_MAIL);
+    wake_hint(segment, &told, slot, WAKE_MAIL);
     wake_flush(segment, &told);
 }
 

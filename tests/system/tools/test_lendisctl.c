@@ -72,7 +72,7 @@ static void fill_segment(struct segment *segment)
     shm_store(&connections[1].word, word_make(WORD_LEASED, 5, 4));
     shm_store(&connections[1].uses, 77);
     shm_store(&connections[1].leased_ms, (uint64_t)now.tv_sec * 1000 - 90000);
-    shm_store(&connections[2].word, word_make(WORD_HANDED, WORKERS + 1, 5));
+    shm_store(&connections[2].word, word_make(WORD_PASSED, WORKERS + 1, 5));
     shm_store32(&segment->slots[WORKERS + 1].owner, 1 + 6);
     shm_store(&connections[3].word, word_make(WORD_OPENING, 0, 1));
     shm_store(&connections[4].word, word_make(WORD_RETURNED, 5, 1));

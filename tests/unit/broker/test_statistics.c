@@ -185,7 +185,7 @@ static void workers_are_summed(void **state)
     shm_store(&host->catalog.pools[2].departed[COUNTER_hits], 7);
     shm_store(&host->segment.connections[0].word, word_make(WORD_IDLE, 0, 1));
     shm_store(&host->segment.connections[1].word, word_make(WORD_LEASED, 3, 1));
-    shm_store(&host->segment.connections[2].word, word_make(WORD_HANDED, 3, 1));
+    shm_store(&host->segment.connections[2].word, word_make(WORD_PASSED, 3, 1));
     shm_store(&host->segment.connections[3].word, word_make(WORD_TRANSFERRED, 3, 1));
     shm_store(&host->segment.connections[4].word, word_make(WORD_RETURNED, 3, 1));
     shm_store(&host->segment.connections[5].word, word_make(WORD_OPENING, 0, 1));

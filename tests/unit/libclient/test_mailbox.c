@@ -52,11 +52,11 @@ static enum mail_state state_of(struct segment *segment)
 }
 
 /* Connection 2 was taken from its holder as `word`. */
-static void revoked(struct segment *segment, uint64_t word, bool tell)
+static void revoked(struct segment *segment, uint64_t word, bool wake)
 {
     uint64_t lost[4] = {[2] = word};
 
-    mail_revoked(segment, lost, tell);
+    mail_revoked(segment, lost, wake);
 }
 
 static void what_the_dead_held_fails(void **state)
@@ -121,9 +121,9 @@ static void one_who_was_told_can_sleep_again(void **state)
     taken(segment, word_make(WORD_RECLAIMED, 0, GENERATION));
     revoked(segment, word_make(WORD_LEASED, DEAD, GENERATION), true);
     assert_int_not_equal(shm_load32(&segment->slots[OWNER].wake), WAKE_NONE);
-    assert_true(waiter_told(&waiter));
+    assert_true(waiter_hinted(&waiter));
     assert_int_equal(shm_load32(&segment->slots[OWNER].wake), WAKE_NONE);
-    assert_false(waiter_told(&waiter));
+    assert_false(waiter_hinted(&waiter));
 }
 
 static unsigned chunks_of_owner(const struct segment *segment)

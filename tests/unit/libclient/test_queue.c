@@ -45,7 +45,7 @@ static void oldest_is_served_first(void **state)
     for (uint32_t i = 0; i < 3; i++) {
         assert_true(queue_pass_on(segment, 2, word));
         assert_int_equal(shm_load(&segment->connections[2].word),
-                         word_make(WORD_HANDED, 10 + i, 1));
+                         word_make(WORD_PASSED, 10 + i, 1));
         assert_int_equal(shm_load32(&segment->slots[10 + i].wake), wake_make(2, tickets[i]));
         assert_false(queue_waits(segment, 10 + i, tickets[i]));
         assert_true(word_pick_up(&segment->connections[2].word, 10 + i, 30 + i, &word));
@@ -117,8 +117,8 @@ static void idle_connections_are_matched(void **state)
     make_idle(segment, 0);
     make_idle(segment, 3);
     queue_match(segment, LENDIS_BROKER);
-    assert_int_equal(shm_load(&segment->connections[0].word), word_make(WORD_HANDED, 0, 1));
-    assert_int_equal(shm_load(&segment->connections[3].word), word_make(WORD_HANDED, 1, 1));
+    assert_int_equal(shm_load(&segment->connections[0].word), word_make(WORD_PASSED, 0, 1));
+    assert_int_equal(shm_load(&segment->connections[3].word), word_make(WORD_PASSED, 1, 1));
     assert_true(queue_waits(segment, 2, tickets[2]));
 }
 

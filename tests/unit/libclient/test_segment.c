@@ -560,14 +560,14 @@ static void holder_of_a_word_is_bounded(void **state)
     assert_int_equal(word_holder(&segment, word_make(WORD_LEASED, 7, 1)), 7);
     assert_int_equal(word_holder(&segment, word_make(WORD_RETURNED, 7, 1)), 7);
     assert_int_equal(word_holder(&segment, word_make(WORD_UNCLEAN, 7, 1)), 7);
-    assert_int_equal(word_holder(&segment, word_make(WORD_HANDED, 5, 1)), 5);
+    assert_int_equal(word_holder(&segment, word_make(WORD_PASSED, 5, 1)), 5);
     assert_int_equal(word_holder(&segment, word_make(WORD_TRANSFERRED, further, 1)), 3);
 
     assert_int_equal(word_holder(&segment, word_make(WORD_IDLE, 7, 1)), WORD_NOBODY);
     assert_int_equal(word_holder(&segment, word_make(WORD_LEASED, 8, 1)), WORD_NOBODY);
-    assert_int_equal(word_holder(&segment, word_make(WORD_HANDED, further + 1, 1)), WORD_NOBODY);
-    assert_int_equal(word_holder(&segment, word_make(WORD_HANDED, further + 2, 1)), WORD_NOBODY);
-    assert_int_equal(word_holder(&segment, word_make(WORD_HANDED, segment.slot_max, 1)),
+    assert_int_equal(word_holder(&segment, word_make(WORD_PASSED, further + 1, 1)), WORD_NOBODY);
+    assert_int_equal(word_holder(&segment, word_make(WORD_PASSED, further + 2, 1)), WORD_NOBODY);
+    assert_int_equal(word_holder(&segment, word_make(WORD_PASSED, segment.slot_max, 1)),
                      WORD_NOBODY);
     assert_int_equal(word_holder(&segment, UINT64_MAX), WORD_NOBODY);
     segment_unmap(&segment);

@@ -58,7 +58,7 @@ static void what_is_out_has_a_holder_or_is_passed(void **state)
         out |= (uint32_t)word_is_out(word_make((enum word_state)s, 1, 1)) << s;
         passed |= (uint32_t)word_is_passed(word_make((enum word_state)s, 1, 1)) << s;
     }
-    assert_int_equal(passed, 1u << WORD_HANDED | 1u << WORD_TRANSFERRED);
+    assert_int_equal(passed, 1u << WORD_PASSED | 1u << WORD_TRANSFERRED);
     assert_int_equal(out, passed | 1u << WORD_LEASED);
 }
 
@@ -139,7 +139,7 @@ static void only_handed_can_be_picked_up(void **state)
         /* Another slot's, whatever the state. */
         assert_false(word_pick_up(&at, 4, 8, &word));
         assert_int_equal(at, in_state(s));
-        if (s == WORD_HANDED) {
+        if (s == WORD_PASSED) {
             assert_true(word_pick_up(&at, 3, 8, &word));
             assert_int_equal(word, word_make(WORD_LEASED, 8, GENERATION));
             assert_int_equal(at, word);
@@ -203,7 +203,7 @@ static void only_an_unclean_one_is_taken_for_a_reset(void **state)
 
 static void only_what_was_seen_is_reclaimed(void **state)
 {
-    static const enum word_state taken[] = {WORD_LEASED, WORD_HANDED};
+    static const enum word_state taken[] = {WORD_LEASED, WORD_PASSED};
 
     (void)state;
     for (size_t i = 0; i < 2; i++) {
