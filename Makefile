@@ -84,7 +84,7 @@ CLIENT_SOURCES += $(addprefix libclient/connection/,dial.c fallback.c private_co
 CLIENT_SOURCES += $(addprefix libclient/handover/,batch.c combiner.c doorbell.c submit.c \
 	takeover.c wait_slot.c)
 CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker_link.c \
-	inherit.c membership.c reach.c socket_cookie.c uid_limit.c)
+	inherit.c membership.c reach.c redis_peer.c socket_cookie.c uid_limit.c)
 
 # The library for unmodified programs: what it is made of, and liblendis without hiredis, compiled
 # so that it enters none of the hooks, and with descriptors far above those of the program.

@@ -21,6 +21,7 @@
 #include "lendis/catalog.h"
 #include "lendis/segment.h"
 #include "libclient/membership/reach.h"
+#include "libclient/membership/redis_peer.h"
 #include "libclient/connection/session.h"
 
 #define LENDIS_PUBLIC __attribute__((visibility("default")))
@@ -90,6 +91,7 @@ struct attachment {
      * same. */
     _Atomic(struct lendis_lease *) *leases;
     struct lendis_lease *extra; /* further ones, see find_lease(); under the pool's lock */
+    struct redis_peer peer;     /* where its connections lead; under the pool's lock */
 };
 
 struct lendis_wait;
@@ -109,6 +111,7 @@ struct local {
     _Atomic uint32_t sample;  /* which leases are timed, see lease.c */
     _Atomic int64_t retry_ns; /* no attempt to attach again before this */
     _Atomic int lost;         /* why the broker cannot be reached any more, see reach.h */
+    _Atomic bool deserted;    /* broker and Redis refuse connections, likewise */
     uint32_t failures;        /* attempts that failed in a row; under lock */
     int last_failure;         /* why; under lock */
     _Atomic(struct reply_reader *) reader; /* a spare one, hiredis.c's */

@@ -210,6 +210,7 @@ static int greet(struct lendis_pool *pool, const struct attachment *previous)
 /* The same segment: what is cached of it is as good as before. */
 static void share_descriptors(const struct attachment *previous, struct attachment *fresh)
 {
+    fresh->peer = previous->peer;
     for (uint32_t i = 0; i < previous->segment.connection_max; i++) {
         const struct cached_descriptor *from = &previous->cached[i];
         struct cached_descriptor *to = &fresh->cached[i];

@@ -86,6 +86,7 @@ void attachment_empty(struct attachment *attachment)
     atomic_store_explicit(&attachment->descriptors, 0, memory_order_relaxed);
     segment_unmap(&attachment->segment);
     catalog_unmap(&attachment->catalog);
+    attachment->peer.size = 0;
     LENDIS_STEP("close");
     for (uint32_t group = 0; group < POLL_WAKEUPS; group++)
         link_close_fd(&attachment->wakeups[group]);
@@ -203,6 +204,7 @@ int attachment_descriptor(struct attachment *attachment, uint32_t index, uint64_
             forget_cached(cached, true);
         cached->fd = got;
         cached->cookie = socket_cookie(got);
+        redis_peer_note(&attachment->peer, got);
         atomic_store_explicit(&cached->generation, 1 + generation, memory_order_relaxed);
         atomic_fetch_or_explicit(&attachment->descriptors, 1u << (index % 32),
                                  memory_order_relaxed);

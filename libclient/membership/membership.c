@@ -126,6 +126,7 @@ static bool renew(struct lendis_pool *pool, struct attachment *attachment)
                                   memory_order_relaxed);
         else {
             reach_failed(pool, result);
+            reach_look_for_redis(attachment, result);
             schedule_retry(local, result);
         }
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "libclient/membership/attachment.h"
 #include "libclient/error.h"
+#include "libclient/result.h"
 
 /* Results: 0; -errno of stat(2). */
 static int reach_read(const char *path, struct reach_file *file)
@@ -56,21 +57,30 @@ void reach_note(struct lendis_pool *pool)
     reach_read("/proc/self/ns/mnt", &reach->mounts);
     reach_read_folder(pool->socket_path, &reach->folder);
     atomic_store_explicit(&pool->local->lost, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->local->deserted, false, memory_order_relaxed);
 }
 
-/* Not noted before, nothing is known: a handle that never attached. */
-static bool sees_another_tree(const struct lendis_pool *pool)
+/* Whether paths may mean other files. Not noted before, nothing is known: a handle that never
+ * attached. */
+static bool has_moved(const struct reach *reach)
 {
-    const struct reach *reach = &pool->reach;
-    struct reach_file root, mounts, folder;
+    struct reach_file root, mounts;
 
     if (reach->root.inode == 0)
         return false;
     reach_read("/", &root);
     reach_read("/proc/self/ns/mnt", &mounts);
+    return !is_same(&root, &reach->root) || !is_same(&mounts, &reach->mounts);
+}
+
+static bool sees_another_tree(const struct lendis_pool *pool)
+{
+    struct reach_file folder;
+
+    if (!has_moved(&pool->reach))
+        return false;
     reach_read_folder(pool->socket_path, &folder);
-    return (!is_same(&root, &reach->root) || !is_same(&mounts, &reach->mounts)) &&
-           (folder.inode == 0 || !is_same(&folder, &reach->folder));
+    return folder.inode == 0 || !is_same(&folder, &pool->reach.folder);
 }
 
 static bool is_refused_again(struct lendis_pool *pool)
@@ -131,15 +141,34 @@ static bool is_usable(const struct attachment *attachment, uint32_t index)
     }
 }
 
+static bool has_usable(const struct attachment *attachment)
+{
+    for (uint32_t i = 0; i < segment_places(&attachment->segment); i++)
+        if (is_usable(attachment, i))
+            return true;
+    return false;
+}
+
+void reach_look_for_redis(const struct attachment *attachment, int result)
+{
+    bool gone = result == -ECONNREFUSED || result == -ENOENT;
+
+    gone = gone && !has_usable(attachment) && !has_moved(&attachment->pool->reach) &&
+           redis_peer_refuses(&attachment->peer);
+    atomic_store_explicit(&attachment->pool->local->deserted, gone, memory_order_relaxed);
+}
+
 int reach_cut_off(const struct attachment *attachment)
 {
     const struct lendis_pool *pool = attachment->pool;
+    bool deserted = atomic_load_explicit(&pool->local->deserted, memory_order_relaxed);
 
-    if (atomic_load_explicit(&pool->local->lost, memory_order_relaxed) == 0 ||
-        !attachment_is_orphan(attachment))
+    if ((!deserted && atomic_load_explicit(&pool->local->lost, memory_order_relaxed) == 0) ||
+        !attachment_is_orphan(attachment) || has_usable(attachment))
         return 0;
-    for (uint32_t i = 0; i < segment_places(&attachment->segment); i++)
-        if (is_usable(attachment, i))
-            return 0;
-    return reach_lost(pool);
+    if (!deserted)
+        return reach_lost(pool);
+    error_note(LENDIS_E_DOWN, "neither the broker (%s) nor Redis is there: both refuse connections",
+               pool->socket_path);
+    return RESULT_FAILS_FAST;
 }

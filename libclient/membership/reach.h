@@ -16,7 +16,8 @@
  *   DENIED        is: a broker answered.
  *
  * Connections that are open go on to be used. When there are none left for a call, it says why at
- * once.
+ * once. So it does while the broker is away for a moment, if Redis is away as well: a call that
+ * waited for a broker would wait for one that has nothing to lend.
  */
 #ifndef LENDIS_REACH_H
 #define LENDIS_REACH_H
@@ -49,7 +50,12 @@ void reach_failed(struct lendis_pool *pool, int result);
 /* Why the broker cannot be reached any more; 0: it can, or may be soon. */
 int reach_lost(const struct lendis_pool *pool);
 
-/* The same if nothing is open that a call on `attachment` can use. */
+/* An attempt of a process that has `attachment` came to `result`: if there is no broker and nothing
+ * that it can use, whether Redis is there. Caller holds the lock. */
+void reach_look_for_redis(const struct attachment *attachment, int result);
+
+/* The same as reach_lost() if nothing is open that a call on `attachment` can use;
+ * RESULT_FAILS_FAST: for now, as Redis is not there either. */
 int reach_cut_off(const struct attachment *attachment);
 
 #endif

@@ -278,6 +278,58 @@ static void a_restart_seen_from_another_root(void **state)
         fail_msg("step %d", WEXITSTATUS(fixture.processes.statuses[0]));
 }
 
+/* ---- neither broker nor Redis ---- */
+
+static int find_nobody(struct processes *processes, unsigned number)
+{
+    struct change nothing = {NULL, LENDIS_E_DOWN, "neither the broker"};
+    struct lendis_pool *pool;
+    int64_t start_ms;
+
+    (void)number;
+    if (lendis_attach(fixture.broker.socket_path, "p", NULL, &pool) != 0 ||
+        !pings(lendis_command(pool, "PING")))
+        return 1;
+    processes_ready(processes);
+    while (!processes_stopping(processes))
+        sleep_us(1000);
+    lendis_command(pool, "PING"); /* which may have been sent */
+    start_ms = now_ms();
+    for (int i = 0; i < 20; i++)
+        if (!calls_say(pool, &nothing))
+            return 2;
+    if (now_ms() - start_ms > AT_ONCE_MS)
+        return 3;
+    processes_ready(processes);
+    for (int i = 0; i < LIMIT_MS / 10; i++, sleep_us(10000)) {
+        redisReply *reply = lendis_command(pool, "PING");
+
+        if (reply)
+            return pings(reply) ? 0 : 4;
+    }
+    return 5;
+}
+
+/* A socket of the process' own would be refused at once: so are calls, without their limits. When
+ * both are back, all is as before. */
+static void nobody_answers(void **state)
+{
+    (void)state;
+    observer_close(&fixture.observer);
+    fixture.observer = (struct observer){0};
+    processes_start(&fixture.processes, 2, 0, find_nobody, NULL);
+    processes_go(&fixture.processes);
+    lendisd_kill(&fixture.broker);
+    redis_kill(&fixture.redis);
+    processes_stop(&fixture.processes);
+    assert_true(eventually(atomic_load(&fixture.processes.control->ready) >= 4, LIMIT_MS));
+    redis_start(&fixture.redis);
+    lendisd_launch(&fixture.broker, true);
+    assert_true(processes_wait(&fixture.processes, LIMIT_MS));
+    if (processes_failures(&fixture.processes) != 0)
+        fail_msg("step %d", WEXITSTATUS(fixture.processes.statuses[0]));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
 
 /* ---- a broker that hangs up ---- */
@@ -335,6 +387,7 @@ int main(int argc, char **argv)
         TEST(a_child_in_another_root),
         TEST(a_restart_seen_from_another_root),
         TEST(a_broker_that_hangs_up),
+        TEST(nobody_answers),
     };
 
     if (argc > 1)

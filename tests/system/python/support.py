@@ -55,11 +55,18 @@ def eventually(condition, limit=10.0):
     return True
 
 
+def _free_port():
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        return any_port.getsockname()[1]
+
+
 class Site:
     """A redis-server and a lendisd in a folder of their own."""
 
-    def __init__(self, size=4, extra="", pools=None):
+    def __init__(self, size=4, extra="", pools=None, port=False):
         self.folder = tempfile.mkdtemp(prefix="lendis-python.")
+        self.port = _free_port() if port else 0  # 0: a Unix socket alone
         self.redis_socket = os.path.join(self.folder, "redis.sock")
         self.socket = os.path.join(self.folder, "lendis.sock")
         self.started = []
@@ -68,10 +75,13 @@ class Site:
         with open(self.configuration, "w") as file:
             file.write(f"[broker]\nsocket = {self.socket}\n")
             for pool, query in (pools or {"main": ""}).items():
-                file.write(f"[pool {pool}]\nredis = unix://{self.redis_socket}{query}\n"
+                file.write(f"[pool {pool}]\nredis = {self._address()}{query}\n"
                            f"size = {size}\nmin_idle = {size}\n{extra}\n")
         self.broker = self.start_broker()
         os.environ["LENDIS_SOCKET"] = self.socket
+
+    def _address(self):
+        return f"redis://127.0.0.1:{self.port}" if self.port else f"unix://{self.redis_socket}"
 
     def _start(self, name, *command):
         log = open(os.path.join(self.folder, f"{name}{len(self.started)}.log"), "wb")
@@ -88,7 +98,7 @@ class Site:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.redis_socket)
         process = self._start("redis", os.environ.get("REDIS_SERVER", "redis-server"), "--port",
-                              "0", "--unixsocket", self.redis_socket, "--save", "", "--dir",
+                              str(self.port), "--unixsocket", self.redis_socket, "--save", "", "--dir",
                               self.folder)
         assert eventually(self._redis_answers), "redis-server does not start"
         return process

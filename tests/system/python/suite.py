@@ -1,0 +1,104 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""redis-py's own suite: direct, through lendis.ConnectionPool, and with the library preloaded.
+
+    make python-suite SUITE=/path/to/redis-py [WAYS="direct pool preload"] [TESTS="tests/..."]
+
+SUITE is a checkout of redis-py (its package is used, too; one that has only ``tests`` is run with
+the package that is installed). Said is each test that passes direct and not in another way. It is
+no part of make check: the suite is not ours, and needs python3-pytest, python3-pytest-asyncio and
+python3-pytest-timeout.
+
+What is known not to pass is in lendis-python(7), section DIFFERENCES.
+"""
+
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+from support import BUILD, ROOT, Site, need
+
+need("pytest", "pytest_asyncio", "pytest_timeout")
+
+# These test other servers, or nothing that has a connection.
+LEFT_OUT = ("cluster", "sentinel", "ssl", "bloom", "json", "search", "timeseries", "graph", "vsets",
+            "entraid", "credentials", "auth", "scenario", "utils", "backoff", "parsers")
+
+
+def files_of(suite):
+    """The files that are run."""
+    chosen = os.environ.get("TESTS", "").split()
+    if chosen:
+        return chosen
+    found = []
+    for folder, _, names in os.walk(os.path.join(suite, "tests")):
+        found += [os.path.relpath(os.path.join(folder, name), suite) for name in names
+                  if name.startswith("test_") and name.endswith(".py")]
+    return sorted(name for name in found if not any(word in name for word in LEFT_OUT))
+
+
+def results(report):
+    """Of each test, what it came to."""
+    found = {}
+    for case in xml.etree.ElementTree.parse(report).iter("testcase"):
+        kinds = {child.tag: child.get("message") or "" for child in case}
+        name = f"{case.get('classname')}::{case.get('name')}"
+        for kind in ("error", "failure", "skipped"):
+            if kind in kinds:
+                found[name] = kind, kinds[kind].splitlines()[0] if kinds[kind] else ""
+                break
+        else:
+            found.setdefault(name, ("passed", ""))
+    return found
+
+
+def run_suite(site, suite, way):
+    """Runs it one way."""
+    report = os.path.join(site.folder, f"{way}.xml")
+    command = [sys.executable, "-m", "pytest", "-q", "-x" if os.environ.get("FIRST") else "-q",
+               "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "-o", "filterwarnings=default", "-o", "addopts=",
+               "--timeout", "60",
+               "--junitxml", report, "--redis-url", f"redis://127.0.0.1:{site.port}/0"]
+    environment = dict(os.environ, LENDIS_SOCKET=site.socket)
+    if way == "pool":
+        command += ["-p", "suite_plugin"]
+        environment["PYTHONPATH"] += os.pathsep + os.path.dirname(os.path.abspath(__file__))
+    elif way == "preload":
+        command = [os.path.join(BUILD, "lendis-run"), *command]
+    with open(os.path.join(os.environ.get("TMPDIR", "/tmp"), f"suite-{way}.log"), "wb") as log:
+        subprocess.run([*command, *files_of(suite)], cwd=suite, env=environment, stdout=log,
+                       stderr=log, timeout=3000)
+    leases = site.metric("lendis_leases_total") + site.metric("lendis_handed_total")
+    return results(report), leases
+
+
+def main():
+    suite = os.path.abspath(os.environ.get("SUITE") or sys.argv[1])
+    ways = os.environ.get("WAYS", "direct pool preload").split()
+    found = {}
+    for way in ways:
+        site = Site(size=64, port=True)
+        try:
+            found[way], leases = run_suite(site, suite, way)
+        finally:
+            site.close()
+        counts = {}
+        for kind, _ in found[way].values():
+            counts[kind] = counts.get(kind, 0) + 1
+        print(f"{way}: {counts}, {leases:.0f} leases and commands handed over", flush=True)
+    if "direct" not in found:
+        return 0
+    differences = 0
+    for way in ways[1:]:
+        print(f"---- pass direct, and not by {way}:")
+        for name, (kind, _) in found["direct"].items():
+            other, why = found[way].get(name, ("missing", ""))
+            if kind == "passed" and other != "passed":
+                differences += 1
+                print(f"{name}: {other}: {why[:160]}")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
