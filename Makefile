@@ -712,6 +712,12 @@ bench-full: $(PROGRAMS) | deps-bench
 python-figures: $(PROGRAMS) $(LIBRARIES) | deps-check ## measure redis-py, direct and lent
 	@tests/system/python/figures.py
 
+.PHONY: python-suite
+SUITE_DEPS := python3-pytest python3-pytest-asyncio python3-pytest-timeout
+python-suite: $(PROGRAMS) $(LIBRARIES) | deps-check ## redis-py's own suite, of the checkout SUITE
+	$(call deps_rule,$(SUITE_DEPS))
+	@$(PYTHON) tests/system/python/suite.py $(abspath $(SUITE))
+
 # From a copy: setuptools leaves its files beside the sources.
 WHEEL_DEPS := python3-pip python3-setuptools python3-wheel
 python-wheel: ## build/python/*.whl, the Python package without the library

@@ -42,6 +42,7 @@ class Connection(ConnectionBase):
         self._stream: Stream | None = None
         self._count = 0            # commands among what is to be sent
         self._values: list = []    # replies, not decoded, the next one last
+        self._coming: asyncio.Future | None = None  # the stream that a listener waits for
 
     # ---- its beginning and end ----
 
@@ -84,7 +85,11 @@ class Connection(ConnectionBase):
             lease.release()
         if mine and stream:
             stream.close()
+        if mine:
+            self._wake_listener()
         self._forget()
+
+    _close = end  # of a client that is forgotten
 
     def give_back(self) -> None:
         """It goes to its pool: nothing is left in it."""
@@ -102,6 +107,21 @@ class Connection(ConnectionBase):
     async def _open_stream(self) -> None:
         lease, self._lease = self._lease, None
         self._stream = Stream(lease or await lendis_loop.acquire(self._pool, self._wait_ms))
+        self._wake_listener()
+
+    def _wake_listener(self) -> None:
+        coming, self._coming = self._coming, None
+        if coming and not coming.done():
+            coming.set_result(None)
+
+    async def _stream_comes(self, timeout: float | None) -> bool:
+        """Waits, as a listener that has not subscribed yet, until another task does."""
+        self._coming = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(self._coming, timeout)
+        except asyncio.TimeoutError:
+            return False
+        return self._stream is not None
 
     # ---- requests ----
 
@@ -115,7 +135,7 @@ class Connection(ConnectionBase):
             await self.connect()
             if self._stream is None:
                 await self._open_stream()
-        await self._send(pack(self.encoder, words), 1)
+        await self._send(pack(self.encoder, (words,)), 1)
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """The same for what is packed. The broker looks after health."""
@@ -167,6 +187,7 @@ class Connection(ConnectionBase):
         if first in STREAMS or b"\r\nREPLY\r\n" in data[:64].upper():
             self._stream = Stream(lease)
             self._stream.send(data, 1)
+            self._wake_listener()
             return []
         self._lease = None
         reply = await lendis_loop.request(lease, data, self._limit_ms)
@@ -221,6 +242,8 @@ class Connection(ConnectionBase):
                 value = resp.decoded(value, self._decode)
         elif self._stream is not None:
             value = await self._read_stream(disable_decoding, timeout)
+        elif push_request and (await self._stream_comes(timeout) or timeout is not None):
+            value = await self._read_stream(disable_decoding, timeout) if self._stream else None
         else:
             self._take_out()
         if self.health_check_interval:
@@ -243,7 +266,8 @@ class Connection(ConnectionBase):
             except resp.Incomplete:
                 pass
             left = None if end is None else end - time.monotonic()
-            if not await lendis_loop.ready(stream.fileno(), select.POLLIN, left, stream):
+            if not stream.arrived() and not await lendis_loop.ready(
+                    stream.fileno(), select.POLLIN, left, stream):
                 if timeout is not None:
                     return None
                 self.end()
@@ -251,7 +275,7 @@ class Connection(ConnectionBase):
             if self._stream is not stream:
                 raise ConnectionError("the connection was ended meanwhile")
             try:
-                if stream.can_read(0):
+                if stream.arrived():
                     stream.receive()
             except OSError as error:
                 self.end()
@@ -259,6 +283,9 @@ class Connection(ConnectionBase):
 
     async def check_health(self) -> None:
         """The broker watches every connection."""
+
+    async def re_auth(self) -> None:
+        """The broker logs in."""
 
     async def on_connect(self) -> None:
         """The broker has logged in and selected the database."""
@@ -343,6 +370,9 @@ class ConnectionPool(PoolBase, redis.asyncio.ConnectionPool):
         for connection in [*self._available_connections,
                            *(self._in_use_connections if inuse_connections else ())]:
             connection.end()
+
+    async def re_auth_callback(self, token: Any) -> None:
+        """The broker logs in."""
 
     async def aclose(self) -> None:
         """Ends all connections and leaves the pool; the next use takes it up again."""

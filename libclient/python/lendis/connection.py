@@ -57,16 +57,39 @@ def make_retry(kind: type, retry: Any, retry_on_error: Any,
     return retry, errors
 
 
-def pack(encoder: Encoder, words: tuple) -> list:
-    """A command as pieces of bytes. Its name may be several words, "CONFIG GET"."""
-    first = words[0]
-    if isinstance(first, str):
-        first = first.encode()
-    names = first.split() if b" " in first else (first,)
-    pieces = [b"*%d\r\n" % (len(names) + len(words) - 1)]
-    for word in (*names, *words[1:]):
-        encoded = encoder.encode(word)
-        pieces += (b"$%d\r\n" % len(encoded), encoded, b"\r\n")
+# What is larger is not copied into what is sent with it.
+_LARGE = 6000
+
+
+def _encoded(word: Any, encoder: Encoder) -> Any:
+    kind = type(word)
+    if kind is bytes:
+        return word
+    if kind is str:
+        return word.encode(encoder.encoding, encoder.encoding_errors)
+    return encoder.encode(word)
+
+
+def pack(encoder: Encoder, commands: Iterable) -> list:
+    """Commands as pieces of bytes. A command's name may be several words, "CONFIG GET"."""
+    pieces, small = [], []
+    for words in commands:
+        first = words[0]
+        if type(first) is str:
+            first = first.encode()
+        if b" " in first:
+            words = (*first.split(), *words[1:])
+        small.append(b"*%d\r\n" % len(words))
+        for word in words:
+            encoded = _encoded(word, encoder)
+            if type(encoded) is memoryview or len(encoded) > _LARGE:
+                size = encoded.nbytes if type(encoded) is memoryview else len(encoded)
+                small.append(b"$%d\r\n" % size)
+                pieces += (b"".join(small), encoded)
+                small = [b"\r\n"]
+            else:
+                small.append(b"$%d\r\n%b\r\n" % (len(encoded), encoded))
+    pieces.append(b"".join(small))
     return pieces
 
 
@@ -106,6 +129,7 @@ class ConnectionBase:
     """What connections for threads and for asyncio have in common."""
 
     retry_class: type = Retry
+    credential_provider = None  # the broker logs in
 
     def __init__(self, lendis_pool: Pool, encoder: Encoder, *, socket_timeout: float | None = None,
                  health_check_interval: float = 0, retry: Any = None,
@@ -161,10 +185,10 @@ class ConnectionBase:
         self._callbacks = []
 
     def pack_command(self, *words: Any) -> list:
-        return pack(self.encoder, words)
+        return pack(self.encoder, (words,))
 
     def pack_commands(self, commands: Iterable) -> list:
-        return [piece for words in commands for piece in pack(self.encoder, words)]
+        return pack(self.encoder, commands)
 
     def get_protocol(self) -> int:
         return 2
@@ -181,6 +205,9 @@ class ConnectionBase:
 
     def reset_should_reconnect(self) -> None:
         """Likewise."""
+
+    def set_re_auth_token(self, token: Any) -> None:
+        """The broker logs in."""
 
     def _lost(self, error: OSError) -> Exception:
         if isinstance(error, socket.timeout):
@@ -306,7 +333,7 @@ class Connection(ConnectionBase):
                 self.connect()
             if self._stream is None:
                 self._open_stream()
-        self.send_packed_command(pack(self.encoder, words))
+        self.send_packed_command(pack(self.encoder, (words,)))
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """The same for what is packed. The broker looks after health."""
@@ -428,6 +455,9 @@ class Connection(ConnectionBase):
 
     def check_health(self) -> None:
         """The broker watches every connection."""
+
+    def re_auth(self) -> None:
+        """The broker logs in."""
 
     def on_connect(self) -> None:
         """The broker has logged in and selected the database."""

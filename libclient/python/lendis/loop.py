@@ -16,9 +16,9 @@ from .errors import from_result
 from .pool import Lease, Pool
 
 
-def _wake(future: asyncio.Future) -> None:
+def _wake(future: asyncio.Future, ready: bool = True) -> None:
     if not future.done():
-        future.set_result(None)
+        future.set_result(ready)
 
 
 class Waiting:
@@ -50,18 +50,19 @@ async def ready(fd: int, events: int, limit: float | None, owner: Any = None) ->
     """
     loop = asyncio.get_running_loop()
     waiting = Waiting(fd, bool(events & select.POLLOUT))
-    timer = None if limit is None else loop.call_later(max(0.0, limit), _wake, waiting.future)
+    timer = None
+    if limit is not None:
+        timer = loop.call_later(max(0.0, limit), _wake, waiting.future, False)
     if owner is not None:
         owner.waiting = waiting
     try:
-        await waiting.future
+        return await waiting.future
     finally:
         waiting.stop()
         if owner is not None:
             owner.waiting = None
         if timer is not None:
             timer.cancel()
-    return timer is None or loop.time() < timer.when()
 
 
 async def acquire(pool: Pool, timeout_ms: int = -1) -> Lease:

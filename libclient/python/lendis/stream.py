@@ -68,7 +68,10 @@ class Stream:
 
     def receive(self) -> None:
         """Reads what is there; call it when the descriptor is readable."""
-        data = os.read(self._fd, _READ_SIZE)
+        try:
+            data = os.read(self._fd, _READ_SIZE)
+        except BlockingIOError:  # it was not: the connection's own limit has passed
+            return
         if not data:
             raise OSError(0, "Connection closed by server.")
         self._data += data
@@ -89,6 +92,10 @@ class Stream:
     def can_read(self, limit: float | None) -> bool:
         """Whether there is something to read within the limit: a value, or the stream's end."""
         return bool(self._data) or self._wait(select.POLLIN, limit)
+
+    def arrived(self) -> bool:
+        """Whether there is something for receive() to read."""
+        return self._wait(select.POLLIN, 0)
 
     def abort(self) -> None:
         """Ends the connection under a thread that reads from it; that one closes the stream."""

@@ -190,8 +190,12 @@ def messages(site):
     thread = threading.Thread(target=listen)
     thread.start()
     assert eventually(lambda: client.publish("c", "five") == 1)
-    client.connection_pool.disconnect()
-    thread.join(10)
+
+    def end():
+        client.connection_pool.disconnect()  # between two messages it subscribes again
+        return not thread.is_alive()
+
+    assert eventually(end)
     assert ended
     listener.close()
     assert eventually(lambda: site.leased() == 0)
@@ -368,6 +372,12 @@ def newer_clients(site):
     connection._parser.set_pubsub_push_handler(print)
     connection._parser.set_invalidation_push_handler(print)
     assert not connection.should_reconnect() and connection.handshake_metadata == {}
+    assert connection.credential_provider is None and not connection.re_auth()
+    large, part = "x" * 7000, memoryview(b"part")
+    packed = connection.pack_commands([("SET", "k", part), ("CONFIG GET", large)])
+    assert packed[1] is part and packed[3] == large.encode() and b"".join(packed) == (
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$4\r\npart\r\n"
+        b"*3\r\n$6\r\nCONFIG\r\n$3\r\nGET\r\n$7000\r\n%b\r\n" % large.encode())
     assert connection.get_protocol() == pool.get_protocol() == 2 and pool.cache is None
     assert pool._get_in_use_connections() == {connection} and pool._get_free_connections() == []
     # One that hears nothing within its time is not ended by that, if so asked.

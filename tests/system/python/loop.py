@@ -292,6 +292,42 @@ def loops_and_forks(site):
     assert eventually(lambda: site.leased() == 0)
 
 
+@in_loop
+async def newer_clients(site):
+    """What the clients of redis-py 5 to 7 call that those of 4.3 do not."""
+    pool = lendis.asyncio.ConnectionPool()
+    client = redis.asyncio.Redis(connection_pool=pool)
+    connection = await pool.get_connection()
+    assert connection.credential_provider is None
+    await pool.re_auth_callback(None)
+    await connection.re_auth()
+    # A listener that has not subscribed yet waits; without time to wait it hears nothing.
+    assert await connection.read_response(timeout=0, push_request=True) is None
+    early = asyncio.ensure_future(connection.read_response(push_request=True))
+    await asyncio.sleep(0)
+    await connection.send_command("SUBSCRIBE", "c")
+    assert await asyncio.wait_for(early, 20) == [b"subscribe", b"c", 1]
+    # What has come is heard, also by who does not wait.
+    await client.publish("c", "v")
+    heard = []
+
+    async def one_came():
+        heard.append(await connection.read_response(timeout=0, disconnect_on_error=False,
+                                                    push_request=True))
+        return heard[-1] is not None
+
+    assert await soon(one_came) and heard[-1] == [b"message", b"c", b"v"]
+    early = asyncio.ensure_future(connection.read_response(push_request=True))
+    await asyncio.sleep(0)
+    connection._close()  # as a client does that is forgotten
+    try:
+        await asyncio.wait_for(early, 20)
+    except redis.ConnectionError:
+        pass
+    else:
+        raise AssertionError("an end that its listener did not hear of")
+
+
 def options(site):
     async def wrong():
         try:
@@ -320,4 +356,4 @@ losses.site = {"extra": "dial_backoff_max = 50ms"}
 
 if __name__ == "__main__":
     run(same_answers, few_connections, transactions, messages, cancelled, storm, losses,
-        loops_and_forks, options)
+        loops_and_forks, newer_clients, options)

@@ -5,11 +5,10 @@
     make python-suite SUITE=/path/to/redis-py [WAYS="direct pool preload"] [TESTS="tests/..."]
 
 SUITE is a checkout of redis-py (its package is used, too; one that has only ``tests`` is run with
-the package that is installed). Said is each test that passes direct and not in another way. It is
-no part of make check: the suite is not ours, and needs python3-pytest, python3-pytest-asyncio and
-python3-pytest-timeout.
+the package that is installed). Said is each test that passes direct and not in another way; logs
+are suite-WAY.log in $TMPDIR. It is no part of make check: the suite is not ours.
 
-What is known not to pass is in lendis-python(7), section DIFFERENCES.
+What is known not to pass, and why, is in lendis-python(7), section DIFFERENCES.
 """
 
 import os
@@ -57,9 +56,9 @@ def run_suite(site, suite, way):
     """Runs it one way."""
     report = os.path.join(site.folder, f"{way}.xml")
     command = [sys.executable, "-m", "pytest", "-q", "-x" if os.environ.get("FIRST") else "-q",
-               "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "-o", "filterwarnings=default", "-o", "addopts=",
-               "--timeout", "60",
-               "--junitxml", report, "--redis-url", f"redis://127.0.0.1:{site.port}/0"]
+               "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", "-o", "filterwarnings=default",
+               "-o", "addopts=", "--tb=native", "--timeout", "60", "--junitxml", report,
+               "--redis-url", f"redis://127.0.0.1:{site.port}/0"]
     environment = dict(os.environ, LENDIS_SOCKET=site.socket)
     if way == "pool":
         command += ["-p", "suite_plugin"]

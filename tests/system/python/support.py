@@ -99,7 +99,7 @@ class Site:
             os.unlink(self.redis_socket)
         process = self._start("redis", os.environ.get("REDIS_SERVER", "redis-server"), "--port",
                               str(self.port), "--unixsocket", self.redis_socket, "--save", "", "--dir",
-                              self.folder)
+                              self.folder, "--enable-debug-command", "local")
         assert eventually(self._redis_answers), "redis-server does not start"
         return process
 
