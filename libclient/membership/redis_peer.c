@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "libclient/shared/descriptor.h"
 
 /* Linux 5.14; not in every <sys/socket.h>. */
 #ifndef SO_NETNS_COOKIE
@@ -67,7 +68,8 @@ bool redis_peer_refuses(const struct redis_peer *peer)
 
     if (peer->size == 0)
         return false;
-    fd = socket(peer->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    fd = descriptor_lift(
+        socket(peer->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd < 0)
         return false;
     if (is_path || (peer->network != 0 && network_of(fd) == peer->network)) {
