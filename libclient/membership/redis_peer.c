@@ -63,13 +63,13 @@ static int connect_error(int fd)
 
 bool redis_peer_refuses(const struct redis_peer *peer)
 {
-    bool is_path = peer->address.ss_family == AF_UNIX;
+    int family = peer->address.ss_family;
+    bool is_path = family == AF_UNIX;
     int error = 0, fd;
 
     if (peer->size == 0)
         return false;
-    fd = descriptor_lift(
-        socket(peer->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    fd = descriptor_lift(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (fd < 0)
         return false;
     if (is_path || (peer->network != 0 && network_of(fd) == peer->network)) {
