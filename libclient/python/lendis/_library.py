@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 from ctypes import (
-    CDLL, POINTER, PyDLL, Structure, byref, c_char_p, c_int, c_short, c_size_t, c_uint, c_void_p,
-    sizeof, string_at,
+    CDLL, POINTER, PyDLL, Structure, byref, c_char_p, c_int, c_short, c_size_t, c_ssize_t, c_uint,
+    c_void_p, py_object, pythonapi, sizeof,
 )
 
 # Where "make install" put it: for folders that the loader does not know.
@@ -85,6 +85,10 @@ _call_finish = _function(_short, "call_finish", c_void_p, _pointer_out, _size_ou
 call_cancel = _function(_short, "call_cancel", c_void_p, restype=None)
 _exec = _function(_waiting, "exec", c_void_p, c_char_p, c_size_t, c_int, _pointer_out, _size_out)
 _free = _function(_short, "free", c_void_p, restype=None)
+# Half of what string_at() of ctypes takes.
+_bytes_at = pythonapi.PyBytes_FromStringAndSize
+_bytes_at.argtypes = (c_void_p, c_ssize_t)
+_bytes_at.restype = py_object
 strerror = _function(_short, "strerror", c_int, restype=c_char_p)
 
 
@@ -106,22 +110,41 @@ def acquire_finish(wait: int, lease: c_void_p) -> int:
     return _acquire_finish(wait, byref(lease))
 
 
-def _reply(result: int, reply: c_void_p, size: c_size_t) -> tuple[int, bytes]:
-    if result != 0:
-        return result, b""
-    address = reply.value
-    if address is None:
-        return 0, b""
-    data = string_at(address, size.value)
+class _Out:
+    """Where liblendis puts a reply."""
+
+    __slots__ = ("reply", "size", "at_reply", "at_size")
+
+    def __init__(self) -> None:
+        self.reply, self.size = c_void_p(), c_size_t()
+        self.at_reply, self.at_size = byref(self.reply), byref(self.size)
+
+
+# As many as calls were under way at a time.
+_outs: list[_Out] = []
+
+
+def _spare_out() -> _Out:
+    try:
+        return _outs.pop()
+    except IndexError:
+        return _Out()
+
+
+def _taken(out: _Out) -> bytes:
+    address = out.reply.value
+    data = b"" if address is None else _bytes_at(address, out.size.value)
     _free(address)
-    return 0, data
+    return data
 
 
 def execute(pool: int, request: bytes, timeout_ms: int) -> tuple[int, bytes]:
     """lendis_exec(): the result, and the bytes of the replies."""
-    reply, size = c_void_p(), c_size_t()
-    result = _exec(pool, request, len(request), timeout_ms, byref(reply), byref(size))
-    return _reply(result, reply, size)
+    out = _spare_out()
+    result = _exec(pool, request, len(request), timeout_ms, out.at_reply, out.at_size)
+    data = b"" if result else _taken(out)
+    _outs.append(out)
+    return result, data
 
 
 def call_begin(lease: c_void_p, request: bytes, timeout_ms: int) -> tuple[int, int | None]:
@@ -139,5 +162,8 @@ def call_poll(call: int) -> tuple[int, int, int]:
 
 def call_finish(call: int) -> tuple[int, bytes]:
     """The result, and the bytes of the replies."""
-    reply, size = c_void_p(), c_size_t()
-    return _reply(_call_finish(call, byref(reply), byref(size)), reply, size)
+    out = _spare_out()
+    result = _call_finish(call, out.at_reply, out.at_size)
+    data = b"" if result else _taken(out)
+    _outs.append(out)
+    return result, data

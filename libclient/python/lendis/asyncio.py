@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import select
 import time
 import weakref
@@ -21,7 +20,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.exceptions import ConnectionError, TimeoutError
 
-from . import errors, loop as lendis_loop, options as option_rules, resp
+from . import _process, errors, loop as lendis_loop, options as option_rules, resp
 from .combiner import Combiner
 from .connection import STREAMS, ConnectionBase, pack
 from .connection_pool import PoolBase
@@ -48,7 +47,7 @@ class Connection(ConnectionBase):
 
     async def connect(self) -> None:
         """Makes it fit for use. Holds nothing."""
-        if self.pid != os.getpid():
+        if self.pid != _process.pid:
             self._leave_to_parent()
         if self._connected:
             return
@@ -61,7 +60,7 @@ class Connection(ConnectionBase):
 
     def _leave_to_parent(self) -> None:
         held = self._lease or self._stream
-        self.pid = os.getpid()
+        self.pid = _process.pid
         self._lease = self._stream = None
         self._forget()
         if held:
@@ -78,7 +77,7 @@ class Connection(ConnectionBase):
 
     def end(self) -> None:
         """The same; it never waits."""
-        mine = self.pid == os.getpid()
+        mine = self.pid == _process.pid
         lease, self._lease = self._lease, None
         stream, self._stream = self._stream, None
         if mine and lease:
@@ -145,7 +144,7 @@ class Connection(ConnectionBase):
         await self._send([data], sum(1 for _ in resp.names(data)))
 
     async def _send(self, pieces: list, count: int) -> None:
-        if not self._connected or self.pid != os.getpid():
+        if not self._connected or self.pid != _process.pid:
             await self.connect()
         if self._stream is None:
             self._out += pieces
@@ -202,7 +201,7 @@ class Connection(ConnectionBase):
 
     async def can_read(self, timeout: float = 0) -> bool:
         """Whether a reply can be read within the limit."""
-        if not self._connected or self.pid != os.getpid():
+        if not self._connected or self.pid != _process.pid:
             await self.connect()
         if self._out:
             await self._checked()
@@ -232,7 +231,7 @@ class Connection(ConnectionBase):
 
         On a stream, None if a timeout was given and has passed.
         """
-        if self.pid != os.getpid():
+        if self.pid != _process.pid:
             self._leave_to_parent()
         if self._out:
             await self._checked()
@@ -245,7 +244,7 @@ class Connection(ConnectionBase):
         elif push_request and (await self._stream_comes(timeout) or timeout is not None):
             value = await self._read_stream(disable_decoding, timeout) if self._stream else None
         else:
-            self._take_out()
+            raise self._owes_nothing()
         if self.health_check_interval:
             now = asyncio.get_running_loop().time()
             self.next_health_check = now + self.health_check_interval

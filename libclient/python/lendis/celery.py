@@ -13,7 +13,6 @@ two holds a connection of the pool. All else, publishing and results, holds noth
 
 from __future__ import annotations
 
-import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from celery.backends.redis import RedisBackend as _Backend
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as _redis
 
+from . import _process
 from .connection import Connection
 from .connection_pool import ConnectionPool
 
@@ -47,7 +47,7 @@ def _polled(channel: "Channel") -> type[Connection]:
         def disconnect(self, *arguments: Any) -> None:
             # The descriptor is not closed by this: it is taken out before somebody else has it. A
             # forked child shares the parent's loop and leaves it alone.
-            if self._sock is not None and self.pid == os.getpid():
+            if self._sock is not None and self.pid == _process.pid:
                 channel.forget(self._sock)
             super().disconnect(*arguments)
             channel._on_connection_disconnect(self)

@@ -13,7 +13,6 @@ It has the names of redis-py's Connection that clients call, of redis-py 4.3 to 
 from __future__ import annotations
 
 import copy
-import os
 import socket
 import threading
 import time
@@ -25,7 +24,7 @@ from redis.connection import Encoder
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
-from . import resp
+from . import _process, resp
 from .errors import LendisError
 from .pool import Lease, Pool, milliseconds
 from .replies import Replies
@@ -148,7 +147,7 @@ class ConnectionBase:
         self.db, self.host, self.port = db, host, port
         self.client_name = None
         self.handshake_metadata: dict = {}
-        self.pid = os.getpid()
+        self.pid = _process.pid
         self._pinned = pinned
         self._combine = combine  # of asyncio: gives the running loop's Combiner
         self._limit_ms = milliseconds(socket_timeout)
@@ -215,14 +214,11 @@ class ConnectionBase:
         return ConnectionError(f"Connection of pool {self._pool.name} lost: {error}")
 
     def _take_out(self) -> bytes:
-        if not self._out:
-            raise ConnectionError("nothing was sent, so no reply will come")
         request, self._out = b"".join(self._out), []
         return request
 
-    def _healthy(self) -> None:
-        if self.health_check_interval:
-            self.next_health_check = time.time() + self.health_check_interval
+    def _owes_nothing(self) -> Exception:
+        return ConnectionError("nothing was sent, so no reply will come")
 
     def _forget(self) -> None:
         self._out = []
@@ -255,7 +251,7 @@ class Connection(ConnectionBase):
 
     def connect(self) -> None:
         """Makes it fit for use. Holds nothing, unless the pool's connections are pinned."""
-        if self.pid != os.getpid():
+        if self.pid != _process.pid:
             self._leave_to_parent()
         if self._connected:
             return
@@ -270,7 +266,7 @@ class Connection(ConnectionBase):
     def _leave_to_parent(self) -> None:
         """After a fork: what it held is the parent's."""
         held = self._lease or self._stream
-        self.pid = os.getpid()
+        self.pid = _process.pid
         self._using = threading.Lock()
         self._lease = self._stream = None
         self._doomed = False
@@ -283,7 +279,7 @@ class Connection(ConnectionBase):
         self._end()
 
     def _end(self) -> None:
-        mine = self.pid == os.getpid()
+        mine = self.pid == _process.pid
         lease, self._lease = self._lease, None
         stream, self._stream = self._stream, None
         if mine and lease:
@@ -295,12 +291,12 @@ class Connection(ConnectionBase):
 
     def give_back(self) -> None:
         """It goes to its pool: nothing is left in it."""
-        if self._out and self._connected and self.pid == os.getpid():
+        if self._out and self._connected and self.pid == _process.pid:
             try:
                 self._send_out()
             except Exception:
                 pass
-        if self._lease or self._stream or self._in or self._out or self._doomed:
+        if self._lease or self._stream or self._in.some or self._out or self._doomed:
             self._end()
 
     def end_elsewhere(self) -> None:
@@ -329,15 +325,19 @@ class Connection(ConnectionBase):
     def send_command(self, *words: Any, **options: Any) -> None:
         """Packs a command and sends it, or keeps it until its reply is read."""
         if words[0] in STREAMS and self._stream is None:
-            if not self._connected or self.pid != os.getpid():
+            if not self._connected or self.pid != _process.pid:
                 self.connect()
             if self._stream is None:
                 self._open_stream()
-        self.send_packed_command(pack(self.encoder, (words,)))
+        pieces = pack(self.encoder, (words,))
+        if self._stream is None and self._connected and self.pid == _process.pid:
+            self._out += pieces
+        else:
+            self.send_packed_command(pieces)
 
     def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """The same for what is packed. The broker looks after health."""
-        if not self._connected or self.pid != os.getpid():
+        if not self._connected or self.pid != _process.pid:
             self.connect()
         if isinstance(command, (bytes, str)):
             command = [command if isinstance(command, bytes) else command.encode()]
@@ -359,9 +359,15 @@ class Connection(ConnectionBase):
 
     def _send_out(self) -> None:
         """Sends what is kept and reads all replies."""
-        request = self._take_out()
-        with self._using:
-            reply = self._answer(request)
+        try:
+            with self._using:
+                reply = self._answer(self._take_out())
+        except OSError as error:
+            self.disconnect()
+            raise self._lost(error) from None
+        except BaseException:
+            self.disconnect()
+            raise
         if reply is not None:
             self._in.add(reply)
 
@@ -391,44 +397,36 @@ class Connection(ConnectionBase):
 
     def can_read(self, timeout: float | None = 0) -> bool:
         """Whether a reply can be read within the limit."""
-        if not self._connected or self.pid != os.getpid():
+        if not self._connected or self.pid != _process.pid:
             self.connect()
-        if self._in:
+        if self._in.some:
             return True
         if self._out:
-            self._checked(self._send_out)
+            self._send_out()
         if self._stream is None:
-            return bool(self._in)
+            return self._in.some
         return self._on_stream(self._stream.can_read, timeout)
-
-    def _checked(self, function: Any) -> None:
-        try:
-            function()
-        except OSError as error:
-            self.disconnect()
-            raise self._lost(error) from None
-        except BaseException:
-            self.disconnect()
-            raise
 
     def read_response(self, disable_decoding: bool = False, *, timeout: Any = None,
                       disconnect_on_error: bool = True, push_request: bool = False) -> Any:
         """The reply to what was sent first. Raises an error reply."""
-        if self.pid != os.getpid():
+        if self.pid != _process.pid:
             self._leave_to_parent()
         if self._out:
-            self._checked(self._send_out)
-        if self._in:
+            self._send_out()
+        if self._in.some:
             value = self._in.next(not disable_decoding)
-            if self._lease and not self._in:
+            if self._lease and not self._in.some:
                 self._unpin()
         elif self._stream is not None:
             value = self._read_stream(disable_decoding, disconnect_on_error)
         else:
-            self._checked(self._take_out)
+            self.disconnect()
+            raise self._owes_nothing()
         if self._doomed:
             self.disconnect()
-        self._healthy()
+        if self.health_check_interval:
+            self.next_health_check = time.time() + self.health_check_interval
         if isinstance(value, Exception):
             if isinstance(value, ConnectionError):
                 self.disconnect()

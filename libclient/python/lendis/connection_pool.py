@@ -9,7 +9,6 @@ before and after a fork.
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
@@ -17,7 +16,7 @@ import redis
 from redis.connection import Encoder
 from redis.exceptions import ConnectionError
 
-from . import options as option_rules
+from . import _process, options as option_rules
 from .connection import Connection
 from .pool import Pool
 
@@ -66,10 +65,10 @@ class PoolBase:
         """Forgets all connections; those in use are their users' to end."""
         self._available_connections: list = []
         self._in_use_connections: set = set()
-        self.pid = os.getpid()
+        self.pid = _process.pid
 
     def _checkpid(self) -> None:
-        if self.pid != os.getpid():
+        if self.pid != _process.pid:
             self.reset()
 
     def make_connection(self) -> Any:
@@ -79,7 +78,8 @@ class PoolBase:
             pinned=self._pinned, combine=self._combiner, **self.connection_kwargs)
 
     def _take(self) -> Any:
-        self._checkpid()
+        if self.pid != _process.pid:
+            self.reset()
         if len(self._in_use_connections) >= self.max_connections:
             raise ConnectionError("Too many connections")
         try:
@@ -153,7 +153,8 @@ class ConnectionPool(PoolBase, redis.ConnectionPool):
 
     def release(self, connection: Connection) -> None:
         """Gives a connection back, and with it what it holds."""
-        self._checkpid()
+        if self.pid != _process.pid:
+            self.reset()
         if connection not in self._in_use_connections:
             connection.disconnect()
             return

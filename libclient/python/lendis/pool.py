@@ -23,7 +23,7 @@ import weakref
 from ctypes import byref, c_void_p
 from typing import Any, Iterable, Sequence
 
-from . import _library, resp
+from . import _library, _process, resp
 from .errors import ConfigurationError, ResponseError, from_result
 
 _EOPNOTSUPP = -95
@@ -34,6 +34,7 @@ _BLOCKING = frozenset((
     b"BLPOP", b"BRPOP", b"BRPOPLPUSH", b"BLMOVE", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP",
     b"WAIT", b"WAITAOF"))
 _MAY_BLOCK = frozenset((b"XREAD", b"XREADGROUP"))
+_INITIALS = frozenset((b"B", b"W", b"X", b"b", b"w", b"x"))
 
 
 def milliseconds(limit: float | None) -> int:
@@ -45,6 +46,8 @@ def milliseconds(limit: float | None) -> int:
 
 def blocks(request: bytes) -> bool:
     """Whether ``request``, one command or several, begins with one that waits in the server."""
+    if request[6:7] == b"\r" and request[8:9] not in _INITIALS:
+        return False  # most have fewer than ten words, and a short name
     name = resp.first_name(request)
     if name in _BLOCKING:
         return True
@@ -134,7 +137,7 @@ class Lease:
 
     def __init__(self, handle: _Handle) -> None:
         self._handle = handle
-        self._pid = os.getpid()
+        self._pid = _process.pid
         self._lease = c_void_p()
 
     def acquire(self, timeout_ms: int) -> int:
@@ -148,10 +151,10 @@ class Lease:
     @property
     def held(self) -> bool:
         """Whether it is this process' still."""
-        return bool(self._lease) and self._pid == os.getpid()
+        return bool(self._lease) and self._pid == _process.pid
 
     def pointer(self) -> c_void_p:
-        if not self._lease or self._pid != os.getpid():
+        if not self._lease or self._pid != _process.pid:
             raise from_result(_EINVAL, "not a lease of this process")
         return self._lease
 
@@ -268,7 +271,7 @@ class Pool:
         Commands that wait in the server are sent on a lease, so that a signal's handler can end
         the wait.
         """
-        handle = self.handle
+        handle = self._handle or self.handle
         if blocks(data):
             return self._on_lease(data, timeout_ms)
         result, reply = _library.execute(handle.pool, data, timeout_ms)

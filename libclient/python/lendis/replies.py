@@ -32,16 +32,15 @@ class Replies:
         self.clear()
 
     def clear(self) -> None:
+        self.some = False  # there are some
         self._data = b""
         self._at = 0
         self._reader: Any = None
 
-    def __bool__(self) -> bool:
-        return self._reader is not None or self._at < len(self._data)
-
     def add(self, data: bytes) -> None:
         """More of them, whole."""
-        if not self:
+        if not self.some:
+            self.some = True
             if hiredis and len(data) >= _LARGE:
                 self._reader = hiredis.Reader(replyError=resp.error_text,
                                               protocolError=InvalidResponse, **self._options)
