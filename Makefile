@@ -187,7 +187,7 @@ SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools
 SCRIPT_TESTS += $(addprefix tests/system/preload/,functions.sh run.sh servers.sh)
 # The Python package, with Debian's own interpreter.
 SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py \
-	frameworks.py workers.py)
+	hazards.py frameworks.py workers.py)
 # Under a systemd of their own, in which they install what is built; with the load generator.
 SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
 
@@ -219,7 +219,7 @@ DEMO_DEPS := redis-server gunicorn python3-redis
 CHECK_DEPS := $(MAN_DEPS) redis-server openssl gnuplot-nox nutcracker haproxy iproute2 \
 	libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
-CHECK_DEPS += python3-django python3-django-redis python3-celery python3-flask-caching
+CHECK_DEPS += python3-gevent python3-django python3-django-redis python3-celery python3-flask-caching
 # A kernel's package is downloaded besides, by tests/ktls/machine.sh.
 KTLS_DEPS := qemu-system-x86 busybox-static cpio redis-server
 LINT_DEPS := clang-format clang-tidy cppcheck

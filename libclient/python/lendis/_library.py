@@ -42,6 +42,7 @@ AGAIN = 9
 
 READS = 1
 ALONE = 2
+LEASE = 4
 
 
 class Options(Structure):

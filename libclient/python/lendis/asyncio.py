@@ -110,7 +110,7 @@ class Connection(ConnectionBase):
 
     def _wake_listener(self) -> None:
         coming, self._coming = self._coming, None
-        if coming and not coming.done():
+        if coming and not coming.done() and not coming.get_loop().is_closed():
             coming.set_result(None)
 
     async def _stream_comes(self, timeout: float | None) -> bool:

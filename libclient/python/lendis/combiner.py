@@ -96,11 +96,12 @@ class Combiner:
         return batch
 
     async def _drive(self) -> None:
+        driver = asyncio.current_task()
         try:
             await self._drive_on()
         finally:
             # Now, not when the loop comes to it: what is queued from here on needs another.
-            self._drivers.discard(asyncio.current_task())
+            self._drivers.discard(driver)
 
     async def _drive_on(self) -> None:
         while self._queue:

@@ -21,6 +21,9 @@ from .connection import Connection
 from .pool import Pool
 
 
+_NO_LIMIT = 2**31
+
+
 class PoolBase:
     """What the pools for threads and for asyncio have in common."""
 
@@ -29,7 +32,7 @@ class PoolBase:
 
     def _setup(self, connection_class: Any, max_connections: int | None, socket: Any, pool: str,
                timeout: float | None, pinned: bool, options: dict[str, Any]) -> None:
-        max_connections = max_connections or 2**31
+        max_connections = max_connections or _NO_LIMIT
         if not isinstance(max_connections, int) or max_connections < 0:
             raise ValueError('"max_connections" must be a positive integer')
         self.lendis: Pool = option_rules.take_pool(options, socket, pool)
@@ -69,6 +72,7 @@ class PoolBase:
 
     def _checkpid(self) -> None:
         if self.pid != _process.pid:
+            self._lock = threading.RLock()  # a thread of the parent may have held it
             self.reset()
 
     def make_connection(self) -> Any:
@@ -79,7 +83,13 @@ class PoolBase:
 
     def _take(self) -> Any:
         if self.pid != _process.pid:
-            self.reset()
+            self._checkpid()
+        if self.max_connections < _NO_LIMIT:
+            with self._lock:  # others may come between looking and taking
+                return self._take_one_more()
+        return self._take_one_more()
+
+    def _take_one_more(self) -> Any:
         if len(self._in_use_connections) >= self.max_connections:
             raise ConnectionError("Too many connections")
         try:
@@ -154,7 +164,7 @@ class ConnectionPool(PoolBase, redis.ConnectionPool):
     def release(self, connection: Connection) -> None:
         """Gives a connection back, and with it what it holds."""
         if self.pid != _process.pid:
-            self.reset()
+            self._checkpid()
         if connection not in self._in_use_connections:
             connection.disconnect()
             return

@@ -17,7 +17,7 @@ from .pool import Lease, Pool
 
 
 def _wake(future: asyncio.Future, ready: bool = True) -> None:
-    if not future.done():
+    if not future.done() and not future.get_loop().is_closed():
         future.set_result(ready)
 
 
@@ -140,11 +140,15 @@ class Request:
         self.losses = 0
 
 
+def _is_awaited(item: Request) -> bool:
+    return not item.future.done() and not item.future.get_loop().is_closed()
+
+
 def answer(item: Request, value: Any) -> None:
-    if not item.future.done():
+    if _is_awaited(item):
         item.future.set_result(value)
 
 
 def fail(item: Request, error: BaseException) -> None:
-    if not item.future.done():
+    if _is_awaited(item):
         item.future.set_exception(error)

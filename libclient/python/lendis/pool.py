@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 import os
 import select
+import sys
 import threading
 import weakref
 from ctypes import byref, c_void_p
@@ -26,6 +27,7 @@ from typing import Any, Iterable, Sequence
 from . import _library, _process, resp
 from .errors import ConfigurationError, ResponseError, from_result
 
+POLLIN, POLLOUT = 1, 4  # eventlet takes those of select away
 _EOPNOTSUPP = -95
 _EINVAL = -22
 
@@ -66,13 +68,13 @@ class _Handle:
 
 
 _handles: weakref.WeakValueDictionary[tuple, _Handle] = weakref.WeakValueDictionary()
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal's handler may make pools, too
 
 
 def _lock_again() -> None:
     # Another thread of the parent may have held it.
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_lock_again)
@@ -103,6 +105,25 @@ def _shared_handle(key: tuple) -> _Handle:
         return handle
 
 
+def ready(fd: int, events: int, limit_ms: float) -> bool:
+    """Waits for a descriptor, by what gevent and eventlet make cooperative. -1: no limit."""
+    limit = limit_ms if limit_ms >= 0 else None
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(fd, events)
+        return bool(poll.poll(limit))
+    wanted = [[fd] if events & event else [] for event in (POLLIN, POLLOUT)]
+    return any(select.select(*wanted, [], None if limit is None else limit / 1000))
+
+
+def _is_cooperative() -> bool:
+    """Whether the threads of this program are greenlets: who waits in liblendis stops them all."""
+    gevent = sys.modules.get("gevent.monkey")
+    eventlet = sys.modules.get("eventlet.patcher")
+    return bool((gevent and gevent.is_module_patched("select"))
+                or (eventlet and eventlet.is_monkey_patched("select")))
+
+
 def wait_for(call: int) -> bytes:
     """Waits for a call on a lease to end. A signal's handler runs meanwhile, and may raise."""
     while True:
@@ -119,10 +140,7 @@ def wait_for(call: int) -> bytes:
 
 def _poll(call: int) -> None:
     try:
-        fd, events, limit_ms = _library.call_poll(call)
-        poll = select.poll()
-        poll.register(fd, events)
-        poll.poll(limit_ms if limit_ms >= 0 else None)
+        ready(*_library.call_poll(call))
     except BaseException:  # here, and nowhere else, the call is known to be there
         _library.call_cancel(call)
         raise
@@ -149,6 +167,10 @@ class Lease:
         return _library.acquire_finish(wait, self._lease)
 
     @property
+    def pool(self) -> int:
+        return self._handle.pool
+
+    @property
     def held(self) -> bool:
         """Whether it is this process' still."""
         return bool(self._lease) and self._pid == _process.pid
@@ -159,7 +181,7 @@ class Lease:
         return self._lease
 
     def classify(self, data: bytes) -> int:
-        """What kind of request this is: _library.READS, ALONE."""
+        """What kind of request this is: _library.READS, ALONE, LEASE."""
         return _library.classify(self.pointer(), data, len(data))
 
     def request(self, data: bytes, timeout_ms: int = -1) -> bytes:
@@ -218,6 +240,22 @@ class Lease:
         self.discard()
 
 
+def _wait_polling(lease: Lease, timeout_ms: int) -> int:
+    """Lease.acquire(), but what waits is poll(2) of the program's."""
+    result, wait = _library.acquire_begin(lease.pool, timeout_ms)
+    if result != 0 or wait is None:
+        return result
+    while True:
+        result = lease.finish(wait)
+        if result != _library.AGAIN:
+            return result
+        try:
+            ready(_library.acquire_fd(wait), POLLIN, -1)
+        except BaseException:
+            _library.acquire_cancel(wait)
+            raise
+
+
 def _single(data: bytes) -> Any:
     value, _ = resp.parse(data, 0, None)
     if isinstance(value, Exception):
@@ -246,6 +284,7 @@ class Pool:
                      fallback_password_file and os.fspath(fallback_password_file),
                      fallback_connections)
         self._handle: _Handle | None = _shared_handle(self._key)
+        self._cooperative = _is_cooperative()
 
     @property
     def handle(self) -> _Handle:
@@ -272,7 +311,7 @@ class Pool:
         the wait.
         """
         handle = self._handle or self.handle
-        if blocks(data):
+        if self._cooperative or blocks(data):
             return self._on_lease(data, timeout_ms)
         result, reply = _library.execute(handle.pool, data, timeout_ms)
         if result == _EOPNOTSUPP:
@@ -281,14 +320,18 @@ class Pool:
             raise from_result(result, f"pool {self.name}")
         return reply
 
-    def _on_lease(self, data: bytes, timeout_ms: int) -> bytes:
+    def _on_lease(self, data: bytes, timeout_ms: int) -> bytes | None:
         with self.take(timeout_ms) as lease:
+            if self._cooperative and lease.classify(data) & _library.LEASE:
+                return None
             return lease.request(data, timeout_ms)
 
     def take(self, timeout_ms: int = -1) -> Lease:
         """A lease, with a limit in milliseconds."""
         lease = Lease(self.handle)
-        result = lease.acquire(timeout_ms)
+        result = lease.acquire(0 if self._cooperative else timeout_ms)
+        if result != 0 and self._cooperative and timeout_ms != 0:
+            result = _wait_polling(lease, timeout_ms)
         if result != 0:
             raise from_result(result, f"pool {self.name}")
         return lease

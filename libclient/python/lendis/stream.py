@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import socket
 import time
 from typing import Any
 
 from . import resp
-from .pool import Lease
+from .pool import POLLIN, POLLOUT, Lease, ready
 
 _READ_SIZE = 65536
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -42,9 +41,7 @@ class Stream:
         return self._fd
 
     def _wait(self, events: int, limit: float | None) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, events)
-        return bool(poll.poll(None if limit is None else max(0, limit * 1000)))
+        return ready(self._fd, events, -1 if limit is None else max(0, limit * 1000))
 
     def send(self, data: bytes, limit: float | None = None) -> None:
         """Sends all of it. Raises socket.timeout, or OSError when the connection is lost."""
@@ -57,7 +54,7 @@ class Stream:
                 at += sent
             elif ctypes.get_errno() != 11:  # EAGAIN
                 raise _os_error()
-            elif not self._wait(select.POLLOUT, limit):
+            elif not self._wait(POLLOUT, limit):
                 raise socket.timeout("timed out")
 
     def take(self, decode: resp.Decode) -> Any:
@@ -85,17 +82,17 @@ class Stream:
             except resp.Incomplete:
                 pass
             left = None if end is None else end - time.monotonic()
-            if not self._wait(select.POLLIN, left):
+            if not self._wait(POLLIN, left):
                 raise socket.timeout("timed out")
             self.receive()
 
     def can_read(self, limit: float | None) -> bool:
         """Whether there is something to read within the limit: a value, or the stream's end."""
-        return bool(self._data) or self._wait(select.POLLIN, limit)
+        return bool(self._data) or self._wait(POLLIN, limit)
 
     def arrived(self) -> bool:
         """Whether there is something for receive() to read."""
-        return self._wait(select.POLLIN, 0)
+        return self._wait(POLLIN, 0)
 
     def abort(self) -> None:
         """Ends the connection under a thread that reads from it; that one closes the stream."""

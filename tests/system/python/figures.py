@@ -1,64 +1,61 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""What redis-py costs with connections of its own and with lendis: `make python-figures`.
+"""What redis-py costs with connections of its own, with lendis, and with the library preloaded:
+`make python-figures`.
 
 Printed are a GET in one process, and of forked processes with pools that have grown to 35
-connections each: GETs per second of all of them, connections at Redis, and memory, of the processes
-(their proportional share, Pss) and of redis-server. Direct and lendis take turns.
+connections each: GETs per second of all of them, connections at Redis, and memory: of all processes
+(their proportional shares, Pss), of one (RSS and what is private, as ps shows them), of
+redis-server. Processes that load redis-py and never connect say what is due to connections; what
+the kernel keeps for a connection (some 8 kB) is not counted. All ways take turns, and the medians
+of the rounds are printed.
 
-Usage: figures.py [PROCESSES [CONNECTIONS]]
+Usage: figures.py [PROCESSES [CONNECTIONS [ROUNDS]]]
 """
 
+import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 
-from support import Site, need
+from support import BUILD, Site, need
 
 need("redis")
 
 import redis  # noqa: E402
 
-import lendis.connection_pool  # noqa: E402  before the processes are forked, as --preload does
-
-PROCESSES = int(sys.argv[1]) if len(sys.argv) > 1 else 50
-CONNECTIONS = int(sys.argv[2]) if len(sys.argv) > 2 else 35
-ROUNDS, SECONDS = 3, 2.0
+WAYS = ("none", "direct", "lendis", "preload")
+SECONDS = 2.0
 
 
-def pool_of(site, kind):
-    if kind == "lendis":
+def pool_of(way, address):
+    if way == "lendis":
+        import lendis
         return lendis.ConnectionPool()
-    return redis.ConnectionPool.from_url(f"unix://{site.redis_socket}")
+    return redis.ConnectionPool.from_url(f"unix://{address}")
 
 
-def per_get(site):
+def per_get(client):
     """us per GET of one process."""
-    clients = {kind: redis.Redis(connection_pool=pool_of(site, kind))
-               for kind in ("direct", "lendis")}
-    clients["direct"].set("k", "abc")
-    figures = {kind: [] for kind in clients}
-    for _ in range(15):
-        for kind, client in clients.items():
-            began = time.perf_counter()
-            for _ in range(1000):
-                client.get("k")
-            figures[kind].append((time.perf_counter() - began) * 1000)
-    return {kind: statistics.median(values) for kind, values in figures.items()}
+    figures = []
+    for _ in range(9):
+        began = time.perf_counter()
+        for _ in range(1000):
+            client.get("k")
+        figures.append((time.perf_counter() - began) * 1000)
+    return statistics.median(figures)
 
 
-def kilobytes(pid, file, name):
+def kilobytes(pid, file, *names):
     with open(f"/proc/{pid}/{file}") as lines:
-        for line in lines:
-            if line.startswith(name + ":"):
-                return int(line.split()[1])
-    return 0
+        return sum(int(line.split()[1]) for line in lines if line.split(":")[0] in names)
 
 
-def grow(pool):
+def grow(pool, count):
     """As many connections in use at once as there are threads; then all are idle."""
-    taken = [pool.get_connection("_") for _ in range(CONNECTIONS)]
+    taken = [pool.get_connection("_") for _ in range(count)]
     for connection in taken:
         connection.send_command("PING")
         connection.read_response()
@@ -66,72 +63,112 @@ def grow(pool):
         pool.release(connection)
 
 
-def work(site, kind, start, said):
-    client = redis.Redis(connection_pool=pool_of(site, kind))
-    grow(client.connection_pool)
+def work(client, way, count, said, start, leave):
+    if way != "none":
+        grow(client.connection_pool, count)
     os.write(said, b"r")
     os.read(start, 1)
-    count, end = 0, time.monotonic() + SECONDS
-    while time.monotonic() < end:
+    done, end = 0, time.monotonic() + SECONDS
+    while way != "none" and time.monotonic() < end:
         for _ in range(20):
             client.get("k")
-        count += 20
-    os.write(said, count.to_bytes(8, "little"))
-    os.read(start, 1)
+        done += 20
+    os.write(said, done.to_bytes(8, "little"))
+    os.read(leave, 1)
 
 
-def crowd(site, kind):
-    """Connections, memory and GETs per second of forked processes."""
-    go, start = os.pipe()[::-1]
+def memory(pids, server):
+    """In megabytes; of one process, the mean."""
+    def of_all(file, *names):
+        return sum(kilobytes(pid, file, *names) for pid in pids) / 1024
+
+    return {
+        "MB of the processes": of_all("smaps_rollup", "Pss"),
+        "MB RSS of one": of_all("status", "VmRSS") / len(pids),
+        "MB private of one": of_all("smaps_rollup", "Private_Clean",
+                                    "Private_Dirty") / len(pids),
+        "MB of redis-server": kilobytes(server, "status", "VmRSS") / 1024,
+    }
+
+
+def crowd(way, address, server, processes, connections):
+    """The figures of forked processes, printed. Runs in a process of its own."""
+    client = redis.Redis(connection_pool=pool_of(way, address))
+    figures = {"us per GET, one process": per_get(client)} if way != "none" else {}
+    client.connection_pool.disconnect()
+    start, go = os.pipe()
+    leave, end = os.pipe()
     said, say = os.pipe()
     pids = []
-    for _ in range(PROCESSES):
+    for _ in range(processes):
         pid = os.fork()
         if pid == 0:
             try:
-                work(site, kind, start, say)
+                work(client, way, connections, say, start, leave)
             finally:
                 os._exit(0)
         pids.append(pid)
     for _ in pids:
         os.read(said, 1)
-    figures = {
-        "connections at Redis": site.connections(),
-        "MB of the processes": sum(kilobytes(pid, "smaps_rollup", "Pss") for pid in pids) / 1024,
-        "MB of redis-server": kilobytes(site.redis.pid, "status", "VmRSS") / 1024,
-    }
-    os.write(go, b"g" * PROCESSES)
+    figures.update(memory(pids, server))
+    probe = redis.Redis(unix_socket_path=address, client_name="probe")
+    figures["connections at Redis"] = sum(
+        each["name"] != "probe" for each in probe.client_list())
+    os.write(go, b"g" * processes)
     total = sum(int.from_bytes(os.read(said, 8), "little") for _ in pids)
-    figures["GETs per second"] = total / SECONDS
-    os.write(go, b"g" * PROCESSES)
+    if way != "none":
+        figures["GETs per second"] = total / SECONDS
+    os.write(end, b"g" * processes)
     for pid in pids:
         os.waitpid(pid, 0)
-    for descriptor in (go, start, said, say):
-        os.close(descriptor)
-    return figures
+    print(json.dumps(figures))
+
+
+def round_of(way, processes, connections):
+    site = Site(size=4)
+    try:
+        site.do("SET", "k", "abc")
+        command = [sys.executable, __file__, "--crowd", way, site.redis_socket,
+                   str(site.redis.pid), str(processes), str(connections)]
+        if way == "preload":
+            command.insert(0, os.path.join(BUILD, "lendis-run"))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300,
+                              env=dict(os.environ, LENDIS_SOCKET=site.socket))
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
+        return json.loads(done.stdout)
+    finally:
+        site.close()
+
+
+def show(rows):
+    base = rows["none"]["MB of the processes"] + rows["none"]["MB of redis-server"]
+    for way in WAYS[1:]:
+        rows[way]["MB due to connections"] = (
+            rows[way]["MB of the processes"] + rows[way]["MB of redis-server"] - base)
+    print(f"{'':26}" + "".join(f"{way:>12}" for way in WAYS)
+          + f"{'lendis/dir.':>12}{'preload/dir.':>13}")
+    for name in rows["direct"]:
+        values = [rows[way].get(name) for way in WAYS]
+        line = "".join(f"{'':12}" if value is None else f"{value:12,.1f}" for value in values)
+        ratios = [value / values[1] if values[1] else 0.0 for value in values[2:]]
+        print(f"{name:26}{line}{ratios[0]:12.2f}{ratios[1]:13.2f}")
 
 
 def main():
-    rounds = {"direct": [], "lendis": []}
-    for _ in range(ROUNDS):
-        for kind, figures in rounds.items():
-            site = Site(size=4)
-            try:
-                figures.append(crowd(site, kind))
-            finally:
-                site.close()
-    site = Site()
-    gets = per_get(site)
-    site.close()
-    print(f"{PROCESSES} processes, pools of {CONNECTIONS}: medians of {ROUNDS} rounds")
-    print(f"{'':24}{'direct':>12}{'lendis':>12}{'ratio':>8}")
-    rows = {name: {kind: statistics.median(figures[name] for figures in all_figures)
-                   for kind, all_figures in rounds.items()} for name in rounds["direct"][0]}
-    rows["us per GET, one process"] = gets
-    for name, row in rows.items():
-        ratio = row["lendis"] / row["direct"]
-        print(f"{name:24}{row['direct']:12,.1f}{row['lendis']:12,.1f}{ratio:8.2f}")
+    numbers = [int(word) for word in sys.argv[1:]] + [100, 35, 5][len(sys.argv) - 1:]
+    processes, connections, count = numbers
+    rounds = {way: [] for way in WAYS}
+    for _ in range(count):
+        for way, figures in rounds.items():
+            figures.append(round_of(way, processes, connections))
+    print(f"{processes} processes, pools of {connections}: medians of {count} rounds")
+    show({way: {name: statistics.median(each[name] for each in figures) for name in figures[0]}
+          for way, figures in rounds.items()})
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--crowd"]:
+        crowd(sys.argv[2], sys.argv[3], *(int(word) for word in sys.argv[4:]))
+    else:
+        main()

@@ -4,6 +4,7 @@
 many tasks on few connections, and whatever is cancelled, no reply is ever another's."""
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -292,6 +293,81 @@ def loops_and_forks(site):
     assert eventually(lambda: site.leased() == 0)
 
 
+async def transaction(client, key):
+    async with client.pipeline() as pipe:
+        await pipe.watch(key)
+        await pipe.get(key)
+        pipe.multi()
+        pipe.set(key, "t").get(key)
+        await pipe.execute()
+
+
+async def listen(client, key):
+    async with client.pubsub() as listener:
+        await listener.subscribe(key)
+        await client.publish(key, "m")
+        while not await listener.get_message(timeout=0.1):
+            pass
+
+
+@in_loop
+async def each_await(site):
+    """A task is cancelled at the first, the second, the third ... turn of the loop that it takes,
+    whatever it does; what comes next has its own answers, and nothing is held."""
+    client = lent()
+    kinds = {
+        "command": lambda key: client.echo("e" + key),
+        "pipeline": lambda key: client.pipeline(transaction=False).set(key, "p").get(key).execute(),
+        "transaction": lambda key: transaction(client, key),
+        "blocking": lambda key: client.blpop("none", timeout=0.05),
+        "listener": lambda key: listen(client, key),
+        "large": lambda key: client.set(key, "l" * 300000),
+    }
+    for kind, make in kinds.items():
+        for turns in range(40):
+            key = f"{kind}:{turns}"
+            task = asyncio.ensure_future(make(key))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            done = task.done()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert await client.echo(key) == key.encode(), key
+            if done:
+                break
+    await client.connection_pool.disconnect()
+
+
+def a_loop_that_is_closed(site):
+    """Under way: what its tasks held is given back, and the pool works in the next loop."""
+    pool = lendis.asyncio.ConnectionPool()
+    client = redis.asyncio.Redis(connection_pool=pool)
+
+    async def half():
+        for _ in range(3):
+            asyncio.ensure_future(client.blpop("none", timeout=0))
+        listener = client.pubsub()
+        await listener.subscribe("c")
+        asyncio.ensure_future(client.echo("never read"))
+        for _ in range(4):
+            await asyncio.sleep(0)
+
+    for turn in range(3):
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)
+        loop.run_until_complete(half())
+        loop.close()
+        del loop
+        gc.collect()
+        pool.reset()
+        gc.collect()
+        site.do("SET", "k", str(turn))
+        assert asyncio.run(still(client, str(turn).encode()))
+    pool.reset()
+    gc.collect()
+    assert eventually(lambda: site.leased() == 0), site.leased()
+
+
 @in_loop
 async def newer_clients(site):
     """What the clients of redis-py 5 to 7 call that those of 4.3 do not."""
@@ -356,4 +432,4 @@ losses.site = {"extra": "dial_backoff_max = 50ms"}
 
 if __name__ == "__main__":
     run(same_answers, few_connections, transactions, messages, cancelled, storm, losses,
-        loops_and_forks, newer_clients, options)
+        loops_and_forks, each_await, a_loop_that_is_closed, newer_clients, options)
