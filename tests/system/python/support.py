@@ -98,8 +98,8 @@ class Site:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.redis_socket)
         process = self._start("redis", os.environ.get("REDIS_SERVER", "redis-server"), "--port",
-                              str(self.port), "--unixsocket", self.redis_socket, "--save", "", "--dir",
-                              self.folder, "--enable-debug-command", "local")
+                              str(self.port), "--unixsocket", self.redis_socket, "--save", "",
+                              "--dir", self.folder, "--enable-debug-command", "local")
         assert eventually(self._redis_answers), "redis-server does not start"
         return process
 
