@@ -6,9 +6,9 @@
 Printed are a GET in one process, and of forked processes with pools that have grown to 35
 connections each: GETs per second of all of them, connections at Redis, and memory: of all processes
 (their proportional shares, Pss), of one (RSS and what is private, as ps shows them), of
-redis-server. Processes that load redis-py and never connect say what is due to connections; what
-the kernel keeps for a connection (some 8 kB) is not counted. All ways take turns, and the medians
-of the rounds are printed.
+redis-server. Processes that have one connection of their own each, and do the same, say what is due
+to the others; what the kernel keeps for a connection (some 8 kB) is not counted. All ways take
+turns, and the medians of the rounds are printed.
 
 Usage: figures.py [PROCESSES [CONNECTIONS [ROUNDS]]]
 """
@@ -18,6 +18,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 from support import BUILD, Site, need
@@ -26,7 +27,7 @@ need("redis")
 
 import redis  # noqa: E402
 
-WAYS = ("none", "direct", "lendis", "preload")
+WAYS = ("one each", "direct", "lendis", "preload")
 SECONDS = 2.0
 
 
@@ -64,12 +65,11 @@ def grow(pool, count):
 
 
 def work(client, way, count, said, start, leave):
-    if way != "none":
-        grow(client.connection_pool, count)
+    grow(client.connection_pool, 1 if way == "one each" else count)
     os.write(said, b"r")
     os.read(start, 1)
     done, end = 0, time.monotonic() + SECONDS
-    while way != "none" and time.monotonic() < end:
+    while time.monotonic() < end:
         for _ in range(20):
             client.get("k")
         done += 20
@@ -94,7 +94,7 @@ def memory(pids, server):
 def crowd(way, address, server, processes, connections):
     """The figures of forked processes, printed. Runs in a process of its own."""
     client = redis.Redis(connection_pool=pool_of(way, address))
-    figures = {"us per GET, one process": per_get(client)} if way != "none" else {}
+    figures = {"us per GET, one process": per_get(client)}
     client.connection_pool.disconnect()
     start, go = os.pipe()
     leave, end = os.pipe()
@@ -116,15 +116,24 @@ def crowd(way, address, server, processes, connections):
         each["name"] != "probe" for each in probe.client_list())
     os.write(go, b"g" * processes)
     total = sum(int.from_bytes(os.read(said, 8), "little") for _ in pids)
-    if way != "none":
-        figures["GETs per second"] = total / SECONDS
+    figures["GETs per second"] = total / SECONDS
     os.write(end, b"g" * processes)
     for pid in pids:
         os.waitpid(pid, 0)
     print(json.dumps(figures))
 
 
-def round_of(way, processes, connections):
+def compiled(folder):
+    """The environment of processes that find their modules compiled, as those that are installed
+    are: compiling takes memory that is never given back."""
+    environment = dict(os.environ, PYTHONPYCACHEPREFIX=folder)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    subprocess.run([sys.executable, "-c", "import redis, lendis.connection_pool"], check=True,
+                   env=environment, timeout=60)
+    return environment
+
+
+def round_of(way, processes, connections, environment):
     site = Site(size=4)
     try:
         site.do("SET", "k", "abc")
@@ -133,7 +142,7 @@ def round_of(way, processes, connections):
         if way == "preload":
             command.insert(0, os.path.join(BUILD, "lendis-run"))
         done = subprocess.run(command, capture_output=True, text=True, timeout=300,
-                              env=dict(os.environ, LENDIS_SOCKET=site.socket))
+                              env=dict(environment, LENDIS_SOCKET=site.socket))
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
         return json.loads(done.stdout)
@@ -142,26 +151,29 @@ def round_of(way, processes, connections):
 
 
 def show(rows):
-    base = rows["none"]["MB of the processes"] + rows["none"]["MB of redis-server"]
-    for way in WAYS[1:]:
-        rows[way]["MB due to connections"] = (
-            rows[way]["MB of the processes"] + rows[way]["MB of redis-server"] - base)
+    for name in ("MB of the processes", "MB of redis-server"):
+        for way in WAYS:
+            more = rows[way][name] - rows[WAYS[0]][name]
+            rows[way]["MB due to more than one"] = more + rows[way].get(
+                "MB due to more than one", 0)
     print(f"{'':26}" + "".join(f"{way:>12}" for way in WAYS)
           + f"{'lendis/dir.':>12}{'preload/dir.':>13}")
     for name in rows["direct"]:
-        values = [rows[way].get(name) for way in WAYS]
-        line = "".join(f"{'':12}" if value is None else f"{value:12,.1f}" for value in values)
-        ratios = [value / values[1] if values[1] else 0.0 for value in values[2:]]
-        print(f"{name:26}{line}{ratios[0]:12.2f}{ratios[1]:13.2f}")
+        values = [rows[way][name] for way in WAYS]
+        ratios = [value / values[1] for value in values[2:]]
+        print(f"{name:26}" + "".join(f"{value:12,.1f}" for value in values)
+              + f"{ratios[0]:12.2f}{ratios[1]:13.2f}")
 
 
 def main():
     numbers = [int(word) for word in sys.argv[1:]] + [100, 35, 5][len(sys.argv) - 1:]
     processes, connections, count = numbers
     rounds = {way: [] for way in WAYS}
-    for _ in range(count):
-        for way, figures in rounds.items():
-            figures.append(round_of(way, processes, connections))
+    with tempfile.TemporaryDirectory(prefix="lendis-python.") as folder:
+        environment = compiled(folder)
+        for _ in range(count):
+            for way, figures in rounds.items():
+                figures.append(round_of(way, processes, connections, environment))
     print(f"{processes} processes, pools of {connections}: medians of {count} rounds")
     show({way: {name: statistics.median(each[name] for each in figures) for name in figures[0]}
           for way, figures in rounds.items()})
