@@ -58,6 +58,10 @@ class Connection(ConnectionBase):
             if inspect.isawaitable(result):
                 await result
 
+    @property
+    def _reader(self) -> Stream | None:
+        return self._stream
+
     def _leave_to_parent(self) -> None:
         held = self._lease or self._stream
         self.pid = _process.pid
