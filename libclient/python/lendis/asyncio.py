@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 
 from . import _process, errors, loop as lendis_loop, options as option_rules, resp
 from .combiner import Combiner
-from .connection import STREAMS, ConnectionBase, pack
+from .connection import STREAMS, ConnectionBase, failure, pack
 from .connection_pool import PoolBase
 from .pool import Lease, blocks
 from .stream import Stream
@@ -252,10 +252,11 @@ class Connection(ConnectionBase):
         if self.health_check_interval:
             now = asyncio.get_running_loop().time()
             self.next_health_check = now + self.health_check_interval
-        if isinstance(value, Exception):
-            if isinstance(value, ConnectionError):
+        error = failure(value)
+        if error is not None:
+            if isinstance(error, ConnectionError):
                 self.end()
-            raise value
+            raise error
         return value
 
     async def _read_stream(self, disable_decoding: bool, timeout: float | None) -> Any:

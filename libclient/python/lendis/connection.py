@@ -19,6 +19,7 @@ import time
 import weakref
 from typing import Any, Iterable
 
+import redis.connection
 from redis.backoff import NoBackoff
 from redis.connection import Encoder
 from redis.exceptions import ConnectionError, TimeoutError
@@ -54,6 +55,27 @@ def make_retry(kind: type, retry: Any, retry_on_error: Any,
     if errors:
         retry.update_supported_errors(errors)
     return retry, errors
+
+
+# The clock of next_health_check, which clients read: 4.3 has another than 6.
+_now = time.monotonic if "monotonic" in redis.connection.Connection.check_health.__code__.co_names \
+    else time.time
+# So many replies at most are looked through for one that ends the connection.
+_REPLIES = 256
+
+
+def failure(value: Any) -> Exception | None:
+    """What to raise for a reply, as redis-py's parsers do. In the replies of a transaction, one
+    that ends the connection (Redis is loading) counts alone."""
+    kind = type(value)
+    if kind is bytes or kind is str or kind is int:
+        return None
+    if kind is list and len(value) <= _REPLIES:
+        for each in value:
+            if isinstance(each, ConnectionError):
+                return each
+        return None
+    return value if isinstance(value, Exception) else None
 
 
 # What is larger is not copied into what is sent with it.
@@ -426,11 +448,12 @@ class Connection(ConnectionBase):
         if self._doomed:
             self.disconnect()
         if self.health_check_interval:
-            self.next_health_check = time.time() + self.health_check_interval
-        if isinstance(value, Exception):
-            if isinstance(value, ConnectionError):
+            self.next_health_check = _now() + self.health_check_interval
+        error = failure(value)
+        if error is not None:
+            if isinstance(error, ConnectionError):
                 self.disconnect()
-            raise value
+            raise error
         return value
 
     def _read_stream(self, disable_decoding: bool, disconnect_on_error: bool) -> Any:
@@ -453,6 +476,8 @@ class Connection(ConnectionBase):
 
     def check_health(self) -> None:
         """The broker watches every connection."""
+        if self.health_check_interval:
+            self.next_health_check = _now() + self.health_check_interval
 
     def re_auth(self) -> None:
         """The broker logs in."""

@@ -6,6 +6,7 @@ connections, with nothing held when nobody needs it."""
 import os
 import signal
 import threading
+import time
 
 from support import eventually, in_child, need, run
 
@@ -99,6 +100,9 @@ def pipelines(site):
     for number in range(2000):
         many.set(f"k{number}", "x" * 100)
         many.get(f"k{number}")
+    # In a transaction, too, a server that is loading ends the connection.
+    loading = client.pipeline().execute_command("DEBUG", "ERROR", "LOADING as a test")
+    raises(redis.BusyLoadingError, loading.execute)
     assert many.execute()[1::2] == [b"x" * 100] * 2000
     assert eventually(lambda: site.leased() == 0)
 
@@ -373,6 +377,13 @@ def newer_clients(site):
     connection._parser.set_invalidation_push_handler(print)
     assert not connection.should_reconnect() and connection.handshake_metadata == {}
     assert connection.credential_provider is None and not connection.re_auth()
+    # Subscriptions are checked by the client, with the client's clock.
+    checked = lendis.ConnectionPool(health_check_interval=1).get_connection("_")
+    client_now = (time.monotonic if "monotonic" in redis.client.PubSub.check_health.__code__.co_names
+                  else time.time)
+    checked.send_command("PING")
+    assert checked.read_response() == b"PONG"
+    assert 0 < checked.next_health_check - client_now() <= 1
     large, part = "x" * 7000, memoryview(b"part")
     packed = connection.pack_commands([("SET", "k", part), ("CONFIG GET", large)])
     assert packed[1] is part and packed[3] == large.encode() and b"".join(packed) == (
