@@ -359,6 +359,17 @@ def losses(site):
     assert eventually(lambda: site.metric("lendis_backend_up") == 1)
     assert plain.get("k") is None
     raises(redis.ConnectionError, lent(socket=site.folder + "/none").get, "k")
+    # With the broker gone as well there is nothing to wait for.
+    patient = lent()
+    assert patient.ping()
+    site.broker.kill()
+    site.broker.wait()
+    site.end(site.redis)
+    raises(redis.RedisError, patient.ping)
+    began = time.monotonic()
+    for _ in range(5):
+        assert isinstance(raises(redis.ConnectionError, patient.get, "k"), lendis.DownError)
+    assert time.monotonic() - began < 4  # a command's limit is 5 s
 
 
 def newer_clients(site):
