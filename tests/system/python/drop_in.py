@@ -355,7 +355,7 @@ def losses(site):
     site.end(site.redis)
     assert eventually(lambda: site.metric("lendis_backend_up") == 0)
     raises(redis.ConnectionError, plain.get, "k")
-    site.start_redis()
+    site.redis = site.start_redis()
     assert eventually(lambda: site.metric("lendis_backend_up") == 1)
     assert plain.get("k") is None
     raises(redis.ConnectionError, lent(socket=site.folder + "/none").get, "k")
