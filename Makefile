@@ -313,7 +313,7 @@ $(KERNEL_TLS_TESTS): $(call objects,$(KERNEL_TLS_SOURCES)) \
 $(B)/tests/unit/broker/test_kernel_tls: ALL_LDFLAGS += -Wl,--wrap=setsockopt
 
 # With a kernel that has TLS: tests/ktls/machine.sh boots one.
-KTLS_TESTS := $(addprefix $(B)/tests/ktls/,test_kernel_socket)
+KTLS_TESTS := $(addprefix $(B)/tests/ktls/,test_kernel_socket test_ktls)
 $(B)/tests/ktls/%: $(O)/tests/ktls/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS) $(OPENSSL_LIBS))
 $(B)/tests/ktls/test_kernel_socket: $(O)/broker/base/secret.o \

@@ -16,6 +16,7 @@ static void on_opened(struct broker_connection *connection)
 
     sizing_note_request(pool, false);
     health_dial_succeeded(pool);
+    encryption_opened(pool);
     if (connection->state == CONNECTION_OPEN)
         maintenance_opened(pool, connection);
     name_watch_opened(pool, connection);

@@ -41,7 +41,7 @@
 
 _Static_assert(DIAL_ERROR_SIZE >= HANDSHAKE_ERROR_SIZE, "an error reply fits");
 
-const char dial_again[] = "the server closed the connection at a command that can be done without";
+const char dial_again[] = "the connection ended at something that can be done without";
 
 enum dial_stage {
     DIAL_CONNECTING,
@@ -381,6 +381,7 @@ static int take_descriptor(struct dial *dial, struct socket_ends *ends)
     socket_ends_note(ends, fd);
     result = dial_finish_socket(fd, dial->keepalive_ms);
     lent = result == 0 ? channel_lend(&dial->channel, dial->error) : result;
+    dial->again = lent == -ESTALE;
     /* A relay's end is a socket of its own. */
     if (lent >= 0 && lent != fd) {
         ends->local.size = 0;

@@ -42,8 +42,8 @@ struct dial_target {
 struct dial;
 
 /*
- * The error of a dial whose connection ended at a command that lendis can do without: the next one
- * goes without it, and is to follow at once. This very pointer.
+ * The error of a dial whose connection ended at a command, or at kernel TLS, that lendis can do
+ * without: the next one goes without it, and is to follow at once. This very pointer.
  */
 extern const char dial_again[];
 

@@ -24,15 +24,15 @@ static bool was_refused(const struct kernel_choice *choice, const SSL *ssl)
 static void learn(struct kernel_choice *choice, const SSL *ssl, int result,
                   const struct kernel_tls_refusal *refusal)
 {
-    if (!refusal->lasting || was_refused(choice, ssl))
+    if (!(refusal->lasting || refusal->spoiled) || was_refused(choice, ssl))
         return;
-    choice->no_kernel |= result == -ENOENT;
+    choice->no_kernel |= result == -ENOENT || choice->count == KERNEL_REFUSALS_MAX;
     if (choice->count < KERNEL_REFUSALS_MAX) {
         choice->refused[choice->count].version = SSL_version(ssl);
         choice->refused[choice->count++].cipher =
             (uint32_t)SSL_CIPHER_get_id(SSL_get_current_cipher(ssl));
     }
-    snprintf(choice->notice, sizeof choice->notice, "no kernel TLS with %s and %s: %s",
+    snprintf(choice->notice, sizeof choice->notice, "without kernel TLS for %s and %s: %s",
              SSL_get_version(ssl), SSL_get_cipher_name(ssl), refusal->reason);
 }
 

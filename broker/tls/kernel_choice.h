@@ -13,11 +13,12 @@
 #include "broker/tls/kernel_tls.h"
 #include "broker/tls/tls.h"
 
-/* As many ciphers as a server may choose from while one context lives; more are asked for again. */
+/* As many ciphers as a server may choose from while one context lives; after that it is as if the
+ * kernel had no TLS. */
 #define KERNEL_REFUSALS_MAX 8u
 
 struct kernel_choice {
-    bool no_kernel; /* it has no TLS at all */
+    bool no_kernel; /* it has no TLS at all, or none that is of use */
     uint32_t count;
     struct {
         int version;

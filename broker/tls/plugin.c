@@ -11,36 +11,46 @@
 
 __attribute__((visibility("default"))) const struct tls_functions *lendisd_tls(void);
 
-/* Results: 0, *fd is the kernel's; -errno, and in auto mode a relay may follow; -ESTALE, nothing may
- * follow but another connection. */
-static int lend_by_kernel(struct tls_connection *connection, int *fd, char why[TLS_TEXT_SIZE])
+static int lend_by_kernel(struct tls_connection *connection, int *fd,
+                          struct kernel_tls_refusal *refusal)
 {
     struct tls_context *context = connection->context;
-    struct kernel_tls_refusal refusal;
     int result = kernel_choice_ask(&context->kernel, context->settings.mode, connection->ssl,
-                                   connection->socket.fd, &refusal);
+                                   connection->socket.fd, refusal);
 
-    if (result != 0) {
-        snprintf(why, TLS_TEXT_SIZE, "TLS: the kernel does not take the connection: %s",
-                 refusal.reason);
-        return refusal.spoiled ? -ESTALE : result;
-    }
+    if (result != 0)
+        return result;
     *fd = connection->socket.fd;
     tls_connection_close(connection);
     return 0;
 }
 
-static int lend(struct tls_connection *connection, int *fd, char why[TLS_TEXT_SIZE])
+static int lend_by_relay(struct tls_connection *connection, int *fd, char why[TLS_TEXT_SIZE])
 {
-    const uint32_t mode = connection->context->settings.mode;
-    int result = mode == TLS_MODE_RELAY ? -ENOTSUP : lend_by_kernel(connection, fd, why);
+    int result = relay_start(connection, fd);
 
-    if (result == 0 || result == -ESTALE || mode == TLS_MODE_KTLS)
-        return result;
-    result = relay_start(connection, fd);
     if (result != 0)
         snprintf(why, TLS_TEXT_SIZE, "no relay can be had: %s", strerror(-result));
     return result;
+}
+
+static int lend(struct tls_connection *connection, int *fd, char why[TLS_TEXT_SIZE])
+{
+    const uint32_t mode = connection->context->settings.mode;
+    struct kernel_tls_refusal refusal = {.reason = ""};
+    int result;
+
+    if (mode == TLS_MODE_RELAY)
+        return lend_by_relay(connection, fd, why);
+    result = lend_by_kernel(connection, fd, &refusal);
+    if (result == 0)
+        return 0;
+    if (mode == TLS_MODE_AUTO && !refusal.spoiled)
+        return lend_by_relay(connection, fd, why);
+    snprintf(why, TLS_TEXT_SIZE, TLS_FAULT "the kernel does not take the connection: %s",
+             refusal.reason);
+    /* It was learned, and the next one gets a relay. */
+    return mode == TLS_MODE_AUTO ? -ESTALE : result;
 }
 
 static void take_notice(struct tls_context *context, char text[TLS_TEXT_SIZE])

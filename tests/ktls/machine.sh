@@ -29,7 +29,7 @@ skip()
 # ---- what the machine is made of ----
 
 [ "$(uname -m)" = x86_64 ] || skip "kernel TLS is tested on x86_64 only"
-for program in qemu-system-x86_64 cpio redis-server dpkg-deb apt-get; do
+for program in qemu-system-x86_64 cpio redis-server openssl dpkg-deb apt-get; do
     command -v "$program" >/dev/null || skip "there is no $program (make deps-ktls)"
 done
 busybox=$(command -v busybox) || skip "there is no busybox (make deps-ktls)"
@@ -94,11 +94,13 @@ while [ $# -gt 0 ]; do
 done
 
 cp "$busybox" "$root/bin/busybox"
-for program in "${programs[@]}" "$(command -v redis-server)"; do put "$program"; done
+for program in "${programs[@]}" "$(command -v redis-server)" "$(command -v openssl)"; do
+    put "$program"
+done
 for program in "$build"/{lendisd,lendisctl,lendis-bench,lendisd-tls.so}; do
     [ ! -e "$program" ] || put "$(realpath -s "$program")"
 done
-ln -s "$(command -v redis-server)" "$root/bin/redis-server"
+ln -s "$(command -v redis-server)" "$(command -v openssl)" -t "$root/bin"
 # Modules, each behind those that it needs.
 number=10
 for module in crypto/cryptd crypto/crypto_simd crypto/ghash-generic crypto/gcm crypto/ctr \
@@ -111,6 +113,7 @@ for module in crypto/cryptd crypto/crypto_simd crypto/ghash-generic crypto/gcm c
 done
 printf 'root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$root/etc/passwd"
 printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+put /usr/lib/ssl/openssl.cnf
 printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
 
 {

@@ -148,6 +148,18 @@ void encryption_stop(struct broker_pool *pool)
     drop_context(&pool->parts->encryption);
 }
 
+void encryption_opened(struct broker_pool *pool)
+{
+    struct encryption *encryption = &pool->parts->encryption;
+    char text[TLS_TEXT_SIZE] = "";
+
+    if (encryption->context)
+        encryption->tls->context_notice(encryption->context, text);
+    if (text[0])
+        log_limited(&encryption->limit, LOG_LEVEL_NOTICE, "pool %s: TLS by a relay, %s",
+                    pool->config->name, text);
+}
+
 bool encryption_complete(struct broker_pool *pool, struct dial_target *target)
 {
     struct encryption *encryption = &pool->parts->encryption;

@@ -34,6 +34,9 @@ void encryption_stop(struct broker_pool *pool);
 /* The configuration is another one. */
 void encryption_renew(struct broker_pool *pool);
 
+/* A connection is open: what it was learned from is reported. */
+void encryption_opened(struct broker_pool *pool);
+
 /* Completes whom to dial. False: the pool is to have TLS, and has it not. */
 bool encryption_complete(struct broker_pool *pool, struct dial_target *target);
 

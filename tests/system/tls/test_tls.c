@@ -396,6 +396,62 @@ static void mistakes_in_the_configuration(void **state)
     expect_complaint(lines, 0, "can be read by every user");
 }
 
+/* ---- kernels without TLS ---- */
+
+static bool kernel_has_tls(void)
+{
+    return access("/sys/module/tls", F_OK) == 0;
+}
+
+static unsigned times_logged(const char *text)
+{
+    FILE *log = fopen(fixture.broker.log_path, "re");
+    char line[1024];
+    unsigned times = 0;
+
+    assert_non_null(log);
+    while (fgets(line, sizeof line, log))
+        times += strstr(line, text) != NULL;
+    fclose(log);
+    return times;
+}
+
+/* The relay steps in, and the log says why: once, however many connections are opened. */
+static void a_kernel_without_tls_is_told_of_once(void **state)
+{
+    static const char why[] = "pool p: TLS by a relay, without kernel TLS for TLSv1.3 and ";
+
+    (void)state;
+    if (kernel_has_tls())
+        skip();
+    start_usual_server();
+    lendisd_start(&fixture.broker,
+                  "[pool p]\nredis = %s\ntls_mode = auto\ntls_ca_file = %s\nsize = 4\n"
+                  "min_idle = 4\n",
+                  fixture.redis.tls_url, ca.file);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 4, LIMIT_MS));
+    expect_transport("relay");
+    assert_true(lendisd_logged(&fixture.broker, why));
+    assert_true(lendisd_logged(&fixture.broker, "module tls is not loaded"));
+    expect_works();
+    assert_int_equal(times_logged("TLS by a relay"), 1);
+}
+
+static void a_pool_that_wants_the_kernel_gets_no_relay(void **state)
+{
+    (void)state;
+    if (kernel_has_tls())
+        skip();
+    start_usual_server();
+    lendisd_start(&fixture.broker,
+                  "[pool p]\nredis = %s\ntls_mode = ktls\ntls_ca_file = %s\nsize = 2\n",
+                  fixture.redis.tls_url, ca.file);
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    expect_refusal("TLS: the kernel does not take the connection: the kernel's module tls is not "
+                   "loaded");
+}
+
 /* ---- servers without TLS ---- */
 
 static void a_server_without_tls(void **state)
@@ -422,6 +478,8 @@ int main(int argc, char **argv)
         TEST(a_name_that_is_not_asked_for),
         TEST(nothing_is_asked_for),
         TEST(a_server_that_wants_a_client_certificate),
+        TEST(a_kernel_without_tls_is_told_of_once),
+        TEST(a_pool_that_wants_the_kernel_gets_no_relay),
         TEST(a_server_without_tls),
         TEST(mistakes_in_the_configuration),
     };
