@@ -487,10 +487,19 @@ systemd: ## run the tests of the units and of restarts, under a real systemd (as
 systemd: all man $(NEXT)
 	@tests/run $(SYSTEMD_TESTS)
 
-.PHONY: ktls
-ktls: ## boot a kernel that has kernel TLS, under qemu, and run its tests there
-ktls: all $(KTLS_TESTS) | deps-ktls
-	@tests/run -t 600 tests/ktls/short.sh
+.PHONY: ktls ktls-short ktls-figures
+# What of the system tests and the storm runs there.
+KTLS_SYSTEM := $(addprefix $(B)/tests/,system/libclient/test_leases \
+	system/libclient/test_handover system/libclient/test_hygiene crash/storm/storm)
+ktls: ## boot a kernel that has kernel TLS, under qemu, and test on it what runs on kernel TLS
+ktls: all $(KTLS_TESTS) $(KTLS_SYSTEM) | deps-ktls
+	@tests/run -t 1600 tests/ktls/short.sh tests/ktls/long.sh
+
+ktls-short: all $(KTLS_TESTS) | deps-ktls ## a minute of it: sockets alone
+	@tests/run -t 400 tests/ktls/short.sh
+
+ktls-figures: all | deps-ktls ## kernel TLS and a relay beside plain connections, as ratios
+	@tests/ktls/figures.sh
 
 .PHONY: crash stress
 # How long the storm lasts at least, and after how many seconds a test of these counts as hanging.

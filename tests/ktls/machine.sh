@@ -111,8 +111,8 @@ for module in crypto/cryptd crypto/crypto_simd crypto/ghash-generic crypto/gcm c
     [ ! -e "$modules/kernel/$module.ko" ] ||
         cp "$modules/kernel/$module.ko" "$root/modules/$number.ko"
 done
-printf 'root:x:0:0::/:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n' >"$root/etc/passwd"
-printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+# Tests name users and groups of a Debian system.
+cp /etc/passwd /etc/group -t "$root/etc"
 put /usr/lib/ssl/openssl.cnf
 printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
 

@@ -1,0 +1,11 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Kernel TLS on a kernel that has it: pools of a broker, the system tests of what workers do, and a
+# short storm, all on connections that the kernel has.
+build=${LENDIS_BUILD:-build}
+KTLS_SECONDS=${KTLS_SECONDS:-1500} exec "$(dirname "$0")/machine.sh" \
+    -e REDIS_TLS=ktls -e STORM_COMMANDS="${STORM_COMMANDS:-20000}" -e STORM_WORKERS=8 \
+    -e STORM_LIMIT=600 -e STORM_KILL_MS=200 \
+    "$build/tests/ktls/test_ktls" \
+    "$build/tests/system/libclient/test_leases" "$build/tests/system/libclient/test_handover" \
+    "$build/tests/system/libclient/test_hygiene" "$build/tests/crash/storm/storm"
