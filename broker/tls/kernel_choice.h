@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether the kernel is to be asked to take a connection (tls_mode), and what was learned by asking:
- * a kernel without TLS is asked once, and once for each cipher and version. A context keeps this for
- * as long as it lives, so a reload asks anew.
+ * Whether the kernel is to be asked to take a connection (tls_mode), and what was learned by
+ * asking: a kernel without TLS is asked once, and once for each cipher and version. A context keeps
+ * this for as long as it lives, so a reload asks anew.
  */
 #ifndef LENDIS_BROKER_KERNEL_CHOICE_H
 #define LENDIS_BROKER_KERNEL_CHOICE_H

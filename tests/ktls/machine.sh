@@ -133,7 +133,8 @@ mkdir -p "$root$PWD"
 timeout --kill-after=5 "$limit" qemu-system-x86_64 -accel tcg,thread=multi -cpu max \
     -smp "${KTLS_PROCESSORS:-2}" -m "$memory" -nodefaults -no-reboot -display none -serial stdio \
     -kernel "$kernel" -initrd "$work/initramfs" \
-    -append 'console=ttyS0 no_timer_check quiet loglevel=3 panic=-1 mitigations=off' </dev/null 2>&1 |
+    -append 'console=ttyS0 no_timer_check quiet loglevel=3 panic=-1 mitigations=off' \
+    </dev/null 2>&1 |
     tr -d '\r' | tee "$work/log" | grep --line-buffered -v '^# machine:' || true
 case $(grep '^# machine:' "$work/log" | tail -n 1) in
 *': all passed') exit 0 ;;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pools of a real broker whose connections the kernel has: what workers do on them, how they are
- * taken back, what is left of their keys in the broker, and a broker that is replaced. Skipped where
- * this kernel has no TLS; tests/ktls/machine.sh boots one that has.
+ * taken back, and what is left of their keys in the broker. Skipped where this kernel has no TLS;
+ * tests/ktls/machine.sh boots one that has.
  */
 #include <setjmp.h>
 #include <stdarg.h>
