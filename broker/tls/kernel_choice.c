@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include "broker/tls/kernel_watch.h"
 
 bool kernel_choice_may_ask(const struct kernel_choice *choice, uint32_t mode)
 {
@@ -42,8 +43,11 @@ int kernel_choice_ask(struct kernel_choice *choice, uint32_t mode, SSL *ssl, int
     int result;
 
     *refusal = (struct kernel_tls_refusal){.reason = "it was refused before"};
-    if (!kernel_choice_may_ask(choice, mode) || (mode == TLS_MODE_AUTO && was_refused(choice, ssl)))
+    if (!kernel_choice_may_ask(choice, mode) ||
+        (mode == TLS_MODE_AUTO && was_refused(choice, ssl))) {
+        kernel_watch_end(ssl);
         return -ENOTSUP;
+    }
     result = kernel_tls_install(ssl, fd, refusal);
     if (result != 0 && mode == TLS_MODE_AUTO)
         learn(choice, ssl, result, refusal);

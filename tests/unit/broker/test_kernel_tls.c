@@ -357,6 +357,8 @@ static int ask(uint32_t mode, int version, const char *cipher)
     asked = 0;
     connect_with(version, cipher);
     result = kernel_choice_ask(&choice, mode, pair.client, FD, &refusal);
+    /* Whoever goes on with it carries no secrets along. */
+    assert_null(kernel_watch_of(pair.client));
     tls_pair_end(&pair);
     return result;
 }
