@@ -5,7 +5,7 @@
 build=${LENDIS_BUILD:-build}
 KTLS_SECONDS=${KTLS_SECONDS:-1500} exec "$(dirname "$0")/machine.sh" \
     -e REDIS_TLS=ktls -e STORM_COMMANDS="${STORM_COMMANDS:-20000}" -e STORM_WORKERS=8 \
-    -e STORM_LIMIT=600 -e STORM_KILL_MS=200 \
+    -e STORM_LIMIT=600 -e STORM_KILL_MS=200 -e LENDIS_POOL_P_CONNECT_TIMEOUT=15s \
     "$build/tests/ktls/test_ktls" \
     "$build/tests/system/libclient/test_leases" "$build/tests/system/libclient/test_handover" \
     "$build/tests/system/libclient/test_hygiene" "$build/tests/crash/storm/storm"
