@@ -360,6 +360,7 @@ $(B)/tests/support/%.so: $(O)/tests/support/%_preload.o
 	$(Q)$(CC) -shared $(LDFLAGS) $(FLAVOUR_$(FLAVOUR)) -o $@ $^
 
 $(B)/tests/system/broker/test_failing_malloc: | $(B)/tests/support/failing_malloc.so
+$(B)/tests/system/tls/test_tls: | $(B)/tests/support/half_a_kernel.so
 $(B)/tests/system/broker/test_places: | $(B)/tests/support/hasty_timers.so
 
 .PHONY: allocations

@@ -452,6 +452,30 @@ static void a_pool_that_wants_the_kernel_gets_no_relay(void **state)
                    "loaded");
 }
 
+/* The kernel has one direction only: that connection is given up, and the next one gets a relay at
+ * once, without a pause as after a server that cannot be reached. */
+static void half_an_installation_is_dialled_again(void **state)
+{
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    skip(); /* it has to be the first library of the broker */
+#endif
+    start_usual_server();
+    setenv("LD_PRELOAD", built_program("tests/support/half_a_kernel.so"), 1);
+    lendisd_start(&fixture.broker,
+                  "[pool p]\nredis = %s\ntls_mode = auto\ntls_ca_file = %s\nsize = 2\n"
+                  "min_idle = 2\n",
+                  fixture.redis.tls_url, ca.file);
+    unsetenv("LD_PRELOAD");
+    segment_observe(&fixture.observer, fixture.broker.socket_path, "p");
+    assert_true(pool_fills(&fixture.observer, 2, LIMIT_MS));
+    expect_transport("relay");
+    assert_true(lendisd_logged(&fixture.broker, "the kernel takes no keys for receiving"));
+    assert_int_equal(times_logged("cannot open a connection"), 0);
+    assert_int_equal(entry().dial_errors[DIAL_tls], 0);
+    expect_works();
+}
+
 /* ---- servers without TLS ---- */
 
 static void a_server_without_tls(void **state)
@@ -480,6 +504,7 @@ int main(int argc, char **argv)
         TEST(a_server_that_wants_a_client_certificate),
         TEST(a_kernel_without_tls_is_told_of_once),
         TEST(a_pool_that_wants_the_kernel_gets_no_relay),
+        TEST(half_an_installation_is_dialled_again),
         TEST(a_server_without_tls),
         TEST(mistakes_in_the_configuration),
     };
