@@ -490,8 +490,7 @@ systemd: all man $(NEXT)
 
 .PHONY: ktls ktls-short ktls-figures
 # What of the system tests and the storm runs there.
-KTLS_SYSTEM := $(addprefix $(B)/tests/,system/libclient/test_leases \
-	system/libclient/test_handover system/libclient/test_hygiene crash/storm/storm)
+KTLS_SYSTEM := $(addprefix $(B)/tests/,system/libclient/test_leases crash/storm/storm)
 ktls: ## boot a kernel that has kernel TLS, under qemu, and test on it what runs on kernel TLS
 ktls: all $(KTLS_TESTS) $(KTLS_SYSTEM) | deps-ktls
 	@tests/run -t 1600 tests/ktls/short.sh tests/ktls/long.sh

@@ -18,12 +18,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "broker/testbed/certificates.h"
 #include "lendis_hiredis.h"
 #include "tests/support/fixture.h"
 
 #define LIMIT_MS      30000
+#define WORKERS       6
+#define COMMANDS      50
 #define SOL_TLS_LEVEL 282
 #define LARGE         (3u << 20)
 #define PIECE         (1u << 20)
@@ -185,6 +188,48 @@ static void a_connection_is_clean_again_for_the_next(void **state)
     }
 }
 
+/* Of a worker process: a key of its own, written and read. True: each reply was its own. */
+static bool counts_for_itself(int number)
+{
+    struct lendis_pool *own = pool_attach(&fixture.broker, "p");
+    bool right = true;
+
+    for (int i = 1; i <= COMMANDS && right; i++) {
+        redisReply *wrote = lendis_command(own, "SET own%d %d", number, number * COMMANDS + i);
+        redisReply *read = lendis_command(own, "GET own%d", number);
+
+        right = wrote && wrote->type == REDIS_REPLY_STATUS && read &&
+                read->type == REDIS_REPLY_STRING && atoi(read->str) == number * COMMANDS + i;
+        if (wrote)
+            freeReplyObject(wrote);
+        if (read)
+            freeReplyObject(read);
+    }
+    lendis_detach(own);
+    return right;
+}
+
+static void commands_are_handed_over(void **state)
+{
+    pid_t children[WORKERS];
+    int status;
+
+    (void)state;
+    start_server();
+    start_broker("ktls", "");
+    for (int i = 0; i < WORKERS; i++) {
+        children[i] = fork();
+        if (children[i] == 0)
+            _exit(counts_for_itself(i) ? 0 : 1);
+        assert_true(children[i] > 0);
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        assert_int_equal(waitpid(children[i], &status, 0), children[i]);
+        assert_int_equal(status, 0);
+    }
+    assert_true(pool_counter(&fixture.observer, COUNTER_handed) > 0);
+}
+
 static void a_killed_connection_is_replaced(void **state)
 {
     (void)state;
@@ -293,6 +338,7 @@ int main(void)
         TEST(each_cipher_and_version_is_the_kernels),
         TEST(what_the_kernel_cannot_goes_through_a_relay),
         TEST(a_connection_is_clean_again_for_the_next),
+        TEST(commands_are_handed_over),
         TEST(a_killed_connection_is_replaced),
         TEST(a_lease_that_is_too_old_is_revoked),
         TEST(the_broker_keeps_no_keys),
