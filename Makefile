@@ -340,7 +340,7 @@ $(B)/tests/system/%: $(O)/tests/system/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 # A program that knows nothing of lendis.
 PRELOAD_CLIENT := $(B)/tests/system/preload/client
 $(PRELOAD_CLIENT): $(O)/libclient/connection/resp.o \
-		$(addprefix $(O)/tests/system/preload/,client.o client_basic.o client_elsewhere.o \
+		$(addprefix $(O)/tests/system/preload/,client.o client_attacks.o client_basic.o client_elsewhere.o \
 		client_process.o client_raw.o)
 	$(call link,-ldl)
 $(B)/tests/system/preload/test_preload: | $(PRELOAD_CLIENT) $(B)/liblendis-preload.so

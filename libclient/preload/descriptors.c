@@ -176,8 +176,11 @@ bool descriptor_shuts_down(int fd, int how, int *result)
     if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) {
         errno = EINVAL;
         *result = -1;
+    } else if (virtual->state == VIRTUAL_LEASED && virtual->stream.foreign) {
+        *result = real()->shutdown(virtual->lease->fd, how); /* nobody will have it after this */
+        virtual->mute |= how != SHUT_RD;
     } else if (how == SHUT_WR && (virtual->unread > 0 || (virtual->state == VIRTUAL_LEASED &&
-                                                          !stream_is_between(&virtual->stream)))) {
+                                                          stream_owes(&virtual->stream)))) {
         virtual->mute = true; /* what is owed still comes */
         virtual->ends = true;
     } else if (how != SHUT_RD && virtual->state != VIRTUAL_ENDED) {

@@ -73,6 +73,10 @@ SLOW ssize_t send_virtual(int fd, const void *data, size_t size, int flags)
 {
     ssize_t result;
 
+    if (flags & MSG_OOB) {
+        descriptor_is_shared(fd); /* urgent bytes are none of the stream: tcp(7) */
+        return real()->send(fd, data, size, flags);
+    }
     return sends(fd, data, size, flags, &result) ? result : real()->send(fd, data, size, flags);
 }
 
@@ -85,10 +89,8 @@ HOOK ssize_t send(int fd, const void *data, size_t size, int flags)
 HOOK ssize_t sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *to,
                     socklen_t to_size)
 {
-    ssize_t result;
-
-    if (is_virtual(fd) && sends(fd, data, size, flags, &result))
-        return result;
+    if (is_virtual(fd)) /* on a connection the address is ignored: sendto(2) */
+        return send_virtual(fd, data, size, flags);
     return real()->sendto(fd, data, size, flags, to, to_size);
 }
 
@@ -138,8 +140,10 @@ HOOK ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
 {
     ssize_t result;
 
-    if (is_virtual(fd) && message && message->msg_iovlen > 0 &&
-        traffic_send(fd, message->msg_iov, (int)message->msg_iovlen, flags, &result))
+    if ((flags & MSG_OOB) && is_virtual(fd))
+        descriptor_is_shared(fd);
+    else if (is_virtual(fd) && message && message->msg_iovlen > 0 &&
+             traffic_send(fd, message->msg_iov, (int)message->msg_iovlen, flags, &result))
         return result;
     share_passed(message);
     return real()->sendmsg(fd, message, flags);
@@ -203,6 +207,8 @@ SLOW ssize_t read_virtual(int fd, void *data, size_t size)
 {
     ssize_t result;
 
+    if (size == 0)
+        return 0; /* unlike recv(2) it does not wait then */
     return receives(fd, data, size, 0, &result) ? result : real()->read(fd, data, size);
 }
 
@@ -211,11 +217,18 @@ HOOK ssize_t read(int fd, void *data, size_t size)
     return is_virtual(fd) ? read_virtual(fd, data, size) : real()->read(fd, data, size);
 }
 
+static bool has_room(const struct iovec *parts, int count)
+{
+    while (count > 0 && parts[count - 1].iov_len == 0)
+        count--;
+    return count > 0;
+}
+
 HOOK ssize_t readv(int fd, const struct iovec *parts, int count)
 {
     ssize_t result;
 
-    if (is_virtual(fd) && count > 0 && traffic_receive(fd, parts, count, 0, &result))
+    if (is_virtual(fd) && has_room(parts, count) && traffic_receive(fd, parts, count, 0, &result))
         return result;
     return real()->readv(fd, parts, count);
 }

@@ -220,16 +220,16 @@ static enum turn receive_once(struct virtual *virtual, int fd, const struct iove
     return wait_own(virtual, deadline_ns, before, result);
 }
 
-bool traffic_receive(int fd, const struct iovec *parts, int count, int flags, ssize_t *result)
+/* Results as traffic_receive(). *deadline_ns: -1, it is yet to be found; else of the call. */
+static bool receive_some(int fd, const struct iovec *parts, int count, int flags,
+                         int64_t *deadline_ns, int *before, ssize_t *result)
 {
-    int before CANCEL_RESTORED = cancel_off();
-    int64_t deadline_ns = -1;
     struct virtual *virtual;
 
     while (traffic_lock(fd, &virtual, result)) {
-        if (deadline_ns < 0)
-            deadline_ns = virtual->receive_ns > 0 ? clock_now_ns() + virtual->receive_ns : 0;
-        switch (receive_once(virtual, fd, parts, count, flags, deadline_ns, &before, result)) {
+        if (*deadline_ns < 0)
+            *deadline_ns = virtual->receive_ns > 0 ? clock_now_ns() + virtual->receive_ns : 0;
+        switch (receive_once(virtual, fd, parts, count, flags, *deadline_ns, before, result)) {
         case TURN_DONE:
             return true;
         case TURN_REAL:
@@ -239,4 +239,66 @@ bool traffic_receive(int fd, const struct iovec *parts, int count, int flags, ss
         }
     }
     return *result < 0;
+}
+
+/* MSG_WAITALL: the pooled socket's own limit, or a reply that comes another way, is no reason to
+ * come back with less. */
+static bool receive_all(int fd, const struct iovec *parts, int count, int flags, int *before,
+                        ssize_t *result)
+{
+    int64_t deadline_ns = -1;
+    ssize_t all = 0, got = 1;
+
+    for (int i = 0; i < count && got > 0; i++)
+        for (size_t at = 0; at < parts[i].iov_len && got > 0; at += (size_t)got, all += got) {
+            struct iovec part = {(char *)parts[i].iov_base + at, parts[i].iov_len - at};
+
+            if (!receive_some(fd, &part, 1, flags & ~MSG_WAITALL, &deadline_ns, before, &got)) {
+                if (all == 0)
+                    return false;
+                got = 0; /* it has become another one meanwhile */
+            }
+            if (got <= 0 && all == 0)
+                all = got;
+            if (got <= 0)
+                break;
+        }
+    *result = all;
+    return true;
+}
+
+/* MSG_TRUNC on a TCP socket: the bytes are discarded, wherever they were to go. A part of them at a
+ * time, for they are followed. */
+static bool receive_away(int fd, const struct iovec *parts, int count, int flags, int *before,
+                         ssize_t *result)
+{
+    struct virtual *virtual = virtual_find(fd);
+    int64_t deadline_ns = -1;
+    char scratch[4096];
+    struct iovec away = {.iov_base = scratch};
+
+    if (virtual && virtual->domain == AF_UNIX) /* there the flag means nothing: unix(7) */
+        return receive_some(fd, parts, count, flags, &deadline_ns, before, result);
+    for (int i = 0; i < count; i++)
+        away.iov_len += parts[i].iov_len;
+    if (away.iov_len > sizeof scratch)
+        away.iov_len = sizeof scratch;
+    return receive_some(fd, &away, 1, flags, &deadline_ns, before, result);
+}
+
+bool traffic_receive(int fd, const struct iovec *parts, int count, int flags, ssize_t *result)
+{
+    int before CANCEL_RESTORED = cancel_off();
+    int64_t deadline_ns = -1;
+
+    if (flags & (MSG_OOB | MSG_ERRQUEUE)) {
+        *result = -1;
+        errno = flags & MSG_OOB ? EINVAL : EAGAIN; /* there is none: tcp(7) */
+        return virtual_find(fd) != NULL;
+    }
+    if (flags & MSG_TRUNC)
+        return receive_away(fd, parts, count, flags & ~(MSG_TRUNC | MSG_WAITALL), &before, result);
+    if ((flags & MSG_WAITALL) && !(flags & MSG_PEEK))
+        return receive_all(fd, parts, count, flags, &before, result);
+    return receive_some(fd, parts, count, flags, &deadline_ns, &before, result);
 }

@@ -292,6 +292,13 @@ bool stream_is_between(const struct stream *stream)
            request_is_between(&stream->request) && resp_is_between(&stream->scan);
 }
 
+bool stream_owes(const struct stream *stream)
+{
+    uint64_t half = request_is_between(&stream->request) ? 0 : 1;
+
+    return stream->foreign || stream->sent - stream->answered > half;
+}
+
 bool stream_is_clean(const struct stream *stream)
 {
     return stream_is_between(stream) && !(stream->session.left & LEFT_TIES);

@@ -91,6 +91,9 @@ bool stream_received(struct stream *stream, const char *data, size_t size);
  * the connection can be given back. */
 bool stream_is_clean(const struct stream *stream);
 
+/* A reply is owed to a command that was sent whole, or it is not known. */
+bool stream_owes(const struct stream *stream);
+
 /* No reply is owed and nothing is half sent or half received. */
 bool stream_is_between(const struct stream *stream);
 

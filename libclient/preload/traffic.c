@@ -38,13 +38,14 @@ void traffic_forget(struct virtual *virtual)
 
 void traffic_settle(struct virtual *virtual)
 {
-    if (virtual->state != VIRTUAL_LEASED || virtual->receivers > 0 ||
-        !stream_is_clean(&virtual->stream))
+    if (virtual->state != VIRTUAL_LEASED || virtual->receivers > 0)
         return;
-    if (virtual->mute)
-        swap_end(virtual, false);
-    else
+    if (virtual->mute && !stream_owes(&virtual->stream))
+        swap_end(virtual, false); /* what it has sent of a command is never finished */
+    else if (stream_is_clean(&virtual->stream))
         swap_park(virtual);
+    else
+        return;
     swap_release(virtual, false);
 }
 

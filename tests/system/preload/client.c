@@ -156,5 +156,7 @@ int main(int argc, char *argv[])
         result = run(raw_scenarios, argv[1]);
     if (result < 0)
         result = run(rare_scenarios, argv[1]);
+    if (result < 0)
+        result = run(attack_scenarios, argv[1]);
     return result < 0 ? 2 : result;
 }

@@ -60,6 +60,6 @@ struct scenario {
 };
 
 extern const struct scenario basic_scenarios[], process_scenarios[], raw_scenarios[],
-    rare_scenarios[];
+    rare_scenarios[], attack_scenarios[];
 
 #endif

@@ -601,6 +601,13 @@ static int lines(void)
                 close(fd);
             fd = dial();
             puts("dialled");
+        } else if (strcmp(word, "tell") == 0) {
+            char text[256];
+
+            tell(fd, text, request(text, sizeof text, key, value, NULL));
+            puts("told");
+        } else if (strcmp(word, "hear") == 0) {
+            printf("%s\n", strtok((char *)hear(fd), "\r\n"));
         } else {
             printf("%s\n", strtok((char *)ask(fd, word, key, value, NULL), "\r\n"));
         }

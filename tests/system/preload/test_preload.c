@@ -179,6 +179,13 @@ SAME(few_descriptors)
 SAME(by_number)
 SAME(other_names)
 SAME(elsewhere)
+SAME(flags)
+SAME(crossing)
+SAME(longest)
+SAME(half_closes)
+SAME(garbage)
+SAME(edges)
+SAME(resp3)
 
 /* What a child shares with its parent directly, it has for itself, or finds ended. */
 static void children_have_their_own(void **state)
@@ -187,6 +194,7 @@ static void children_have_their_own(void **state)
     expect_leased("forks");
     expect_leased("forks_in_multi");
     expect_leased("forks_while_owed");
+    expect_leased("forks_everywhere");
     expect_leased("executes");
 }
 
@@ -392,6 +400,33 @@ static void the_broker_ends(void **state)
     session_end(&session);
 }
 
+/* Killed with nothing under way, with a reply owed, inside a transaction, with an answer of the
+ * library's own unread: the connection goes on with what it has, and then with a new broker. */
+static void the_broker_ends_at_every_step(void **state)
+{
+    static const char *const before[][2] = {
+        {"SET a 1", "+OK"}, {"tell PING", "told"}, {"MULTI", "+OK"}, {"tell SELECT 0", "told"}};
+    static const char *const after[][2] = {
+        {"SET a 2", "+OK"}, {"hear", "+PONG"}, {"EXEC", "*0"}, {"hear", "+OK"}};
+    struct session session;
+
+    (void)state;
+    for (unsigned step = 0; step < 4; step++) {
+        session_start(&session, library);
+        assert_string_equal(session_ask(&session, "dial"), "dialled");
+        assert_string_equal(session_ask(&session, before[step][0]), before[step][1]);
+        lendisd_kill(&fixture.broker);
+        assert_string_equal(session_ask(&session, after[step][0]), after[step][1]);
+        assert_string_equal(session_ask(&session, "SET a 3"), "+OK");
+        lendisd_launch(&fixture.broker, true);
+        for (int i = 0; i < 5; i++)
+            assert_string_equal(session_ask(&session, "SET a 4"), "+OK");
+        session_end(&session);
+        segment_observe(&fixture.observer, fixture.broker.socket_path, "main");
+        expect_nothing_held();
+    }
+}
+
 /* A virtual connection outlives Redis; a transaction does not. */
 static void redis_ends(void **state)
 {
@@ -468,6 +503,13 @@ int main(int argc, char *argv[])
         RUN(by_number),
         RUN(other_names),
         RUN(elsewhere),
+        RUN(flags),
+        RUN(crossing),
+        RUN(longest),
+        RUN(half_closes),
+        RUN(garbage),
+        RUN(edges),
+        RUN(resp3),
         TEST(children_have_their_own),
         TEST(inline_commands_go_past),
         RUN(herds),
@@ -478,6 +520,7 @@ int main(int argc, char *argv[])
         TEST(without_a_broker),
         cmocka_unit_test_setup_teardown(a_pool_that_is_off, start_closed, end),
         TEST(the_broker_ends),
+        TEST(the_broker_ends_at_every_step),
         TEST(redis_ends),
     };
 
