@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Scenarios of what programs seldom do, and what nobody should: flags, long pipelines, half-closed
- * and broken streams, edges, children at every step. Each is the same on a connection of its own. */
+/* Scenarios of what programs seldom do: flags, long pipelines, half-closed and broken streams,
+ * edges, children at every step. Each is the same on a connection of its own. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
