@@ -131,7 +131,10 @@ static enum turn send_once(struct virtual *virtual, struct cargo *cargo)
     }
     switch (virtual->state) {
     case VIRTUAL_LEASED:
-        return send_leased(virtual, cargo, false);
+        if (swap_check(virtual))
+            return send_leased(virtual, cargo, false);
+        traffic_forget(virtual);
+        return TURN_REAL;
     case VIRTUAL_ENDED:
         if (virtual->loss_untold) {
             cargo->sent = cargo->size;

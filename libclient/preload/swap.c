@@ -113,11 +113,13 @@ bool swap_check(struct virtual *virtual)
 }
 
 /* Behind the number is `fd` from now on. It is never inherited by a program that is executed: there
- * nobody would know what it is. */
+ * nobody would know what it is. False: what is there was not put there by us. */
 static bool exchange(struct virtual *virtual, int fd, uint64_t cookie)
 {
     int turns = 0, result;
 
+    if (virtual->cookie != 0 && !swap_is_here(virtual))
+        return false;
     do
         result = real()->dup3(fd, virtual->number, O_CLOEXEC);
     while (result < 0 && (errno == EINTR || (errno == EBUSY && ++turns < BUSY_TURNS)));

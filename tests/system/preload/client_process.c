@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -176,7 +177,9 @@ static int closes_all(void)
 /* Closed without our knowing, and another file has its number. */
 static int closes_behind(void)
 {
+    struct timeval soon = {0};
     int fd = dial(), ends[2];
+    fd_set reads;
     char text[8];
 
     find_raw();
@@ -187,6 +190,27 @@ static int closes_behind(void)
     CHECK(read(ends[1], text, sizeof text) == 5 && memcmp(text, "hello", 5) == 0);
     CHECK(write(ends[1], "you", 3) == 3);
     CHECK(read(ends[0], text, sizeof text) == 3 && memcmp(text, "you", 3) == 0);
+    /* With a session that is kept, and while it is waited for. */
+    fd = dial();
+    EXPECT(ask(fd, "MULTI", NULL), "+OK\r\n");
+    CHECK(raw(SYS_close, fd) == 0);
+    CHECK(dup(ends[0]) == fd);
+    CHECK(write(fd, "hello", 5) == 5);
+    CHECK(read(ends[1], text, sizeof text) == 5 && memcmp(text, "hello", 5) == 0);
+    close(fd);
+    fd = dial();
+    EXPECT(ask(fd, "MULTI", NULL), "+OK\r\n");
+    CHECK(raw(SYS_close, fd) == 0);
+    CHECK(dup(ends[0]) == fd);
+    FD_ZERO(&reads);
+    FD_SET(fd, &reads);
+    CHECK(select(fd + 1, &reads, NULL, NULL, &soon) == 0);
+    CHECK(write(ends[1], "you", 3) == 3);
+    CHECK(select(fd + 1, (FD_SET(fd, &reads), &reads), NULL, NULL, &soon) == 1);
+    CHECK(write(fd, "hello", 5) == 5);
+    CHECK(read(fd, text, sizeof text) == 3 && memcmp(text, "you", 3) == 0);
+    CHECK(read(ends[1], text, sizeof text) == 5);
+    close(fd);
     fd = dial();
     talk(fd, 5);
     CHECK(raw(SYS_close, fd) == 0);
