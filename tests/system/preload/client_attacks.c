@@ -234,6 +234,40 @@ static int garbage(void)
     return 0;
 }
 
+/* ---- polling ---- */
+
+/* Among few descriptors and among many, some of which are nothing. */
+static int polled(void)
+{
+    static const nfds_t counts[] = {1, 2, 64, 65, 500};
+    static struct pollfd fds[500];
+    struct timespec limit = {.tv_sec = 5}, none = {0};
+    int fd = dial(), idle = dial(), ends[2];
+
+    make_ping();
+    talk(idle, 1);
+    CHECK(pipe(ends) == 0);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        nfds_t last = counts[i] - 1;
+
+        for (nfds_t at = 0; at < last; at++)
+            fds[at] = (struct pollfd){.fd = at % 3 == 0   ? idle
+                                            : at % 3 == 1 ? ends[0]
+                                                          : -1,
+                                      .events = POLLIN};
+        fds[last] = (struct pollfd){.fd = fd, .events = POLLIN | POLLPRI};
+        for (int round = 0; round < 5; round++) {
+            CHECK(poll(fds, counts[i], 0) == 0);
+            tell(fd, ping, ping_size);
+            CHECK(ppoll(fds, counts[i], &limit, NULL) == 1);
+            CHECK(fds[last].revents == POLLIN && fds[last].fd == fd);
+            EXPECT(hear(fd), PONG);
+            CHECK(ppoll(fds, counts[i], &none, NULL) == 0 && fds[last].revents == 0);
+        }
+    }
+    return 0;
+}
+
 /* ---- edges ---- */
 
 /* Until there is nothing left. Results: bytes. */
@@ -392,9 +426,14 @@ static int forks_everywhere(void)
 }
 
 const struct scenario attack_scenarios[] = {
-    {"flags", flags},     {"crossing", crossing},
-    {"longest", longest}, {"half_closes", half_closes},
-    {"garbage", garbage}, {"edges", edges},
-    {"resp3", resp3},     {"forks_everywhere", forks_everywhere},
+    {"flags", flags},
+    {"crossing", crossing},
+    {"longest", longest},
+    {"half_closes", half_closes},
+    {"garbage", garbage},
+    {"polled", polled},
+    {"edges", edges},
+    {"resp3", resp3},
+    {"forks_everywhere", forks_everywhere},
     {NULL, NULL},
 };

@@ -184,6 +184,7 @@ SAME(crossing)
 SAME(longest)
 SAME(half_closes)
 SAME(garbage)
+SAME(polled)
 SAME(edges)
 SAME(resp3)
 
@@ -508,6 +509,7 @@ int main(int argc, char *argv[])
         RUN(longest),
         RUN(half_closes),
         RUN(garbage),
+        RUN(polled),
         RUN(edges),
         RUN(resp3),
         TEST(children_have_their_own),
