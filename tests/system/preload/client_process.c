@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -324,14 +325,43 @@ static int few_descriptors(void)
     return 0;
 }
 
-/* Is killed with a reply owed: the test looks for what it leaves behind. */
+/* Is killed at step $STEP: the test looks for what it leaves behind. */
 static int dies(void)
 {
-    char text[64];
+    char text[64], byte;
     size_t size = request(text, sizeof text, "BLPOP", "empty", "60", NULL);
-    int fd = dial();
+    int fd = dial(), step = atoi(getenv("STEP"));
+    struct epoll_event event = {.events = EPOLLIN};
+    fd_set reads;
 
-    tell(fd, text, size);
+    talk(fd, 1);
+    switch (step) {
+    case 1:
+        tell(fd, text, size - 3);
+        break;
+    case 2:
+        tell(fd, text, size);
+        break;
+    case 3:
+        EXPECT(ask(fd, "MULTI", NULL), "+OK\r\n");
+        break;
+    case 4:
+        size = request(text, sizeof text, "PING", NULL);
+        tell(fd, text, size);
+        FD_ZERO(&reads);
+        FD_SET(fd, &reads);
+        CHECK(select(fd + 1, &reads, NULL, NULL, NULL) == 1);
+        break;
+    case 5:
+        size = request(text, sizeof text, "PING", NULL);
+        tell(fd, text, size);
+        CHECK(recv(fd, &byte, 1, 0) == 1);
+        break;
+    case 6:
+        CHECK(epoll_ctl(epoll_create1(0), EPOLL_CTL_ADD, fd, &event) == 0);
+        tell(fd, text, size);
+        break;
+    }
     raise(SIGKILL);
     return 0;
 }

@@ -241,15 +241,21 @@ static void raw_calls_reach_nothing(void **state)
     expect_leased("raw_calls_between");
 }
 
-/* Killed with a reply owed: its connection is replaced. */
+/* Killed while it is idle, with half a request sent, a reply owed, inside a transaction, with a
+ * connection shown, half a reply read, in an epoll set. */
 static void the_dead_hold_nothing(void **state)
 {
-    char output[8192];
+    char output[8192], step[12];
 
     (void)state;
-    run_program("dies", library, fixture.broker.socket_path, output, sizeof output);
-    expect_nothing_held();
-    expect_leased("commands");
+    for (int i = 0; i < 7; i++) {
+        snprintf(step, sizeof step, "%d", i);
+        setenv("STEP", step, 1);
+        run_program("dies", library, fixture.broker.socket_path, output, sizeof output);
+        unsetenv("STEP");
+        expect_nothing_held();
+        expect_leased("commands");
+    }
 }
 
 /* ---- logins ---- */
