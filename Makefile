@@ -88,8 +88,9 @@ CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker
 
 # The library for unmodified programs: what it is made of, and liblendis without hiredis, compiled
 # so that it enters none of the hooks, and with descriptors far above those of the program.
-PRELOAD_OWN := answers child copying counts descriptors epoll_table hooks hooks_elsewhere hooks_other_names map mine own plan polling \
-	private real receiving request sending settings stream swap table traffic ways
+PRELOAD_OWN := answers child copying counts descriptors epoll_table map mine own plan private real \
+	receiving request sending settings stream swap table traffic ways \
+	$(addprefix hooks/,elsewhere hooks other_names polling)
 PRELOAD_SOURCES := $(PRELOAD_OWN:%=libclient/preload/%.c)
 PRELOAD_FLOOR := 700
 
@@ -340,8 +341,8 @@ $(B)/tests/system/%: $(O)/tests/system/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
 # A program that knows nothing of lendis.
 PRELOAD_CLIENT := $(B)/tests/system/preload/client
 $(PRELOAD_CLIENT): $(O)/libclient/connection/resp.o \
-		$(addprefix $(O)/tests/system/preload/,client.o client_attacks.o client_basic.o client_elsewhere.o \
-		client_process.o client_raw.o)
+		$(addprefix $(O)/tests/system/preload/,client.o client_attacks.o client_basic.o \
+		client_elsewhere.o client_process.o client_raw.o)
 	$(call link,-ldl)
 $(B)/tests/system/preload/test_preload: | $(PRELOAD_CLIENT) $(B)/liblendis-preload.so
 
@@ -648,7 +649,7 @@ PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(TLS_OBJECTS) \
 	$(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
 TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_module.c, $(wildcard \
 	$(addprefix tests/,unit/*/*.c system/*/*.c fuzz/*.c support/*.c crash/storm/*.c))))
-PRELOAD_LINT = $(O)/libclient/preload/hooks.o $(B)/preload/libclient/shared/descriptor.o
+PRELOAD_LINT = $(O)/libclient/preload/hooks/hooks.o $(B)/preload/libclient/shared/descriptor.o
 LINT_JOBS ?= $(shell nproc)
 lint: ## check layers, sizes and layout, and look for mistakes (cppcheck, clang-tidy)
 lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) $(PRELOAD_LINT) | deps-lint

@@ -114,8 +114,8 @@ empty "$work/undecided"
 ok "and so is every other name of one"
 
 # The preloaded library.
-nm -D --defined-only "$build/liblendis-preload.so" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' |
-    sort >"$work/stands"
+nm -D --defined-only "$build/liblendis-preload.so" |
+    awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | sort >"$work/stands"
 comm -3 "$work/hooked" "$work/stands" >"$work/different"
 empty "$work/different"
 ok "the preloaded library stands before exactly these"

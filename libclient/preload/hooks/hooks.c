@@ -17,7 +17,7 @@
 #include "libclient/preload/descriptors.h"
 #include "libclient/preload/map.h"
 #include "libclient/preload/own.h"
-#include "libclient/preload/polling.h"
+#include "libclient/preload/hooks/polling.h"
 #include "libclient/preload/real.h"
 #include "libclient/preload/settings.h"
 #include "libclient/preload/traffic.h"

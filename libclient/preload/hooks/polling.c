@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Polling what the bytes come from: see polling.h. */
-#include "libclient/preload/polling.h"
+#include "libclient/preload/hooks/polling.h"
 
 #include <string.h>
 #include "libclient/preload/descriptors.h"
