@@ -89,7 +89,7 @@ CLIENT_SOURCES += $(addprefix libclient/membership/,attach.c attachment.c broker
 # The library for unmodified programs: what it is made of, and liblendis without hiredis, compiled
 # so that it enters none of the hooks, and with descriptors far above those of the program.
 PRELOAD_OWN := answers child copying counts descriptors epoll_table map mine own plan private real \
-	receiving request sending settings stream swap table traffic ways \
+	receiving request sending settings stream swap table tally traffic ways \
 	$(addprefix hooks/,elsewhere hooks other_names polling)
 PRELOAD_SOURCES := $(PRELOAD_OWN:%=libclient/preload/%.c)
 PRELOAD_FLOOR := 700
@@ -131,7 +131,7 @@ BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_S
 TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c \
 	$(TERMINAL_SOURCES)
 CTL_SOURCES := $(addprefix broker/ctl/,commands.c control.c lists.c main.c screen.c show.c \
-	show_config.c show_services.c show_statistics.c shown.c top.c top_rows.c) \
+	show_config.c show_preload.c show_services.c show_statistics.c shown.c top.c top_rows.c) \
 	broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c \
 	main.c options.c picture.c processes.c progress.c redis_memory.c show.c targets.c watch.c \

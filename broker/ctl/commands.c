@@ -101,6 +101,22 @@ static const struct command commands[] = {
         .show = show_waiters,
     },
     {
+        .name = SHOW "preload",
+        .arguments = "[POOL]",
+        .text = "what became of the connections of unmodified programs (*lendis-run*(1))",
+        .more = "A line for each program and pool; programs that have ended, and processes that "
+                "are another host's or container's, have one together. PROCESSES are those that "
+                "are attached, VIRTUAL are "
+                "connections that there are now. The rest counts since the processes began: "
+                "REQUESTS went out on a leased connection, COPIED were handed over because none "
+                "was idle, ANSWERED needed no server. PINNED are leases that were kept beyond a "
+                "request, and PINNED BY says why: for a transaction, a blocking command, a changed "
+                "session, or another reason. REAL are connections that became the program's own, "
+                "and REAL BECAUSE says why. See *COUNTERS*.",
+        .most = 1,
+        .show = show_preload,
+    },
+    {
         .name = SHOW "config",
         .arguments = "[POOL]",
         .text = "the configuration in effect, without secrets",

@@ -7,13 +7,15 @@
 
 /* Kind, name, unit and text of one. */
 static const char *const counters[][4] = {
-#define WORKER(name, unit, text) {"worker", #name "_total", unit, text},
-#define BROKER(name, unit, text) {"broker", #name "_total", unit, text},
-#define CLOSE(name, text)        {"close", "closed_" #name "_total", "connections", text},
-#define REVOKE(name, text)       {"revoke", "revoked_" #name "_total", "leases", text},
-#define DIAL(name, text)         {"dial", "dial_errors_" #name "_total", "attempts", text},
+#define WORKER(name, unit, text)  {"worker", #name "_total", unit, text},
+#define PRELOAD(name, unit, text) {"preload", #name "_total", unit, text},
+#define BROKER(name, unit, text)  {"broker", #name "_total", unit, text},
+#define CLOSE(name, text)         {"close", "closed_" #name "_total", "connections", text},
+#define REVOKE(name, text)        {"revoke", "revoked_" #name "_total", "leases", text},
+#define DIAL(name, text)          {"dial", "dial_errors_" #name "_total", "attempts", text},
     /* clang-format off */
-    COUNTERS(WORKER)
+    WORKER_COUNTERS(WORKER)
+    PRELOAD_COUNTERS(PRELOAD)
     BROKER_COUNTERS(BROKER)
     CLOSE_REASONS(CLOSE)
     REVOKE_REASONS(REVOKE)

@@ -25,6 +25,7 @@ int show_config(const struct show *show);
 int show_stats(const struct show *show);
 int show_leases(const struct show *show);
 int show_waiters(const struct show *show);
+int show_preload(const struct show *show);
 int show_latency(const struct show *show);
 int show_metrics(const struct show *show);
 

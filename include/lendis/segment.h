@@ -12,7 +12,7 @@
  *   cells[]                         the ring of the wait queue, 8 bytes each
  *   struct histogram_shard[]        the pool's histograms
  *   struct wait_slot[]              256 bytes each; slot i < workers belongs to worker i for good
- *   struct worker_block[]           128 bytes each: the worker's own counters
+ *   struct worker_block[]           256 bytes each: the worker's own counters
  *   struct mailbox[]                2 KiB for each slot: a command or its reply on their way
  *   struct chunk[]                  64 KiB each: for what is too large for a mailbox
  *
@@ -59,7 +59,8 @@ struct segment_header {
     uint32_t worker_max;
     uint32_t slot_max;
     uint32_t cell_count; /* power of two, >= slot_max */
-    uint32_t reserved[3];
+    uint32_t tables;     /* bytes up to the mailboxes, before they are rounded up to a page */
+    uint32_t reserved[2];
 };
 _Static_assert(sizeof(struct segment_header) == 64, "layout");
 
@@ -174,7 +175,7 @@ struct chunk_owner {
 struct worker_block {
     _Alignas(128) shm_u64 counters[COUNTER_COUNT]; /* one writer: the worker; summed by readers */
 };
-_Static_assert(sizeof(struct worker_block) == 128, "layout");
+_Static_assert(sizeof(struct worker_block) == 256, "layout");
 
 /* A process' view of a mapped segment: checked bounds and pointers, in private memory. */
 struct segment {

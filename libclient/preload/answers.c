@@ -12,6 +12,7 @@
 #include "libclient/preload/own.h"
 #include "libclient/preload/plan.h"
 #include "libclient/preload/swap.h"
+#include "libclient/preload/tally.h"
 #include "libclient/shared/broker_socket.h"
 
 /* For the broker's word; it takes some 50 us. */
@@ -105,6 +106,7 @@ bool answer_is_own_login(const struct virtual *virtual, const char *request, siz
 static bool put(struct virtual *virtual, const char *text)
 {
     count_up(PRELOAD_answered);
+    tally_route(virtual->route, COUNTER_virtual_answered);
     return swap_answer(virtual, text, strlen(text)) == 0;
 }
 

@@ -18,6 +18,7 @@ static void adopt_one(struct virtual *virtual)
     /* Threads that held it are the parent's. */
     atomic_store_explicit(&virtual->holder, NULL, memory_order_relaxed);
     virtual->receivers = 0;
+    virtual->counted = false;
     swap_disown(virtual);
     if (virtual->state == VIRTUAL_ENDED)
         return;

@@ -12,6 +12,7 @@
 #include "libclient/preload/plan.h"
 #include "libclient/preload/settings.h"
 #include "libclient/preload/swap.h"
+#include "libclient/preload/tally.h"
 
 /* The program's own limit for a reply, if it is known and there is one. */
 static int limit_ms(const struct virtual *virtual)
@@ -34,6 +35,8 @@ int copy_handed_over(struct virtual *virtual, struct lendis_pool *pool, const ch
         result = swap_answer(virtual, reply, reply_size);
         lendis_free(reply);
         count_up(PRELOAD_handed);
+        tally_opened(virtual);
+        tally_route(virtual->route, COUNTER_virtual_copied);
         if (result != 0)
             result = LENDIS_E_UNCERTAIN; /* it was executed, and nobody can be told */
     }

@@ -20,6 +20,7 @@
 #include "libclient/preload/real.h"
 #include "libclient/preload/settings.h"
 #include "libclient/preload/swap.h"
+#include "libclient/preload/tally.h"
 #include "libclient/preload/traffic.h"
 
 /* Locks what is behind `fd`, if it is still ours: a number that was closed behind our back is
@@ -99,6 +100,7 @@ static bool begin(int fd, const struct route *route, const struct sockaddr *addr
         virtual_free(virtual);
         return false;
     }
+    tally_opened(virtual);
     virtual_unlock(virtual);
     count_up(PRELOAD_virtual);
     return true;
@@ -132,6 +134,7 @@ bool descriptor_connects(int fd, const struct sockaddr *address, socklen_t size,
             return true;
         }
         count_up(PRELOAD_open);
+        tally_route(route, COUNTER_real_down);
         return false;
     }
     errno = error;
@@ -204,11 +207,14 @@ void descriptor_is_shared(int fd)
         return;
     if ((virtual->state == VIRTUAL_PARKED || virtual->state == VIRTUAL_ANSWERED) &&
         virtual->unread == 0 && virtual->gathered_size == 0 &&
-        private_become(virtual, "a copy of the descriptor") == 0)
+        private_become(virtual, "a copy of the descriptor", COUNTER_real_copied) == 0)
         return;
     /* It stays where it is, and is closed with this number. */
-    if (virtual->state == VIRTUAL_LEASED)
+    if (virtual->state == VIRTUAL_LEASED) {
         swap_show(virtual);
+        if (!virtual->stream.foreign)
+            tally_lease(virtual, COUNTER_pinned_other);
+    }
     virtual->stream.foreign = true;
     virtual_unlock(virtual);
 }

@@ -16,6 +16,7 @@
 #include "libclient/preload/real.h"
 #include "libclient/preload/settings.h"
 #include "libclient/preload/swap.h"
+#include "libclient/preload/tally.h"
 #include "libclient/shared/descriptor.h"
 
 /* For connecting, and for each reply that is waited for, unless the program says less. */
@@ -122,7 +123,7 @@ static void dress(const struct virtual *virtual, int fd)
     real()->ioctl(fd, FIONBIO, &nonblocking);
 }
 
-int private_become(struct virtual *virtual, const char *why)
+int private_become(struct virtual *virtual, const char *why, enum counter counter)
 {
     int before = errno, fd, result;
 
@@ -143,6 +144,7 @@ int private_become(struct virtual *virtual, const char *why)
         real()->fcntl(virtual->number, F_SETFD, virtual->close_on_exec ? FD_CLOEXEC : 0);
         count_up(PRELOAD_private);
         count_reason("real", why);
+        tally_route(virtual->route, counter);
         registrations_forget(virtual); /* they are the program's own */
         swap_drop(virtual);
         virtual_free(virtual);

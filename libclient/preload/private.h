@@ -7,13 +7,15 @@
 #ifndef LENDIS_PRELOAD_PRIVATE_H
 #define LENDIS_PRELOAD_PRIVATE_H
 
+#include "lendis/counters.h"
 #include "libclient/preload/virtual.h"
 
 /*
  * For a locked virtual connection that owes nothing. Results: 0, it is out of the table and gone,
  * and whatever was to be done is to be done on the number; -errno, there is no such connection, and
- * it is as it was. `why` is for reports. Waits for the connection, as connect(2) does.
+ * it is as it was. `why` and `counter` are for
+ * reports. Waits for the connection, as connect(2) does.
  */
-int private_become(struct virtual *virtual, const char *why);
+int private_become(struct virtual *virtual, const char *why, enum counter counter);
 
 #endif

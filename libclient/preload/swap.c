@@ -12,6 +12,7 @@
 #include "libclient/preload/epoll_table.h"
 #include "libclient/preload/own.h"
 #include "libclient/preload/real.h"
+#include "libclient/preload/tally.h"
 #include "libclient/shared/descriptor.h"
 
 /* fcntl(2): whether two descriptors are one file, at the price of the call alone. Linux 6.10. */
@@ -354,6 +355,7 @@ static void give_up(struct virtual *virtual)
 {
     registrations_forget(virtual);
     close_pair(virtual);
+    tally_closed(virtual);
     swap_release(virtual, virtual->receivers > 0);
     stream_forget(&virtual->stream);
     free(virtual->gathered);

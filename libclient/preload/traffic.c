@@ -8,6 +8,7 @@
 #include "libclient/preload/child.h"
 #include "libclient/preload/counts.h"
 #include "libclient/preload/swap.h"
+#include "libclient/preload/tally.h"
 
 bool traffic_lock(int fd, struct virtual **virtual, ssize_t *result)
 {
@@ -69,6 +70,7 @@ bool traffic_restarts(int64_t limit_ns)
 void traffic_lost(struct virtual *virtual, bool untold)
 {
     count_up(PRELOAD_lost);
+    tally_route(virtual->route, COUNTER_virtual_lost);
     swap_end(virtual, untold);
     swap_release(virtual, true);
 }

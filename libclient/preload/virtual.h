@@ -55,6 +55,7 @@ struct virtual
 
     struct lendis_lease *lease;
     bool shown;         /* LEASED, and the pooled connection is behind the number */
+    bool counted;       /* for the operator: tally.h */
     bool checked;       /* just now: the number is ours, for the next call */
     unsigned receivers; /* threads that are inside recv(2) on the pooled connection */
     struct stream stream;

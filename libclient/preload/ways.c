@@ -15,6 +15,7 @@
 #include "libclient/preload/private.h"
 #include "libclient/preload/settings.h"
 #include "libclient/preload/swap.h"
+#include "libclient/preload/tally.h"
 #include "libclient/preload/traffic.h"
 
 /* HELLO 2 AUTH by the pool's own login: what is left of it. */
@@ -86,6 +87,8 @@ static int take_lease(struct virtual *virtual, struct lendis_pool *pool, uint32_
         return result;
     }
     stream_begin(&virtual->stream, db);
+    if (__builtin_expect(!virtual->counted, 0))
+        tally_opened(virtual); /* inherited: this process was no worker then */
     return 0;
 }
 
@@ -105,6 +108,7 @@ static int lease_behind_number(struct virtual *virtual, struct lendis_pool *pool
         return -EBADF;
     }
     count_up(PRELOAD_swaps);
+    tally_lease(virtual, COUNTER_virtual_requests);
     return 0;
 }
 
@@ -120,14 +124,25 @@ static enum way lose(struct virtual *virtual, const char *why)
 
 /* A real connection if there can be one, else a lease for as long as it takes. */
 static enum way go_alone(struct virtual *virtual, struct lendis_pool *pool, uint32_t db,
-                         const char *why)
+                         const char *why, enum counter counter)
 {
-    if (private_become(virtual, why) == 0)
+    if (private_become(virtual, why, counter) == 0)
         return WAY_REAL;
     count_reason("no real connection", why);
-    if (pool && lease_behind_number(virtual, pool, db, settings.wait_ms, false) == 0)
+    if (pool && lease_behind_number(virtual, pool, db, settings.wait_ms, false) == 0) {
+        tally_lease(virtual, COUNTER_pinned_other);
         return WAY_LEASED;
+    }
     return lose(virtual, why);
+}
+
+static enum counter pinned_by(const struct plan *plan)
+{
+    if (plan->blocks)
+        return COUNTER_pinned_blocking;
+    return strcmp(plan->why, "MULTI") == 0 || strcmp(plan->why, "WATCH") == 0
+               ? COUNTER_pinned_transaction
+               : COUNTER_pinned_session;
 }
 
 /* A request that needs its connection for longer than a command takes. */
@@ -140,9 +155,10 @@ static enum way go_tied(struct virtual *virtual, struct lendis_pool *pool, uint3
         result = lease_behind_number(virtual, pool, db, settings.wait_ms, false);
     if (result == 0) {
         count_reason("tied", plan->why);
+        tally_lease(virtual, pinned_by(plan));
         return WAY_LEASED;
     }
-    return go_alone(virtual, pool, db, plan->why);
+    return go_alone(virtual, pool, db, plan->why, COUNTER_real_busy);
 }
 
 /* The rule. */
@@ -166,10 +182,10 @@ static enum way go(struct virtual *virtual, struct lendis_pool *pool, uint32_t d
         if (result == 0)
             return WAY_LEASED;
     }
-    return go_alone(virtual, pool, db,
-                    result == LENDIS_E_BUSY || result == LENDIS_E_TIMEOUT ? "pool busy"
-                    : result == LENDIS_E_DOWN                             ? "redis down"
-                                                                          : "no lease");
+    if (result == LENDIS_E_BUSY || result == LENDIS_E_TIMEOUT)
+        return go_alone(virtual, pool, db, "pool busy", COUNTER_real_busy);
+    return go_alone(virtual, pool, db, result == LENDIS_E_DOWN ? "redis down" : "no lease",
+                    COUNTER_real_down);
 }
 
 /* AUTH, or HELLO 2 AUTH, as the only command, which was not answered here. */
@@ -181,7 +197,7 @@ static enum way go_login(struct virtual *virtual, struct lendis_pool *pool, cons
 
     plan_make(&hello, HELLO, sizeof HELLO - 1, NULL, NULL);
     if (!answer_is_own_login(virtual, request, size))
-        return go_alone(virtual, pool, virtual->db, "another login");
+        return go_alone(virtual, pool, virtual->db, "another login", COUNTER_real_login);
     virtual->logged_in = true;
     way = go(virtual, pool, virtual->db, &hello, HELLO, sizeof HELLO - 1, waits);
     if (way == WAY_LEASED)
@@ -201,7 +217,9 @@ static enum way find_own_way(struct virtual *virtual, const struct plan *plan, c
         return go_login(virtual, pool, request, size, waits, instead);
     if (plan->first.meaning == MEANS_NAME && pool)
         return go(virtual, pool, virtual->db, plan, request, size, waits);
-    return go_alone(virtual, pool, virtual->db, plan->why);
+    return go_alone(virtual, pool, virtual->db, plan->why,
+                    plan->first.meaning == MEANS_LOGIN ? COUNTER_real_login
+                                                       : COUNTER_real_database);
 }
 
 /* `request` is on a command's boundary, and nothing is unread. */
@@ -215,22 +233,22 @@ static enum way find_way(struct virtual *virtual, const char *request, size_t si
     if (!pool || differs(pool) || !plan_known(&plan, request, size))
         plan_make(&plan, request, size, pool ? classify_for_pool : NULL, pool);
     if (plan.foreign)
-        return go_alone(virtual, pool, db, "inline commands");
+        return go_alone(virtual, pool, db, "inline commands", COUNTER_real_lasting);
     if (plan.own && plan.commands == 1 && !plan.partial)
         return find_own_way(virtual, &plan, request, size, waits, instead);
     if (plan.lasting)
-        return go_alone(virtual, pool, db, plan.why);
+        return go_alone(virtual, pool, db, plan.why, COUNTER_real_lasting);
     if (plan.own) {
         if (answer_can_serve(virtual, request, size))
             return copy_one_by_one(virtual, request, size) == 0 ? WAY_DONE
                                                                 : lose(virtual, "no reply came");
         if (plan.select < 0 || !route_pool(virtual->route, (uint32_t)plan.select))
-            return go_alone(virtual, pool, db, plan.why);
+            return go_alone(virtual, pool, db, plan.why, COUNTER_real_database);
         db = (uint32_t)plan.select;
         pool = route_pool(virtual->route, db);
     }
     if (!pool)
-        return go_alone(virtual, pool, db, "no pool has the database");
+        return go_alone(virtual, pool, db, "no pool has the database", COUNTER_real_database);
     if (plan.ties || plan.blocks || plan.own)
         return go_tied(virtual, pool, db, &plan, waits);
     return go(virtual, pool, db, &plan, request, size, waits);

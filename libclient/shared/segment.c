@@ -121,6 +121,7 @@ int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint3
         .worker_max = worker_max,
         .slot_max = slots_for(worker_max),
         .cell_count = cells_for(slots_for(worker_max)),
+        .tables = (uint32_t)segment_tables_size(connection_max, worker_max),
     };
     int made, result;
 
@@ -151,6 +152,7 @@ static int read_bounds(int fd, struct segment *mapped)
 {
     struct segment_header header;
     struct stat stat;
+    size_t tables;
     ssize_t got;
 
     got = pread(fd, &header, sizeof header, 0);
@@ -172,8 +174,12 @@ static int read_bounds(int fd, struct segment *mapped)
                                .slot_max = header.slot_max,
                                .cell_count = header.cell_count,
                                .instance = header.instance};
-    mapped->size = round_up(place_tables(mapped), PAGE) + mail_size(mapped->slot_max);
-    return header.size == mapped->size && (uint64_t)stat.st_size == mapped->size ? 0 : -EPROTO;
+    tables = place_tables(mapped);
+    mapped->size = round_up(tables, PAGE) + mail_size(mapped->slot_max);
+    return header.tables == tables && header.size == mapped->size &&
+                   (uint64_t)stat.st_size == mapped->size
+               ? 0
+               : -EPROTO;
 }
 
 int segment_map(int fd, bool writable, struct segment *segment)

@@ -98,6 +98,55 @@ for wrong in "--wait 5" "--wait 61s" "--wait x" "--socket here" "--write true" "
     ok "refused: lendis-run $wrong"
 done
 
+# ---- what the operator sees ----
+
+# preload FIELD: of the programs called redis-cli that are running.
+preload()
+{
+    "$build/lendisctl" --socket "$work/lendis.sock" --json show preload |
+        python3 -c 'import json, sys
+rows = [row for row in json.load(sys.stdin)["preload"] if row["program"] == "redis-cli"]
+print(rows[0][sys.argv[1]] if rows else 0)' "$1"
+}
+
+is()
+{
+    [ "$(preload "$1")" = "$2" ]
+}
+
+mkfifo "$work/commands"
+exec 5<>"$work/commands"
+"$run" --socket "$work/lendis.sock" redis-cli -p "$port" <"$work/commands" >"$work/replies" 5>&- &
+pids+=($!)
+echo 'set key other' >&5
+until_true 20 grep -q OK "$work/replies"
+ok "a program that goes on"
+until_true 20 is virtual 1 && is processes 1 && is pinned 0 && is real 0
+ok "show preload: a virtual connection, nothing pinned, none real"
+before=$(preload requests)
+echo 'get key' >&5
+until_true 20 is requests $((before + 1))
+ok "show preload: requests"
+echo 'client setname joe' >&5
+until_true 20 is answered 1
+ok "show preload: what was answered without the server"
+printf '%s\n' 'watch key' multi exec >&5
+until_true 20 is pinned_by 'transaction 1'
+ok "show preload: pinned by a transaction"
+echo 'client id' >&5
+until_true 20 is real_because 'lasting 1' && is virtual 0
+ok "show preload: real, and why"
+"$build/lendisctl" --socket "$work/lendis.sock" metrics |
+    grep -q '^lendis_real_lasting_total{pool="main"} 1'
+ok "and so do the metrics"
+"$build/lendisctl" --socket "$work/lendis.sock" show preload | grep -q 'redis-cli.*lasting 1'
+ok "for people, too"
+exec 5>&-
+until_true 20 is processes 0
+"$build/lendisctl" --socket "$work/lendis.sock" --json show preload |
+    grep -q '"real_because": *"lasting 1"'
+ok "and what it was stays counted when it has ended"
+
 # ---- what programs are ----
 
 "$run" --check redis-cli >"$work/said"

@@ -253,6 +253,7 @@ static void corrupted_header_is_refused(void **state)
                                     offsetof(struct segment_header, worker_max),
                                     offsetof(struct segment_header, slot_max),
                                     offsetof(struct segment_header, cell_count),
+                                    offsetof(struct segment_header, tables),
                                     offsetof(struct segment_header, size),
                                     offsetof(struct segment_header, size) + 4};
     static const uint32_t values[] = {
