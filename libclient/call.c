@@ -90,23 +90,23 @@ static enum replies_state receive_replies(char *buffer, struct receiving *receiv
     return received;
 }
 
-/* The process' spare receive buffer, or a new one. */
-static char *buffer_take(struct local *local)
+/* The receive buffer of the handle, or where another thread has it one of its own; NULL: no
+ * memory. */
+static char *buffer_take(struct lendis_pool *pool)
 {
-    char *buffer = atomic_exchange_explicit(&local->spare, NULL, memory_order_acquire);
-
-    return buffer ? buffer : malloc(CALL_RECEIVE_SIZE);
+    /* Acquire: whoever gave it back is done with it. */
+    if (pool->buffer &&
+        !atomic_exchange_explicit(&pool->local->buffer_taken, true, memory_order_acquire))
+        return pool->buffer;
+    return malloc(CALL_RECEIVE_SIZE);
 }
 
-static void buffer_give(struct local *local, char *buffer)
+static void buffer_give(struct lendis_pool *pool, char *buffer)
 {
-    /* Release: whoever takes it finds our use of it done; acquire: so do we with what we free. */
-    free(atomic_exchange_explicit(&local->spare, buffer, memory_order_acq_rel));
-}
-
-void call_forget_buffer(struct local *local)
-{
-    free(atomic_exchange_explicit(&local->spare, NULL, memory_order_relaxed));
+    if (buffer == pool->buffer)
+        atomic_store_explicit(&pool->local->buffer_taken, false, memory_order_release);
+    else
+        free(buffer);
 }
 
 int64_t call_reply_deadline(const struct attachment *attachment, const struct command *command,
@@ -244,13 +244,13 @@ static int exchange(struct lendis_lease *lease, const struct call *call, char *b
 
 int call_on_lease(struct lendis_lease *lease, const struct call *call)
 {
-    struct local *local = lease->attachment->pool->local;
-    char *buffer = buffer_take(local);
+    struct lendis_pool *pool = lease->attachment->pool;
+    char *buffer = buffer_take(pool);
     int result;
 
     if (!buffer)
         return -ENOMEM;
     result = exchange(lease, call, buffer);
-    buffer_give(local, buffer);
+    buffer_give(pool, buffer);
     return result;
 }

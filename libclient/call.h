@@ -107,7 +107,4 @@ bool call_take_last_words(int fd, const struct call *call);
  * reads, else LENDIS_E_UNCERTAIN, which it counts. */
 int call_no_memory(struct attachment *attachment, const struct command *command);
 
-/* Frees the spare buffer of `local`. */
-void call_forget_buffer(struct local *local);
-
 #endif

@@ -15,19 +15,25 @@
 #include "libclient/connection/private_connection.h"
 #include "libclient/service.h"
 
-/* The page that a child finds zeroed. */
-static struct local *local_new(void)
-{
-    void *page = mmap(NULL, sizeof(struct local), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+/* What a child finds zeroed: struct local, and a buffer right behind it, whose beginning shares its
+ * page. Most replies end there. */
+#define BUFFER_OFFSET ((sizeof(struct local) + 63) / 64 * 64)
+#define LOCAL_SIZE    (BUFFER_OFFSET + CALL_RECEIVE_SIZE)
 
-    if (page == MAP_FAILED)
-        return NULL;
-    if (madvise(page, sizeof(struct local), MADV_WIPEONFORK) < 0) {
-        munmap(page, sizeof(struct local));
-        return NULL;
+static int local_new(struct lendis_pool *pool)
+{
+    char *pages =
+        mmap(NULL, LOCAL_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (pages == MAP_FAILED)
+        return -ENOMEM;
+    if (madvise(pages, LOCAL_SIZE, MADV_WIPEONFORK) < 0) {
+        munmap(pages, LOCAL_SIZE);
+        return -ENOMEM;
     }
-    return page;
+    pool->local = (struct local *)(void *)pages;
+    pool->buffer = pages + BUFFER_OFFSET;
+    return 0;
 }
 
 static void pool_free(struct lendis_pool *pool)
@@ -45,7 +51,7 @@ static void pool_free(struct lendis_pool *pool)
         pool->attachments = next;
     }
     if (pool->local)
-        munmap(pool->local, sizeof(struct local));
+        munmap(pool->local, LOCAL_SIZE);
     if (pool->fallback_address)
         dial_address_free(pool->fallback_address);
     free(pool->fallback_address);
@@ -98,13 +104,14 @@ static int attach(const char *socket_path, const char *pool_name,
     if (!made)
         return -ENOMEM;
     made->greeting.socket = -1;
-    made->local = local_new();
     made->socket_path = strdup(socket_path ? socket_path : default_socket_path());
     made->pool_name = strdup(pool_name);
     made->flags = wanted.flags;
     made->attach_timeout_ms = wanted.attach_timeout_ms > 0 ? wanted.attach_timeout_ms : 1000;
-    if (!made->local || !made->socket_path || !made->pool_name)
+    if (!made->socket_path || !made->pool_name)
         result = -ENOMEM;
+    if (result == 0)
+        result = local_new(made);
     if (result == 0)
         result = set_fallback(made, &wanted);
     if (result == 0 && !(wanted.flags & LENDIS_LAZY)) {
@@ -142,7 +149,6 @@ LENDIS_PUBLIC void lendis_detach(struct lendis_pool *pool)
     LENDIS_STEP("hang up");
     membership_end(pool);
     private_connection_end(pool);
-    call_forget_buffer(pool->local);
     reader_free = atomic_load(&pool->reader_free);
     if (reader_free)
         reader_free(atomic_load(&pool->local->reader));

@@ -115,7 +115,7 @@ struct local {
     uint32_t failures;        /* attempts that failed in a row; under lock */
     int last_failure;         /* why; under lock */
     _Atomic(struct reply_reader *) reader; /* a spare one, hiredis.c's */
-    _Atomic(char *) spare;                 /* a spare receive buffer, call.c's */
+    _Atomic bool buffer_taken;             /* pool->buffer is in use, call.c's */
 };
 
 struct reply_reader;
@@ -130,6 +130,7 @@ struct greeting {
 
 struct lendis_pool {
     struct local *local;
+    char *buffer; /* CALL_RECEIVE_SIZE, behind `local` and like it not for children; call.c's */
     char *socket_path;
     char *pool_name;
     int attach_timeout_ms;

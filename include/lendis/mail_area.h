@@ -5,9 +5,9 @@
  * come, most of the segment's size, and nearly all that is handed over fits beside a slot's words:
  * a process that mapped all of it would show megabytes of addresses that it never uses.
  *
- * The area owns a descriptor of the segment. The program may have closed it with all others, as
- * "daemonize" steps do, or the process may have no more addresses: then what is not mapped yet
- * cannot be had, and is NULL. Whoever takes a command makes sure before that it has its request.
+ * The area needs no descriptor of the segment: a piece is had from the tables, which are mapped. A
+ * process may have no more addresses: then what is not mapped yet cannot be had, and is NULL.
+ * Whoever takes a command makes sure before that it has its request.
  */
 #ifndef LENDIS_MAIL_AREA_H
 #define LENDIS_MAIL_AREA_H
@@ -15,19 +15,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of 128 mailboxes, or of 4 chunks. More at a time would be mapped in vain, less would be more
- * mappings (200 bytes in the kernel each). */
-#define MAIL_PIECE 262144u
+/* Of 64 mailboxes, or of 2 chunks. More at a time would be mapped in vain, and seldom find room
+ * beside the tables, where it takes no page table of its own; less would be more mappings (200
+ * bytes in the kernel each). */
+#define MAIL_PIECE 131072u
 
 struct mail_area;
 
 /*
- * An area of `size` bytes that begins at `start` of the segment `fd`, which is the area's from now
- * on. Nothing is mapped. Results: 0; -errno, and `fd` is the caller's.
+ * An area of `size` bytes, which begins in the segment behind the page `last_page` of a mapping of
+ * it. Nothing more is mapped. Results: 0; -ENOMEM.
  */
-int mail_area_new(int fd, size_t start, size_t size, struct mail_area **area);
+int mail_area_new(void *last_page, size_t page_size, size_t size, struct mail_area **area);
 
-/* Unmaps all of it, and closes the descriptor if it is still ours. NULL is allowed. */
+/* Unmaps all of it. Before the mapping that it comes from; NULL is allowed. */
 void mail_area_free(struct mail_area *area);
 
 /* What is `offset` bytes from its start, up to the next multiple of MAIL_PIECE; NULL: it cannot be

@@ -292,8 +292,7 @@ int segment_new(uint32_t pool, uint64_t instance, uint32_t connection_max, uint3
  */
 int segment_map(int fd, bool writable, struct segment *segment);
 
-/* The same for a worker: its tables alone, writable, and the rest when it is used. `fd` belongs to
- * the segment if it succeeds. */
+/* The same for a worker: its tables alone, writable, and the rest when it is used. */
 int segment_map_tables(int fd, struct segment *segment);
 
 void segment_unmap(struct segment *segment);

@@ -11,14 +11,14 @@
 #include "libclient/shared/descriptor.h"
 #include "libclient/membership/socket_cookie.h"
 
-static int fetch_catalog(struct attachment *attachment)
+static int fetch_catalog(struct attachment *attachment, uint32_t pool)
 {
     int fd, result;
 
     result = link_fetch(attachment, WIRE_CATALOG, 0, 0, &fd);
     if (result != 0)
         return result;
-    result = catalog_map(fd, &attachment->catalog);
+    result = catalog_map_pool(fd, pool, &attachment->catalog);
     close(fd);
     return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
 }
@@ -31,8 +31,7 @@ static int fetch_segment(struct attachment *attachment)
     if (result != 0)
         return result;
     result = segment_map_tables(fd, &attachment->segment);
-    if (result != 0)
-        close(fd);
+    close(fd);
     return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
 }
 
@@ -66,14 +65,13 @@ static void wake_pollers(void *context, uint32_t groups)
 
 static int fill(struct attachment *attachment, const struct wire_welcome *welcome)
 {
-    struct catalog_pool settings;
     int result;
 
     attachment->worker = welcome->worker;
     attachment->tenant = welcome->tenant;
     attachment->pool_index = welcome->pool;
     attachment->serial = welcome->serial;
-    result = fetch_catalog(attachment);
+    result = fetch_catalog(attachment, welcome->pool);
     if (result == 0)
         result = fetch_segment(attachment);
     if (result == 0)
@@ -84,7 +82,7 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
         result = make_tables(attachment);
     if (result != 0)
         return result;
-    result = catalog_read_pool(&attachment->catalog, welcome->pool, &settings);
+    result = catalog_check_pool(&attachment->catalog, welcome->pool);
     if (result != 0 || attachment->worker >= attachment->segment.worker_max)
         return result != 0 ? result : -EPROTO;
     attachment_touch(attachment);

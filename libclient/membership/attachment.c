@@ -49,11 +49,18 @@ static struct lendis_lease *find_lease(struct attachment *attachment, uint32_t i
     return NULL;
 }
 
+#define PAGE 4096u
+/* The ring of the queue that so many workers need at most is small enough to be touched, too. */
+#define TOUCHED_CELLS_MAX (4 * PAGE)
+
 void attachment_touch(const struct attachment *attachment)
 {
     const struct segment *segment = &attachment->segment;
+    size_t cells = segment->cell_count * sizeof segment->cells[0];
+    const char *end = (const char *)segment->cells + (cells <= TOUCHED_CELLS_MAX ? cells : 0);
 
-    shm_touch(segment->queue);
+    for (char *at = segment->base; at < end; at += PAGE)
+        shm_touch(at);
     shm_touch(&segment->slots[attachment->worker]);
     shm_touch(&segment->workers[attachment->worker]);
 }

@@ -16,12 +16,16 @@ static uint32_t limit_of(const struct attachment *attachment)
     return shm_load32(&attachment->catalog.pools[attachment->pool_index].per_uid_leases);
 }
 
+/* Without the table of workers it is not known: then nothing counts. */
 static uint32_t held_by_user(const struct attachment *attachment)
 {
     const struct segment *segment = &attachment->segment;
-    const struct catalog_worker *workers = attachment->catalog.workers;
-    uint32_t uid = workers[attachment->worker].uid, count = 0;
+    const struct catalog_worker *workers = catalog_workers(&attachment->catalog);
+    uint32_t uid, count = 0;
 
+    if (!workers)
+        return 0;
+    uid = workers[attachment->worker].uid;
     for (uint32_t i = 0; i < segment_places(segment); i++) {
         uint64_t word = shm_load(&segment->connections[i].word);
         uint32_t holder = word_is_out(word) ? word_holder(segment, word) : WORD_NOBODY;

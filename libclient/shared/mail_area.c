@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* Mailboxes and chunks, mapped in pieces: see lendis/mail_area.h. A piece is published by one
- * compare-and-swap, so threads need no lock. */
+/*
+ * Mailboxes and chunks, mapped in pieces: see lendis/mail_area.h. A piece is published by one
+ * compare-and-swap, so threads need no lock.
+ *
+ * mremap(2) with an old size of 0 maps the file of a shared mapping once more, from the page that
+ * it is given and as far as it is told. What lies before the piece is unmapped again at once.
+ */
 #include "lendis/mail_area.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 struct mail_area {
-    int fd;
-    dev_t device; /* of the segment: its number may be another file's by now */
-    ino_t inode;
-    size_t start;
+    char *last_page; /* of what is before it in the segment */
+    size_t page_size;
     size_t size;
     _Atomic(char *) pieces[];
 };
@@ -31,28 +32,14 @@ static size_t piece_size(const struct mail_area *area, size_t piece)
     return left < MAIL_PIECE ? left : MAIL_PIECE;
 }
 
-/* The descriptor is what it was. */
-static int is_ours(const struct mail_area *area)
+int mail_area_new(void *last_page, size_t page_size, size_t size, struct mail_area **area)
 {
-    struct stat stat;
+    struct mail_area *made = calloc(1, sizeof *made + count_pieces(size) * sizeof made->pieces[0]);
 
-    return fstat(area->fd, &stat) == 0 && stat.st_dev == area->device && stat.st_ino == area->inode;
-}
-
-int mail_area_new(int fd, size_t start, size_t size, struct mail_area **area)
-{
-    struct mail_area *made;
-    struct stat stat;
-
-    if (fstat(fd, &stat) < 0)
-        return -errno;
-    made = calloc(1, sizeof *made + count_pieces(size) * sizeof made->pieces[0]);
     if (!made)
         return -ENOMEM;
-    made->fd = fd;
-    made->device = stat.st_dev;
-    made->inode = stat.st_ino;
-    made->start = start;
+    made->last_page = last_page;
+    made->page_size = page_size;
     made->size = size;
     *area = made;
     return 0;
@@ -68,22 +55,19 @@ void mail_area_free(struct mail_area *area)
         if (piece)
             munmap(piece, piece_size(area, i));
     }
-    if (is_ours(area))
-        close(area->fd);
     free(area);
 }
 
 static char *map_piece(struct mail_area *area, size_t piece)
 {
-    size_t size = piece_size(area, piece);
+    size_t before = area->page_size + piece * MAIL_PIECE, size = piece_size(area, piece);
     char *others = NULL, *mapped;
 
-    if (!is_ours(area))
-        return NULL;
-    mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, area->fd,
-                  (off_t)(area->start + piece * MAIL_PIECE));
+    mapped = mremap(area->last_page, 0, before + size, MREMAP_MAYMOVE);
     if (mapped == MAP_FAILED)
         return NULL;
+    munmap(mapped, before);
+    mapped += before;
     if (atomic_compare_exchange_strong_explicit(&area->pieces[piece], &others, mapped,
                                                 memory_order_acq_rel, memory_order_acquire))
         return mapped;

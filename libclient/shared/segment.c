@@ -213,7 +213,8 @@ int segment_map_tables(int fd, struct segment *segment)
     if (mapped.base == MAP_FAILED)
         return -errno;
     place_tables(&mapped);
-    result = mail_area_new(fd, mapped.size, mail_size(mapped.slot_max), &mapped.mail_area);
+    result = mail_area_new((char *)mapped.base + mapped.size - PAGE, PAGE,
+                           mail_size(mapped.slot_max), &mapped.mail_area);
     if (result != 0) {
         munmap(mapped.base, mapped.size);
         return result;
@@ -224,8 +225,8 @@ int segment_map_tables(int fd, struct segment *segment)
 
 void segment_unmap(struct segment *segment)
 {
+    mail_area_free(segment->mail_area);
     if (segment->base)
         munmap(segment->base, segment->size);
-    mail_area_free(segment->mail_area);
     *segment = (struct segment){0};
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Mailboxes and chunks that a worker maps when it uses them: lendis/mail_area.h. */
+/* What a worker maps, and when: mailboxes and chunks (lendis/mail_area.h), its part of the catalog. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +9,8 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "lendis/catalog.h"
 #include "lendis/mailbox.h"
@@ -16,18 +18,14 @@
 #define WORKERS 1000u
 
 static struct segment broker, worker;
-static int segment_fd; /* the worker's, of its area */
+static int segment_fd; /* what the worker mapped, and closed */
 
 static int start(void **state)
 {
-    int fd;
-
     (void)state;
-    assert_int_equal(segment_new(0, 1, 16, WORKERS, &fd, &broker), 0);
-    segment_fd = dup(fd);
-    assert_true(segment_fd >= 0);
+    assert_int_equal(segment_new(0, 1, 16, WORKERS, &segment_fd, &broker), 0);
     assert_int_equal(segment_map_tables(segment_fd, &worker), 0);
-    close(fd);
+    close(segment_fd);
     return 0;
 }
 
@@ -122,33 +120,79 @@ static void threads_share_a_piece(void **state)
         assert_memory_equal(seen[0], seen[i], worker.slot_max * sizeof seen[0][0]);
 }
 
-/* The program has closed all descriptors, and the number is a file's of its own. */
-static void a_lost_descriptor_is_not_used(void **state)
+/* The program may close all descriptors, as "daemonize" steps do, and a forked child has none more
+ * for it. */
+static void it_needs_no_descriptor(void **state)
+{
+    (void)state;
+    assert_int_equal(fcntl(segment_fd, F_GETFD), -1);
+    assert_non_null(mail_room(&worker, worker.slot_max - 1, 1000));
+    assert_non_null(segment_chunk(&worker, CHUNKS - 1));
+}
+
+/* Of addresses, which the process has no more of. */
+static void what_cannot_be_mapped_is_not_there(void **state)
 {
     char *mapped = mail_room(&worker, 0, 1000);
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC), other;
+    struct rlimit before, none = {.rlim_cur = 0};
 
     (void)state;
-    other = dup2(null, segment_fd);
-    close(null);
-    assert_int_equal(other, segment_fd);
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    none.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
     assert_ptr_equal(mail_room(&worker, 0, 1000), mapped);
     assert_null(mail_room(&worker, worker.slot_max - 1, 1000));
     assert_null(segment_chunk(&worker, 0));
     assert_int_equal(chunk_claim(&worker, 3), -1);
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
     assert_int_equal(shm_load32(&worker.chunk_owners[3].slot), 0);
-    segment_unmap(&worker);
-    assert_int_equal(fcntl(other, F_GETFD), 0); /* not ours to close */
-    close(other);
+    assert_non_null(mail_room(&worker, worker.slot_max - 1, 1000));
 }
 
-static void it_closes_its_descriptor(void **state)
+static void it_leaves_nothing_mapped(void **state)
 {
+    unsigned long before = mapped_kb() - worker.size / 1024;
+
     (void)state;
-    assert_true(fcntl(segment_fd, F_GETFD) >= 0);
+    for (uint32_t slot = 0; slot < worker.slot_max; slot++)
+        assert_non_null(mail_room(&worker, slot, 1000));
     segment_unmap(&worker);
-    assert_int_equal(fcntl(segment_fd, F_GETFD), -1);
-    assert_int_equal(errno, EBADF);
+    assert_int_equal(mapped_kb(), before);
+}
+
+/* Of the catalog: a worker maps no more than it uses, and the table of workers when it asks for it. */
+static void of_the_catalog_it_maps_its_pool(void **state)
+{
+    struct catalog whole, part;
+    const struct catalog_worker *workers;
+    struct catalog_pool pool;
+    int fd;
+
+    (void)state;
+    assert_int_equal(catalog_new(7, 100, &fd, &whole), 0);
+    snprintf(whole.pools[2].name, sizeof whole.pools[2].name, "app");
+    shm_store32(&whole.workers[99].tenant, 7);
+    assert_int_equal(catalog_map_pool(fd, CATALOG_MAX_POOLS, &part), -EPROTO);
+    assert_int_equal(catalog_map_pool(fd, 2, &part), 0);
+    close(fd);
+    assert_true(part.size < whole.size / 8);
+    assert_int_equal(part.instance, 7);
+    assert_int_equal(catalog_read_pool(&part, 2, &pool), 0);
+    assert_string_equal(pool.name, "app");
+    assert_int_equal(catalog_check_pool(&part, 2), 0);
+    assert_int_equal(catalog_check_pool(&part, 1), -ENOENT);
+    assert_int_equal(catalog_check_pool(&part, 3), -ENOENT);
+    workers = catalog_workers(&part);
+    assert_non_null(workers);
+    assert_int_equal(shm_load32((shm_u32 *)&workers[99].tenant), 7);
+    shm_store32(&whole.workers[0].tenant, 8);
+    assert_ptr_equal(catalog_workers(&part), workers);
+    assert_int_equal(shm_load32((shm_u32 *)&workers[0].tenant), 8);
+    assert_ptr_equal(catalog_workers(&whole), whole.workers);
+    catalog_unmap(&part);
+    assert_int_equal(msync((void *)((uintptr_t)workers & ~(uintptr_t)4095), 4096, MS_ASYNC), -1);
+    assert_int_equal(errno, ENOMEM); /* nothing is mapped there */
+    catalog_unmap(&whole);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, end)
@@ -156,9 +200,13 @@ static void it_closes_its_descriptor(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(a_worker_maps_what_it_uses), TEST(it_has_what_others_have),
-        TEST(threads_share_a_piece),      TEST(a_lost_descriptor_is_not_used),
-        TEST(it_closes_its_descriptor),
+        TEST(a_worker_maps_what_it_uses),
+        TEST(it_has_what_others_have),
+        TEST(threads_share_a_piece),
+        TEST(it_needs_no_descriptor),
+        TEST(what_cannot_be_mapped_is_not_there),
+        TEST(it_leaves_nothing_mapped),
+        cmocka_unit_test(of_the_catalog_it_maps_its_pool),
     };
 
     return cmocka_run_group_tests_name("mail_area", tests, NULL, NULL);
