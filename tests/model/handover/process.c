@@ -54,8 +54,8 @@ static char scratch[16 * 1024];
 
 static void private_init(struct private *own, uint32_t worker)
 {
-    *own = (struct private){.pool = {.local = &own->local},
-                            .local = {.current = &own->attachment, .spare = scratch},
+    *own = (struct private){.pool = {.local = &own->local, .buffer = scratch},
+                            .local = {.current = &own->attachment},
                             .attachment = {.pool = &own->pool,
                                            .catalog = model_catalog,
                                            .segment = model_segment,
