@@ -157,7 +157,7 @@ UNIT_TESTS += $(addprefix broker/test_,kernel_tls key_schedule)
 UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log \
 	option_table plot proc_text process replication session_info statistics text timer)
 SYSTEM_TESTS := $(addprefix libclient/test_,allocations async call cancellation commands fallback \
-	handover hygiene leases lending quick reach replies service sessions stdio surplus)
+	fork handover hygiene leases lending quick reach replies service sessions stdio surplus)
 SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
 	hostile limits log no_memory places questions redis_failures reset roles secret_memory \
 	secrets server_errors stall statistics upkeep)

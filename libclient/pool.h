@@ -64,6 +64,13 @@ struct lendis_lease {
     struct lendis_lease *next_extra; /* of attachment->extra */
 };
 
+/* A descriptor that is there for a moment, and what a child knows it by: see inherit.h. */
+struct passing_file {
+    int fd; /* -1: none */
+    uint64_t device;
+    uint64_t inode;
+};
+
 struct attachment {
     /* Of pool->attachments; structs are reused, never freed before detach. */
     struct attachment *next;
@@ -75,8 +82,10 @@ struct attachment {
     uint32_t serial; /* of the pool, as wire_welcome has it */
     uint64_t cookie; /* SO_COOKIE of `socket` */
     int socket;
+    bool renumbered; /* `socket` has its second number, which it gets after the doorbell has come */
     int doorbell;
-    int wakeups[POLL_WAKEUPS]; /* fetched by the first wait that polls; -1 before */
+    struct passing_file passing; /* while the attachment is filled */
+    int wakeups[POLL_WAKEUPS];   /* fetched by the first wait that polls; -1 before */
     _Atomic bool has_wakeups;
     _Atomic uint32_t users; /* calls under way and leases held */
     _Atomic bool retired;   /* a newer one is current; emptied when users falls to 0 */
@@ -121,8 +130,8 @@ struct local {
 struct reply_reader;
 typedef void reply_reader_free(struct reply_reader *reader);
 
-/* A HELLO that was sent and not answered yet. A broker that is starting takes its time: only it, or
- * its end, ends the wait. */
+/* A socket to a broker that no attachment has yet: its HELLO was not answered, or just now. A broker
+ * that is starting takes its time: only it, or its end, ends the wait. */
 struct greeting {
     int socket; /* -1: none */
     uint64_t cookie;

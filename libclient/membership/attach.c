@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "libclient/membership/attachment.h"
 #include "libclient/membership/broker_link.h"
@@ -11,27 +12,42 @@
 #include "libclient/shared/descriptor.h"
 #include "libclient/membership/socket_cookie.h"
 
-static int fetch_catalog(struct attachment *attachment, uint32_t pool)
+/* Fetches the memfd `what`, which is closed once it is mapped. */
+static int fetch_passing(struct attachment *attachment, enum wire_what what)
 {
-    int fd, result;
+    struct passing_file *passing = &attachment->passing;
+    int fd, result = link_fetch(attachment, what, 0, 0, &fd);
+    struct stat stat;
 
-    result = link_fetch(attachment, WIRE_CATALOG, 0, 0, &fd);
     if (result != 0)
         return result;
-    result = catalog_map_pool(fd, pool, &attachment->catalog);
-    close(fd);
+    if (fstat(fd, &stat) == 0) {
+        passing->device = stat.st_dev;
+        passing->inode = stat.st_ino;
+    }
+    *(volatile int *)&passing->fd = fd;
+    return 0;
+}
+
+static int fetch_catalog(struct attachment *attachment, uint32_t pool)
+{
+    int result = fetch_passing(attachment, WIRE_CATALOG);
+
+    if (result != 0)
+        return result;
+    result = catalog_map_pool(attachment->passing.fd, pool, &attachment->catalog);
+    link_close_fd(&attachment->passing.fd);
     return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
 }
 
 static int fetch_segment(struct attachment *attachment)
 {
-    int fd, result;
+    int result = fetch_passing(attachment, WIRE_SEGMENT);
 
-    result = link_fetch(attachment, WIRE_SEGMENT, 0, 0, &fd);
     if (result != 0)
         return result;
-    result = segment_map_tables(fd, &attachment->segment);
-    close(fd);
+    result = segment_map_tables(attachment->passing.fd, &attachment->segment);
+    link_close_fd(&attachment->passing.fd);
     return result == -EPROTONOSUPPORT ? LENDIS_E_ABI : result;
 }
 
@@ -78,6 +94,7 @@ static int fill(struct attachment *attachment, const struct wire_welcome *welcom
         result = link_fetch(attachment, WIRE_DOORBELL, 0, 0, &attachment->doorbell);
     if (result == 0)
         result = link_renumber(&attachment->socket);
+    attachment->renumbered = result == 0;
     if (result == 0)
         result = make_tables(attachment);
     if (result != 0)
@@ -110,6 +127,7 @@ static struct attachment *find_empty(struct lendis_pool *pool)
         each->pool = pool;
         each->socket = -1;
         each->doorbell = -1;
+        each->passing.fd = -1;
         attachment_forget_wakeups(each);
         each->next = pool->attachments;
         pool->attachments = each;
@@ -125,11 +143,14 @@ static int make_fresh(struct lendis_pool *pool, int socket, const struct wire_we
     int result;
 
     if (!fresh) {
+        pool->greeting.socket = -1;
         link_take_back_hello(socket);
         return -ENOMEM;
     }
-    fresh->socket = socket;
+    fresh->renumbered = false;
     fresh->cookie = socket_cookie(socket);
+    fresh->socket = socket;
+    pool->greeting.socket = -1;
     fresh->unanswered = false;
     atomic_store_explicit(&fresh->hung_up, false, memory_order_relaxed);
     atomic_store_explicit(&fresh->refused, false, memory_order_relaxed);
@@ -158,6 +179,7 @@ int attach_open(struct lendis_pool *pool, struct attachment *inherited,
         inherited->pool_index == welcome.pool && inherited->serial == welcome.serial &&
         welcome.worker < inherited->segment.worker_max) {
         inherit_take_over(inherited, socket, &welcome);
+        pool->greeting.socket = -1;
         *attachment = inherited;
         return 0;
     }
@@ -257,7 +279,6 @@ int attach_again(struct lendis_pool *pool, struct attachment *previous,
         return result;
     }
     socket = greeting->socket;
-    greeting->socket = -1;
     result = make_fresh(pool, socket, &welcome, attachment);
     if (result == 0 && welcome.resumed == 1 &&
         (*attachment)->segment.instance == previous->segment.instance &&

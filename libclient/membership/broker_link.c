@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "libclient/clock.h"
+#include "libclient/membership/socket_cookie.h"
 #include "libclient/shared/broker_socket.h"
 #include "libclient/shared/descriptor.h"
 
@@ -141,7 +142,7 @@ void link_take_back_hello(int socket)
 #define HELLO_ATTEMPTS 8
 #define HELLO_PAUSE_MS 5
 
-static int open_once(const struct lendis_pool *pool, const struct wire_hello *hello, int *socket,
+static int open_once(struct lendis_pool *pool, const struct wire_hello *hello, int *socket,
                      struct wire_welcome *welcome)
 {
     int made, result;
@@ -150,18 +151,22 @@ static int open_once(const struct lendis_pool *pool, const struct wire_hello *he
     result = link_connect(pool->socket_path, &made);
     if (result != 0)
         return result;
+    /* A child that is forked meanwhile closes it by that. */
+    pool->greeting = (struct greeting){.socket = made, .cookie = socket_cookie(made)};
     result =
         ask(made, hello, WIRE_WELCOME, welcome, sizeof *welcome, NULL, pool->attach_timeout_ms);
     if (result == 0)
         result = welcome->result;
-    if (result == 0)
+    if (result == 0) {
         *socket = made;
-    else
-        link_take_back_hello(made);
+        return 0;
+    }
+    pool->greeting.socket = -1;
+    link_take_back_hello(made);
     return result;
 }
 
-int link_open(const struct lendis_pool *pool, const struct attachment *inherited, int *socket,
+int link_open(struct lendis_pool *pool, const struct attachment *inherited, int *socket,
               struct wire_welcome *welcome)
 {
     int64_t deadline_ns = clock_deadline_ns(pool->attach_timeout_ms);

@@ -10,9 +10,13 @@
 
 static inline void link_close_fd(int *fd)
 {
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
+    int number = *fd;
+
+    /* First: a child forked between the two takes the number for no one's, not another's for
+     * ours. */
+    *(volatile int *)fd = -1;
+    if (number >= 0)
+        close(number);
 }
 
 /* Another number for the socket, as the proof that inherit_attachment() needs: one that it never
@@ -49,7 +53,7 @@ void link_take_back_hello(int socket);
  * parent. Says it again, a few times, when the broker hangs up without an answer. Results: 0 and
  * *socket is the caller's; of connect(2); as link_take_answer(), or what the broker answered.
  */
-int link_open(const struct lendis_pool *pool, const struct attachment *inherited, int *socket,
+int link_open(struct lendis_pool *pool, const struct attachment *inherited, int *socket,
               struct wire_welcome *welcome);
 
 /*

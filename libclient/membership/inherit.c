@@ -3,6 +3,7 @@
 #include "libclient/membership/inherit.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "libclient/membership/attachment.h"
 #include "libclient/membership/broker_link.h"
@@ -66,11 +67,31 @@ void inherit_take_over(struct attachment *attachment, int socket,
     attachment_touch(attachment);
 }
 
-/* What another thread was filling or emptying: its state is unknown, but for the socket's. */
+/* The file that `passing` was is open here under the same number. */
+static bool is_here(const struct passing_file *passing)
+{
+    struct stat stat;
+
+    return passing->fd >= 0 && fstat(passing->fd, &stat) == 0 && stat.st_dev == passing->device &&
+           stat.st_ino == passing->inode;
+}
+
+/*
+ * What another thread was filling or emptying: its state is unknown, but for the descriptors that
+ * can be told from others. They are copies; the broker sees when the parent hangs up only when that
+ * of its socket is closed.
+ */
 static void forget(struct attachment *attachment)
 {
-    int socket = attachment->socket;
+    bool ours = socket_is(attachment->socket, attachment->cookie);
 
+    if (is_here(&attachment->passing))
+        close(attachment->passing.fd);
+    if (ours && attachment->renumbered && attachment->doorbell >= 0)
+        close(attachment->doorbell);
+    if (ours)
+        close(attachment->socket);
+    attachment->passing.fd = -1;
     attachment->socket = -1;
     attachment->doorbell = -1;
     attachment_forget_wakeups(attachment);
@@ -81,9 +102,6 @@ static void forget(struct attachment *attachment)
     attachment->catalog = (struct catalog){0};
     atomic_store_explicit(&attachment->users, 0, memory_order_relaxed);
     atomic_store_explicit(&attachment->retired, true, memory_order_relaxed);
-    /* Ours is a copy: the broker sees when the parent hangs up only when it is closed. */
-    if (socket_is(socket, attachment->cookie))
-        close(socket);
 }
 
 void inherit_attachment(struct attachment *attachment)

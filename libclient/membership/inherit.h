@@ -15,8 +15,9 @@
  * fork(2) copies the table of descriptors first and the memory later (copy_files() and copy_mm() in
  * kernel/fork.c). What another thread receives in between has a number in our memory, and that
  * number is free here or something of the program's. A socket is known by its cookie (SO_COOKIE,
- * socket(7); never used twice), the doorbell by the number of the attachment's socket, which it
- * gets only after the doorbell has come.
+ * socket(7); never used twice), a memfd by its inode, the doorbell by the number of the
+ * attachment's socket, which it gets only after the doorbell has come. What is known is closed. A
+ * descriptor that came and whose number was not yet written down stays open in the child.
  */
 void inherit_attachment(struct attachment *attachment);
 
