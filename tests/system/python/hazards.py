@@ -232,13 +232,13 @@ def end_of_the_interpreter(site):
 GREEN = """
 from gevent import monkey
 monkey.patch_all()
-import gevent, os, redis, lendis, time
+import gevent, os, redis, lendis
 client = redis.Redis(connection_pool=lendis.ConnectionPool())
 ticks, wrong = [], []
 
 def tick():
     while True:
-        ticks.append(time.monotonic())
+        ticks.append(1)
         gevent.sleep(0.01)
 
 def talk(number):
@@ -250,7 +250,9 @@ def talk(number):
 ticker = gevent.spawn(tick)
 waiting = [gevent.spawn(client.blpop, "q", timeout=20) for _ in range(2)]
 gevent.sleep(0.3)
-client.execute_command("DEBUG", "SLEEP", "0.5")   # everybody but the ticker waits for Redis
+before = len(ticks)
+client.execute_command("DEBUG", "SLEEP", "0.5")  # all but the ticker wait for Redis
+meanwhile = len(ticks) - before
 gevent.joinall([gevent.spawn(talk, number) for number in range(30)], raise_error=True)
 client.rpush("q", "a", "b")
 gevent.joinall(waiting, raise_error=True)
@@ -261,14 +263,13 @@ while client.publish("c", "v") != 1:
     gevent.sleep(0.01)
 heard.join(10)
 ticker.kill()
-longest = max(b - a for a, b in zip(ticks, ticks[1:]))
 assert not wrong and heard.value[1]["data"] == b"v", (wrong, heard.value)
 assert sorted(each.value[1] for each in waiting) == [b"a", b"b"]
 pid = os.fork()
 if pid == 0:
     os._exit(0 if client.echo("child") == b"child" else 1)
 assert os.waitpid(pid, 0)[1] == 0
-print("longest", longest)
+print(meanwhile)
 """
 
 
@@ -281,8 +282,7 @@ def green(site):
     done = subprocess.run([sys.executable, "-c", GREEN], capture_output=True, text=True, timeout=50,
                           env=dict(os.environ, LENDIS_SOCKET=site.socket))
     assert done.returncode == 0, done.stderr
-    longest = float(done.stdout.split()[-1])
-    assert longest < 0.4, f"nothing else ran for {longest} s"
+    assert int(done.stdout) >= 3, f"others ran {done.stdout} times in half a second"
     assert eventually(lambda: site.leased() == 0)
 
 
