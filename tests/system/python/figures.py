@@ -103,6 +103,8 @@ def crowd(way, address, server, processes, connections):
     for _ in range(processes):
         pid = os.fork()
         if pid == 0:
+            os.close(go)  # a parent that is gone is the end of a read
+            os.close(end)
             try:
                 work(client, way, connections, say, start, leave)
             finally:
