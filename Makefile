@@ -163,7 +163,7 @@ SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_ma
 	secrets server_errors stall statistics upkeep)
 # A sanitizer has to be the first library of a program; these programs are others' and have none.
 SYSTEM_TESTS += $(if $(filter asan ubsan tsan fuzz,$(FLAVOUR)),,preload/test_preload)
-SYSTEM_TESTS += tls/test_tls
+SYSTEM_TESTS += $(addprefix tls/test_,relay tls tls_faults)
 SYSTEM_TESTS += $(addprefix tools/test_,bench lendisctl operation report)
 
 objects = $(patsubst %.c,$(O)/%.o,$(1))
@@ -336,7 +336,11 @@ $(B)/tests/fuzz/fuzz_%: $(O)/tests/fuzz/%.o $(B)/liblendis.a $(BROKER_ONLY)
 	$(call link,-fsanitize=fuzzer $(HIREDIS_LIBS) $(BROKER_LIBS))
 
 $(B)/tests/system/%: $(O)/tests/system/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a
-	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS))
+	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS) $(SERVER_LIBS))
+
+# A server with TLS that misbehaves.
+$(B)/tests/system/tls/test_tls_faults: $(O)/tests/support/tls_server.o
+$(B)/tests/system/tls/test_tls_faults: SERVER_LIBS = $(OPENSSL_LIBS)
 
 # A program that knows nothing of lendis.
 PRELOAD_CLIENT := $(B)/tests/system/preload/client

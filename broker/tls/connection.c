@@ -24,6 +24,17 @@ static bool expect_peer(SSL *ssl, const struct tls_context *context)
                             : X509_VERIFY_PARAM_set1_host(rules, context->peer, 0) == 1;
 }
 
+/* Here alone OpenSSL says which certificate of the chain it is about. */
+static int note_verification(int good, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+
+    if (!good)
+        fault_of_certificate(X509_STORE_CTX_get_current_cert(store),
+                             X509_STORE_CTX_get_error(store), tls_connection_of(ssl)->error);
+    return good;
+}
+
 static void resume(struct tls_connection *connection)
 {
     SSL_SESSION *session = sessions_take(&connection->context->sessions);
@@ -50,7 +61,9 @@ int tls_connection_open(struct tls_context *context, int fd, struct tls_connecti
         return -ENOMEM;
     }
     SSL_set_bio(made->ssl, bio, bio);
-    SSL_set_app_data(made->ssl, (char *)NULL + context->sessions.epoch);
+    SSL_set_app_data(made->ssl, made);
+    SSL_set_verify(made->ssl, SSL_CTX_get_verify_mode(context->material), note_verification);
+    made->epoch = context->sessions.epoch;
     SSL_set_connect_state(made->ssl);
     /* Without memory for that the kernel cannot take it, and a relay does. */
     if (kernel_choice_may_ask(&context->kernel, context->settings.mode))
@@ -61,6 +74,14 @@ int tls_connection_open(struct tls_context *context, int fd, struct tls_connecti
 }
 
 /* ---- its course ---- */
+
+/* What an earlier call ended with says nothing of this one: after a write that failed, what the peer
+ * said before it closed can still be read. */
+static void begin(struct tls_connection *connection)
+{
+    ERR_clear_error();
+    connection->socket.error = 0;
+}
 
 /* What came of a call that returned `result`, which is not 1. */
 static enum tls_result judge(struct tls_connection *connection, int result)
@@ -86,9 +107,11 @@ static enum tls_result judge(struct tls_connection *connection, int result)
         snprintf(connection->error, sizeof connection->error,
                  "TLS: the server's handshake is longer than any");
         ERR_clear_error();
+    } else if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED &&
+               connection->error[0]) {
+        ERR_clear_error(); /* note_verification() has said why */
     } else {
-        fault_of_connection(connection->ssl, connection->socket.error, connection->established,
-                            connection->error);
+        fault_of_connection(connection->socket.error, connection->established, connection->error);
     }
     return TLS_FAILED;
 }
@@ -97,7 +120,7 @@ enum tls_result tls_connection_handshake(struct tls_connection *connection)
 {
     int result;
 
-    ERR_clear_error();
+    begin(connection);
     result = SSL_do_handshake(connection->ssl);
     if (result != 1)
         return judge(connection, result);
@@ -111,7 +134,7 @@ enum tls_result tls_connection_read(struct tls_connection *connection, void *dat
 {
     int result;
 
-    ERR_clear_error();
+    begin(connection);
     result = SSL_read_ex(connection->ssl, data, size, done);
     return result == 1 ? TLS_DONE : judge(connection, result);
 }
@@ -121,7 +144,7 @@ enum tls_result tls_connection_write(struct tls_connection *connection, const vo
 {
     int result;
 
-    ERR_clear_error();
+    begin(connection);
     result = SSL_write_ex(connection->ssl, data, size, done);
     return result == 1 ? TLS_DONE : judge(connection, result);
 }

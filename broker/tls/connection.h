@@ -18,8 +18,15 @@ struct tls_connection {
     struct tls_context *context;
     struct socket_bio socket;
     bool established; /* the handshake is over */
+    uint32_t epoch;   /* of the sessions, when it began */
     char error[TLS_TEXT_SIZE];
 };
+
+/* The connection that `ssl` is of. */
+static inline struct tls_connection *tls_connection_of(const SSL *ssl)
+{
+    return SSL_get_app_data(ssl);
+}
 
 /* tls.h has what these do. */
 int tls_connection_open(struct tls_context *context, int fd, struct tls_connection **connection);

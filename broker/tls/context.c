@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include "broker/tls/connection.h"
 #include "broker/tls/material.h"
 
 /* The strings of the settings, in this order. */
@@ -101,7 +102,7 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_context *context = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 
-    sessions_put(&context->sessions, (uint32_t)(uintptr_t)SSL_get_app_data(ssl), session);
+    sessions_put(&context->sessions, tls_connection_of(ssl)->epoch, session);
     return 1; /* it is ours */
 }
 

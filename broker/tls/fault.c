@@ -68,10 +68,8 @@ static void tell_time(const ASN1_TIME *when, char text[32])
         snprintf(text, 32, "%s", "an unknown time");
 }
 
-/* Of the server's certificate, which is not trusted. */
-static void tell_verification(SSL *ssl, long result, char text[TLS_TEXT_SIZE])
+void fault_of_certificate(const X509 *certificate, int result, char text[TLS_TEXT_SIZE])
 {
-    X509 *certificate = SSL_get0_peer_certificate(ssl);
     char subject[96] = "", issuer[96] = "", when[32] = "";
 
     if (certificate) {
@@ -83,8 +81,8 @@ static void tell_verification(SSL *ssl, long result, char text[TLS_TEXT_SIZE])
         if (certificate)
             tell_time(X509_get0_notAfter(certificate), when);
         snprintf(text, TLS_TEXT_SIZE,
-                 "TLS: the server's certificate (%s) or one of its CAs has expired: %s", subject,
-                 when);
+                 "TLS: the server's certificate (%s), or that of a CA of it, has expired: %s",
+                 subject, when);
         break;
     case X509_V_ERR_CERT_NOT_YET_VALID:
         if (certificate)
@@ -150,15 +148,12 @@ static void tell_reason(unsigned long code, char text[TLS_TEXT_SIZE])
     }
 }
 
-void fault_of_connection(SSL *ssl, int error, bool established, char text[TLS_TEXT_SIZE])
+void fault_of_connection(int error, bool established, char text[TLS_TEXT_SIZE])
 {
     unsigned long code = ERR_peek_error();
     int reason = ERR_GET_REASON(code);
-    long verification = SSL_get_verify_result(ssl);
 
-    if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && verification != X509_V_OK)
-        tell_verification(ssl, verification, text);
-    else if (code == 0 || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING || error != 0)
+    if (code == 0 || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING || error != 0)
         tell_end(error, established, text);
     else if (reason < ALERT_REASONS || !tell_alert(reason - ALERT_REASONS, text))
         tell_reason(code, text);

@@ -192,8 +192,11 @@ enum pump_result pump_run(struct pump *pump)
         drop_rest(&pump->down);
     }
     for (int i = 0; i < TURN && moved; i++) {
-        moved = move_up(pump);
-        moved = move_down(pump) || moved;
+        /* The server's end first: what the worker has sent by then is not taken any more, by which
+         * the worker can see that it was not executed (unix(7): ECONNRESET). */
+        moved = move_down(pump);
+        if (!pump->down.finished)
+            moved = move_up(pump) || moved;
     }
     if (is_over(pump))
         return PUMP_OVER;

@@ -262,7 +262,8 @@ static void an_unknown_ca(void **state)
     certificate_make_ca(&other, "somebody else's CA");
     snprintf(more, sizeof more, "tls_ca_file = %s\n", other.file);
     start_broker("127.0.0.1", more);
-    expect_refusal("is not among those that are trusted: see tls_ca_file");
+    expect_refusal("the CA of the server's certificate (lendis test, issued by lendis test CA) is "
+                   "not among those that are trusted: see tls_ca_file");
     expect_no_login();
 }
 
