@@ -656,13 +656,15 @@ TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_modul
 PRELOAD_LINT = $(O)/libclient/preload/hooks/hooks.o $(B)/preload/libclient/shared/descriptor.o
 LINT_JOBS ?= $(shell nproc)
 lint: ## check layers, sizes and layout, and look for mistakes (cppcheck, clang-tidy)
-lint: compile_commands.json $(PRODUCT_OBJECTS) $(TEST_OBJECTS) $(PRELOAD_LINT) | deps-lint
+lint: compile_commands.json $(PROGRAMS) $(LIBRARIES) $(PRODUCT_OBJECTS) $(TEST_OBJECTS)
+lint: $(PRELOAD_LINT) | deps-lint
 	tests/lint/layers.sh $(PRODUCT_OBJECTS)
 	tests/lint/unused.sh $(PRODUCT_OBJECTS) $(TEST_OBJECTS) $(PRELOAD_LINT)
 	tests/lint/sizes.sh
 	tests/lint/cancellation.sh $(O)/libclient/quick_lease.o
 	tests/lint/descriptors.sh
 	tests/lint/log.sh
+	tests/lint/openssl.sh $(B)
 	libclient/shared/command_table.sh | cmp - libclient/shared/command_table.h
 	clang-format --dry-run -Werror $(C_FILES)
 	cppcheck -q -j $(LINT_JOBS) --std=c11 --error-exitcode=1 \

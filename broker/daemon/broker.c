@@ -19,9 +19,9 @@
 #include "broker/metrics/exporter.h"
 #include "broker/pool/sizing.h"
 #include "broker/pool/pause.h"
+#include "broker/redis/channel.h"
 #include "broker/base/service_manager.h"
 #include "broker/daemon/reload.h"
-#include "broker/tls/library.h"
 #include "broker/workers/worker.h"
 
 #define DRAIN_STEP_US 20000u
@@ -427,8 +427,7 @@ static void stop(struct broker *broker)
     workers_free(&broker->workers);
     if (broker->pools)
         munmap(broker->pools, POOLS_SIZE);
-    if (tls_library())
-        tls_library()->stop();
+    channel_stop();
     resolver_stop(&broker->resolver);
     dialler_free(&broker->dialler);
     sd_event_source_disable_unref(broker->drain_timer);

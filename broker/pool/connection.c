@@ -141,8 +141,8 @@ static void make_ready(struct broker_connection *connection)
     shm_store_relaxed(&owner->segment.connections[connection->index].uses, 0);
     shm_add_relaxed(&owner->catalog->counters[BROKER_COUNTER_opened], 1);
     shm_store(&owner->segment.connections[connection->index].retire, 0);
-    /* Before it can be lent: a broker that dies now leaves it to the next one. A relay ends with the
-     * broker. */
+    /* Before it can be lent: a broker that dies now leaves it to the next one. A relay ends with
+     * the broker. */
     if (note_transport(connection) != TRANSPORT_RELAY)
         fd_store_put(owner->store, connection->fd, STORED_CONNECTION, owner->pool,
                      connection->index, (uintmax_t)connection->generation,

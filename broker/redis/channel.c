@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "broker/tls/library.h"
 
 bool channel_begin(struct channel *channel)
 {
@@ -91,4 +92,12 @@ void channel_close(struct channel *channel)
     if (channel->fd >= 0)
         close(channel->fd);
     channel->fd = -1;
+}
+
+void channel_stop(void)
+{
+    const struct tls_functions *tls = tls_library();
+
+    if (tls)
+        tls->stop();
 }

@@ -44,4 +44,7 @@ int channel_lend(struct channel *channel, char why[TLS_TEXT_SIZE]);
 
 void channel_close(struct channel *channel);
 
+/* Ends the relays: the broker ends. */
+void channel_stop(void);
+
 #endif

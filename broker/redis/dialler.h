@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Opening one connection to Redis: connect, TLS, if the pool has it, the handshake (handshake.h), then COMMAND, where
- * command info is due, all on sd-event and within one time limit. What comes out is a plain
- * blocking socket, ready to be lent, or a sentence that says what went wrong. The only part of the
- * broker that knows addresses and TCP. dial_turns.h says when one may dial.
+ * Opening one connection to Redis: connect, TLS, if the pool has it, the handshake (handshake.h),
+ * then COMMAND, where command info is due, all on sd-event and within one time limit. What comes
+ * out is a plain blocking socket, ready to be lent, or a sentence that says what went wrong. The
+ * only part of the broker that knows addresses and TCP. dial_turns.h says when one may dial.
  */
 #ifndef LENDIS_BROKER_DIALLER_H
 #define LENDIS_BROKER_DIALLER_H

@@ -75,8 +75,8 @@ int tls_connection_open(struct tls_context *context, int fd, struct tls_connecti
 
 /* ---- its course ---- */
 
-/* What an earlier call ended with says nothing of this one: after a write that failed, what the peer
- * said before it closed can still be read. */
+/* What an earlier call ended with says nothing of this one: after a write that failed, what the
+ * peer said before it closed can still be read. */
 static void begin(struct tls_connection *connection)
 {
     ERR_clear_error();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A pool's context: its settings, what was made of them, and sessions to resume. The material is
- * shared by all connections of the pool, and made anew only when a file has changed. A context lives
- * as long as the last connection that was made from it.
+ * shared by all connections of the pool, and made anew only when a file has changed. A context
+ * lives as long as the last connection that was made from it.
  */
 #ifndef LENDIS_BROKER_TLS_CONTEXT_H
 #define LENDIS_BROKER_TLS_CONTEXT_H

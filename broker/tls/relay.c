@@ -2,7 +2,8 @@
 /*
  * The thread of the relays: see relay.h. It watches all descriptors with one epoll, edge-triggered,
  * so that nothing has to be changed there for each reply; pump.c does the rest. What the broker's
- * thread gives it comes in by a list with a lock, and by an eventfd that is watched like the others.
+ * thread gives it comes in by a list with a lock, and by an eventfd that is watched like the
+ * others.
  */
 #include "broker/tls/relay.h"
 

@@ -4,8 +4,8 @@
  * other end and the TLS connection, for all connections together, so the broker's loop has no part
  * in it. It owns what it was given: the connection and both descriptors.
  *
- * Of each direction no more than RELAY_BUFFER bytes are in its hands; while they cannot be passed on
- * it reads no more there, so whoever is slow slows down the other side as on a plain connection.
+ * Of each direction no more than RELAY_BUFFER bytes are in its hands; while they cannot be passed
+ * on it reads no more there, so whoever is slow slows down the other side as on a plain connection.
  *
  * The end of one side is passed on when all that came before it is: the worker sees an end of file,
  * the server a close_notify and a FIN. A server's bare FIN, an alert and a broken record are ends

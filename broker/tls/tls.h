@@ -3,9 +3,9 @@
  * TLS for the broker: what lendisd-tls.so offers, a library of its own that is linked with OpenSSL
  * and loaded (library.h) when the first pool needs it. Nothing else of lendis knows OpenSSL.
  *
- * A context is a pool's: certificates, keys, rules and sessions to resume. A connection is made on a
- * socket that is connected, goes through the handshake and through what the broker itself says on it
- * (the login), all without ever waiting, and is then lent: turned into a descriptor on which a
+ * A context is a pool's: certificates, keys, rules and sessions to resume. A connection is made on
+ * a socket that is connected, goes through the handshake and through what the broker itself says on
+ * it (the login), all without ever waiting, and is then lent: turned into a descriptor on which a
  * worker speaks as on a plain connection, by the kernel (kernel TLS) or by a relay.
  *
  * Contexts and connections are used by the thread of the broker's loop alone.

@@ -125,8 +125,8 @@ struct catalog_pool {
     shm_u32 failing; /* 1: Redis has been down for so many dials that nobody is to wait for it */
     uint32_t role;   /* enum pool_role */
     shm_u32 unwell;  /* 1: services leave it while another member is well: notice.h, role_watch.h */
-    /* When the certificate expires that the broker shows to the server, in seconds since 1970; 0: it
-     * has none. */
+    /* When the certificate expires that the broker shows to the server, in seconds since 1970; 0:
+     * it has none. */
     shm_u64 certificate_expiry;
     shm_u32 refused; /* what the server refuses to the broker: RIGHT_BIT() of rights.h */
     /* Of a service: names of pools, separated by a blank; else empty. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A pool's TLS: the context that its dials share (broker/tls/tls.h). Files that were renewed are
- * noticed at each dial, and each quarter of an hour where nobody dials; from then on dials use them,
- * and connections that are open go on until they are replaced anyway. What cannot be used, a file
- * that is half written say, leaves those from before in use, with one warning.
+ * noticed at each dial, and each quarter of an hour where nobody dials; from then on dials use
+ * them, and connections that are open go on until they are replaced anyway. What cannot be used, a
+ * file that is half written say, leaves those from before in use, with one warning.
  *
- * The catalog says when the client's certificate expires; the log says it too, once a day, when that
- * is soon.
+ * The catalog says when the client's certificate expires; the log says it too, once a day, when
+ * that is soon.
  */
 #ifndef LENDIS_BROKER_POOL_ENCRYPTION_H
 #define LENDIS_BROKER_POOL_ENCRYPTION_H

@@ -51,8 +51,8 @@ bool target_is_there(struct broker_pool *pool);
 bool target_reuse(struct broker_pool *pool);
 
 /*
- * Whom to dial, without command info. False: there is no address yet, and target.lookup says whether
- * there will be; or TLS cannot be used, which counts as a dial that failed.
+ * Whom to dial, without command info. False: there is no address yet, and target.lookup says
+ * whether there will be; or TLS cannot be used, which counts as a dial that failed.
  */
 bool target_get(struct broker_pool *pool, struct dial_target *target);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The relay of TLS pools: slow readers on either side, revocation, workers and brokers that die, and
- * files that are renewed while it runs.
+ * The relay of TLS pools: slow readers on either side, revocation, workers and brokers that die,
+ * and files that are renewed while it runs.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -178,8 +178,8 @@ static void new_keys_and_late_tickets(void **state)
     expect_unnoticed(TLS1_3_VERSION, TLS_ACT_TICKETS);
 }
 
-/* The connection ends in place of an answer, or in the middle of one: the command fails, or was sent
- * again. The pool has another one. */
+/* The connection ends in place of an answer, or in the middle of one: the command fails, or was
+ * sent again. The pool has another one. */
 static void expect_end(int version, enum tls_act what)
 {
     redisReply *reply;
