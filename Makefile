@@ -148,6 +148,9 @@ TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
 SUPPORT_SOURCES := $(TESTBED_SOURCES) broker/testbed/worker_processes.c \
 	$(addprefix tests/support/,failing_malloc.c fake_redis.c fixture.c judge.c observer.c)
 
+# Of the measuring tools alone.
+TOOL_OBJECTS = $(O)/broker/testbed/plot.o $(O)/broker/testbed/tls_client.o
+
 # One program each; a unit test needs no server, a system test starts its own redis-server and
 # lendisd.
 UNIT_TESTS := $(addprefix libclient/test_,command mail_area mailbox password_file queue resp \
@@ -293,8 +296,8 @@ $(O)/broker/run/main.o $(O)/broker/tls/library.o: \
 $(B)/lendis-run: $(RUN_OBJECTS)
 	$(call link,)
 
-$(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(B)/liblendis.a
-	$(call link,$(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm)
+$(B)/lendis-report: $(REPORT_OBJECTS) $(TESTBED_OBJECTS) $(TOOL_OBJECTS) $(B)/liblendis.a
+	$(call link,$(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm -ldl)
 
 $(B)/tests/unit/%: $(O)/tests/unit/%.o $(SUPPORT_OBJECTS) $(B)/liblendis.a $(BROKER_ONLY)
 	$(call link,$(CMOCKA_LIBS) $(HIREDIS_LIBS) $(BROKER_LIBS) -lm)
@@ -325,7 +328,7 @@ $(B)/tests/unit/broker/test_plot: $(O)/broker/testbed/plot.o
 $(B)/tests/unit/broker/test_json: $(O)/broker/tools/json.o
 $(B)/tests/unit/broker/test_bench: \
 	$(addprefix $(O)/broker/bench/,figures.o units.o cpu.o forwarder.o machine.o variant.o \
-	client.o)
+	client.o) $(O)/broker/testbed/tls_client.o
 $(B)/tests/system/tools/test_report: $(O)/broker/report/processes.o
 
 $(B)/tests/fuzz/replay_%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(BROKER_ONLY) \
@@ -381,8 +384,8 @@ $(B)/tests/system/libclient/%.so: tests/system/libclient/%.c | deps-check
 	$(Q)$(CC) -std=gnu11 -fPIC -shared $(WARNINGS) $(WERROR) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) \
 		-o $@ $<
 
-$(B)/lendis-bench: $(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(B)/liblendis.a
-	$(call link,$(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm)
+$(B)/lendis-bench: $(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(TOOL_OBJECTS) $(B)/liblendis.a
+	$(call link,$(HIREDIS_LIBS) $(SMARTCOLS_LIBS) -lm -ldl)
 
 CRASH := $(B)/tests/crash
 $(CRASH)/killpoints/killpoints: $(addprefix $(O)/tests/crash/killpoints/, \
@@ -650,7 +653,7 @@ C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(TLS_OBJECTS) \
 	$(filter-out %/hooks.o,$(call objects,$(PRELOAD_SOURCES))) $(BROKER_OBJECTS) \
 	$(CTL_OBJECTS) $(REPORT_OBJECTS) $(RUN_OBJECTS) \
-	$(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(O)/broker/testbed/plot.o $(O)/broker/daemon/main.o)
+	$(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(TOOL_OBJECTS) $(O)/broker/daemon/main.o)
 TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_module.c, $(wildcard \
 	$(addprefix tests/,unit/*/*.c system/*/*.c fuzz/*.c support/*.c crash/storm/*.c))))
 PRELOAD_LINT = $(O)/libclient/preload/hooks/hooks.o $(B)/preload/libclient/shared/descriptor.o

@@ -209,6 +209,19 @@ static enum client_result check(struct client *client, redisReply *reply, const 
     return result;
 }
 
+/* On the worker's own connection. */
+static redisReply *own_command(const struct client *client, const char *format, ...)
+{
+    redisReply *reply;
+    va_list arguments;
+
+    va_start(arguments, format);
+    reply = client->tls ? tls_client_vcommand(client->tls, format, arguments)
+                        : redisvCommand(client->context, format, arguments);
+    va_end(arguments);
+    return reply;
+}
+
 /* The command itself, on the lease or, without one, on the worker's own connection. */
 static redisReply *send_command(const struct client *client, struct lendis_lease *lease,
                                 const char *digits, bool set)
@@ -219,15 +232,15 @@ static redisReply *send_command(const struct client *client, struct lendis_lease
     if (lease)
         return set ? lendis_lease_command(lease, "SET " KEY_FORMAT " %b", digits, value, size)
                    : lendis_lease_command(lease, "GET " KEY_FORMAT, digits);
-    return set ? redisCommand(client->context, "SET " KEY_FORMAT " %b", digits, value, size)
-               : redisCommand(client->context, "GET " KEY_FORMAT, digits);
+    return set ? own_command(client, "SET " KEY_FORMAT " %b", digits, value, size)
+               : own_command(client, "GET " KEY_FORMAT, digits);
 }
 
 /* MULTI or EXEC. False: the reply was another than that type. *reply: the reply, if any. */
 static bool send_word(const struct client *client, struct lendis_lease *lease, const char *word,
                       int type, redisReply **reply)
 {
-    *reply = lease ? lendis_lease_command(lease, word) : redisCommand(client->context, word);
+    *reply = lease ? lendis_lease_command(lease, word) : own_command(client, "%s", word);
     return *reply && (*reply)->type == type;
 }
 
@@ -262,13 +275,38 @@ static redisReply *send_as_asked(const struct client *client, struct lendis_leas
     return send_command(client, lease, digits, set);
 }
 
+static bool connect_own(struct client *client)
+{
+    const char *url = client->options->url;
+
+    if (strncmp(url, "rediss://", 9) != 0)
+        client->context = client_connect(url, OPEN_LIMIT_MS, client->text, sizeof client->text);
+    else
+        client->tls = tls_client_open(url, NULL, client->text, sizeof client->text);
+    return client->context || client->tls;
+}
+
+static void reconnect(struct client *client)
+{
+    if (client->context) {
+        redisReconnect(client->context);
+        return;
+    }
+    tls_client_close(client->tls);
+    client->tls = NULL;
+    connect_own(client);
+}
+
 static redisReply *run_direct(struct client *client, const char *digits, bool set)
 {
-    redisReply *reply = send_as_asked(client, NULL, digits, set);
+    redisReply *reply = NULL;
 
+    if (client->context || client->tls)
+        reply = send_as_asked(client, NULL, digits, set);
     if (!reply) {
-        failed(client, CLIENT_ERROR, "hiredis: %s", client->context->errstr);
-        redisReconnect(client->context);
+        failed(client, CLIENT_ERROR, "hiredis: %s",
+               client->context ? client->context->errstr : "the connection with TLS was lost");
+        reconnect(client);
     }
     return reply;
 }
@@ -389,12 +427,8 @@ enum client_result client_open(struct client *client, const struct client_option
     client->value = malloc(options->value_size);
     if (!client->value)
         return failed(client, CLIENT_ERROR, "no memory");
-    if (!client_mode_is_lendis(options->mode)) {
-        client->context =
-            client_connect(options->url, OPEN_LIMIT_MS, client->text, sizeof client->text);
-        if (!client->context)
-            return CLIENT_ERROR;
-    }
+    if (!client_mode_is_lendis(options->mode) && !connect_own(client))
+        return CLIENT_ERROR;
     /* The first command attaches; a broker or a proxy that has just started may still be opening
      * connections. */
     for (int64_t until_ns = client_now_ns() + OPEN_LIMIT_MS * INT64_C(1000000);;) {
@@ -410,6 +444,7 @@ void client_close(struct client *client)
 {
     if (client->context)
         redisFree(client->context);
+    tls_client_close(client->tls);
     free(client->value);
     *client = (struct client){0};
 }

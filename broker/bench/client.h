@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <hiredis/hiredis.h>
+#include "broker/testbed/tls_client.h"
 #include "lendis_hiredis.h"
 
 #define CLIENT_KEYS      1000u
@@ -31,7 +32,7 @@ enum client_mode {
 
 struct client_options {
     enum client_mode mode;
-    const char *url;         /* CLIENT_DIRECT: Redis or a proxy */
+    const char *url;         /* CLIENT_DIRECT: Redis, perhaps with TLS, or a proxy */
     const char *socket_path; /* the others: the broker's */
     const char *pool_name;
     size_t value_size;
@@ -43,6 +44,7 @@ enum client_result { CLIENT_OK = 0, CLIENT_ERROR, CLIENT_WRONG };
 struct client {
     const struct client_options *options;
     redisContext *context;
+    struct tls_client *tls; /* in its place, of rediss:// */
     struct lendis_pool *pool;
     char *value;         /* for SET and to compare with */
     int64_t measured_ns; /* CLIENT_ACQUIRE: CLOCK_MONOTONIC when the lease was there; else 0 */

@@ -13,6 +13,7 @@
 #include "broker/bench/options.h"
 #include "broker/bench/output.h"
 #include "broker/bench/rows.h"
+#include "broker/testbed/certificates.h"
 
 #define CUSTOM_ROW "custom"
 
@@ -97,6 +98,18 @@ static int report(const struct bench *bench, const struct arguments *arguments, 
     return bench->failed || (arguments->strict && missed) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+/* With a certificate that everybody trusts who trusts those of the system: OpenSSL looks for them in
+ * this file. */
+static void allow_tls(struct redis_server *redis)
+{
+    char path[4096];
+
+    if (!program_find("openssl", path, sizeof path))
+        return;
+    redis->tls = certificate_of_testbed();
+    setenv("SSL_CERT_FILE", redis->tls->file, 1);
+}
+
 static int run(int argc, char **argv)
 {
     static struct arguments arguments;
@@ -115,6 +128,7 @@ static int run(int argc, char **argv)
     bench.servers.broker_lines = arguments.broker_lines;
     bench.servers.pool_lines = arguments.pool_lines;
     bench.servers.redis.tcp = true;
+    allow_tls(&bench.servers.redis);
     redis_start(&bench.servers.redis);
     machine_describe(&bench.servers.redis, machine, sizeof machine);
     if (bench.out)

@@ -77,8 +77,8 @@ static const struct option_row table[] = {
     {.name = "transport",
      .id = 't',
      .argument = "LIST",
-     .values = "tcp unix",
-     .text = "how Redis is reached: tcp, unix or both (tcp,unix)",
+     .values = "tcp unix tls",
+     .text = "how Redis is reached: tcp, unix, tls, or several of them (tcp,unix)",
      .more = "This goes for workers, broker and proxies, and for how workers reach proxies. Each "
              "row has its "
              "own default; one load is measured on _tcp_. What is not measured in rounds of load "
@@ -385,9 +385,9 @@ static int check_row(const char *name, void *unused)
 static int check_transport(const char *name, void *unused)
 {
     (void)unused;
-    if (strcmp(name, "tcp") == 0 || strcmp(name, "unix") == 0)
+    if (strcmp(name, "tcp") == 0 || strcmp(name, "unix") == 0 || strcmp(name, "tls") == 0)
         return 0;
-    return usage_error("--transport is tcp, unix or tcp,unix", name);
+    return usage_error("--transport is tcp, unix, tls or a list of them", name);
 }
 
 static int check_workers(const char *text, void *leasers)
@@ -425,9 +425,10 @@ static int check_arguments(struct arguments *arguments)
     if (arguments->load.rate > 0 && arguments->load.think_us > 0)
         return usage_error("--rate and --think exclude each other", NULL);
     if (arguments->load.rtt_us > 0 &&
-        (strstr(arguments->variants, ":unix") ||
+        (strstr(arguments->variants, ":unix") || strstr(arguments->variants, ":tls") ||
          (arguments->transports && strcmp(arguments->transports, "tcp") != 0)))
-        return usage_error("--rtt is a distance over TCP, there is none over Unix sockets", NULL);
+        return usage_error(
+            "--rtt is a distance over TCP, there is none over Unix sockets or with TLS", NULL);
     if (arguments->plot && plot_check(arguments->plot, problem, sizeof problem) != 0)
         return usage_error(problem, NULL);
     if (arguments->rows)

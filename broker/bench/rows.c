@@ -134,22 +134,35 @@ const struct row rows[] = {
     {.name = "rtt0.2",
      .text = "50 workers, Redis 0.2 ms away",
      .load = {.workers = 50, .rtt_us = 200},
-     .tcp_only = true,
+     .transport = "tcp",
      .full = SIZES,
      .targets = {FAR_TARGETS}},
     {.name = "rtt1",
      .text = "50 workers, Redis 1 ms away",
      .load = {.workers = 50, .rtt_us = 1000},
-     .tcp_only = true,
+     .transport = "tcp",
      .quick = BOTH,
      .full = SIZES,
      .targets = {FAR_TARGETS}},
     {.name = "rtt5",
      .text = "50 workers, Redis 5 ms away",
      .load = {.workers = 50, .rtt_us = 5000},
-     .tcp_only = true,
+     .transport = "tcp",
      .full = SIZES,
      .targets = {FAR_TARGETS}},
+    {.name = "tls",
+     .text = "200 workers with TLS: connections of their own by OpenSSL, and lendis",
+     .load = {.workers = 200},
+     .transport = "tls",
+     .quick = BOTH,
+     .full = SIZES,
+     .targets = {OPS("lendis:4", 2, "op/s, times direct")}},
+    {.name = "tls-think5",
+     .text = "200 workers with TLS, 5 ms think time",
+     .load = {.workers = 200, .think_us = 5000},
+     .transport = "tls",
+     .full = SIZES,
+     .targets = THINK_TARGETS},
     {.name = "64B",
      .text = "200 workers, values of 64 bytes",
      .load = {.workers = 200, .value = 64},
@@ -269,8 +282,8 @@ void row_run(struct bench *bench, const struct row *row, const char *transports)
         row->part(bench);
         return;
     }
-    if (row->tcp_only)
-        transports = "tcp";
+    if (row->transport)
+        transports = row->transport;
     else if (!transports)
         transports = bench->full || row->quick_unix ? "tcp,unix" : "tcp";
     snprintf(list, sizeof list, "%s", transports);
@@ -324,11 +337,11 @@ static bool judge(const struct figures *figures, const struct row *row, const ch
 
 size_t rows_judge(const struct bench *bench, struct verdict *list, size_t max)
 {
-    static const char *const transports[] = {"", "tcp", "unix"};
+    static const char *const transports[] = {"", "tcp", "unix", "tls"};
     size_t count = 0;
 
     for (size_t i = 0; i < row_count; i++)
-        for (size_t t = 0; t < 3; t++)
+        for (size_t t = 0; t < 4; t++)
             for (size_t j = 0; j < ROW_TARGETS_MAX && rows[i].targets[j].text; j++)
                 if (count < max && judge(&bench->figures, &rows[i], transports[t],
                                          &rows[i].targets[j], &list[count]))

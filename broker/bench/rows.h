@@ -34,8 +34,8 @@ struct row {
     struct load_shape load;
     const char *quick; /* variants of the short form; NULL: the row is not in it */
     const char *full;
-    bool tcp_only;
-    bool quick_unix; /* on the Unix socket in the short form, too */
+    const char *transport; /* the only one; NULL: whichever */
+    bool quick_unix;       /* on the Unix socket in the short form, too */
     struct target targets[ROW_TARGETS_MAX];
 };
 

@@ -46,7 +46,7 @@ static bool parse_part(const char *part, struct variant *variant)
 {
     double size;
 
-    if (strcmp(part, "tcp") == 0 || strcmp(part, "unix") == 0) {
+    if (strcmp(part, "tcp") == 0 || strcmp(part, "unix") == 0 || strcmp(part, "tls") == 0) {
         snprintf(variant->transport, sizeof variant->transport, "%s", part);
         return true;
     }
@@ -79,8 +79,8 @@ bool variant_parse(const char *text, struct variant *variant, char *problem, siz
     }
     while ((part = strsep(&rest, ":")))
         if (!parse_part(part, variant)) {
-            snprintf(problem, size, "%s: %s is neither tcp, unix nor a number of connections", text,
-                     part);
+            snprintf(problem, size, "%s: %s is neither tcp, unix, tls nor a number of connections",
+                     text, part);
             return false;
         }
     return true;
@@ -115,9 +115,12 @@ bool variant_is_there(const struct variant *variant, char *problem, size_t size)
 
 const char *servers_redis_url(const struct servers *servers, const char *transport)
 {
-    return strcmp(transport, "unix") == 0 ? servers->redis.unix_url
-           : servers->forwarder.pid != 0  ? servers->forwarder.url
-                                          : servers->redis.tcp_url;
+    if (strcmp(transport, "tls") == 0 && !servers->redis.tls)
+        give_up("TLS needs the program openssl (Debian: openssl)");
+    return strcmp(transport, "unix") == 0  ? servers->redis.unix_url
+           : strcmp(transport, "tls") == 0 ? servers->redis.tls_url
+           : servers->forwarder.pid != 0   ? servers->forwarder.url
+                                           : servers->redis.tcp_url;
 }
 
 static void start_broker(struct servers *servers, const struct variant *variant,
@@ -238,7 +241,7 @@ static void start_proxy(struct servers *servers, enum proxy proxy, const char *t
 
 void servers_start(struct servers *servers, const struct variant *variant, const char *transport)
 {
-    if (servers->rtt_us > 0 && strcmp(transport, "unix") != 0)
+    if (servers->rtt_us > 0 && strcmp(transport, "tcp") == 0)
         forwarder_start(&servers->forwarder, servers->redis.port, servers->rtt_us);
     if (variant->proxy != PROXY_NONE)
         start_proxy(servers, variant->proxy, transport);

@@ -5,6 +5,7 @@
  *   direct               a hiredis connection per worker
  *   lendis:4             lendis_command() on a pool of 4 connections
  *   lease:16:unix        a lease for each command, 16 connections, on Redis' Unix socket
+ *   direct:tls           a connection with TLS per worker, by OpenSSL
  *   transaction:16       a lease for MULTI, a command and EXEC
  *   twemproxy            a connection per worker to a twemproxy
  *   lendis:4@/tmp/build  the lendisd and the load engine of another build
