@@ -98,8 +98,8 @@ static int report(const struct bench *bench, const struct arguments *arguments, 
     return bench->failed || (arguments->strict && missed) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* With a certificate that everybody trusts who trusts those of the system: OpenSSL looks for them in
- * this file. */
+/* With a certificate that everybody trusts who trusts those of the system: OpenSSL looks for them
+ * in this file. */
 static void allow_tls(struct redis_server *redis)
 {
     char path[4096];

@@ -11,6 +11,7 @@
 #include "broker/base/proc.h"
 #include "broker/testbed/testbed.h"
 #include "broker/report/progress.h"
+#include "broker/testbed/certificates.h"
 
 /* Redis checks an idle client's buffers when it has been idle for 2 s, and the size of replies
  * every 5 s (clientsCron() in its server.c): what has not moved for longer than that does not move
@@ -96,12 +97,49 @@ static bool has_all_keys(const struct redis_server *server)
     return has;
 }
 
+/* The certificates of the system, and that of the servers here, in the file in which OpenSSL looks
+ * for them: a program has some hundred of them in memory. */
+static void write_bundle(const char *path, const char *own)
+{
+    static const char *const parts[] = {"/etc/ssl/certs/ca-certificates.crt", NULL};
+    FILE *bundle = fopen(path, "we");
+
+    for (size_t i = 0; bundle && i < 2; i++) {
+        FILE *part = fopen(parts[i] ? parts[i] : own, "re");
+        int byte;
+
+        while (part && (byte = getc(part)) != EOF)
+            putc(byte, bundle);
+        if (part)
+            fclose(part);
+    }
+    if (!bundle || fclose(bundle) != 0)
+        give_up("%s: %s", path, strerror(errno));
+}
+
+static const struct certificate *trusted_certificate(void)
+{
+    static char path[TESTBED_PATH_SIZE];
+    const struct certificate *own = certificate_of_testbed();
+
+    if (path[0])
+        return own;
+    scratch_path(path, "bundle.pem");
+    write_bundle(path, own->file);
+    setenv("SSL_CERT_FILE", path, 1);
+    return own;
+}
+
 static struct redis_server *start_server(struct environment *environment, bool tcp,
                                          const char *const *arguments)
 {
     struct redis_server *server = &environment->servers[environment->server_count++];
 
-    *server = (struct redis_server){.tcp = tcp, .arguments = arguments};
+    *server = (struct redis_server){
+        .tcp = tcp,
+        .tls = environment->options->tls ? trusted_certificate() : NULL,
+        .arguments = arguments,
+    };
     redis_start(server);
     return server;
 }
@@ -154,6 +192,8 @@ static void add_target(struct environment *environment, const struct redis_serve
     target->connections = connections;
     target->port = environment->options->unix_socket ? 0 : server->port;
     snprintf(target->socket_path, sizeof target->socket_path, "%s", server->socket_path);
+    if (environment->options->tls)
+        snprintf(target->tls_url, sizeof target->tls_url, "%s", server->tls_url);
     snprintf(target->pool, sizeof target->pool, "%s", pool);
 }
 
@@ -182,7 +222,10 @@ static void put_pool(FILE *config, const struct environment *environment, unsign
 
     /* All are kept open: what the pool holds at its largest is what is measured. */
     fprintf(config, "[pool %s]\nredis = %s\nrole = %s\nsize = %u\nmin_idle = %u\n", name,
-            environment->options->unix_socket ? redis->unix_url : redis->tcp_url, role, size, size);
+            environment->options->unix_socket ? redis->unix_url
+            : environment->options->tls       ? redis->tls_url
+                                              : redis->tcp_url,
+            role, size, size);
 }
 
 static void start_broker(struct environment *environment, unsigned workers)

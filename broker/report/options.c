@@ -29,6 +29,7 @@ enum {
     OPTION_IDLE,
     OPTION_BUSY,
     OPTION_TRANSPORT,
+    OPTION_TLS,
     OPTION_REFERENCE,
     OPTION_SWEEP,
     OPTION_PLOT,
@@ -88,9 +89,14 @@ static const struct option_row rows[] = {
     {.name = "transport",
      .id = OPTION_TRANSPORT,
      .argument = "NAME",
-     .values = "tcp unix",
+     .values = "tcp unix tls",
      .scope = "compare",
-     .text = "how workers and broker connect to Redis: tcp (default) or unix"},
+     .text = "how workers and broker connect to Redis: tcp (default), unix or tls",
+     .more =
+         "With *tls*, workers without lendis have connections of their own by OpenSSL, with the "
+         "CA certificates of the system in each; lendis lends what _tls_mode_ = *auto* gives "
+         "(*lendis.conf*(5))."},
+    {.name = "tls", .id = OPTION_TLS, .scope = "compare", .text = "the same as --transport tls"},
     {.name = "reference",
      .id = OPTION_REFERENCE,
      .scope = "compare",
@@ -261,9 +267,10 @@ static int parse_sweep(const char *text, struct options *options)
 static int parse_transport(const char *text, struct options *options)
 {
     options->unix_socket = strcmp(text, "unix") == 0;
-    return options->unix_socket || strcmp(text, "tcp") == 0
+    options->tls = strcmp(text, "tls") == 0;
+    return options->unix_socket || options->tls || strcmp(text, "tcp") == 0
                ? 0
-               : usage_error("not a transport (tcp or unix)", text);
+               : usage_error("not a transport (tcp, unix or tls)", text);
 }
 
 static int take_match(enum match_kind kind, struct options *options)
@@ -292,6 +299,8 @@ static int take_compare_option(int option, struct options *options)
         return parse_size(optarg, &options->value_bytes);
     case OPTION_TRANSPORT:
         return parse_transport(optarg, options);
+    case OPTION_TLS:
+        return parse_transport("tls", options);
     case OPTION_REFERENCE:
         options->reference = true;
         return 0;

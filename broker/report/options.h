@@ -21,6 +21,7 @@ struct options {
     unsigned pool_size;   /* 0: chosen by the number of workers */
     unsigned value_bytes;
     bool unix_socket;
+    bool tls;
     bool reference;
     unsigned sweep[SWEEP_MAX];
     unsigned sweep_count;  /* 0: `workers` alone */

@@ -50,8 +50,10 @@ static void put_setup(const struct options *options, const struct comparison *co
         puts("each worker: 10 to a primary, 20 to two replicas, 5 to a local server");
     printf("%s, values of %u bytes, by %s; Redis %s, Linux %s, %ld CPUs\n",
            options->busy ? "busy" : "idle", options->value_bytes,
-           options->unix_socket ? "Unix socket" : "TCP", experiment_redis_version(),
-           machine.release, sysconf(_SC_NPROCESSORS_ONLN));
+           options->unix_socket ? "Unix socket"
+           : options->tls       ? "TLS"
+                                : "TCP",
+           experiment_redis_version(), machine.release, sysconf(_SC_NPROCESSORS_ONLN));
     puts("\"due\" is what is more than with the same workers without Redis: due to connections.");
 }
 
@@ -299,7 +301,7 @@ static void put_machine_row(struct table *table, const struct options *options,
     table_number(table, R_CONNECTIONS, experiment_connections(options));
     table_number(table, R_POOL_SIZE, comparison->pool_size);
     table_string(table, R_STATE, options->busy ? "busy" : "idle");
-    table_string(table, R_TRANSPORT, options->unix_socket ? "unix" : "tcp");
+    table_string(table, R_TRANSPORT, options->unix_socket ? "unix" : options->tls ? "tls" : "tcp");
     table_number(table, R_VALUE_BYTES, options->value_bytes);
     table_string(table, R_FIGURE, figure_info[figure].key);
     table_string(table, R_KIND, kinds[figure_info[figure].kind]);

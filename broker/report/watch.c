@@ -149,6 +149,12 @@ static void read_server(struct view *view, const char *url)
 
     if (redis_url_parse(url, &address, why) != 0)
         return;
+    if (address.tls) {
+        view->readings.said = (struct redis_memory){NAN, NAN, NAN, NAN};
+        note(view, "Redis at %s is not asked: it has TLS\n", url);
+        redis_url_free(&address);
+        return;
+    }
     context = connect_to(&address);
     if (!context || context->err)
         snprintf(problem, sizeof problem, "%s", context ? context->errstr : "no memory");

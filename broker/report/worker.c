@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "broker/testbed/internal.h"
+#include "broker/testbed/tls_client.h"
 #include "lendis_hiredis.h"
 
 /* How often each connection is used before a worker is ready: both kinds of commands, twice. */
@@ -35,11 +37,17 @@
 
 /* ---- one worker ---- */
 
+/* Of its own: one of the two. */
+struct connection {
+    redisContext *plain;
+    struct tls_client *tls;
+};
+
 struct worker {
     struct plan *plan;
     unsigned number;
     const char *value;
-    redisContext **connections[PLAN_TARGETS_MAX];
+    struct connection *connections[PLAN_TARGETS_MAX];
     struct lendis_pool *pools[PLAN_TARGETS_MAX]; /* targets of one name have one */
     unsigned long turn;
 };
@@ -84,15 +92,40 @@ static redisContext *connect_to(struct plan *plan, const struct plan_target *tar
     return context;
 }
 
+static struct tls_client *connect_with_tls(struct plan *plan, const struct plan_target *target)
+{
+    char text[200];
+    struct tls_client *client = tls_client_open(target->tls_url, NULL, text, sizeof text);
+
+    if (!client)
+        fail(plan, "connect", text);
+    return client;
+}
+
+static redisReply *own_command(const struct connection *own, const char *format, ...)
+{
+    redisReply *reply;
+    va_list arguments;
+
+    va_start(arguments, format);
+    reply = own->tls ? tls_client_vcommand(own->tls, format, arguments)
+                     : redisvCommand(own->plain, format, arguments);
+    va_end(arguments);
+    return reply;
+}
+
 static void connect_all(struct worker *worker, unsigned t)
 {
     const struct plan_target *target = &worker->plan->targets[t];
 
-    worker->connections[t] = calloc(target->connections, sizeof(redisContext *));
+    worker->connections[t] = calloc(target->connections, sizeof(struct connection));
     if (!worker->connections[t])
         fail(worker->plan, "connect", "no memory");
     for (unsigned i = 0; i < target->connections; i++)
-        worker->connections[t][i] = connect_to(worker->plan, target);
+        if (target->tls_url[0])
+            worker->connections[t][i].tls = connect_with_tls(worker->plan, target);
+        else
+            worker->connections[t][i].plain = connect_to(worker->plan, target);
 }
 
 static void attach_to(struct worker *worker, unsigned t)
@@ -119,7 +152,7 @@ static void talk(struct worker *worker, unsigned t, unsigned c)
     const struct plan_target *target = &plan->targets[t];
     bool set = target->use == USE_WRITE || (target->use == USE_MIXED && worker->turn % 2 == 0);
     unsigned key = (unsigned)((worker->number + worker->turn) % PLAN_KEYS);
-    redisContext *own = worker->connections[t] ? worker->connections[t][c] : NULL;
+    const struct connection *own = worker->connections[t] ? &worker->connections[t][c] : NULL;
     redisReply *reply;
     const char *why;
 
@@ -127,9 +160,9 @@ static void talk(struct worker *worker, unsigned t, unsigned c)
     if (plan->variant == VARIANT_NONE)
         return;
     if (set && own)
-        reply = redisCommand(own, "SET key:%u %b", key, worker->value, (size_t)plan->value_bytes);
+        reply = own_command(own, "SET key:%u %b", key, worker->value, (size_t)plan->value_bytes);
     else if (own)
-        reply = redisCommand(own, "GET key:%u", key);
+        reply = own_command(own, "GET key:%u", key);
     else if (set)
         reply = lendis_command(worker->pools[t], "SET key:%u %b", key, worker->value,
                                (size_t)plan->value_bytes);
@@ -138,7 +171,10 @@ static void talk(struct worker *worker, unsigned t, unsigned c)
     if (!reply && !own)
         lendis_pool_error(worker->pools[t], &why);
     if (!reply)
-        fail(plan, set ? "SET" : "GET", own ? own->errstr : why);
+        fail(plan, set ? "SET" : "GET",
+             !own         ? why
+             : own->plain ? own->plain->errstr
+                          : "the connection was lost");
     if (reply->type != (set ? REDIS_REPLY_STATUS : REDIS_REPLY_STRING))
         fail(plan, set ? "SET" : "GET",
              reply->type == REDIS_REPLY_ERROR ? reply->str : "not the reply to this");
@@ -206,6 +242,9 @@ int workers_run(const char *plan_path)
     if (!value)
         give_up("no memory for a value");
     memset(value, 'v', plan->value_bytes);
+    /* As a server's master has it loaded before it forks. */
+    if (plan->variant == VARIANT_DIRECT && plan->targets[0].tls_url[0] && tls_client_load())
+        give_up("%s", tls_client_load());
     for (unsigned i = 0; i < plan->workers; i++) {
         pid_t pid = fork();
 

@@ -33,6 +33,7 @@ struct plan_target {
     enum use use;
     unsigned connections; /* of one worker */
     int port;             /* 0: the socket */
+    char tls_url[64];     /* "": without TLS */
     char socket_path[TESTBED_PATH_SIZE];
     char pool[PLAN_POOL_SIZE]; /* what serves it through lendis */
 };

@@ -35,7 +35,6 @@ static struct {
 struct tls_client {
     redisContext *socket; /* connected by hiredis; only its descriptor is used */
     redisReader *reader;
-    SSL_CTX *context;
     SSL *ssl;
 };
 
@@ -66,19 +65,27 @@ const char *tls_client_load(void)
 
 /* ---- connecting ---- */
 
-static bool trust(struct tls_client *client, const char *ca_file)
+/* One for all connections of the process; for as long as it lives. */
+static SSL_CTX *context_of_process(const char *ca_file)
 {
-    client->context = ssl.CTX_new(ssl.method());
-    if (!client->context)
-        return false;
-    ssl.CTX_set_verify(client->context, SSL_VERIFY_PEER, NULL);
-    return (ca_file ? ssl.CTX_load_verify_file(client->context, ca_file)
-                    : ssl.CTX_set_default_verify_paths(client->context)) == 1;
+    static SSL_CTX *context;
+
+    if (context)
+        return context;
+    context = ssl.CTX_new(ssl.method());
+    if (!context)
+        return NULL;
+    ssl.CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    if ((ca_file ? ssl.CTX_load_verify_file(context, ca_file)
+                 : ssl.CTX_set_default_verify_paths(context)) == 1)
+        return context;
+    ssl.CTX_free(context);
+    return context = NULL;
 }
 
-static bool encrypt(struct tls_client *client)
+static bool encrypt(struct tls_client *client, SSL_CTX *context)
 {
-    client->ssl = ssl.new(client->context);
+    client->ssl = context ? ssl.new(context) : NULL;
     return client->ssl && ssl.set_fd(client->ssl, client->socket->fd) == 1 &&
            ssl.connect(client->ssl) == 1;
 }
@@ -94,8 +101,8 @@ struct tls_client *tls_client_open(const char *url, const char *ca_file, char *t
     if (client && !missing && sscanf(url, "rediss://%255[^:/]:%d", host, &port) == 2) {
         client->reader = redisReaderCreate();
         client->socket = redisConnect(host, port);
-        if (client->reader && client->socket && !client->socket->err && trust(client, ca_file) &&
-            encrypt(client))
+        if (client->reader && client->socket && !client->socket->err &&
+            encrypt(client, context_of_process(ca_file)))
             return client;
     }
     snprintf(text, size, "%s: %s", url, missing ? missing : "no connection with TLS can be had");
@@ -109,8 +116,6 @@ void tls_client_close(struct tls_client *client)
         return;
     if (client->ssl)
         ssl.free(client->ssl);
-    if (client->context)
-        ssl.CTX_free(client->context);
     if (client->socket)
         redisFree(client->socket);
     if (client->reader)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A connection with TLS of a worker's own, as programs have it without lendis: OpenSSL in the
- * worker, with a context of its own. For measurements. hiredis formats and parses; hiredis before
- * 1.0 has no TLS. OpenSSL is loaded by the first call, so that tools which do not measure TLS do not
- * have it.
+ * worker, with one context for all its connections. For measurements. hiredis formats and parses;
+ * hiredis before 1.0 has no TLS. OpenSSL is loaded by the first call, so that tools which do not
+ * measure TLS do not have it.
  */
 #ifndef LENDIS_TESTBED_TLS_CLIENT_H
 #define LENDIS_TESTBED_TLS_CLIENT_H
@@ -18,7 +18,8 @@ struct tls_client;
 const char *tls_client_load(void);
 
 /*
- * Connects to rediss://HOST:PORT. Trusts the CAs of `ca_file`; NULL: those of the system. Results:
+ * Connects to rediss://HOST:PORT. Trusts the CAs of `ca_file`, as the process' first
+ * connection does; NULL: those of the system. Results:
  * the client; NULL and why in `text`.
  */
 struct tls_client *tls_client_open(const char *url, const char *ca_file, char *text, size_t size);

@@ -195,7 +195,7 @@ enum pump_result pump_run(struct pump *pump)
         /* The server's end first: what the worker has sent by then is not taken any more, by which
          * the worker can see that it was not executed (unix(7): ECONNRESET). */
         moved = move_down(pump);
-        if (!pump->down.finished)
+        if (!pump->down.finished || pump->worker_gone)
             moved = move_up(pump) || moved;
     }
     if (is_over(pump))

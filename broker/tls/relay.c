@@ -22,7 +22,7 @@
 #include "lendis/descriptor.h"
 
 /* So long the server has to take what a worker sent before its end, and to answer the goodbye. */
-#define LEAVE_MS 2000
+#define LEAVE_MS 10000
 
 #define EVENTS_AT_ONCE 64
 /* OpenSSL's records, and room. */
@@ -201,7 +201,7 @@ static void *run(void *unused)
 
     (void)unused;
     while (!atomic_load(&all.stopping)) {
-        int limit = all.ready ? 0 : all.leaving > 0 ? LEAVE_MS / 4 : -1;
+        int limit = all.ready ? 0 : all.leaving > 0 ? LEAVE_MS / 16 : -1;
         int count = epoll_wait(all.epoll, events, EVENTS_AT_ONCE, limit);
 
         /* None is freed before all events are noted. */
