@@ -488,6 +488,13 @@ system: ## run the tests against a real redis-server; FLAVOUR likewise; TEST_JOB
 system: $(PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER)
 	@tests/run -j $(TEST_JOBS) $(SYSTEM_PROGRAMS)
 
+# Of programs that use the library, with TLS in place of Unix sockets and TCP.
+TLS_SYSTEM_TESTS := $(addprefix libclient/test_,call cancellation handover leases sessions surplus)
+.PHONY: system-tls
+system-tls: ## run some of the system tests on pools with TLS; REDIS_TLS=relay
+system-tls: $(PROGRAMS) $(B)/lendisd-tls.so $(TLS_SYSTEM_TESTS:%=$(B)/tests/system/%)
+	@REDIS_TLS=$${REDIS_TLS:-relay} tests/run $(TLS_SYSTEM_TESTS:%=$(B)/tests/system/%)
+
 scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
 

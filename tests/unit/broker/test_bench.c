@@ -297,7 +297,7 @@ static void variants(void **state)
     assert_false(variant_parse("lendis:0", &variant, problem, sizeof problem));
     assert_false(variant_parse("lendis:4.5", &variant, problem, sizeof problem));
     assert_false(variant_parse("lendis:udp", &variant, problem, sizeof problem));
-    assert_non_null(strstr(problem, "udp is neither tcp, unix nor"));
+    assert_non_null(strstr(problem, "udp is neither tcp, unix, tls nor"));
     assert_false(variant_parse("", &variant, problem, sizeof problem));
 }
 
