@@ -16,7 +16,7 @@
 /* Its other end is one of a socket pair, which has no name; a server's has one. */
 static bool is_relayed(int fd)
 {
-    struct sockaddr_un peer;
+    struct sockaddr_un peer = {.sun_family = AF_UNSPEC};
     socklen_t size = sizeof peer;
 
     return getpeername(fd, (struct sockaddr *)&peer, &size) == 0 && peer.sun_family == AF_UNIX &&
