@@ -2,7 +2,6 @@
 /* lendisd-tls.so: what tls.h says, put together. The only file with a symbol that is exported. */
 #include "broker/tls/connection.h"
 #include "broker/tls/context.h"
-#include "broker/tls/kernel_watch.h"
 #include "broker/tls/relay.h"
 #include "broker/tls/tls.h"
 
@@ -28,10 +27,8 @@ static int lend_by_kernel(struct tls_connection *connection, int *fd,
 
 static int lend_by_relay(struct tls_connection *connection, int *fd, char why[TLS_TEXT_SIZE])
 {
-    int result;
+    int result = relay_start(connection, fd);
 
-    kernel_watch_end(connection->ssl);
-    result = relay_start(connection, fd);
     if (result != 0)
         snprintf(why, TLS_TEXT_SIZE, "no relay can be had: %s", strerror(-result));
     return result;
