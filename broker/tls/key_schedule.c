@@ -28,7 +28,7 @@ int traffic_cipher_of(const SSL_CIPHER *used, enum traffic_cipher *cipher)
     }
 }
 
-size_t traffic_key_size(enum traffic_cipher cipher)
+static size_t key_size_of(enum traffic_cipher cipher)
 {
     return cipher == TRAFFIC_AES_128_GCM ? 16 : 32;
 }
@@ -77,8 +77,7 @@ static int expand_label(const EVP_MD *hash, const unsigned char *secret, size_t 
 int traffic_keys_13(const EVP_MD *hash, const unsigned char *secret, size_t secret_size,
                     enum traffic_cipher cipher, struct traffic_keys *keys)
 {
-    int result =
-        expand_label(hash, secret, secret_size, "key", keys->key, traffic_key_size(cipher));
+    int result = expand_label(hash, secret, secret_size, "key", keys->key, key_size_of(cipher));
 
     if (result == 0)
         result = expand_label(hash, secret, secret_size, "iv", keys->iv, sizeof keys->iv);
@@ -96,7 +95,7 @@ int traffic_keys_12(const EVP_MD *hash, const struct traffic_master *master,
                     enum traffic_cipher cipher, struct traffic_keys *client,
                     struct traffic_keys *server)
 {
-    const size_t key_size = traffic_key_size(cipher);
+    const size_t key_size = key_size_of(cipher);
     const size_t iv_size = cipher == TRAFFIC_CHACHA20_POLY1305 ? TRAFFIC_IV_SIZE : SALT_SIZE;
     unsigned char block[2 * (TRAFFIC_KEY_MAX + TRAFFIC_IV_SIZE)];
     const unsigned char *next = block;

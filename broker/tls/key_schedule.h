@@ -29,8 +29,6 @@ struct traffic_keys {
 /* Results: 0, *cipher is what the connection uses; -ENOTSUP. */
 int traffic_cipher_of(const SSL_CIPHER *used, enum traffic_cipher *cipher);
 
-size_t traffic_key_size(enum traffic_cipher cipher);
-
 /* TLS 1.3: `secret` is a traffic secret of one direction. Results: 0; -EIO: OpenSSL cannot. */
 int traffic_keys_13(const EVP_MD *hash, const unsigned char *secret, size_t secret_size,
                     enum traffic_cipher cipher, struct traffic_keys *keys);
