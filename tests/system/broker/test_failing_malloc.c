@@ -125,7 +125,8 @@ static void expect_refusal(unsigned number)
     int status = program_wait(fixture.broker.pid, LIMIT_MS);
 
     fixture.broker.pid = 0;
-    if (!WIFEXITED(status) || WEXITSTATUS(status) == 0)
+    /* With 127 glibc ends a process: a destructor of a library had no memory, for instance. */
+    if (!WIFEXITED(status) || WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 127)
         fail_msg("allocation %u: wait status %x", number, (unsigned)status);
     assert_int_not_equal(access(fixture.broker.socket_path, F_OK), 0);
 }
