@@ -657,13 +657,15 @@ coverage: ## run unit and system tests and print which share of the lines they r
 .PHONY: lint format compile_commands.json
 C_FILES = $(shell find include libclient broker tests deploy -name '*.[ch]')
 # What the product consists of, and the tests that are compiled for every flavour.
+# They have names of the C library: who uses these uses the C library's.
+HOOK_OBJECTS = $(addprefix $(O)/libclient/preload/hooks/,elsewhere.o hooks.o other_names.o)
 PRODUCT_OBJECTS = $(sort $(CLIENT_OBJECTS) $(TLS_OBJECTS) \
-	$(filter-out %/hooks.o,$(call objects,$(PRELOAD_SOURCES))) $(BROKER_OBJECTS) \
+	$(filter-out $(HOOK_OBJECTS),$(call objects,$(PRELOAD_SOURCES))) $(BROKER_OBJECTS) \
 	$(CTL_OBJECTS) $(REPORT_OBJECTS) $(RUN_OBJECTS) \
 	$(BENCH_OBJECTS) $(TESTBED_OBJECTS) $(TOOL_OBJECTS) $(O)/broker/daemon/main.o)
 TEST_OBJECTS = $(call objects,$(filter-out tests/system/libclient/blocking_module.c, $(wildcard \
 	$(addprefix tests/,unit/*/*.c system/*/*.c fuzz/*.c support/*.c crash/storm/*.c))))
-PRELOAD_LINT = $(O)/libclient/preload/hooks/hooks.o $(B)/preload/libclient/shared/descriptor.o
+PRELOAD_LINT = $(HOOK_OBJECTS) $(B)/preload/libclient/shared/descriptor.o
 LINT_JOBS ?= $(shell nproc)
 lint: ## check layers, sizes and layout, and look for mistakes (cppcheck, clang-tidy)
 lint: compile_commands.json $(PROGRAMS) $(LIBRARIES) $(PRODUCT_OBJECTS) $(TEST_OBJECTS)

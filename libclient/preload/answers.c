@@ -106,7 +106,7 @@ bool answer_is_own_login(const struct virtual *virtual, const char *request, siz
 static bool put(struct virtual *virtual, const char *text)
 {
     count_up(PRELOAD_answered);
-    tally_route(virtual->route, COUNTER_virtual_answered);
+    tally(virtual, COUNTER_virtual_answered);
     return swap_answer(virtual, text, strlen(text)) == 0;
 }
 

@@ -36,7 +36,7 @@ int copy_handed_over(struct virtual *virtual, struct lendis_pool *pool, const ch
         lendis_free(reply);
         count_up(PRELOAD_handed);
         tally_opened(virtual);
-        tally_route(virtual->route, COUNTER_virtual_copied);
+        tally(virtual, COUNTER_virtual_copied);
         if (result != 0)
             result = LENDIS_E_UNCERTAIN; /* it was executed, and nobody can be told */
     }

@@ -87,6 +87,7 @@ static bool begin(int fd, const struct route *route, const struct sockaddr *addr
     if (!virtual)
         return false;
     virtual->route = route;
+    virtual->pool = route_any_pool(route);
     virtual->domain = option_of(fd, SO_DOMAIN);
     memcpy(&virtual->peer, address, size < sizeof virtual->peer ? size : sizeof virtual->peer);
     virtual->peer_size = size < sizeof virtual->peer ? size : (socklen_t)sizeof virtual->peer;
@@ -134,7 +135,7 @@ bool descriptor_connects(int fd, const struct sockaddr *address, socklen_t size,
             return true;
         }
         count_up(PRELOAD_open);
-        tally_route(route, COUNTER_real_down);
+        tally_pool(route_any_pool(route), COUNTER_real_down);
         return false;
     }
     errno = error;

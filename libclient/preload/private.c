@@ -144,7 +144,7 @@ int private_become(struct virtual *virtual, const char *why, enum counter counte
         real()->fcntl(virtual->number, F_SETFD, virtual->close_on_exec ? FD_CLOEXEC : 0);
         count_up(PRELOAD_private);
         count_reason("real", why);
-        tally_route(virtual->route, counter);
+        tally(virtual, counter);
         registrations_forget(virtual); /* they are the program's own */
         swap_drop(virtual);
         virtual_free(virtual);

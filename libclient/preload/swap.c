@@ -15,10 +15,9 @@
 #include "libclient/preload/tally.h"
 #include "libclient/shared/descriptor.h"
 
-/* fcntl(2): whether two descriptors are one file, at the price of the call alone. Linux 6.10. */
-#ifndef F_DUPFD_QUERY
-#define F_DUPFD_QUERY (1024 + 3)
-#endif
+/* fcntl(2): whether two descriptors are one file, at the price of the call alone. Linux 6.10 has it
+ * as F_DUPFD_QUERY, and it copies nothing. */
+#define SAME_FILE (1024 + 3)
 
 /* dup3(2) says EBUSY while another thread is opening the number: only where it was closed. */
 #define BUSY_TURNS 100
@@ -28,7 +27,7 @@ struct common {
     int parked, peer; /* the peer is open for as long as the process */
     int ended;
     uint64_t parked_cookie, ended_cookie;
-    bool asks; /* the kernel has F_DUPFD_QUERY */
+    bool asks; /* the kernel has SAME_FILE */
 };
 
 static struct common *common;
@@ -67,7 +66,7 @@ static bool make_common(struct common *made)
                             .ended = ended[0],
                             .parked_cookie = socket_cookie(parked[0]),
                             .ended_cookie = socket_cookie(ended[0]),
-                            .asks = real()->fcntl(parked[0], F_DUPFD_QUERY, parked[0]) == 1};
+                            .asks = real()->fcntl(parked[0], SAME_FILE, parked[0]) == 1};
     return true;
 }
 
@@ -98,7 +97,7 @@ bool swap_is_here(const struct virtual *virtual)
 {
     int before = errno;
     bool here = common->asks && virtual->cookie == common->parked_cookie
-                    ? real()->fcntl(virtual->number, F_DUPFD_QUERY, common->parked) == 1
+                    ? real()->fcntl(virtual->number, SAME_FILE, common->parked) == 1
                     : socket_cookie(virtual->number) == virtual->cookie;
 
     errno = before;

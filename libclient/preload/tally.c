@@ -3,7 +3,6 @@
 #include "libclient/preload/tally.h"
 
 #include "libclient/membership/membership.h"
-#include "libclient/preload/map.h"
 
 /* False: this process is no worker of the pool. */
 static bool count(struct lendis_pool *pool, enum counter counter)
@@ -23,25 +22,26 @@ static bool count(struct lendis_pool *pool, enum counter counter)
     return counted;
 }
 
-void tally_route(const struct route *route, enum counter counter)
+void tally_pool(struct lendis_pool *pool, enum counter counter)
 {
-    struct lendis_pool *pool = route_any_pool(route);
-
     if (pool)
         count(pool, counter);
 }
 
+void tally(const struct virtual *virtual, enum counter counter)
+{
+    tally_pool(virtual->pool, counter);
+}
+
 void tally_opened(struct virtual *virtual)
 {
-    struct lendis_pool *pool = route_any_pool(virtual->route);
-
-    if (pool && !virtual->counted)
-        virtual->counted = count(pool, COUNTER_virtual_opened);
+    if (virtual->pool && !virtual->counted)
+        virtual->counted = count(virtual->pool, COUNTER_virtual_opened);
 }
 
 void tally_closed(struct virtual *virtual)
 {
     if (virtual->counted)
-        tally_route(virtual->route, COUNTER_virtual_closed);
+        tally(virtual, COUNTER_virtual_closed);
     virtual->counted = false;
 }

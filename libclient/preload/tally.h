@@ -11,8 +11,9 @@
 #include "libclient/membership/attachment.h"
 #include "libclient/preload/virtual.h"
 
-/* One more for a pool of the route. */
-void tally_route(const struct route *route, enum counter counter);
+/* One more, for the virtual connection's pool, or for `pool` (NULL: none). */
+void tally(const struct virtual *virtual, enum counter counter);
+void tally_pool(struct lendis_pool *pool, enum counter counter);
 
 /* The same by a lease of the virtual connection, which costs nothing. */
 static inline void tally_lease(const struct virtual *virtual, enum counter counter)

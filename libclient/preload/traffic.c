@@ -70,7 +70,7 @@ bool traffic_restarts(int64_t limit_ns)
 void traffic_lost(struct virtual *virtual, bool untold)
 {
     count_up(PRELOAD_lost);
-    tally_route(virtual->route, COUNTER_virtual_lost);
+    tally(virtual, COUNTER_virtual_lost);
     swap_end(virtual, untold);
     swap_release(virtual, true);
 }

@@ -18,7 +18,7 @@ nm -A -g "$@" | awk -v sorted='sort >&2' -v list=tests/lint/known-unused '
         sub(/o$/, "c", file)
     }
     $(NF-1) == "U" { used[$NF] = 1; next }
-    file !~ /^tests\/|\/hooks\.c$/ && $NF !~ /^(main$|lendis_|DW\.ref\.)/ {
+    file !~ /^tests\/|\/hooks\/[a-z_]*\.c$/ && $NF !~ /^(main$|lendis_|DW\.ref\.)/ {
         offered[file ": " $NF] = $NF
     }
     END {
