@@ -18,6 +18,7 @@
 #include "libclient/clock.h"
 #include "libclient/preload/child.h"
 #include "libclient/preload/own.h"
+#include "libclient/preload/settings.h"
 #include "libclient/shared/broker_socket.h"
 #include "libclient/shared/served.h"
 
@@ -64,9 +65,9 @@ static _Thread_local bool busy __attribute__((tls_model("initial-exec")));
 
 const char *map_socket_path(void)
 {
-    const char *path = secure_getenv("LENDIS_SOCKET");
-
-    return path && *path ? path : LENDIS_DEFAULT_SOCKET;
+    if (!settings.socket_path[0])
+        settings_read(); /* the hooks of other constructors run before ours */
+    return settings.socket_path;
 }
 
 /* ---- addresses ---- */

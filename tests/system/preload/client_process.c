@@ -325,6 +325,18 @@ static int few_descriptors(void)
     return 0;
 }
 
+/* The environment goes, as in the workers of php-fpm, before anything is connected. */
+static int clears_environment(void)
+{
+    char *port = strdup(getenv("REDIS_PORT"));
+
+    CHECK(clearenv() == 0);
+    setenv("REDIS_PORT", port, 1);
+    free(port);
+    talk(dial(), 20);
+    return 0;
+}
+
 /* Is killed at step $STEP: the test looks for what it leaves behind. */
 static int dies(void)
 {
@@ -379,6 +391,7 @@ const struct scenario process_scenarios[] = {
     {"passes", passes},
     {"daemonises", daemonises},
     {"few_descriptors", few_descriptors},
+    {"clears_environment", clears_environment},
     {"dies", dies},
     {NULL, NULL},
 };

@@ -187,6 +187,7 @@ SAME(garbage)
 SAME(polled)
 SAME(edges)
 SAME(resp3)
+SAME(clears_environment)
 
 /* What a child shares with its parent directly, it has for itself, or finds ended. */
 static void children_have_their_own(void **state)
@@ -521,6 +522,7 @@ int main(int argc, char *argv[])
         RUN(polled),
         RUN(edges),
         RUN(resp3),
+        RUN(clears_environment),
         TEST(children_have_their_own),
         TEST(inline_commands_go_past),
         RUN(herds),
