@@ -188,7 +188,10 @@ TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 # skipped.
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
-SCRIPT_TESTS += $(addprefix tests/system/preload/,functions.sh run.sh servers.sh)
+SCRIPT_TESTS += $(addprefix tests/system/preload/,functions.sh run.sh clients.sh)
+# Unmodified servers under load; LONG=10 makes them take ten times as many answers.
+SERVER_TESTS := $(addprefix tests/system/servers/,apache.sh fpm.sh gunicorn.sh uwsgi.sh)
+SCRIPT_TESTS += $(SERVER_TESTS)
 # The Python package, with Debian's own interpreter.
 SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py \
 	hazards.py frameworks.py workers.py)
@@ -224,6 +227,7 @@ CHECK_DEPS := $(MAN_DEPS) redis-server openssl gnuplot-nox nutcracker haproxy ip
 	libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
 CHECK_DEPS += python3-gevent python3-django python3-django-redis python3-celery python3-flask-caching
+CHECK_DEPS += apache2 libapache2-mod-php celery uwsgi-core uwsgi-plugin-python3
 # A kernel's package is downloaded besides, by tests/ktls/machine.sh.
 KTLS_DEPS := qemu-system-x86 busybox-static cpio redis-server
 LINT_DEPS := clang-format clang-tidy cppcheck
@@ -497,6 +501,10 @@ system-tls: $(PROGRAMS) $(B)/lendisd-tls.so $(TLS_SYSTEM_TESTS:%=$(B)/tests/syst
 
 scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
+
+.PHONY: servers
+servers: all ## run unmodified servers on a pool, under load; LONG=10 for longer
+	@tests/run -t $(if $(LONG),1200,200) $(SERVER_TESTS)
 
 .PHONY: systemd
 systemd: ## run the tests of the units and of restarts, under a real systemd (as root)

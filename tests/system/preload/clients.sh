@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Real programs as they are, on the connections of a pool: redis-cli, redis-benchmark, redis-py,
-# phpredis, gunicorn and php-fpm. The broker's Redis is on a Unix socket, and nothing listens at the
-# port that the programs connect to: what works there works by the pool alone.
+# Real clients as they are, on the connections of a pool: redis-cli, redis-benchmark, redis-py,
+# phpredis. (Servers: tests/system/servers.) The broker's Redis is on a Unix socket, and nothing
+# listens at the port that the programs connect to: what works there works by the pool alone.
 #
 # Environment: LENDIS_BUILD, the folder of the programs (build).
 set -u
@@ -49,8 +49,6 @@ held_by_none()
     ok "$1: nothing is held"
 }
 
-# ---- clients ----
-
 before=$(leases)
 for host in 127.0.0.1 localhost ::1; do
     [ "$("$run" redis-cli -h "$host" -p "$port" set "key:$host" value)" = OK ] &&
@@ -85,91 +83,5 @@ for language in "$python client.py" "php client.php"; do
     ok "$language, by leases of the pool"
     held_by_none "$language"
 done
-
-# ---- servers ----
-
-web=$((port + 1))
-(cd "$here" && exec "$run" "$python" -m gunicorn --workers 20 --preload \
-    --bind "127.0.0.1:$web" --pid "$work/gunicorn.pid" app:app >"$work/gunicorn.log" 2>&1) &
-pids+=($!)
-cat >"$work/fpm.conf" <<END
-[global]
-error_log = $work/fpm.log
-daemonize = no
-[www]
-user = $(id -un)
-group = $(id -gn)
-listen = $work/fpm.sock
-pm = static
-pm.max_children = 50
-END
-fpm=$(command -v php-fpm8.2 || ls /usr/sbin/php-fpm* | head -1)
-"$run" "$fpm" -R -F -y "$work/fpm.conf" >"$work/fpm.out.log" 2>&1 &
-fpm_pid=$!
-pids+=("$fpm_pid")
-
-http()
-{
-    timeout 100 "$python" "$here/load.py" http "$web" "$1" 20
-}
-
-fcgi()
-{
-    timeout 100 "$python" "$here/load.py" fcgi "$work/fpm.sock" "$1" 50 "$here/page.php" \
-        "$port" "$2"
-}
-
-until_true 20 eval '[ "$(http 20 2>/dev/null)" = "good 20 bad 0" ]'
-ok "gunicorn answers"
-until_true 20 eval '[ "$(fcgi 50 connect 2>/dev/null)" = "good 50 bad 0" ]'
-ok "php-fpm answers"
-[ "$(http 600)" = "good 600 bad 0" ]
-ok "gunicorn: 20 workers on $size connections"
-held_by_none "gunicorn"
-for method in connect pconnect; do
-    [ "$(fcgi 1000 $method)" = "good 1000 bad 0" ]
-    ok "php-fpm, $method: 50 workers on $size connections"
-    held_by_none "php-fpm, $method"
-done
-
-# While workers are killed, the answers that come are right, and all is well afterwards.
-http 600 >"$work/said" 2>/dev/null &
-load=$!
-for ((i = 0; i < 5; i++)); do
-    sleep 0.1
-    kill -KILL "$(child_of "$(cat "$work/gunicorn.pid")")"
-done
-wait "$load"
-! grep -q wrong "$work/said"
-ok "gunicorn: workers are killed"
-held_by_none "gunicorn, afterwards"
-until_true 20 eval '[ "$(http 200 2>/dev/null)" = "good 200 bad 0" ]'
-ok "gunicorn goes on"
-
-# Graceful reloads, and brokers that come and go, cost nothing.
-http 600 >"$work/said" 2>"$work/reload.log" &
-load=$!
-sleep 0.1
-kill -HUP "$(cat "$work/gunicorn.pid")"
-wait "$load"
-[ "$(cat "$work/said")" = "good 600 bad 0" ]
-ok "gunicorn is reloaded"
-fcgi 1000 pconnect >"$work/said" &
-load=$!
-sleep 0.1
-kill -KILL "$broker"
-wait "$broker" 2>/dev/null
-"$build/lendisd" --config "$work/lendis.conf" >>"$work/broker.log" 2>&1 &
-broker=$!
-pids+=("$broker")
-wait "$load"
-[ "$(cat "$work/said")" = "good 1000 bad 0" ]
-ok "php-fpm: the broker is killed and started again"
-until_true 20 lends
-until_true 20 eval '[ "$(http 200 2>/dev/null)" = "good 200 bad 0" ]' &&
-    [ "$(fcgi 200 connect)" = "good 200 bad 0" ]
-ok "and both go on"
-kill "$(cat "$work/gunicorn.pid")" "$fpm_pid"
-held_by_none "servers that have ended"
 
 plan
