@@ -506,6 +506,10 @@ scripts: all man ## run the tests of the installation and of the manual
 servers: all ## run unmodified servers on a pool, under load; LONG=10 for longer
 	@tests/run -t $(if $(LONG),1200,200) $(SERVER_TESTS)
 
+.PHONY: servers-memory
+servers-memory: all | deps-check ## measure what connections of php-fpm and gunicorn take, in a minute
+	@tests/system/servers/memory.py
+
 .PHONY: systemd
 systemd: ## run the tests of the units and of restarts, under a real systemd (as root)
 systemd: all man $(NEXT)

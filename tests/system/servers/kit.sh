@@ -15,6 +15,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../../support/fixture.sh"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONDONTWRITEBYTECODE=1
 PATH=/usr/sbin:/usr/bin:/sbin:/bin:$PATH # Debian's own
 python=/usr/bin/python3 # Debian's, which has its packages
 size=8

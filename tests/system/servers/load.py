@@ -11,65 +11,25 @@ failed.
 The number is appended to PATH or QUERY.
 """
 import os
-import socket
 import sys
 import threading
 import time
 
+import ask
+
 kind, place, path, threads, requests = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5])
 progress = os.open(sys.argv[6], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 stop = sys.argv[7]
-LIMIT_S = 30
 end = time.monotonic() + 100
 
 
-def receive(connection):
-    parts = []
-    while True:
-        part = connection.recv(65536)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
-
-
-def ask_http(number):
-    with socket.create_connection(("127.0.0.1", int(place)), LIMIT_S) as connection:
-        request = "GET %s%d HTTP/1.0\r\n\r\n" % (path, number)
-        connection.sendall(request.encode())
-        return receive(connection).split(b"\r\n\r\n", 1)[1]
-
-
-def record(kind, content):
-    return bytes([1, kind, 0, 1, len(content) >> 8, len(content) & 255, 0, 0]) + content
-
-
-def ask_fcgi(number):
+def request(number):
+    if kind == "http":
+        return ask.http(int(place), f"{path}{number}")
     script, query = path.split("?")
-    values = {
-        "SCRIPT_FILENAME": script,
-        "REQUEST_METHOD": "GET",
-        "QUERY_STRING": "%s%d" % (query, number),
-        "REDIS_PORT": os.environ["REDIS_PORT"],
-    }
-    pairs = b"".join(
-        bytes([len(name), len(value)]) + name.encode() + value.encode()
-        for name, value in values.items()
-    )
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(LIMIT_S)
-        connection.connect(place)
-        connection.sendall(
-            record(1, b"\0\1\0\0\0\0\0\0") + record(4, pairs) + record(4, b"") + record(5, b"")
-        )
-        data, out = receive(connection), b""
-    while len(data) >= 8:
-        size = data[4] << 8 | data[5]
-        out += data[8 : 8 + size] if data[1] == 6 else b""
-        data = data[8 + size + data[6] :]
-    return out.split(b"\r\n\r\n", 1)[1]
+    return ask.fcgi(place, script, f"{query}{number}", os.environ["REDIS_PORT"])
 
 
-ask = ask_http if kind == "http" else ask_fcgi
 right, wrong, failed = [0] * threads, [], []
 
 
@@ -82,7 +42,7 @@ def work(index):
             failed.append("no end")
             return
         try:
-            answer = ask(number).decode()
+            answer = request(number)
         except (OSError, IndexError) as error:
             failed.append(repr(error))
             time.sleep(0.01)
