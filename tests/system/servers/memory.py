@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """
 Memory that the connections of unmodified servers take, over the whole system: php-fpm with phpredis
-and gunicorn with redis-py, each without Redis, with connections of its own, and by lendis-run. Every
-worker uses all of its connections once, and rests.
+and gunicorn with redis-py, each without Redis, with connections of its own, and by lendis-run. All
+workers use all of their connections once, and rest.
 
     memory.py [--workers N] [--size N] [--php N] [--python N]
 
