@@ -189,14 +189,16 @@ TESTBED_OBJECTS := $(call objects,$(TESTBED_SOURCES))
 SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools/completion.sh \
 	broker/supervise.sh broker/init.sh tools/printing.sh)
 SCRIPT_TESTS += $(addprefix tests/system/preload/,functions.sh run.sh clients.sh)
-# Unmodified servers under load; LONG=10 makes them take ten times as many answers.
+# Unmodified servers under load; LONG=10 makes them take ten times as many answers. These are the
+# short ones; make servers runs the others as well.
 SERVER_TESTS := $(addprefix tests/system/servers/,apache.sh fpm.sh gunicorn.sh uwsgi.sh)
 SCRIPT_TESTS += $(SERVER_TESTS)
+MORE_SERVER_TESTS := $(addprefix tests/system/servers/,celery.sh)
 # The Python package, with Debian's own interpreter.
 SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py \
 	hazards.py frameworks.py workers.py)
 # Under a systemd of their own, in which they install what is built; with the load generator.
-SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh)
+SYSTEMD_TESTS := $(addprefix tests/systemd/,units.sh restart.sh upgrade.sh servers.sh)
 
 # A fuzz target each; the corpus of each is run in make check, too.
 FUZZ_TARGETS := resp command config wire redis_url
@@ -227,7 +229,7 @@ CHECK_DEPS := $(MAN_DEPS) redis-server openssl gnuplot-nox nutcracker haproxy ip
 	libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
 CHECK_DEPS += python3-gevent python3-django python3-django-redis python3-celery python3-flask-caching
-CHECK_DEPS += apache2 libapache2-mod-php celery uwsgi-core uwsgi-plugin-python3
+CHECK_DEPS += apache2 libapache2-mod-php celery uwsgi-core uwsgi-plugin-python3 supervisor
 # A kernel's package is downloaded besides, by tests/ktls/machine.sh.
 KTLS_DEPS := qemu-system-x86 busybox-static cpio redis-server
 LINT_DEPS := clang-format clang-tidy cppcheck
@@ -504,7 +506,7 @@ scripts: all man ## run the tests of the installation and of the manual
 
 .PHONY: servers
 servers: all ## run unmodified servers on a pool, under load; LONG=10 for longer
-	@tests/run -t $(if $(LONG),1200,200) $(SERVER_TESTS)
+	@tests/run -t $(if $(LONG),1200,300) $(SERVER_TESTS) $(MORE_SERVER_TESTS)
 
 .PHONY: servers-memory
 servers-memory: all | deps-check ## measure what connections of php-fpm and gunicorn take, in a minute

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -19,6 +20,8 @@ void unit_print(const char *library, const char *socket_path, FILE *out)
             "Environment=LD_PRELOAD=%s\n"
             "Environment=LENDIS_SOCKET=%s\n"
             "SupplementaryGroups=lendis\n"
+            "# php-fpm and apache2 leave that group when their workers become another user: make\n"
+            "# that user a member, usermod -aG lendis www-data.\n"
             "# Where the unit has RestrictAddressFamilies= without AF_UNIX:\n"
             "#RestrictAddressFamilies=AF_UNIX\n"
             "# Where it has a root or a /run of its own (RootDirectory=, TemporaryFileSystem=):\n"
@@ -36,10 +39,18 @@ static int make_folder(const char *path)
     return -errno;
 }
 
+/* With its type; php8.2-fpm is none. */
+static bool is_whole(const char *unit)
+{
+    const char *type = strrchr(unit, '.');
+
+    return type && strcmp(type, ".service") == 0;
+}
+
 int unit_write(const char *folder, const char *unit, const char *library, const char *socket_path,
                FILE *out)
 {
-    const char *suffix = strchr(unit, '.') ? "" : ".service";
+    const char *suffix = is_whole(unit) ? "" : ".service";
     char path[PATH_MAX];
     FILE *file;
     int result;
@@ -53,8 +64,11 @@ int unit_write(const char *folder, const char *unit, const char *library, const 
     if (file) {
         unit_print(library, socket_path, file);
         if (fclose(file) == 0) {
-            fprintf(out, "%s\nnow: systemctl daemon-reload && systemctl restart %s%s\n", path, unit,
-                    suffix);
+            fprintf(out,
+                    "%s\nnow: systemctl daemon-reload && systemctl restart %s%s\n"
+                    "before, where workers become another user (php-fpm, apache2): "
+                    "usermod -aG lendis www-data\n",
+                    path, unit, suffix);
             return 0;
         }
     }
