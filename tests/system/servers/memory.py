@@ -10,10 +10,13 @@ workers use all of their connections once, and rest.
 --size: connections of the pool; --php, --python: connections of a worker. Columns: the processes of
 the server, those of the broker with the shared memory, and Redis, by PSS, which counts each page
 once; the kernel's page tables of all of them; sockets, counted one by one, times what one takes on
-this machine, which is measured first, by thousands of them. Environment: LENDIS_BUILD.
+this machine, which is measured first, by thousands of them. Without huge pages (prctl(2),
+PR_SET_THP_DISABLE), which would round each process' heap up by up to 2 MiB. Environment:
+LENDIS_BUILD.
 """
 import argparse
 import concurrent.futures
+import ctypes
 import os
 import re
 import signal
@@ -279,11 +282,18 @@ def compare(kind, connections, options, costs):
     )
 
 
+def without_huge_pages():
+    """For this process and those that it starts."""
+    if ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) != 0:
+        sys.exit("memory.py: huge pages cannot be switched off")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     for name, value in ("workers", 50), ("size", 8), ("php", 4), ("python", 35):
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
+    without_huge_pages()
     costs = socket_kb(tcp_pairs), socket_kb(unix_pairs)
     print("a socket: TCP %.2f kB, Unix %.2f kB" % costs)
     compare("php-fpm", options.php, options, costs)
