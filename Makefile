@@ -512,6 +512,12 @@ servers: all ## run unmodified servers on a pool, under load; LONG=10 for longer
 servers-memory: all | deps-check ## measure what connections of php-fpm and gunicorn take, in a minute
 	@tests/system/servers/memory.py
 
+FIGURES_DEPS := nginx-light apache2-utils
+.PHONY: servers-figures
+servers-figures: all | deps-check ## measure php-fpm and gunicorn at a saturating load, in minutes
+	$(call deps_rule,$(FIGURES_DEPS))
+	@tests/system/servers/figures.sh
+
 .PHONY: systemd
 systemd: ## run the tests of the units and of restarts, under a real systemd (as root)
 systemd: all man $(NEXT)
