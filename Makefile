@@ -191,9 +191,10 @@ SCRIPT_TESTS := $(addprefix tests/system/,tools/install.sh tools/manual.sh tools
 SCRIPT_TESTS += $(addprefix tests/system/preload/,functions.sh run.sh clients.sh)
 # Unmodified servers under load; LONG=10 makes them take ten times as many answers. These are the
 # short ones; make servers runs the others as well.
-SERVER_TESTS := $(addprefix tests/system/servers/,apache.sh fpm.sh gunicorn.sh uwsgi.sh)
+SERVER_TESTS := $(addprefix tests/system/servers/,apache.sh clients.sh fpm.sh gunicorn.sh \
+	uwsgi.sh)
 SCRIPT_TESTS += $(SERVER_TESTS)
-MORE_SERVER_TESTS := $(addprefix tests/system/servers/,celery.sh)
+MORE_SERVER_TESTS := $(addprefix tests/system/servers/,celery.sh rq.sh)
 # The Python package, with Debian's own interpreter.
 SCRIPT_TESTS += $(addprefix tests/system/python/,raw.py drop_in.py loop.py \
 	hazards.py frameworks.py workers.py)
@@ -229,7 +230,8 @@ CHECK_DEPS := $(MAN_DEPS) redis-server openssl gnuplot-nox nutcracker haproxy ip
 	libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
 CHECK_DEPS += python3-gevent python3-django python3-django-redis python3-celery python3-flask-caching
-CHECK_DEPS += apache2 libapache2-mod-php celery uwsgi-core uwsgi-plugin-python3 supervisor
+CHECK_DEPS += apache2 libapache2-mod-php celery uwsgi-core uwsgi-plugin-python3 supervisor \
+	ruby-redis python3-rq
 # A kernel's package is downloaded besides, by tests/ktls/machine.sh.
 KTLS_DEPS := qemu-system-x86 busybox-static cpio redis-server
 LINT_DEPS := clang-format clang-tidy cppcheck
