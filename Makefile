@@ -231,7 +231,7 @@ CHECK_DEPS := $(MAN_DEPS) redis-server openssl gnuplot-nox nutcracker haproxy ip
 	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
 CHECK_DEPS += python3-gevent python3-django python3-django-redis python3-celery python3-flask-caching
 CHECK_DEPS += apache2 libapache2-mod-php celery uwsgi-core uwsgi-plugin-python3 supervisor \
-	ruby-redis python3-rq
+	ruby-redis
 # A kernel's package is downloaded besides, by tests/ktls/machine.sh.
 KTLS_DEPS := qemu-system-x86 busybox-static cpio redis-server
 LINT_DEPS := clang-format clang-tidy cppcheck
@@ -507,7 +507,8 @@ scripts: all man ## run the tests of the installation and of the manual
 	@tests/run $(SCRIPT_TESTS)
 
 .PHONY: servers
-servers: all ## run unmodified servers on a pool, under load; LONG=10 for longer
+servers: all | deps-check ## run unmodified servers on a pool, under load; LONG=10 for longer
+	$(call deps_rule,python3-rq)
 	@tests/run -t $(if $(LONG),1200,300) $(SERVER_TESTS) $(MORE_SERVER_TESTS)
 
 .PHONY: servers-memory

@@ -53,6 +53,12 @@ page 'page.php?c=pconnect&n='
 server_trials 40
 name='php-fpm, sessions'
 page 'session.php?n='
-server_trials 40
+if [ -n "${LONG:-}" ]; then
+    server_trials 40
+else
+    under_load 40 none "$name: $workers workers on $size connections"
+    under_load 40 some "$name: workers are killed" kill_workers "$server" 3
+    under_load 40 none "$name: reloaded gracefully" server_reload
+fi
 kill "$server"
 plan
