@@ -78,7 +78,7 @@ static void free_relay(struct relay *relay)
     tls_connection_close(relay->pump.tls);
     close(fd);
     close(relay->pump.local);
-    explicit_bzero(&relay->pump, sizeof relay->pump);
+    explicit_bzero(relay, sizeof *relay);
     free(relay);
 }
 
