@@ -73,6 +73,16 @@ static size_t broker_memory(void)
     return (size_t)memory.rss;
 }
 
+/* It keeps no more of what is under way than its buffers. (What is freed stays, with a sanitizer.) */
+static void expect_little_memory(size_t before)
+{
+#ifdef __SANITIZE_ADDRESS__
+    (void)before;
+#else
+    assert_true(broker_memory() < before + (2u << 20));
+#endif
+}
+
 static void expect_pong(struct lendis_pool *pool)
 {
     redisReply *reply = lendis_command(pool, "PING");
@@ -111,7 +121,7 @@ static void a_worker_that_does_not_read(void **state)
     assert_int_equal(send(fd, get, sizeof get - 1, MSG_NOSIGNAL), sizeof get - 1);
     for (int i = 0; i < 200; i++)
         expect_pong(other);
-    assert_true(broker_memory() < before + (2u << 20));
+    expect_little_memory(before);
     data = malloc(LARGE + 32);
     assert_non_null(data);
     while (got < LARGE + 13) {
@@ -150,7 +160,7 @@ static void a_server_that_does_not_read(void **state)
         sent += part > 0 ? (size_t)part : 0;
     }
     assert_true(sent < LARGE);
-    assert_true(broker_memory() < before + (2u << 20));
+    expect_little_memory(before);
     redis_continue(&fixture.redis);
     while (sent < LARGE) {
         size_t left = LARGE - sent < sizeof block ? LARGE - sent : sizeof block;
