@@ -96,10 +96,11 @@ PRELOAD_FLOOR := 700
 
 # lendisd, from the lowest folder up.
 TERMINAL_SOURCES := $(addprefix broker/base/,clock.c option_table.c standard_io.c text.c)
-BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,fd_store.c listen.c log.c \
-	log_writer.c process.c random.c resolver.c secret.c service_manager.c timer.c)
+BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,background.c fd_store.c listen.c \
+	log.c log_writer.c password_reader.c process.c random.c resolver.c secret.c \
+	service_manager.c thread.c timer.c tool.c tool_keeper.c)
 CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c encryption.c \
-	environment.c file.c keys.c loader.c print.c values.c)
+	environment.c file.c keys.c loader.c passwords.c print.c values.c words.c)
 REDIS_SOURCES := $(addprefix broker/redis/,channel.c command_info.c dial_error.c dial_turns.c \
 	dialler.c handshake.c redirection.c replies.c reply_walk.c replication.c rights.c \
 	session_info.c session_reset.c transport.c)
@@ -107,7 +108,7 @@ POOL_SOURCES := $(addprefix broker/pool/,casualty.c cleaning.c connection.c corr
 	deferred.c direct.c events.c leak_report.c lease_limits.c maintenance.c members.c \
 	passing.c pause.c poll_wakeups.c pool.c private.c reconfigure.c restore.c revocation.c \
 	scan.c sizing.c stalled.c worker_set.c)
-POOL_SOURCES += $(addprefix broker/pool/server/,dialling.c encryption.c health.c \
+POOL_SOURCES += $(addprefix broker/pool/server/,credential.c dialling.c encryption.c health.c \
 	name_watch.c notice.c redirected.c role_watch.c server.c target.c unwell.c)
 # The loader of lendisd-tls.so, and what that consists of: it alone is linked with OpenSSL.
 TLS_LOADER_SOURCES := broker/tls/library.c
@@ -131,7 +132,8 @@ BROKER_SOURCES := broker/base/proc.c $(BASE_SOURCES) $(CONFIG_SOURCES) $(REDIS_S
 TOOLS_SOURCES := $(addprefix broker/tools/,find_broker.c table.c) broker/base/proc.c \
 	$(TERMINAL_SOURCES)
 CTL_SOURCES := $(addprefix broker/ctl/,commands.c control.c lists.c main.c screen.c show.c \
-	show_config.c show_preload.c show_services.c show_statistics.c shown.c top.c top_rows.c) \
+	show_config.c show_passwords.c show_preload.c show_services.c show_statistics.c shown.c \
+	top.c top_rows.c) \
 	broker/tools/json.c $(TOOLS_SOURCES) $(METRICS_SOURCES)
 REPORT_SOURCES := $(addprefix broker/report/,compare.c costs.c experiment.c figures.c kernel.c \
 	main.c options.c picture.c processes.c progress.c redis_memory.c show.c targets.c watch.c \
@@ -158,12 +160,12 @@ UNIT_TESTS := $(addprefix libclient/test_,command mail_area mailbox password_fil
 UNIT_TESTS += $(addprefix libclient/test_,preload_stream socket_io)
 UNIT_TESTS += $(addprefix broker/test_,kernel_tls key_schedule)
 UNIT_TESTS += $(addprefix broker/test_,bench command_info config dial_turns handshake json log \
-	option_table plot proc_text process replication session_info statistics text timer)
+	option_table plot proc_text process replication session_info statistics text timer words)
 SYSTEM_TESTS := $(addprefix libclient/test_,allocations async call cancellation commands fallback \
 	fork handover hygiene leases lending quick reach replies service sessions stdio surplus)
 SYSTEM_TESTS += $(addprefix broker/test_,broker casualties dial_turns failing_malloc handshake \
-	hostile limits log no_memory places questions redis_failures reset roles secret_memory \
-	secrets server_errors stall statistics upkeep)
+	hostile limits log no_memory password_command passwords places questions redis_failures \
+	reset roles secret_memory secrets server_errors stall statistics upkeep)
 # A sanitizer has to be the first library of a program; these programs are others' and have none.
 SYSTEM_TESTS += $(if $(filter asan ubsan tsan fuzz,$(FLAVOUR)),,preload/test_preload)
 SYSTEM_TESTS += $(addprefix tls/test_,relay tls tls_faults)

@@ -25,6 +25,9 @@ void notice_error(const struct lendis_lease *lease, const char *text, size_t siz
         !is_for_broker(lease, server_error_flags(error)))
         return;
     shared = &lease->attachment->segment.connections[lease->index];
+    /* Logged out, it is of no use to anybody: whoever has it returns it and does not pass it on. */
+    if (error == SERVER_ERROR_noauth)
+        shm_store(&shared->retire, 1 + word_generation(lease->word));
     if (shm_exchange(&shared->said, (1 + word_generation(lease->word)) << 8 | error) == 0)
         attachment_ring(lease->attachment);
 }

@@ -9,12 +9,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
 #include <unistd.h>
+#include "broker/base/thread.h"
 
 /* write(2) and vsnprintf(3) on it, no more. */
 #define STACK_SIZE 65536u
@@ -160,25 +160,13 @@ static void prepare(void)
 static bool start(void)
 {
     static bool prepared;
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    pthread_t thread;
 
     if (lines.running)
         return true;
     if (!prepared)
         prepare();
     prepared = true;
-    if (pthread_attr_init(&attributes) != 0)
-        return false;
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    /* SIGPIPE as well: that of a write goes to the thread that wrote. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    lines.running = pthread_create(&thread, &attributes, run, NULL) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    lines.running = thread_start(run, NULL, STACK_SIZE) == 0;
     return lines.running;
 }
 

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Host names to addresses, without holding up the event loop: each lookup is getaddrinfo(3) in a
- * detached thread with a small stack and all signals blocked. The thread touches nothing but its
- * own lookup; the answer comes back to the loop through an eventfd. There is at most one lookup per
- * pool (the pool's care).
+ * Host names to addresses, without holding up the event loop: each lookup is getaddrinfo(3) in the
+ * background. There is at most one lookup per pool (the pool's care).
  */
 #ifndef LENDIS_BROKER_RESOLVER_H
 #define LENDIS_BROKER_RESOLVER_H
 
 #include <netinet/in.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <systemd/sd-event.h>
+#include "broker/base/background.h"
 
 #define RESOLVER_MAX_ADDRESSES 8u
 
@@ -24,30 +21,18 @@ struct addresses {
 
 struct lookup;
 
-struct resolver {
-    sd_event_source *source;
-    int wake; /* eventfd; written by the threads */
-    pthread_mutex_t lock;
-    struct lookup *done; /* under lock */
-};
-
 /* Gets `addresses`, or NULL and why. */
 typedef void resolver_done(void *context, const struct addresses *addresses, const char *error);
 
 /* True if `host` needs no lookup. */
 bool resolver_is_numeric(const char *host);
 
-int resolver_start(struct resolver *resolver, sd_event *event);
-
-/* Lookups still under way keep what they need and go away by themselves. */
-void resolver_stop(struct resolver *resolver);
-
 /*
  * Looks `host` up. Results: 0, `done` is called once, from the loop, unless the lookup is cancelled
  * before; -errno.
  */
-int resolver_lookup(struct resolver *resolver, const char *host, resolver_done *done, void *context,
-                    struct lookup **lookup);
+int resolver_lookup(struct background *background, const char *host, resolver_done *done,
+                    void *context, struct lookup **lookup);
 
 /* `done` will not be called. NULL is allowed. */
 void resolver_cancel(struct lookup *lookup);

@@ -19,22 +19,31 @@ void secret_protect(void)
     prctl(PR_SET_DUMPABLE, 0);
 }
 
-char *secret_new(const char *bytes, size_t size)
+void *secret_room(size_t size)
 {
-    char *made =
+    void *made =
         mmap(NULL, whole_pages(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (made == MAP_FAILED)
         return NULL;
     secret_protect();
-    /* Neither is worth failing for. */
+    /* None of these is worth failing for. */
     madvise(made, whole_pages(size), MADV_DONTDUMP);
+    madvise(made, whole_pages(size), MADV_DONTFORK);
     mlock(made, whole_pages(size));
-    memcpy(made, bytes, size);
     return made;
 }
 
-void secret_free(char *secret, size_t size)
+char *secret_new(const char *bytes, size_t size)
+{
+    char *made = secret_room(size);
+
+    if (made)
+        memcpy(made, bytes, size);
+    return made;
+}
+
+void secret_free(void *secret, size_t size)
 {
     if (!secret)
         return;

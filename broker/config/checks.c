@@ -2,71 +2,12 @@
 /* Checks across keys: see checks.h. */
 #include "broker/config/checks.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include "broker/base/secret.h"
 #include "broker/config/encryption.h"
 #include "broker/config/environment.h"
+#include "broker/config/passwords.h"
 #include "broker/config/values.h"
-#include "libclient/shared/password_file.h"
 #include "libclient/shared/served.h"
-
-/* A name without a leading slash is a credential of the service: systemd.exec(5), LoadCredential=.
- */
-static char *password_path(struct loader *loader, const char *name)
-{
-    const char *folder = environment_look_up(loader->environment, "CREDENTIALS_DIRECTORY");
-    char *path;
-
-    if (name[0] == '/')
-        return config_keep(loader, name);
-    if (!folder)
-        return NULL;
-    if (asprintf(&path, "%s/%s", folder, name) < 0) {
-        loader->no_memory = true;
-        return NULL;
-    }
-    return path;
-}
-
-static void take_password(const struct place *place, struct pool_config *pool,
-                          const struct password *password)
-{
-    if (password->world_readable)
-        config_warn(place, "%s can be read by every user; take that right away (chmod o-r)",
-                    pool->password_file);
-    pool->password = secret_new(password->bytes, password->size);
-    if (!pool->password) {
-        place->loader->no_memory = true;
-        return;
-    }
-    pool->password_size = password->size;
-}
-
-static void read_password(struct loader *loader, struct pool_config *pool)
-{
-    struct place place = PLACE_OF(loader, pool, password_file);
-    char why[PASSWORD_FILE_WHY_SIZE], *path;
-    struct password password;
-    int result;
-
-    path = password_path(loader, pool->password_file);
-    if (!path) {
-        config_complain(
-            &place,
-            "\"%s\" is not an absolute path, and there is no systemd credential of that name",
-            pool->password_file);
-        return;
-    }
-    result = password_file_read(path, pool->password_file, &password, why);
-    free(path);
-    if (result != 0) {
-        config_complain(&place, "%s", why);
-        return;
-    }
-    take_password(&place, pool, &password);
-    password_wipe(&password);
-}
 
 /* Shorter ones would be over before they were seen: see lease_limits.h. */
 #define LEASE_LIMIT_LEAST_MS 100u
@@ -231,12 +172,8 @@ void config_check_pool(struct loader *loader, struct pool_config *pool)
                         "is less than dial_backoff_min, which is %ums; it must be at least that",
                         pool->dial_backoff_min_ms);
     check_client_name(loader, pool);
-    place = PLACE_OF(loader, pool, username);
-    if (pool->username && !pool->password_file)
-        config_complain(&place, "needs password_file");
+    config_check_login(loader, pool);
     config_check_tls(loader, pool);
-    if (pool->password_file)
-        read_password(loader, pool);
 }
 
 /* Two pools whose variables have the same names could not be told apart. */
@@ -263,6 +200,7 @@ void config_check(struct loader *loader)
     for (uint32_t i = 0; i < config->pool_count; i++) {
         config_check_pool(loader, &config->pools[i]);
         config_read_tls(loader, &config->pools[i]);
+        config_read_password(loader, &config->pools[i]);
         check_names(loader, i);
         check_serves(loader, i);
     }

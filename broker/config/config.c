@@ -43,6 +43,8 @@ void pool_config_free(struct pool_config *pool)
 {
     secret_free(pool->password, pool->password_size);
     free(pool->password_file);
+    free(pool->password_path);
+    free(pool->password_command);
     free(pool->username);
     free(pool->client_name);
     free(pool->primary);
@@ -111,10 +113,8 @@ static int try_value(struct place *place, struct pool_config *pool, struct broke
         return -EINVAL;
     }
     config_parse_value(place, value, pool ? (void *)pool : (void *)broker);
-    if (pool && loader->errors == 0) {
-        pool->username = pool->password_file = NULL; /* these are as they were: not read again */
+    if (pool && loader->errors == 0)
         config_check_pool(loader, pool);
-    }
     return loader->errors == 0 ? 0 : -EINVAL;
 }
 

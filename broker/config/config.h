@@ -69,6 +69,9 @@ struct config_origin {
     const char *variable; /* points into the environment: "NAME=value" */
 };
 
+/* The least lifetime of a password that has an end. */
+#define PASSWORD_LIFETIME_LEAST_MS 1000u
+
 /* A section has at most so many keys. */
 #define CONFIG_KEYS_MAX 64u
 
@@ -93,7 +96,13 @@ struct pool_config {
     struct pool_tls tls;
     char *username;
     char *password_file;
-    char *password; /* what is in it, without the newline at its end */
+    char *password_path;    /* of the file, where a credential of the service was meant */
+    char *password_command; /* instead of the file */
+    uint32_t password_command_timeout_ms;
+    uint32_t password_lifetime_ms; /* 0: it does not end */
+    /* What was in the file when the configuration was read, without the newline at its end. The
+     * pool takes it from here (credential.h). */
+    char *password;
     size_t password_size;
     uint32_t size;
     uint32_t min_idle;
@@ -180,6 +189,12 @@ void config_print(const struct config *config, FILE *out);
 
 /* Writes what keys there are, tab-separated: section, key, type, default, range, help, more. */
 void config_list_keys(FILE *out);
+
+/* The pool logs in to Redis. */
+static inline bool pool_config_logs_in(const struct pool_config *pool)
+{
+    return pool->password_file || pool->password_command;
+}
 
 bool id_list_contains(const struct id_list *list, uint32_t id);
 

@@ -75,13 +75,32 @@ static const struct key pool_keys[] = {
      "A host name is looked up anew when connections are opened, at most every 30 seconds, and at "
      "once when one could not be. For services see _primary_, for TLS see TLS."},
     {"username", KEY_TEXT, POOL(username), NULL, 1, USERNAME_MAX, NULL,
-     "The Redis user (ACL) to log in as; needs _password_file_. Without it: the user \"default\".",
+     "The Redis user (ACL) to log in as; needs _password_file_ or _password_command_. Without it: "
+     "the user \"default\".",
      NULL},
     {"password_file", KEY_PATH, POOL(password_file), NULL, 0, 0, NULL,
      "The file that holds the password. A name without a leading slash is a systemd credential.",
      "Up to 4096 bytes of plain text. A newline at its end (LF, CR LF or CR) and a byte order mark "
      "at its start are not part of it. For credentials see _LoadCredential=_ in *systemd.exec*(5). "
-     "Without this key, the broker does not log in."},
+     "It is read again for each connection that is opened, so that another password needs no "
+     "reload; see PASSWORDS THAT CHANGE. Without this key and _password_command_, the broker does "
+     "not log in."},
+    {"password_command", KEY_COMMAND_LINE, POOL(password_command), NULL, 1, PASSWORD_COMMAND_MAX,
+     NULL,
+     "A program that prints the password, and its arguments: instead of _password_file_, for "
+     "tokens that do not live long.",
+     "The first line that it prints is the password. It is run when the first connection is "
+     "opened, before _password_lifetime_ ends, when Redis does not accept the password, and on "
+     "*lendisctl reconnect*. What it prints to standard error goes to the log. See PASSWORDS THAT "
+     "CHANGE."},
+    {"password_command_timeout", KEY_DURATION, POOL(password_command_timeout_ms), "10s", 100,
+     600000, NULL, "How long _password_command_ may take; then it is killed, and has failed.",
+     NULL},
+    {"password_lifetime", KEY_DURATION, POOL(password_lifetime_ms), "0", 0, HOURS(720), NULL,
+     "How long a password is good for; *0* means that it has no end. At least 1s.",
+     "In the last quarter of this time, connections that logged in with it are replaced by new "
+     "ones, one after the other. What _password_command_ prints is good from its start on; it is "
+     "run again before that. Of a _password_file_ it is the time from the login on."},
     {"serves", KEY_ADDRESSES, POOL(serves), NULL, 1, CONFIG_ADDRESSES_MAX, NULL,
      "Addresses at which unmodified programs find this pool: HOST:PORT, an IPv6 address in "
      "brackets, unix:///PATH; *none* means nowhere. Without it: the address in _redis_.",

@@ -17,6 +17,7 @@ enum key_type {
     KEY_SOCKET,
     KEY_LISTEN,
     KEY_TEXT,
+    KEY_COMMAND_LINE,
     KEY_CHOICE,
     KEY_SWITCH,
     KEY_COUNT,
@@ -54,6 +55,9 @@ extern const struct section config_sections[SECTION_COUNT];
 
 /* The words for enum pool_role. */
 extern const char *const config_role_names[];
+
+/* Characters of a command line: with the longest name of a key, it is a line of the file. */
+#define PASSWORD_COMMAND_MAX 175u
 
 /* Characters of a list of names: a line of the file; the catalog has room for it with all marks. */
 #define CONFIG_NAMES_MAX 175u

@@ -5,11 +5,21 @@
 #include "broker/config/values.h"
 
 static const char *const type_names[] = {
-    [KEY_PATH] = "path",         [KEY_SOCKET] = "path",           [KEY_TEXT] = "text",
-    [KEY_CHOICE] = "choice",     [KEY_SWITCH] = "yes-or-no",      [KEY_COUNT] = "count",
-    [KEY_DURATION] = "duration", [KEY_REDIS] = "redis-url",       [KEY_ADDRESSES] = "address-list",
-    [KEY_IDS] = "id-list",       [KEY_NAMES] = "name-list",       [KEY_USERS] = "user-list",
-    [KEY_GROUPS] = "group-list", [KEY_LISTEN] = "listen-address",
+    [KEY_PATH] = "path",
+    [KEY_SOCKET] = "path",
+    [KEY_TEXT] = "text",
+    [KEY_CHOICE] = "choice",
+    [KEY_SWITCH] = "yes-or-no",
+    [KEY_COUNT] = "count",
+    [KEY_DURATION] = "duration",
+    [KEY_REDIS] = "redis-url",
+    [KEY_ADDRESSES] = "address-list",
+    [KEY_IDS] = "id-list",
+    [KEY_NAMES] = "name-list",
+    [KEY_USERS] = "user-list",
+    [KEY_GROUPS] = "group-list",
+    [KEY_LISTEN] = "listen-address",
+    [KEY_COMMAND_LINE] = "command-line",
 };
 
 static void print_ids(const struct id_list *list, FILE *out)
@@ -29,6 +39,7 @@ static const char *text_of(const struct key *key, const void *field)
     case KEY_SOCKET:
     case KEY_LISTEN:
     case KEY_TEXT:
+    case KEY_COMMAND_LINE:
     case KEY_NAMES:
     case KEY_ADDRESSES:
         return *(char *const *)field;
@@ -132,6 +143,7 @@ static void print_range(const struct key *key, FILE *out)
         fprintf(out, "%s to %s", least, most);
         break;
     case KEY_TEXT:
+    case KEY_COMMAND_LINE:
     case KEY_NAMES:
     case KEY_ADDRESSES:
         fprintf(out, "up to %ju characters", (uintmax_t)key->max);

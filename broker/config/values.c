@@ -410,6 +410,7 @@ void config_parse_value(const struct place *place, const char *text, void *targe
         parse_socket(place, text, field);
         break;
     case KEY_TEXT:
+    case KEY_COMMAND_LINE:
         parse_text(place, text, field);
         break;
     case KEY_CHOICE:

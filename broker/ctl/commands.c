@@ -26,7 +26,8 @@ static const struct command commands[] = {
             "are the last error of each backend that is down, the pools whose server's name is "
             "being looked up, and the members of each service with their state, and unwell "
             "(MEMBERS OF A SERVICE in *lendis.conf*(5)). The BACKEND of a service is that of its "
-            "primary.",
+            "primary. Also there: how old the password of a pool is and when the next one is asked "
+            "for, where _password_command_ gives one, and why it is not as it should be.",
         .most = 1,
         .show = show_pools,
     },

@@ -41,6 +41,10 @@ enum {
     POOLS_COMMAND_TIMEOUT,
     POOLS_COMMANDS,
     POOLS_REFUSED,
+    POOLS_PASSWORD,
+    POOLS_PASSWORD_AGE,
+    POOLS_PASSWORD_NEXT,
+    POOLS_PASSWORD_ERROR,
     POOLS_COUNTERS, /* one for each worker counter, by its number */
     POOLS_COUNTERS_LAST = POOLS_COUNTERS + COUNTER_COUNT - 1,
     POOLS_BROKER, /* likewise each of the broker's, and each reason */
@@ -84,6 +88,10 @@ static const struct column pools_columns[POOLS_COLUMNS] = {
     [POOLS_COMMAND_TIMEOUT] = {"command_timeout_ms", NULL, COLUMN_NUMBER},
     [POOLS_COMMANDS] = {"commands", NULL, COLUMN_TEXT},
     [POOLS_REFUSED] = {"refused", NULL, COLUMN_TEXT},
+    [POOLS_PASSWORD] = {"password", NULL, COLUMN_TEXT},
+    [POOLS_PASSWORD_AGE] = {"password_age_ms", NULL, COLUMN_NUMBER},
+    [POOLS_PASSWORD_NEXT] = {"password_next_ms", NULL, COLUMN_NUMBER},
+    [POOLS_PASSWORD_ERROR] = {"password_error", NULL, COLUMN_TEXT},
 #define POOLS_COLUMN(name, unit, text)                                                             \
     [POOLS_COUNTERS + COUNTER_##                                                                   \
         name] = {#name "_total", IN_POOLS_TABLE(COUNTER_##name) ? #name : NULL, COLUMN_NUMBER},
@@ -187,6 +195,10 @@ static void add_pool(const struct show *show, struct table *table,
     table_text(table, POOLS_USERNAME, pool->username, sizeof pool->username);
     table_text(table, POOLS_COMMANDS, pool->commands, sizeof pool->commands);
     table_string(table, POOLS_REFUSED, refused);
+    table_string(table, POOLS_PASSWORD, show_password_name(shm_load32(&pool->password)));
+    table_number(table, POOLS_PASSWORD_AGE, show_password_age_ms(pool));
+    table_number(table, POOLS_PASSWORD_NEXT, show_password_next_ms(pool));
+    table_text(table, POOLS_PASSWORD_ERROR, pool->password_error, sizeof pool->password_error);
     table_text(table, POOLS_LAST_ERROR, pool->last_error, sizeof pool->last_error);
     table_number(table, POOLS_SIZE, pool->size);
     table_number(table, POOLS_DB, pool->db);
@@ -286,6 +298,8 @@ int show_pools(const struct show *show)
         print_pool_commands(show);
     if (result == 0 && !show->json)
         print_pool_refusals(show);
+    if (result == 0 && !show->json)
+        show_passwords(show);
     return result;
 }
 

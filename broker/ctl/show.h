@@ -52,6 +52,18 @@ struct pool_statistics *show_statistics(const struct show *show);
  * broker. */
 void show_command(const struct show *show, struct table *table, size_t column, uint32_t pid);
 
+/* ---- passwords ---- */
+
+/* Of enum password_state. */
+const char *show_password_name(uint32_t state);
+
+/* How old a pool's password is; how long until another one is asked for. 0: not known. */
+uint64_t show_password_age_ms(const struct catalog_pool *pool);
+uint64_t show_password_next_ms(const struct catalog_pool *pool);
+
+/* For people: a line for each pool whose password will change, or is not as it should be. */
+void show_passwords(const struct show *show);
+
 /* ---- services ---- */
 
 /* Of the text about a service, which has up to 16 members. */

@@ -38,7 +38,7 @@ struct broker {
     struct listener listener;
     struct catalog_writer writer;
     struct dialler dialler;
-    struct resolver resolver;
+    struct background background;
     struct pool_environment environment;
     struct broker_pool *pools;
     struct reload reload;
@@ -317,7 +317,7 @@ static int start_pools(struct broker *broker)
     broker->environment = (struct pool_environment){
         .event = broker->event,
         .dialler = &broker->dialler,
-        .resolver = &broker->resolver,
+        .background = &broker->background,
         .catalog = &broker->writer.catalog,
         .store = &broker->store,
         .previous = &broker->writer.previous,
@@ -378,7 +378,7 @@ static int start(struct broker *broker)
         result = catalog_writer_make(&broker->writer, broker->config, broker->listener.path);
     }
     if (result >= 0)
-        result = resolver_start(&broker->resolver, broker->event);
+        result = background_start(&broker->background, broker->event);
     if (result >= 0)
         result =
             dialler_init(&broker->dialler, broker->event, broker->config->broker.dial_concurrency,
@@ -428,7 +428,7 @@ static void stop(struct broker *broker)
     if (broker->pools)
         munmap(broker->pools, POOLS_SIZE);
     channel_stop();
-    resolver_stop(&broker->resolver);
+    background_stop(&broker->background);
     dialler_free(&broker->dialler);
     sd_event_source_disable_unref(broker->drain_timer);
     sd_event_source_disable_unref(broker->sweep_timer);
@@ -446,14 +446,14 @@ static void stop(struct broker *broker)
 
 int broker_run(struct config *config)
 {
-    /* Static, for a lookup that is still under way at the end holds on to the resolver. */
+    /* Static, for a task that is still in the background at the end holds on to it. */
     static struct broker broker;
     int result;
 
     broker = (struct broker){.config = config, .store.probe = -1};
     broker.listener = (struct listener){.store = &broker.store, .fd = -1};
     broker.writer = (struct catalog_writer){.store = &broker.store, .fd = -1, .previous_fd = -1};
-    broker.resolver.wake = -1;
+    broker.background = (struct background)BACKGROUND_NONE;
     log_set_level((enum log_level)config->broker.log_level);
     result = start(&broker);
     if (result < 0) {

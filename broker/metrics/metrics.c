@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include "broker/base/clock.h"
 
 /* Borders of a time's buckets: powers of two, which are borders of our own, from 1 us to 69 s. */
 #define TIME_BITS_FIRST 10u
@@ -133,6 +134,23 @@ static void write_waiting(const struct turn *turn, const struct family *family)
 static void write_workers(const struct turn *turn, const struct family *family)
 {
     write_integer(turn, family, "", NULL, NULL, turn->pool->workers);
+}
+
+static void write_password_age(const struct turn *turn, const struct family *family)
+{
+    uint64_t got_ms = shm_load_relaxed(&turn->pool->entry.password_got_ms);
+    uint64_t now_ms = clock_realtime_ms();
+
+    if (got_ms != 0)
+        write_seconds(turn, family, "", now_ms > got_ms ? (now_ms - got_ms) * 1000000 : 0);
+}
+
+static void write_password_failing(const struct turn *turn, const struct family *family)
+{
+    uint32_t state = shm_load32_relaxed(&turn->pool->entry.password);
+
+    if (state != PASSWORD_NONE)
+        write_integer(turn, family, "", NULL, NULL, state != PASSWORD_GOOD);
 }
 
 static void write_up(const struct turn *turn, const struct family *family)
@@ -279,6 +297,12 @@ static const struct family families[] = {
     {"backend_up", TYPE_GAUGE, NULL, NULL, "1: Redis can be reached.", write_up, 0},
     {"pool_lending", TYPE_GAUGE, NULL, NULL, "1: the pool lends; 0: it is paused or drained.",
      write_lending, 0},
+    {"password_age_seconds", TYPE_GAUGE, NULL, NULL,
+     "Age of the password that the pool logs in with; of pools that have one.", write_password_age,
+     0},
+    {"password_failing", TYPE_GAUGE, NULL, NULL,
+     "1: a password cannot be had, or Redis refuses it. Connections that are open live on.",
+     write_password_failing, 0},
     {"oldest_lease_seconds", TYPE_GAUGE, NULL, NULL,
      "Age of the lease that is held longest. Growing without end: a leak.", write_oldest, 0},
     {"tls_certificate_expiry_seconds", TYPE_GAUGE, NULL, NULL,

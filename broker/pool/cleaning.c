@@ -119,7 +119,7 @@ static bool choose(const struct broker_pool *pool, const struct broker_connectio
     else if (is_refused(pool) || (pool->parts->server.rights.refused & RIGHT_BIT(ping)) != 0 ||
              pool->parts->server.rights.costly != 0)
         *kind = RESET_UNDO;
-    else if (pool->config->password && !connection_may_carry_secret(connection))
+    else if (pool_config_logs_in(pool->config) && !connection_may_carry_secret(connection))
         *kind = RESET_NAMED;
     /* What nobody knows cannot be undone by name, nor seen. */
     if ((left & LEFT_SUSPECT) && (*kind == RESET_NAMED || *kind == RESET_UNDO))

@@ -222,6 +222,8 @@ bool connection_adopt(struct broker_connection *connection, int fd, uint64_t gen
     connection->generation = generation;
     set_state(connection, CONNECTION_OPEN);
     connection->opened_ms = opened_ms;
+    connection->login = 0;
+    connection->login_ms = 0;
     socket_ends_note(&connection->ends, fd);
     note_transport(connection);
     if (!is_lendable(connection, generation) || is_dead(fd) ||

@@ -65,9 +65,13 @@ struct broker_connection {
     uint64_t generation;
     uint64_t opened_ms;
     uint64_t expires_ms; /* when it has lived for long enough; UINT64_MAX: never */
-    uint64_t checked_ms; /* when it was checked last, less a random part of check_interval */
-    uint64_t busy_ms;    /* when maintenance.c last saw that somebody had it, */
-    uint64_t uses;       /* and how often it had been leased then */
+    /* Of the password that it logged in with: see credential.h. */
+    uint64_t login_ms;      /* since when it counts; 0: the previous broker's */
+    uint64_t login_ends_ms; /* when the login is to be over; UINT64_MAX: never */
+    uint32_t login;         /* its serial; 0: likewise */
+    uint64_t checked_ms;    /* when it was checked last, less a random part of check_interval */
+    uint64_t busy_ms;       /* when maintenance.c last saw that somebody had it, */
+    uint64_t uses;          /* and how often it had been leased then */
     uint64_t passed; /* its word when it was first seen in PASSED after a death; 0: nothing seen */
     uint64_t passed_ms; /* when that was */
     struct lease_seen seen;

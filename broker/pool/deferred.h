@@ -15,7 +15,8 @@ struct broker_pool;
 
 enum deferred_work {
     DEFERRED_SERVE = 1, /* connections came or went: waiters get what is idle, others are opened */
-    DEFERRED_INSPECT = 2, /* all words are inspected before that */
+    DEFERRED_INSPECT = 2,  /* all words are inspected before that */
+    DEFERRED_MAINTAIN = 4, /* something may be due for replacement */
 };
 
 /* Does `work`, a set of enum deferred_work. */

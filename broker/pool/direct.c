@@ -73,7 +73,7 @@ static void dial(struct dial_turn *turn)
     char error[DIAL_ERROR_SIZE];
 
     if (!target_get(pool, &target)) {
-        if (!pool->parts->target.lookup)
+        if (!target_is_pending(pool))
             conclude(direct, -1);
         return; /* direct_resolved() goes on */
     }
@@ -143,7 +143,8 @@ void direct_resolved(struct broker_pool *pool, bool found)
     struct direct *each;
 
     /* Any of them can go while another is served. */
-    while ((!found || pool->parts->target.resolved) && (each = find_resting(pool))) {
+    while ((!found || pool->parts->target.resolved || pool->parts->target.numeric) &&
+           (each = find_resting(pool))) {
         if (found)
             dialler_ask(pool->owner.dialler, &each->turn);
         else

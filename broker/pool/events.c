@@ -15,6 +15,7 @@ static void on_opened(struct broker_connection *connection)
     struct broker_pool *pool = broker_pool_of(connection);
 
     sizing_note_request(pool, false);
+    credential_accepted(pool);
     health_dial_succeeded(pool);
     encryption_opened(pool);
     if (connection->state == CONNECTION_OPEN)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a pool is made of: for the files of this folder alone. Everybody else goes through the
- * functions of pool.h, members.h, pause.h, direct.h, private.h and reconfigure.h.
+ * functions of pool.h, members.h, pause.h, direct.h, private.h, reconfigure.h and credential.h.
  *
  * Each part is a struct that its own file declares, and writes; others read it, or call the file's
  * functions. Functions are called downwards only: what the top (scan.c, pool.c) is to do for a file
@@ -14,6 +14,7 @@
 #include "broker/pool/connection.h"
 #include "broker/pool/corruption.h"
 #include "broker/pool/deferred.h"
+#include "broker/pool/server/credential.h"
 #include "broker/pool/server/dialling.h"
 #include "broker/pool/server/encryption.h"
 #include "broker/pool/direct.h"
@@ -46,6 +47,7 @@ struct pool_parts {
     struct health health;
     struct target target;
     struct encryption encryption;
+    struct credential credential;
     struct server server;
     struct dialling dialling;
     struct sizing sizing;

@@ -21,6 +21,11 @@
 #define CHECK_LATER_MS 50u
 #define NEVER          UINT64_MAX
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* ---- which connections are due for replacement ---- */
 
 static uint64_t expiry_ms(const struct broker_pool *pool, uint64_t opened_ms)
@@ -95,8 +100,12 @@ void maintenance_retire(struct broker_pool *pool, struct broker_connection *conn
 
 void maintenance_renew(struct broker_pool *pool)
 {
-    for (uint32_t i = 0; i < pool->places; i++)
-        pool->connections[i].expires_ms = expiry_ms(pool, pool->connections[i].opened_ms);
+    for (uint32_t i = 0; i < pool->places; i++) {
+        struct broker_connection *connection = &pool->connections[i];
+
+        connection->expires_ms = expiry_ms(pool, connection->opened_ms);
+        connection->login_ends_ms = credential_end_ms(pool, connection);
+    }
 }
 
 static void retire_one(struct broker_pool *pool)
@@ -131,6 +140,7 @@ void maintenance_begin(struct broker_pool *pool, struct broker_connection *conne
     uint64_t now_ms = clock_ms();
 
     connection->expires_ms = expiry_ms(pool, connection->opened_ms);
+    connection->login_ends_ms = credential_end_ms(pool, connection);
     connection->busy_ms = now_ms;
     connection->uses = shm_load_relaxed(&pool->owner.segment.connections[connection->index].uses);
     note_check(pool, connection, now_ms);
@@ -242,8 +252,12 @@ static uint64_t inspect(struct broker_pool *pool, struct broker_connection *conn
             maintenance_mark_due(connection, CLOSE_lifetime);
         else if (is_used_up(pool, connection))
             maintenance_mark_due(connection, CLOSE_uses);
+        else if (credential_is_over(pool, connection, now_ms))
+            maintenance_mark_due(connection, CLOSE_login);
         else
-            next_ms = connection->expires_ms;
+            next_ms = connection->login_ends_ms > now_ms
+                          ? least(connection->expires_ms, connection->login_ends_ms)
+                          : connection->expires_ms; /* until there is another password */
     }
     if (connection->replacement == REPLACEMENT_RETIRING)
         return retire(connection) ? NEVER : now_ms + RETIRING_MS;
@@ -267,6 +281,20 @@ static uint64_t inspect(struct broker_pool *pool, struct broker_connection *conn
         next_ms = since_ms + limit_ms;
     check_ms = check(pool, connection, counts, since_ms, now_ms);
     return check_ms < next_ms ? check_ms : next_ms;
+}
+
+/*
+ * A login whose time ends is not to wait for holders that keep what retires: an idle connection,
+ * one at a time, goes before its successor is there, as long as dials work and nobody waits.
+ */
+static void make_room(struct broker_pool *pool, const struct sizing_counts *counts)
+{
+    struct broker_connection *worn = find_worn(pool);
+
+    if (worn && worn->replacement_reason == CLOSE_login && counts->retiring > 0 &&
+        sizing_lacks_spare(pool, counts) && pool->owner.dialling == 0 &&
+        pool->parts->health.failures == 0 && queue_length(&pool->owner.segment) == 0)
+        retire(worn);
 }
 
 /* ---- all of them ---- */
@@ -299,6 +327,7 @@ void maintenance_inspect(struct broker_pool *pool)
         if (due_ms < next_ms)
             next_ms = due_ms;
     }
+    make_room(pool, &counts);
     sizing_give_up_reserve(pool, &counts);
     set_timer(pool, next_ms);
 }

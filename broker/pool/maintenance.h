@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a pool's connections are kept: which have lived or were used for long enough and are
- * replaced, and which have been idle for so long that they go, or are asked whether they live
- * (cleaning.h).
+ * How a pool's connections are kept: which have lived or were used for long enough, or have a login
+ * that is about to end, and are replaced, and which have been idle for so long that they go, or are
+ * asked whether they live (cleaning.h).
  *
  * Replacement without a dip: a connection that is due is only marked so and goes on being lent. A
  * successor is dialled beside it; when that one is open, one that is due retires: at once if it

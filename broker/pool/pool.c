@@ -85,6 +85,7 @@ void broker_pool_stop(struct broker_pool *pool)
     notice_stop(pool);
     role_watch_stop(pool);
     name_watch_stop(pool);
+    credential_stop(pool);
     direct_stop(pool);
     encryption_stop(pool);
     private_forget(pool);
@@ -157,6 +158,7 @@ static int make_sources(struct broker_pool *pool)
         scan_start,         health_start,     passing_start,    corruption_start,
         maintenance_start,  cleaning_start,   notice_start,     stalled_start,
         lease_limits_start, role_watch_start, name_watch_start, encryption_start,
+        credential_start,
     };
     int result = 0;
 
@@ -217,6 +219,8 @@ static int make_tables(struct broker_pool *pool)
 static void on_settled(struct broker_pool *pool, bool found)
 {
     direct_resolved(pool, found);
+    if (found)
+        role_watch_settled(pool);
     deferred_want(pool, DEFERRED_SERVE);
 }
 

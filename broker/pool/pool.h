@@ -34,7 +34,7 @@ struct pool_parts;
 struct pool_environment {
     sd_event *event;
     struct dialler *dialler;
-    struct resolver *resolver;
+    struct background *background;
     struct catalog *catalog;
     struct fd_store *store;
     const struct catalog *previous; /* of the previous broker, read-only; header NULL: none */

@@ -11,14 +11,13 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* The same server, as the same user, in the same database. */
+/* The same server, as the same user, in the same database; of passwords credential.h knows. */
 static bool same_session(const struct pool_config *a, const struct pool_config *b)
 {
     return same_text(a->redis.host, b->redis.host) && same_text(a->redis.path, b->redis.path) &&
            a->redis.port == b->redis.port && a->redis.db == b->redis.db &&
            same_text(a->username, b->username) && same_text(a->client_name, b->client_name) &&
-           pool_tls_same(a, b) && a->password_size == b->password_size &&
-           (a->password_size == 0 || memcmp(a->password, b->password, a->password_size) == 0);
+           pool_tls_same(a, b);
 }
 
 /* ---- replacing ---- */
@@ -29,6 +28,7 @@ uint32_t reconfigure_reconnect(struct broker_pool *pool)
 
     /* The name may mean another address by now. */
     target_set(pool);
+    credential_renew(pool);
     role_watch_renew(pool);
     for (uint32_t i = 0; i < pool->places; i++) {
         struct broker_connection *connection = &pool->connections[i];
@@ -66,6 +66,18 @@ static void change_session(struct broker_pool *pool)
     pool->parts->target.addresses.count = 0;
     encryption_renew(pool);
     reconfigure_reconnect(pool);
+}
+
+/* A connection logged in with another password than that of the configuration that was read now. */
+static bool has_old_logins(const struct broker_pool *pool)
+{
+    if (!pool->config->password_file)
+        return false;
+    for (uint32_t i = 0; i < pool->places; i++)
+        if (pool->connections[i].state == CONNECTION_OPEN && pool->connections[i].login != 0 &&
+            pool->connections[i].login != pool->parts->credential.serial)
+            return true;
+    return false;
 }
 
 /* ---- more and fewer ---- */
@@ -109,6 +121,7 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
     bool other_part = before->role != config->role || before->is_member != config->is_member;
 
     pool->config = config;
+    other_server = credential_configure(pool, before) || other_server || has_old_logins(pool);
     /* Before a connection is made there: workers scan no further than the catalog says. */
     if (sizing_places(config) > pool->places)
         sizing_set_places(pool, sizing_places(config));
@@ -123,7 +136,8 @@ void reconfigure(struct broker_pool *pool, const struct pool_config *config)
     if (config->enabled != before->enabled)
         pause_set(pool, config->enabled ? PAUSE_NONE : PAUSE_DRAINED);
     if (config->max_lifetime_ms != before->max_lifetime_ms ||
-        config->lifetime_jitter != before->lifetime_jitter)
+        config->lifetime_jitter != before->lifetime_jitter ||
+        config->password_lifetime_ms != before->password_lifetime_ms)
         maintenance_renew(pool);
     maintenance_inspect(pool);
     lease_limits_renew(pool);

@@ -107,6 +107,8 @@ static void run(struct broker_pool *pool, uint32_t work)
 {
     if ((work & DEFERRED_INSPECT) && !pool->draining)
         inspect_all(pool);
+    if (work & DEFERRED_MAINTAIN)
+        maintenance_inspect(pool);
     serve(pool);
 }
 

@@ -80,6 +80,11 @@ static uint32_t wanted(const struct broker_pool *pool, const struct sizing_count
     return counts->out >= limit || spare > limit - counts->out ? limit : counts->out + spare;
 }
 
+bool sizing_lacks_spare(const struct broker_pool *pool, const struct sizing_counts *counts)
+{
+    return counts->retiring + counts->successors >= spares(pool->config);
+}
+
 enum demand sizing_demand(const struct broker_pool *pool)
 {
     struct sizing_counts counts;
@@ -100,8 +105,7 @@ enum demand sizing_demand(const struct broker_pool *pool)
     sizing_count(pool, &counts);
     if (counts.regular < wanted(pool, &counts))
         return DEMAND_MORE;
-    if (counts.due > counts.successors &&
-        counts.retiring + counts.successors < spares(pool->config))
+    if (counts.due > counts.successors && !sizing_lacks_spare(pool, &counts))
         return DEMAND_SUCCESSOR;
     return DEMAND_NONE;
 }

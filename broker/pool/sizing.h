@@ -47,6 +47,9 @@ enum demand sizing_demand(const struct broker_pool *pool);
 /* So many regular connections there may be now: size, and what of the reserve is called up. */
 uint32_t sizing_limit(const struct broker_pool *pool);
 
+/* There is no room beside the connections for another successor: holders keep those that retire. */
+bool sizing_lacks_spare(const struct broker_pool *pool, const struct sizing_counts *counts);
+
 /* A place that has no connection; NULL: there is none. */
 struct broker_connection *sizing_place(const struct broker_pool *pool);
 

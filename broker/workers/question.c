@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "broker/pool/server/credential.h"
 #include "broker/workers/direct_request.h"
 #include "broker/workers/internal.h"
 #include "broker/workers/peer.h"
@@ -34,19 +35,9 @@ static void answer_addresses(struct worker *worker)
         wire_send(worker->socket, &answer, -1);
 }
 
-/* Takes the same time wherever the two differ. */
-static bool same_secret(const char *a, const char *b, size_t size)
-{
-    unsigned char difference = 0;
-
-    for (size_t i = 0; i < size; i++)
-        difference |= (unsigned char)(a[i] ^ b[i]);
-    return difference == 0;
-}
-
 static int judge_login(struct worker *worker, const struct wire_login *login)
 {
-    const struct broker_pool *pool;
+    struct broker_pool *pool;
     const char *username;
 
     if (!memchr(login->pool, '\0', sizeof login->pool) ||
@@ -56,14 +47,12 @@ static int judge_login(struct worker *worker, const struct wire_login *login)
     pool = workers_find_pool(worker->all, login->pool);
     if (!pool)
         return -ESRCH;
-    if (!worker_may_use(worker, (struct broker_pool *)pool))
+    if (!worker_may_use(worker, pool))
         return LENDIS_E_DENIED;
     username = pool->config->username ? pool->config->username : "default";
-    if (strcmp(login->username, username) != 0 || !pool->config->password ||
-        login->size != pool->config->password_size ||
-        !same_secret(login->password, pool->config->password, login->size))
+    if (strcmp(login->username, username) != 0)
         return -EACCES;
-    return 0;
+    return credential_is(pool, login->password, login->size) ? 0 : -EACCES;
 }
 
 static void answer_login(struct worker *worker, const void *message)

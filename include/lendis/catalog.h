@@ -24,11 +24,12 @@
 #include "lendis/reasons.h"
 #include "lendis/segment.h"
 
-#define LENDIS_CATALOG_MAGIC  UINT64_C(0x31474c5441434c44) /* "DLCATLG1" */
-#define CATALOG_MAX_POOLS     64u
-#define CATALOG_CONFIG_SIZE   32768u
-#define CATALOG_NAME_SIZE     64u
-#define CATALOG_COMMANDS_SIZE 512u
+#define LENDIS_CATALOG_MAGIC        UINT64_C(0x31474c5441434c44) /* "DLCATLG1" */
+#define CATALOG_MAX_POOLS           64u
+#define CATALOG_CONFIG_SIZE         32768u
+#define CATALOG_NAME_SIZE           64u
+#define CATALOG_COMMANDS_SIZE       512u
+#define CATALOG_PASSWORD_ERROR_SIZE 128u
 /* The name under which the memfds show in /proc/PID/fd; tools find the broker's by it. */
 #define CATALOG_MEMFD_NAME "lendis-catalog"
 #define SEGMENT_MEMFD_NAME "lendis-pool"
@@ -83,6 +84,15 @@ enum lending_order { ORDER_LAST_USED = 0, ORDER_ROUND_ROBIN = 1 };
 /* What a pool's Redis is to others: `role`. */
 enum pool_role { ROLE_PRIMARY = 0, ROLE_REPLICA = 1, ROLE_LOCAL = 2 };
 
+/* How a pool is off for a password: `password`. */
+enum password_state {
+    PASSWORD_NONE = 0,    /* it does not log in */
+    PASSWORD_AWAITED = 1, /* there is none yet */
+    PASSWORD_GOOD = 2,
+    PASSWORD_OLD = 3,     /* the last one, for another one could not be had */
+    PASSWORD_REFUSED = 4, /* Redis refuses it; connections that are open may live on */
+};
+
 /* Of a service. */
 #define SERVICE_REPLICAS_MAX  15u
 #define SERVICE_REPLICAS_SIZE 256u
@@ -129,6 +139,11 @@ struct catalog_pool {
      * it has none. */
     shm_u64 certificate_expiry;
     shm_u32 refused; /* what the server refuses to the broker: RIGHT_BIT() of rights.h */
+    /* Of the password that the pool logs in with. */
+    shm_u32 password;         /* enum password_state */
+    shm_u64 password_got_ms;  /* CLOCK_REALTIME, since when it counts; 0: there is none */
+    shm_u64 password_next_ms; /* likewise, the next time that one is asked for; 0: not known */
+    char password_error[CATALOG_PASSWORD_ERROR_SIZE]; /* why it is not as it should be */
     /* Of a service: names of pools, separated by a blank; else empty. */
     char primary[CATALOG_NAME_SIZE];
     char replicas[SERVICE_REPLICAS_SIZE];

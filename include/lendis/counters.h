@@ -56,6 +56,7 @@
     COUNTER(checks,   "connections", "Idle connections that were asked whether they live.") \
     COUNTER(casualties, "connections", "Connections that ended while a command was being answered. When it grows, replies are larger than Redis sends.") \
     COUNTER(notices,  "errors",      "Reports of errors by which Redis said that a connection or a replica is not what it was: READONLY, NOAUTH, MASTERDOWN.") \
+    COUNTER(password_failures, "attempts", "Times that password_file could not be read or password_command failed. The last good password stays in use; look into the log.") \
     COUNTER(attached, "workers",     "Workers that attached.") \
     COUNTER(deaths,   "worker",      "Workers that died, or went with a connection in their hands.") \
     COUNTER(denied,   "requests",    "Requests to attach that were refused: the process may not use the pool.")

@@ -18,6 +18,7 @@
     REASON(check,       "It did not answer a check.") \
     REASON(revoked,     "It was taken from its holder: see lendis_leases_revoked_total.") \
     REASON(lifetime,    "It was older than max_lifetime.") \
+    REASON(login,       "It had logged in with a password whose time ends: password_lifetime.") \
     REASON(idle,        "It was not used for max_idle_time.") \
     REASON(uses,        "It had been leased max_uses times.") \
     REASON(surplus,     "More were open than are allowed or wanted.") \
@@ -41,6 +42,7 @@
     REASON(refused,  "Nothing listens there, or it cannot be reached.") \
     REASON(timeout,  "It took longer than connect_timeout.") \
     REASON(closed,   "The server or the network closed the connection meanwhile.") \
+    REASON(password, "There was no password to log in with: password_command failed.") \
     REASON(login,    "Redis did not accept user or password, or allows the user too little.") \
     REASON(full,     "Redis has as many clients as it allows.") \
     REASON(loading,  "Redis is there and takes no commands yet: it is loading its data, or a script holds it up.") \

@@ -112,7 +112,8 @@ struct connection {
     shm_u64 batch;             /* batches of handed-over commands whose sending began; mailbox.h */
     shm_u64 beat;              /* changes while the combiner runs: see beat_make() in mailbox.h */
     shm_u64 stalled; /* 1 + the generation whose combiner is to be inspected by the broker */
-    shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's */
+    shm_u64 retire;  /* 1 + the generation that is to be returned, not passed on; the broker's, or
+                     * of a holder to whom Redis said NOAUTH */
     shm_u64 left;    /* enum left; written by the holder before UNCLEAN */
     shm_u64 rung;    /* which lease, given back, a waiter rang for: libclient/handover/doorbell.c */
     shm_u64 ended;   /* 1 + the generation that the broker closed by itself; the broker's */

@@ -115,7 +115,7 @@ static void redis_serve(struct redis *redis)
 struct host {
     sd_event *event;
     struct dialler dialler;
-    struct resolver resolver;
+    struct background background;
     struct catalog catalog;
     int catalog_fd;
     struct catalog previous; /* there is none */
@@ -182,11 +182,11 @@ static void host_start(struct host *host)
     listen_as_redis(&host->redis);
     REQUIRE(sd_event_new(&host->event) >= 0);
     REQUIRE(catalog_new(0x1234567890abcdefu, WORKER_MAX, &host->catalog_fd, &host->catalog) == 0);
-    REQUIRE(resolver_start(&host->resolver, host->event) == 0);
+    REQUIRE(background_start(&host->background, host->event) == 0);
     REQUIRE(dialler_init(&host->dialler, host->event, 8, 0) == 0);
     host->environment = (struct pool_environment){.event = host->event,
                                                   .dialler = &host->dialler,
-                                                  .resolver = &host->resolver,
+                                                  .background = &host->background,
                                                   .catalog = &host->catalog,
                                                   .previous = &host->previous,
                                                   .store = &host->store,
@@ -211,7 +211,7 @@ static void host_stop(struct host *host)
     for (uint32_t i = 0; i < 2; i++)
         broker_pool_stop(&host->pools[i]);
     workers_free(&host->workers);
-    resolver_stop(&host->resolver);
+    background_stop(&host->background);
     dialler_free(&host->dialler);
     sd_event_unref(host->event);
     close(host->listener);

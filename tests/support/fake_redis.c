@@ -240,6 +240,10 @@ static void act(struct session *session, const struct command *command, enum fak
         put_text(session, control->endless_head);
         session->endless = session->mute = true;
         break;
+    case FAKE_LOGGED_OUT:
+        put_text(session, "-NOAUTH Authentication required.\r\n");
+        session->mute = true;
+        break;
     case FAKE_ERROR:
         put_text(session, is(command, "AUTH")
                               ? "-WRONGPASS invalid username-password pair or user is disabled.\r\n"

@@ -27,6 +27,7 @@ enum fake_action {
     FAKE_TWICE,      /* two replies to one command, in one write */
     FAKE_LATE_TWICE, /* two replies, the second 20 ms later */
     FAKE_ENDLESS,    /* endless_head, then endless_more again and again */
+    FAKE_LOGGED_OUT, /* -NOAUTH, and silence from then on */
     FAKE_ERROR,      /* -ERR refused by the test (to AUTH: -WRONGPASS) */
 };
 

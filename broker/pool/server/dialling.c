@@ -8,7 +8,7 @@
 void dialling_refill(struct broker_pool *pool)
 {
     sizing_settle(pool);
-    if (sizing_demand(pool) == DEMAND_NONE || !target_is_there(pool))
+    if (sizing_demand(pool) == DEMAND_NONE || !target_is_ready(pool))
         return;
     pool->parts->dialling.turn.node = pool->parts->target.node;
     dialler_ask(pool->owner.dialler, &pool->parts->dialling.turn);
@@ -17,8 +17,12 @@ void dialling_refill(struct broker_pool *pool)
 void dialling_failed(struct broker_pool *pool, const struct broker_connection *connection,
                      const char *error)
 {
+    enum dial_reason reason = dial_reason(error);
+
+    if (reason == DIAL_login)
+        credential_refused(pool, connection->login);
     target_pass(pool, connection->address);
-    health_dial_failed(pool, connection->probe, dial_reason(error), error);
+    health_dial_failed(pool, connection->probe, reason, error);
 }
 
 static void dial_next(struct dial_turn *turn)
@@ -39,6 +43,7 @@ static void dial_next(struct dial_turn *turn)
     connection->address = (uint8_t)pool->parts->target.current;
     connection->probe = pool->parts->health.failures > 0;
     connection->successor = demand == DEMAND_SUCCESSOR;
+    credential_note_dial(pool, connection);
     if (connection_dial(connection, &target, error) != 0)
         dialling_failed(pool, connection, error);
     dialling_refill(pool);

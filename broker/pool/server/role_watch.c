@@ -192,8 +192,9 @@ static void dial(struct dial_turn *turn)
     struct dial_target target;
     char error[DIAL_ERROR_SIZE];
 
-    /* Without an address it is looked up now, and role_watch_hurry() follows when it is found. */
-    if (!target_get(pool, &target)) {
+    /* What is missing is got now; role_watch_settled() follows. */
+    watch->waits = !target_get(pool, &target);
+    if (watch->waits) {
         arm(pool, AWAY_MS);
         return;
     }
@@ -246,6 +247,13 @@ void role_watch_hurry(struct broker_pool *pool)
     if (pool->parts->role_watch.timer && is_watched(pool) && !is_resting(pool) &&
         !pool->parts->role_watch.asked)
         arm(pool, 0);
+}
+
+void role_watch_settled(struct broker_pool *pool)
+{
+    if (pool->parts->role_watch.waits)
+        role_watch_hurry(pool);
+    pool->parts->role_watch.waits = false;
 }
 
 void role_watch_renew(struct broker_pool *pool)

@@ -30,6 +30,7 @@ struct role_watch {
     struct dial *dial;
     int fd;       /* 0: there is no connection */
     bool asked;   /* a question has no answer yet */
+    bool waits;   /* for an address or a password to dial with */
     bool by_info; /* ROLE was refused */
     bool unable;  /* INFO, too */
     struct socket_ends ends;
@@ -46,5 +47,8 @@ void role_watch_renew(struct broker_pool *pool);
 
 /* Asks now. */
 void role_watch_hurry(struct broker_pool *pool);
+
+/* An address or a password is there, which it may have waited for. */
+void role_watch_settled(struct broker_pool *pool);
 
 #endif

@@ -48,7 +48,7 @@ void target_look_up(struct broker_pool *pool)
 
     if (target->lookup)
         return;
-    result = resolver_lookup(pool->environment->resolver, pool->config->redis.host, on_resolved,
+    result = resolver_lookup(pool->environment->background, pool->config->redis.host, on_resolved,
                              pool, &target->lookup);
     if (result == 0) {
         target->begun_ms = clock_ms();
@@ -77,7 +77,7 @@ static bool is_impatient(const struct target *target)
     return target->addresses.count > 0 && clock_ms() - target->begun_ms >= LOOKUP_PATIENCE_MS;
 }
 
-bool target_is_there(struct broker_pool *pool)
+static bool target_is_there(struct broker_pool *pool)
 {
     struct target *target = &pool->parts->target;
 
@@ -113,11 +113,24 @@ void target_cancel(struct broker_pool *pool)
     pool->parts->target.lookup = NULL;
 }
 
+bool target_is_ready(struct broker_pool *pool)
+{
+    /* Both are begun together. */
+    bool there = target_is_there(pool);
+
+    return credential_is_ready(pool) && there;
+}
+
+bool target_is_pending(const struct broker_pool *pool)
+{
+    return pool->parts->target.lookup || credential_is_pending(pool);
+}
+
 bool target_get(struct broker_pool *pool, struct dial_target *target)
 {
     const struct pool_config *config = pool->config;
 
-    if (!target_is_there(pool))
+    if (!target_is_there(pool) || !credential_is_there(pool))
         return false;
     *target = (struct dial_target){
         .host = pool->parts->target.numeric
@@ -127,8 +140,8 @@ bool target_get(struct broker_pool *pool, struct dial_target *target)
         .port = config->redis.port,
         .db = config->redis.db,
         .username = config->username,
-        .password = config->password,
-        .password_size = config->password_size,
+        .password = pool->parts->credential.password,
+        .password_size = pool->parts->credential.size,
         .client_name = pool->client_name,
         .timeout_ms = config->connect_timeout_ms,
         .keepalive_ms = config->tcp_keepalive_ms,

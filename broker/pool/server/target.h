@@ -17,7 +17,8 @@
 struct broker_pool;
 
 /* Called when a lookup begins; when it found addresses; when it failed, with true for the answer if
- * those of an earlier one are used again; and after either: whether there are any. */
+ * those of an earlier one are used again; and after either: whether there are any. The last one
+ * also when a password was got, or could not be (credential.h). */
 struct target_events {
     void (*begun)(struct broker_pool *pool);
     void (*found)(struct broker_pool *pool);
@@ -43,17 +44,18 @@ void target_set(struct broker_pool *pool);
 /* Looks the name up, unless that is under way. */
 void target_look_up(struct broker_pool *pool);
 
-/* True: there is an address to dial, perhaps an old one. False: one is being looked up, or that
- * failed. */
-bool target_is_there(struct broker_pool *pool);
+/* Before the turn of a dial. True: there is an address, perhaps an old one, and a password, where
+ * one is needed. False: either is awaited, or could not be had. */
+bool target_is_ready(struct broker_pool *pool);
+
+/* Either is awaited: target.events->settled follows. */
+bool target_is_pending(const struct broker_pool *pool);
 
 /* Uses the addresses of an earlier lookup again. False: there are none. */
 bool target_reuse(struct broker_pool *pool);
 
-/*
- * Whom to dial, without command info. False: there is no address yet, and target.lookup says
- * whether there will be; or TLS cannot be used, which counts as a dial that failed.
- */
+/* Whom to dial, and as whom, without command info. False: as above; or TLS cannot be used, which
+ * counts as a dial that failed. */
 bool target_get(struct broker_pool *pool, struct dial_target *target);
 
 /* Address `address` is no good: on to the next one, or to another lookup. */

@@ -676,7 +676,7 @@ static void every_error_is_reported(void **state)
         "c:15: [pool a] password_file: cannot read /nonexistent/password: No such file or "
         "directory\n"
         "c:25: [pool d] min_idle: min_idle is 3 and size is 2; min_idle may be at most size\n"
-        "c:26: [pool d] username: needs password_file\n");
+        "c:26: [pool d] username: needs password_file or password_command\n");
 }
 
 static void conflict_with_a_default(void **state)
@@ -971,6 +971,45 @@ static void bad_passwords(void **state)
     config_free(&config);
 }
 
+/* A program in place of the file: what is wrong with it, and that it is not run. */
+static void password_commands(void **state)
+{
+    struct config config;
+
+    (void)state;
+    assert_refused(
+        POOL "password_command = true\n",
+        "c:3: [pool a] password_command: \"true\" is not an absolute path; write that of "
+        "the program\n");
+    assert_refused(POOL "password_command = /bin/true 'x\n",
+                   "c:3: [pool a] password_command: a quotation mark is not closed\n");
+    assert_refused(
+        POOL "password_file = /f\npassword_command = /bin/true\n",
+        "c:4: [pool a] password_command: there is a password_file, too; leave out one of "
+        "them\n");
+    assert_refused(POOL "password_lifetime = 10min\n",
+                   "c:3: [pool a] password_lifetime: needs password_file or password_command\n");
+    assert_refused(POOL "password_command = /bin/true\npassword_lifetime = 999ms\n",
+                   "c:4: [pool a] password_lifetime: 999ms is too short; 0 and 1s to 720h are "
+                   "allowed\n");
+    assert_int_equal(load(POOL "username = u\npassword_command = /nonexistent/p 'a b'\n"
+                               "password_lifetime = 15min\npassword_command_timeout = 3s\n",
+                          NULL, &config),
+                     0);
+    assert_string_equal(reports,
+                        "warning: c:4: [pool a] password_command: /nonexistent/p cannot be "
+                        "executed: No such file or directory\n");
+    assert_string_equal(config.pools[0].password_command, "/nonexistent/p 'a b'");
+    assert_int_equal(config.pools[0].password_lifetime_ms, 900000);
+    assert_int_equal(config.pools[0].password_command_timeout_ms, 3000);
+    assert_null(config.pools[0].password);
+    expect_set(&config, &config.pools[0], "password_lifetime", "1h", 0, "");
+    expect_set(&config, &config.pools[0], "password_lifetime", "1ms", -EINVAL,
+               "c:5: [pool a] password_lifetime: 1ms is too short; 0 and 1s to 720h are "
+               "allowed\n");
+    config_free(&config);
+}
+
 /* ---- the environment ---- */
 
 static void environment_overrides(void **state)
@@ -1163,6 +1202,7 @@ int main(void)
         cmocka_unit_test(passwords),
         cmocka_unit_test(password_is_a_credential),
         cmocka_unit_test(bad_passwords),
+        cmocka_unit_test(password_commands),
         cmocka_unit_test(environment_overrides),
         cmocka_unit_test(environment_of_similar_names),
         cmocka_unit_test(environment_of_no_effect),
