@@ -155,10 +155,9 @@ void broker_pool_publish(struct broker_pool *pool)
 static int make_sources(struct broker_pool *pool)
 {
     static int (*const parts[])(struct broker_pool *) = {
-        scan_start,         health_start,     passing_start,    corruption_start,
-        maintenance_start,  cleaning_start,   notice_start,     stalled_start,
-        lease_limits_start, role_watch_start, name_watch_start, encryption_start,
-        credential_start,
+        scan_start,       health_start,     passing_start,    corruption_start,   maintenance_start,
+        cleaning_start,   notice_start,     stalled_start,    lease_limits_start, role_watch_start,
+        name_watch_start, encryption_start, credential_start,
     };
     int result = 0;
 
