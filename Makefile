@@ -479,22 +479,21 @@ asan-broker:
 check: ## build and run all tests
 check: all man $(NEXT) $(UNIT_PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER) $(KILLPOINTS) \
 		$(BUDGET) $(STRESS_PROGRAMS)
-	@tests/run -j $(TEST_JOBS) $(UNIT_PROGRAMS) $(BUDGET) $(SYSTEM_PROGRAMS) \
-		-j 1 $(SCRIPT_TESTS) $(SYSTEMD_TESTS) \
-		-t $(STRESS_LIMIT) $(KILLPOINTS) $(STRESS_PROGRAMS) \
-		tests/crash/storm/busy_storm.sh $(MODEL_PROGRAMS)
+	@tests/run -j $(TEST_JOBS) $(UNIT_PROGRAMS) $(BUDGET) $(SYSTEM_PROGRAMS) $(SCRIPT_TESTS) \
+		-t $(STRESS_LIMIT) $(KILLPOINTS) $(MODEL_PROGRAMS) \
+		-j 1 $(STRESS_PROGRAMS) tests/crash/storm/busy_storm.sh $(SYSTEMD_TESTS)
 
 .PHONY: check-busy
 check-busy: ## make check with two busy loops beside it: no test depends on how fast the machine is
 	@tests/busy.sh 2 $(MAKE) --no-print-directory check
 
-# How many unit and system tests run at a time: they wait more than they work.
-TEST_JOBS ?= 1
+# How many tests run at a time: they wait more than they work.
+TEST_JOBS ?= 3
 
 unit: $(UNIT_PROGRAMS) ## run the unit tests; FLAVOUR=asan|ubsan|tsan builds them so
 	@tests/run $(UNIT_PROGRAMS)
 
-system: ## run the tests against a real redis-server; FLAVOUR likewise; TEST_JOBS=2 two at a time
+system: ## run the tests against a real redis-server; FLAVOUR likewise; TEST_JOBS=1 one at a time
 system: $(PROGRAMS) $(SYSTEM_PROGRAMS) $(HOSTILE_BROKER)
 	@tests/run -j $(TEST_JOBS) $(SYSTEM_PROGRAMS)
 
