@@ -229,9 +229,10 @@ BUILD_DEPS := pkg-config libhiredis-dev libsystemd-dev libinih-dev libsmartcols-
 MAN_DEPS := scdoc
 DEMO_DEPS := redis-server gunicorn python3-redis
 CHECK_DEPS := $(MAN_DEPS) redis-server openssl gnuplot-nox nutcracker haproxy iproute2 \
-	libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format python3-prometheus-client \
-	python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
-CHECK_DEPS += python3-gevent python3-django python3-django-redis python3-celery python3-flask-caching
+	libcmocka-dev valgrind strace clang libclang-rt-14-dev clang-format \
+	python3-prometheus-client python3-redis python3-hiredis gunicorn php-cli php-fpm php-redis
+CHECK_DEPS += python3-gevent python3-django python3-django-redis python3-celery \
+	python3-flask-caching
 CHECK_DEPS += apache2 libapache2-mod-php celery uwsgi-core uwsgi-plugin-python3 supervisor \
 	ruby-redis
 # A kernel's package is downloaded besides, by tests/ktls/machine.sh.
@@ -513,7 +514,7 @@ servers: all | deps-check ## run unmodified servers on a pool, under load; LONG=
 	@tests/run -t $(if $(LONG),1200,300) $(SERVER_TESTS) $(MORE_SERVER_TESTS)
 
 .PHONY: servers-memory
-servers-memory: all | deps-check ## measure what connections of php-fpm and gunicorn take, in a minute
+servers-memory: all | deps-check ## measure what connections of php-fpm and gunicorn take
 	@tests/system/servers/memory.py
 
 FIGURES_DEPS := nginx-light apache2-utils

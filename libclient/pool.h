@@ -130,8 +130,8 @@ struct local {
 struct reply_reader;
 typedef void reply_reader_free(struct reply_reader *reader);
 
-/* A socket to a broker that no attachment has yet: its HELLO was not answered, or just now. A broker
- * that is starting takes its time: only it, or its end, ends the wait. */
+/* A socket to a broker that no attachment has yet: its HELLO was not answered, or just now. A
+ * broker that is starting takes its time: only it, or its end, ends the wait. */
 struct greeting {
     int socket; /* -1: none */
     uint64_t cookie;

@@ -4,7 +4,13 @@
 
 #include <string.h>
 
-const struct function_group function_groups[] = {
+struct function_group {
+    enum function_kind kind;
+    const char *text;  /* why */
+    const char *names; /* with a space between two; NULL ends the table */
+};
+
+static const struct function_group function_groups[] = {
     {FUNCTION_FOLLOWED, "connects, sends, receives",
      "connect __connect send __send sendto sendmsg sendmmsg write __write writev pwritev2 "
      "pwritev64v2 recv __recv_chk recvfrom __recvfrom_chk recvmsg recvmmsg read __read __read_chk "
@@ -73,7 +79,8 @@ int function_kind_of(const char *name, size_t size)
     return -1;
 }
 
-const char *function_kind_name(enum function_kind kind)
+/* What a kind is called. */
+static const char *function_kind_name(enum function_kind kind)
 {
     static const char *const names[] = {"followed", "real", "private"};
 

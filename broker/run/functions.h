@@ -17,22 +17,10 @@ enum function_kind {
     FUNCTION_SAFE,     /* the private socket answers */
 };
 
-struct function_group {
-    enum function_kind kind;
-    const char *text;  /* why */
-    const char *names; /* with a space between two */
-};
-
-/* `names` NULL ends it. */
-extern const struct function_group function_groups[];
-
 /* The kind of a function; -1: it takes no descriptor. */
 int function_kind_of(const char *name, size_t size);
 
 /* A line for each: its name, the kind's, and why. */
 void functions_print(FILE *out);
-
-/* What a kind is called. */
-const char *function_kind_name(enum function_kind kind);
 
 #endif

@@ -153,14 +153,3 @@ redisReply *tls_client_vcommand(struct tls_client *client, const char *format, v
     redisFreeCommand(request);
     return reply;
 }
-
-redisReply *tls_client_command(struct tls_client *client, const char *format, ...)
-{
-    va_list arguments;
-    redisReply *reply;
-
-    va_start(arguments, format);
-    reply = tls_client_vcommand(client, format, arguments);
-    va_end(arguments);
-    return reply;
-}

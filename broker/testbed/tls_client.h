@@ -18,15 +18,13 @@ struct tls_client;
 const char *tls_client_load(void);
 
 /*
- * Connects to rediss://HOST:PORT. Trusts the CAs of `ca_file`, as the process' first
- * connection does; NULL: those of the system. Results:
- * the client; NULL and why in `text`.
+ * Connects to rediss://HOST:PORT. Trusts the CAs of `ca_file`, as the process' first connection
+ * does; NULL: those of the system. Results: the client; NULL and why in `text`.
  */
 struct tls_client *tls_client_open(const char *url, const char *ca_file, char *text, size_t size);
 
 /* The reply, freeReplyObject(); NULL: the connection is lost. */
 redisReply *tls_client_vcommand(struct tls_client *client, const char *format, va_list arguments);
-redisReply *tls_client_command(struct tls_client *client, const char *format, ...);
 
 /* NULL is allowed. */
 void tls_client_close(struct tls_client *client);

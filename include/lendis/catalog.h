@@ -204,8 +204,8 @@ int catalog_new(uint64_t instance, uint32_t worker_max, int *fd, struct catalog 
 /* Maps what `fd` is, read-only. Results as segment_map(). */
 int catalog_map(int fd, struct catalog *catalog);
 
-/* The same for a worker of pool `index`: what comes before that pool's entry and the entry itself. A
- * worker has no use for more, and what is mapped shows as its size. */
+/* The same for a worker of pool `index`: what comes before that pool's entry and the entry itself.
+ * A worker has no use for more, and what is mapped shows as its size. */
 int catalog_map_pool(int fd, uint32_t index, struct catalog *catalog);
 
 /* The table of workers, which a worker maps when it asks for it first. NULL: it has no more
@@ -228,8 +228,8 @@ void catalog_write_end(struct catalog_pool *pool);
  */
 int catalog_read_pool(const struct catalog *catalog, uint32_t index, struct catalog_pool *pool);
 
-/* Whether there is an entry `index` to be read: the results of catalog_read_pool(), without a copy on
- * the caller's stack, a page of which would be touched for it. */
+/* Whether there is an entry `index` to be read: the results of catalog_read_pool(), without a copy
+ * on the caller's stack, a page of which would be touched for it. */
 int catalog_check_pool(const struct catalog *catalog, uint32_t index);
 
 /* The index of the pool with this name, or -ENOENT. */

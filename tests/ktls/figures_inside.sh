@@ -31,7 +31,8 @@ for _ in 1 2 3; do
     for workers in 1 20; do
         for name in plain ktls relay; do
             "$build/lendis-bench" load --mode lendis --socket "$work/lendis.sock" --pool "$name" \
-                --redis "unix://$work/redis.sock" --workers "$workers" --seconds 1.5 >round 2>&1 || { cat round lendisd.log; exit 1; }
+                --redis "unix://$work/redis.sock" --workers "$workers" --seconds 1.5 \
+                >round 2>&1 || { cat round lendisd.log; exit 1; }
             awk -v workers="$workers" -v name="$name" '{ of[$1] = $2 } END {
                 print "figure", workers, name, of["ops_per_s"], of["p50_us"] }' round
         done

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Kernel TLS on a kernel that has it: pools of a broker, leases, and a short storm, which hands over,
+# Kernel TLS on a kernel that has it: pools of a broker, leases, a short storm, which hands over,
 # resets and takes over, all on connections that the kernel has. Other system tests have limits that
 # a machine of software does not keep.
 build=${LENDIS_BUILD:-build}

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Of make lint: what one file offers to others (a function or variable that is not static), another
-# file uses, a unit test perhaps. Not for main(), for what liblendis offers to everybody, and for
-# the functions of the C library that the preloaded library stands before.
+# file uses, a unit test perhaps. Not for main(), for what liblendis and lendisd-tls.so offer, and
+# for the functions of the C library that the preloaded library stands before.
 # tests/lint/known-unused lists what is to be made static still, and only shrinks.
 #
 # Usage: tests/lint/unused.sh OBJECT...: the objects of product and tests, BUILD/obj/FOLDER/NAME.o
@@ -18,7 +18,7 @@ nm -A -g "$@" | awk -v sorted='sort >&2' -v list=tests/lint/known-unused '
         sub(/o$/, "c", file)
     }
     $(NF-1) == "U" { used[$NF] = 1; next }
-    file !~ /^tests\/|\/hooks\/[a-z_]*\.c$/ && $NF !~ /^(main$|lendis_|DW\.ref\.)/ {
+    file !~ /^tests\/|\/hooks\/[a-z_]*\.c$/ && $NF !~ /^(main$|lendis_|lendisd_tls$|DW\.ref\.)/ {
         offered[file ": " $NF] = $NF
     }
     END {

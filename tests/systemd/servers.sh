@@ -39,7 +39,7 @@ leases()
 }
 
 # lent UNIT COMMAND...: with the drop-in written, the unit starts, the command, a load of 40
-# requests, is answered rightly, by the pool; and no process of the unit has a connection of its own.
+# requests, is answered rightly, by the pool; and no process of the unit has one of its own.
 lent()
 {
     local unit=$1 before

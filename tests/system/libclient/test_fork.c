@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A child of a fork in the midst of attaching has no descriptor of its parent's attachment left once
- * it has used the handle. calloc(3) is replaced by one that forks at its N-th call: attaching calls
- * it between any two steps at which descriptors come, so that the child finds what a fork by another
- * thread would have left it.
+ * A child of a fork in the midst of attaching has no descriptor of its parent's attachment left
+ * once it has used the handle. calloc(3) is replaced by one that forks at its N-th call: attaching
+ * calls it between any two steps at which descriptors come, so that the child finds what a fork by
+ * another thread would have left it.
  */
 #include <setjmp.h>
 #include <stdarg.h>

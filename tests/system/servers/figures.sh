@@ -3,7 +3,7 @@
 #
 # Throughput and p99 of unmodified servers at a saturating load, behind nginx: 200 workers of
 # php-fpm with phpredis (connect, and pconnect) and 100 of gunicorn with redis-py, with connections
-# of their own and by lendis-run. Rounds are interleaved; what counts is the median of the rounds' ratios.
+# of their own and by lendis-run. Rounds are interleaved; what counts is the median of their ratios.
 #
 # Environment: ROUNDS (5), REQUESTS (4000) of each measurement, CLIENTS (200, and no more than there
 # are workers), SIZE (16, the pool's connections), PHP_WORKERS (200), PYTHON_WORKERS (100),

@@ -1,6 +1,6 @@
 <?php
 // SPDX-License-Identifier: MIT
-// A page of figures.sh for php-fpm: three commands on a persistent connection, or on one of its own.
+// A page of figures.sh for php-fpm: three commands on a persistent connection or on one of its own.
 
 $redis = new Redis();
 $connect = $_GET['c'];

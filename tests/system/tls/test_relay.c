@@ -73,7 +73,8 @@ static size_t broker_memory(void)
     return (size_t)memory.rss;
 }
 
-/* It keeps no more of what is under way than its buffers. (What is freed stays, with a sanitizer.) */
+/* It keeps no more of what is under way than its buffers. (What is freed stays, with a
+ * sanitizer.) */
 static void expect_little_memory(size_t before)
 {
 #ifdef __SANITIZE_ADDRESS__

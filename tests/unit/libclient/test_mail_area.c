@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What a worker maps, and when: mailboxes and chunks (lendis/mail_area.h), its part of the catalog. */
+/* What a worker maps, and when: mailboxes and chunks (lendis/mail_area.h), its part of the
+ * catalog. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -160,7 +161,8 @@ static void it_leaves_nothing_mapped(void **state)
     assert_int_equal(mapped_kb(), before);
 }
 
-/* Of the catalog: a worker maps no more than it uses, and the table of workers when it asks for it. */
+/* Of the catalog: a worker maps no more than it uses, and the table of workers when it asks for
+ * it. */
 static void of_the_catalog_it_maps_its_pool(void **state)
 {
     struct catalog whole, part;
