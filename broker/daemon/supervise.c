@@ -64,7 +64,7 @@ struct supervisor {
     pid_t broker;       /* 0: none runs */
     uint64_t started_us;
     uint64_t delay_us;
-    bool silent;        /* the broker, for a whole period of the watchdog */
+    bool silent; /* the broker, for a whole period of the watchdog */
     bool stopping;
     bool replacing;
     int status;

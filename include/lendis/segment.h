@@ -65,8 +65,8 @@ struct segment_header {
 _Static_assert(sizeof(struct segment_header) == 64, "layout");
 
 struct segment_queue {
-    shm_u64 head;    /* a ticket at or before the oldest waiter's */
-    shm_u64 tail;    /* a ticket at or before the next one */
+    shm_u64 head;        /* a ticket at or before the oldest waiter's */
+    shm_u64 tail;        /* a ticket at or before the next one */
     shm_u32 pollers_due; /* groups of pollers, a bit each, that the broker is to wake */
     shm_u32 turn;    /* behind the connection that was leased last, where that is done in turns */
     shm_u64 overdue; /* 1 + the ticket of one who has waited for reserve_after; 0: nobody says so */

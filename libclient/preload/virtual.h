@@ -61,7 +61,7 @@ struct virtual
     struct stream stream;
 
     const struct route *route;
-    struct lendis_pool *pool; /* the first one of the route: it counts there */
+    struct lendis_pool *pool;       /* the first one of the route: it counts there */
     uint32_t db;                    /* that the program has selected */
     char name[STREAM_NAME_MAX + 1]; /* that it has given the connection; "": none */
     bool logged_in;                 /* by the pool's own login: a real connection could not be */
