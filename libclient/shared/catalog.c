@@ -138,7 +138,7 @@ int catalog_map(int fd, struct catalog *catalog)
 int catalog_map_pool(int fd, uint32_t index, struct catalog *catalog)
 {
     struct catalog_header header;
-    struct catalog mapped;
+    struct catalog mapped = {0};
     int result = read_header(fd, &header);
 
     if (result == 0)
