@@ -298,7 +298,7 @@ static void what_is_wrong_is_said(void **state)
         {"--rows=201", "no such row, see --list-rows: 201"},
         {"--variants=envoy", "there are direct, lendis"},
         {"--variants=direct@/nonexistent", "/nonexistent/lendis-bench"},
-        {"--transport=udp", "--transport is tcp, unix or tcp,unix: udp"},
+        {"--transport=udp", "--transport is tcp, unix, tls or a list of them: udp"},
         {"--workers=0", "--workers is a number from 1 to 10000, or a list of them: 0"},
         {"--think=5min", "--think is a time up to 100s, as in 5ms: 5min"},
         {"--think-kind=normal", "--think-kind is exponential or fixed: normal"},

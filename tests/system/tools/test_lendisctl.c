@@ -519,7 +519,7 @@ static void unknown_words_are_reported(void **state)
     ctl(fixture, EXIT_FAIL, "show", "pools", "ap", NULL);
     has(fixture, "no pool is called ap; there are: app, idle\n");
     ctl(fixture, 64, "show", "nothing", NULL, NULL);
-    has(fixture, "pools, connections, workers, stats, latency, leases, waiters, config");
+    has(fixture, "pools, connections, workers, stats, latency, leases, waiters, preload, config");
     ctl(fixture, 64, "show", NULL, NULL, NULL);
     ctl(fixture, 64, "list", "pools", NULL, NULL);
     ctl(fixture, 64, "show", "pools", "app", "idle");
