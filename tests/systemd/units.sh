@@ -99,6 +99,8 @@ inside sh -c 'cp /etc/lendis/lendis.conf /etc/lendis/second.conf'
 inside systemctl start lendis@second.socket lendis.socket
 no_errors "$(one_worker lendis /run/lendis/second.sock)" && no_errors "$(one_worker lendis)"
 ok "two brokers lend side by side"
+# Else they end by themselves while the next one's connections are counted.
+inside systemctl stop lendis.service lendis@second.service
 
 # A user's own manager, with nothing but the user's rights.
 own()
