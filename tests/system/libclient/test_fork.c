@@ -29,6 +29,10 @@ static int descriptors; /* before the handle was used */
 /* Exit status of a child: how many descriptors it has too many. */
 #define CHILD_FAILED 100
 
+static unsigned until_fork; /* 0: no fork */
+static pid_t child;
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__GLIBC__)
 static _Noreturn void be_child(void)
 {
     redisReply *reply = lendis_command(pool, "PING");
@@ -42,10 +46,6 @@ static _Noreturn void be_child(void)
     _exit(left < 0 ? CHILD_FAILED : left);
 }
 
-static unsigned until_fork; /* 0: no fork */
-static pid_t child;
-
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__GLIBC__)
 void *__libc_calloc(size_t count, size_t size);
 
 void *calloc(size_t count, size_t size)
