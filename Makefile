@@ -670,7 +670,7 @@ fuzz-programs: $(FUZZ_PROGRAMS)
 
 .PHONY: valgrind
 valgrind: $(UNIT_PROGRAMS) ## run the unit tests under valgrind
-	@tests/run -w '$(VALGRIND)' $(UNIT_PROGRAMS)
+	@tests/run -w '$(VALGRIND)' -j $(TEST_JOBS) $(UNIT_PROGRAMS)
 
 .PHONY: coverage
 coverage: ## run unit and system tests and print which share of the lines they reach

@@ -223,7 +223,9 @@ static void a_file_that_is_no_good(void **state)
     assert_int_equal(entry().password, PASSWORD_OLD);
     assert_true(lendisd_logged(&fixture.broker, "the last one stays in use: password_file"));
     write_password("first\n");
-    take_connections();
+    /* A dial that waits for longer than 500 ms does without: a machine may be that busy. */
+    for (int i = 0; i < 5 && lines_about("password_file gives a password again") == 0; i++)
+        take_connections();
     assert_true(lendisd_logged(&fixture.broker, "password_file gives a password again"));
     assert_int_equal(lines_about("stays in use"), 1);
     assert_true(lendisd_silent_about(&fixture.broker, "first"));

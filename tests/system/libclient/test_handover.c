@@ -583,6 +583,9 @@ static void who_cannot_map_mailboxes_is_served_and_serves(void **state)
     struct tally sum;
 
     (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* sanitizers map memory all the time */
+#endif
     start("");
     processes_start(&fixture.processes, 12, sizeof(struct tally), run_large, NULL);
     processes_go(&fixture.processes);
