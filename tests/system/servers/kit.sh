@@ -96,12 +96,13 @@ broker_away()
     broker_stop && more_answers 50 && broker_start
 }
 
-# server_start COMMAND...: in the background, in a session of its own; sets `server`.
+# server_start COMMAND...: in the background, in a session of its own; sets `server`. At the end its
+# whole group is killed: workers of php-fpm outlive a master that is killed.
 server_start()
 {
     setsid "${run[@]}" "$@" >>"$work/server.log" 2>&1 &
     server=$!
-    pids+=("$server")
+    pids+=("-$server")
 }
 
 # ---- the load ----
