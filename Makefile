@@ -96,8 +96,8 @@ PRELOAD_FLOOR := 700
 
 # lendisd, from the lowest folder up.
 TERMINAL_SOURCES := $(addprefix broker/base/,clock.c option_table.c standard_io.c text.c)
-BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,background.c fd_store.c listen.c \
-	log.c log_writer.c password_reader.c process.c random.c resolver.c secret.c \
+BASE_SOURCES := $(TERMINAL_SOURCES) $(addprefix broker/base/,background.c fd_store.c installed.c \
+	listen.c log.c log_writer.c password_reader.c process.c random.c resolver.c secret.c \
 	service_manager.c thread.c timer.c tool.c tool_keeper.c)
 CONFIG_SOURCES := $(addprefix broker/config/,accounts.c checks.c config.c encryption.c \
 	environment.c file.c keys.c loader.c passwords.c print.c values.c words.c)
@@ -117,7 +117,7 @@ TLS_SOURCES := $(addprefix broker/tls/,connection.c context.c fault.c material.c
 # What gives a connection's records to the kernel.
 KERNEL_TLS_SOURCES := $(addprefix broker/tls/,kernel_choice.c kernel_keys.c kernel_tls.c \
 	kernel_watch.c key_schedule.c)
-TLS_SOURCES += $(KERNEL_TLS_SOURCES) broker/base/secret.c
+TLS_SOURCES += $(KERNEL_TLS_SOURCES) $(addprefix broker/base/,clock.c secret.c thread.c)
 WORKERS_SOURCES := $(addprefix broker/workers/,accept.c direct_request.c peer.c places.c \
 	question.c unattached.c worker.c workers.c)
 METRICS_SOURCES := $(addprefix broker/metrics/,metrics.c statistics.c)
@@ -143,7 +143,8 @@ BENCH_SOURCES := $(addprefix broker/bench/,alone.c bench.c cell.c client.c cpu.c
 	options.c output.c rows.c storm.c units.c variant.c wake_limit.c) \
 	broker/testbed/worker_processes.c $(addprefix broker/tools/,json.c table.c) \
 	$(TERMINAL_SOURCES)
-RUN_SOURCES := $(addprefix broker/run/,check.c functions.c main.c unit.c) $(TERMINAL_SOURCES)
+RUN_SOURCES := $(addprefix broker/run/,check.c functions.c main.c unit.c) \
+	broker/base/installed.c $(TERMINAL_SOURCES)
 # What tests and measuring tools stand on.
 TESTBED_SOURCES := $(addprefix broker/base/,proc.c proc_text.c) \
 	$(addprefix broker/testbed/,certificates.c lendisd.c process.c program.c redis.c scratch.c)
@@ -302,7 +303,7 @@ $(B)/lendisctl: $(CTL_OBJECTS)
 	$(call link,$(SMARTCOLS_LIBS))
 
 # Where Debian has libraries, below lib.
-$(O)/broker/run/main.o $(O)/broker/tls/library.o: \
+$(O)/broker/base/installed.o: \
 	ALL_CPPFLAGS += -DLENDIS_MULTIARCH='"$(shell $(CC) -print-multiarch 2>/dev/null)"'
 $(B)/lendis-run: $(RUN_OBJECTS)
 	$(call link,)

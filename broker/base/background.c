@@ -102,7 +102,7 @@ void background_stop(struct background *background)
 int background_run(struct background *background, struct background_task *task)
 {
     task->background = background;
-    return thread_start(run, task, STACK_SIZE);
+    return thread_start(run, task, STACK_SIZE, NULL);
 }
 
 int background_run_within(uint32_t limit_ms, struct background_task *task)

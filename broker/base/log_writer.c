@@ -166,7 +166,7 @@ static bool start(void)
     if (!prepared)
         prepare();
     prepared = true;
-    lines.running = thread_start(run, NULL, STACK_SIZE) == 0;
+    lines.running = thread_start(run, NULL, STACK_SIZE, NULL) == 0;
     return lines.running;
 }
 

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <signal.h>
 
-int thread_start(void *(*run)(void *argument), void *argument, size_t stack_size)
+int thread_start(void *(*run)(void *argument), void *argument, size_t stack_size, pthread_t *joined)
 {
     pthread_attr_t attributes;
     sigset_t all, before;
@@ -15,11 +15,12 @@ int thread_start(void *(*run)(void *argument), void *argument, size_t stack_size
     if (result != 0)
         return -result;
     pthread_attr_setstacksize(&attributes, stack_size);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    if (!joined)
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     /* SIGPIPE as well: that of a write goes to the thread that wrote. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    result = pthread_create(&thread, &attributes, run, argument);
+    result = pthread_create(joined ? joined : &thread, &attributes, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return -result;

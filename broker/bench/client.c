@@ -209,19 +209,6 @@ static enum client_result check(struct client *client, redisReply *reply, const 
     return result;
 }
 
-/* On the worker's own connection. */
-static redisReply *own_command(const struct client *client, const char *format, ...)
-{
-    redisReply *reply;
-    va_list arguments;
-
-    va_start(arguments, format);
-    reply = client->tls ? tls_client_vcommand(client->tls, format, arguments)
-                        : redisvCommand(client->context, format, arguments);
-    va_end(arguments);
-    return reply;
-}
-
 /* The command itself, on the lease or, without one, on the worker's own connection. */
 static redisReply *send_command(const struct client *client, struct lendis_lease *lease,
                                 const char *digits, bool set)
@@ -232,15 +219,17 @@ static redisReply *send_command(const struct client *client, struct lendis_lease
     if (lease)
         return set ? lendis_lease_command(lease, "SET " KEY_FORMAT " %b", digits, value, size)
                    : lendis_lease_command(lease, "GET " KEY_FORMAT, digits);
-    return set ? own_command(client, "SET " KEY_FORMAT " %b", digits, value, size)
-               : own_command(client, "GET " KEY_FORMAT, digits);
+    return set ? tls_client_command(client->tls, client->context, "SET " KEY_FORMAT " %b", digits,
+                                    value, size)
+               : tls_client_command(client->tls, client->context, "GET " KEY_FORMAT, digits);
 }
 
 /* MULTI or EXEC. False: the reply was another than that type. *reply: the reply, if any. */
 static bool send_word(const struct client *client, struct lendis_lease *lease, const char *word,
                       int type, redisReply **reply)
 {
-    *reply = lease ? lendis_lease_command(lease, word) : own_command(client, "%s", word);
+    *reply = lease ? lendis_lease_command(lease, word)
+                   : tls_client_command(client->tls, client->context, "%s", word);
     return *reply && (*reply)->type == type;
 }
 

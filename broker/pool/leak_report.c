@@ -2,14 +2,13 @@
 /* Who has held a connection for too long: see leak_report.h. */
 #include "broker/pool/leak_report.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "broker/base/log.h"
 #include "broker/base/proc.h"
+#include "broker/base/thread.h"
 
 /* Of a command line; a log's reader needs no more of it. */
 #define COMMAND_MAX 200u
@@ -72,25 +71,6 @@ static void *run(void *list)
     return NULL;
 }
 
-static bool start_thread(struct leak *list)
-{
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    pthread_t thread;
-    bool started;
-
-    if (pthread_attr_init(&attributes) != 0)
-        return false;
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    started = pthread_create(&thread, &attributes, run, list) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return started;
-}
-
 void leak_report(struct leak *list)
 {
     if (!list)
@@ -98,7 +78,7 @@ void leak_report(struct leak *list)
     /* Acquire: pairs with the end of run(). */
     if (atomic_exchange_explicit(&busy, true, memory_order_acquire)) {
         report_all(list, false);
-    } else if (!start_thread(list)) {
+    } else if (thread_start(run, list, STACK_SIZE, NULL) != 0) {
         atomic_store_explicit(&busy, false, memory_order_release);
         report_all(list, false);
     }

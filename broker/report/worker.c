@@ -102,18 +102,6 @@ static struct tls_client *connect_with_tls(struct plan *plan, const struct plan_
     return client;
 }
 
-static redisReply *own_command(const struct connection *own, const char *format, ...)
-{
-    redisReply *reply;
-    va_list arguments;
-
-    va_start(arguments, format);
-    reply = own->tls ? tls_client_vcommand(own->tls, format, arguments)
-                     : redisvCommand(own->plain, format, arguments);
-    va_end(arguments);
-    return reply;
-}
-
 static void connect_all(struct worker *worker, unsigned t)
 {
     const struct plan_target *target = &worker->plan->targets[t];
@@ -160,9 +148,10 @@ static void talk(struct worker *worker, unsigned t, unsigned c)
     if (plan->variant == VARIANT_NONE)
         return;
     if (set && own)
-        reply = own_command(own, "SET key:%u %b", key, worker->value, (size_t)plan->value_bytes);
+        reply = tls_client_command(own->tls, own->plain, "SET key:%u %b", key, worker->value,
+                                   (size_t)plan->value_bytes);
     else if (own)
-        reply = own_command(own, "GET key:%u", key);
+        reply = tls_client_command(own->tls, own->plain, "GET key:%u", key);
     else if (set)
         reply = lendis_command(worker->pools[t], "SET key:%u %b", key, worker->value,
                                (size_t)plan->value_bytes);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
+#include "broker/base/installed.h"
 #include "broker/base/option_table.h"
 #include "broker/base/standard_io.h"
 #include "broker/run/check.h"
@@ -94,22 +95,9 @@ struct options {
  * search. Static storage. */
 static const char *find_library(void)
 {
-    static const char *const places[] = {"", "../lib/", "../lib64/",
-                                         "../lib/" LENDIS_MULTIARCH "/"};
     static char path[PATH_MAX];
-    char own[PATH_MAX], candidate[2 * PATH_MAX];
-    ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
 
-    if (size <= 0)
-        return LIBRARY;
-    own[size] = '\0';
-    *strrchr(own, '/') = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(candidate, sizeof candidate, "%s/%s" LIBRARY, own, places[i]);
-        if (realpath(candidate, path))
-            return path;
-    }
-    return LIBRARY;
+    return installed_find("", LIBRARY, path) ? path : LIBRARY;
 }
 
 /* Before others that are there already. */

@@ -140,7 +140,7 @@ static redisReply *receive(struct tls_client *client)
     return reply;
 }
 
-redisReply *tls_client_vcommand(struct tls_client *client, const char *format, va_list arguments)
+static redisReply *command(struct tls_client *client, const char *format, va_list arguments)
 {
     char *request;
     int size = redisvFormatCommand(&request, format, arguments);
@@ -151,5 +151,17 @@ redisReply *tls_client_vcommand(struct tls_client *client, const char *format, v
     if (ssl.write(client->ssl, request, size) == size)
         reply = receive(client);
     redisFreeCommand(request);
+    return reply;
+}
+
+redisReply *tls_client_command(struct tls_client *client, redisContext *plain, const char *format,
+                               ...)
+{
+    redisReply *reply;
+    va_list arguments;
+
+    va_start(arguments, format);
+    reply = client ? command(client, format, arguments) : redisvCommand(plain, format, arguments);
+    va_end(arguments);
     return reply;
 }

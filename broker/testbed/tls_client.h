@@ -8,7 +8,6 @@
 #ifndef LENDIS_TESTBED_TLS_CLIENT_H
 #define LENDIS_TESTBED_TLS_CLIENT_H
 
-#include <stdarg.h>
 #include <stddef.h>
 #include <hiredis/hiredis.h>
 
@@ -23,8 +22,10 @@ const char *tls_client_load(void);
  */
 struct tls_client *tls_client_open(const char *url, const char *ca_file, char *text, size_t size);
 
-/* The reply, freeReplyObject(); NULL: the connection is lost. */
-redisReply *tls_client_vcommand(struct tls_client *client, const char *format, va_list arguments);
+/* On `client`, or where that is NULL on `plain`. The reply, freeReplyObject(); NULL: the connection
+ * is lost. */
+redisReply *tls_client_command(struct tls_client *client, redisContext *plain, const char *format,
+                               ...);
 
 /* NULL is allowed. */
 void tls_client_close(struct tls_client *client);

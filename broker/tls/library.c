@@ -3,11 +3,8 @@
 #include "broker/tls/library.h"
 
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "broker/base/installed.h"
 #include "broker/base/secret.h"
 
 #define FILE_NAME "lendisd-tls.so"
@@ -15,26 +12,6 @@
 typedef const struct tls_functions *tls_entry(void);
 
 static const struct tls_functions *functions;
-
-/* Beside this program, or in the lib folder of where it is installed. False: in neither. */
-static bool find_file(char path[PATH_MAX])
-{
-    static const char *const places[] = {"", "../lib/lendis/", "../lib64/lendis/",
-                                         "../lib/" LENDIS_MULTIARCH "/lendis/"};
-    char own[PATH_MAX], candidate[2 * PATH_MAX];
-    ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
-
-    if (size <= 0)
-        return false;
-    own[size] = '\0';
-    *strrchr(own, '/') = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(candidate, sizeof candidate, "%s/%s" FILE_NAME, own, places[i]);
-        if (realpath(candidate, path))
-            return true;
-    }
-    return false;
-}
 
 /* NULL: it is of another build. */
 static const struct tls_functions *find_functions(void *library, char why[TLS_TEXT_SIZE])
@@ -55,7 +32,7 @@ const struct tls_functions *tls_library_load(char why[TLS_TEXT_SIZE])
 
     if (functions)
         return functions;
-    if (!find_file(path)) {
+    if (!installed_find("lendis/", FILE_NAME, path)) {
         snprintf(why, TLS_TEXT_SIZE,
                  "TLS needs " FILE_NAME ", which is not where lendisd is installed");
         return NULL;

@@ -9,15 +9,15 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+#include "broker/base/clock.h"
+#include "broker/base/thread.h"
 #include "broker/tls/pump.h"
 #include "lendis/descriptor.h"
 
@@ -33,7 +33,7 @@ struct relay {
     struct relay *next, **link; /* of `relays`, or of `arrivals` */
     struct relay *next_ready;   /* of those to be run */
     bool ready;
-    int64_t leaves_ms; /* when it ends at the latest; 0: it is not leaving */
+    uint64_t leaves_ms; /* when it ends at the latest; 0: it is not leaving */
 };
 
 /* What of a relay an event is about, in the low bit of its pointer. */
@@ -52,14 +52,6 @@ static struct {
     uint32_t leaving;
 } all = {.lock = PTHREAD_MUTEX_INITIALIZER, .epoll = -1, .doorbell = -1};
 
-static int64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
 /* ---- the end of one ---- */
 
 static void free_relay(struct relay *relay)
@@ -76,6 +68,9 @@ static void free_relay(struct relay *relay)
     if (!relay->pump.broken && !relay->pump.up.finished)
         SSL_shutdown(relay->pump.tls->ssl);
     tls_connection_close(relay->pump.tls);
+    /* Closing does not do it while a child that was forked just now has copies. */
+    epoll_ctl(all.epoll, EPOLL_CTL_DEL, fd, NULL);
+    epoll_ctl(all.epoll, EPOLL_CTL_DEL, relay->pump.local, NULL);
     close(fd);
     close(relay->pump.local);
     explicit_bzero(relay, sizeof *relay);
@@ -106,7 +101,7 @@ static void run_one(struct relay *relay)
         break;
     }
     if (relay->leaves_ms == 0 && pump_is_leaving(&relay->pump)) {
-        relay->leaves_ms = now_ms() + LEAVE_MS;
+        relay->leaves_ms = clock_ms() + LEAVE_MS;
         all.leaving++;
     }
 }
@@ -127,12 +122,12 @@ static void run_ready(void)
 
 static void end_overdue(void)
 {
-    int64_t now = now_ms();
+    uint64_t now_ms = clock_ms();
     struct relay *next;
 
     for (struct relay *each = all.leaving > 0 ? all.relays : NULL; each; each = next) {
         next = each->next;
-        if (each->leaves_ms != 0 && each->leaves_ms <= now && !each->ready)
+        if (each->leaves_ms != 0 && each->leaves_ms <= now_ms && !each->ready)
             free_relay(each);
     }
 }
@@ -216,24 +211,6 @@ static void *run(void *unused)
     return NULL;
 }
 
-static int start_thread(void)
-{
-    pthread_attr_t attributes;
-    sigset_t every, before;
-    int error = pthread_attr_init(&attributes);
-
-    if (error != 0)
-        return -error;
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    sigfillset(&every);
-    pthread_sigmask(SIG_SETMASK, &every, &before);
-    error = pthread_create(&all.thread, &attributes, run, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    all.running = error == 0;
-    return -error;
-}
-
 static void close_descriptors(void)
 {
     if (all.epoll >= 0)
@@ -257,7 +234,8 @@ static int start(void)
         epoll_ctl(all.epoll, EPOLL_CTL_ADD, all.doorbell, &event) < 0)
         result = -errno;
     else
-        result = start_thread();
+        result = thread_start(run, NULL, STACK_SIZE, &all.thread);
+    all.running = result == 0;
     if (result != 0)
         close_descriptors();
     return result;

@@ -366,9 +366,10 @@ class Connection(ConnectionBase):
         if self._stream is None:
             self._out.extend(command)
         else:
-            self._on_stream(self._stream.send, b"".join(command), self.socket_timeout)
+            self._exclusively(self._stream.send, b"".join(command), self.socket_timeout)
 
-    def _on_stream(self, function: Any, *arguments: Any) -> Any:
+    def _exclusively(self, function: Any, *arguments: Any) -> Any:
+        """Calls it while nobody else uses this connection, which it costs if that fails."""
         try:
             with self._using:
                 return function(*arguments)
@@ -381,15 +382,7 @@ class Connection(ConnectionBase):
 
     def _send_out(self) -> None:
         """Sends what is kept and reads all replies."""
-        try:
-            with self._using:
-                reply = self._answer(self._take_out())
-        except OSError as error:
-            self.disconnect()
-            raise self._lost(error) from None
-        except BaseException:
-            self.disconnect()
-            raise
+        reply = self._exclusively(lambda: self._answer(self._take_out()))
         if reply is not None:
             self._in.add(reply)
 
@@ -427,7 +420,7 @@ class Connection(ConnectionBase):
             self._send_out()
         if self._stream is None:
             return self._in.some
-        return self._on_stream(self._stream.can_read, timeout)
+        return self._exclusively(self._stream.can_read, timeout)
 
     def read_response(self, disable_decoding: bool = False, *, timeout: Any = None,
                       disconnect_on_error: bool = True, push_request: bool = False) -> Any:
