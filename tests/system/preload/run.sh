@@ -46,10 +46,12 @@ redis-server --port "$port" --save '' --dir "$work" >"$work/redis.log" 2>&1 &
 pids+=($!)
 printf '%s\n' '[broker]' "socket = $work/lendis.sock" '[pool main]' \
     "redis = redis://127.0.0.1:$port" >"$work/lendis.conf"
-"$build/lendisd" --config "$work/lendis.conf" >"$work/broker.log" 2>&1 &
-pids+=($!)
+# First: a broker that finds nobody there says that Redis is down, and programs then rightly do
+# without it.
 until_true 20 redis-cli -p "$port" ping
 ok "a server"
+"$build/lendisd" --config "$work/lendis.conf" >"$work/broker.log" 2>&1 &
+pids+=($!)
 until_true 20 "$build/lendisctl" --socket "$work/lendis.sock" reconnect
 ok "a broker"
 
